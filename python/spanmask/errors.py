@@ -1,0 +1,15 @@
+"""The exceptions and the warning that users catch; the binding raises them too."""
+
+__all__ = ["ChatFormatError", "SentinelError", "SpanmaskWarning"]
+
+
+class ChatFormatError(ValueError):
+    """A chat format cannot be worked out, or does not fit the rows."""
+
+
+class SentinelError(ValueError):
+    """Sentinel tokens are missing, too few, or already stand in a row."""
+
+
+class SpanmaskWarning(UserWarning):
+    """Something that training survives but its owner should know: a row that trains nothing, masks that repeat."""
