@@ -200,7 +200,9 @@ def as_ids(ids: Iterable[int], name: str) -> Marker:
 def as_markers(markers: MarkerLike, name: str) -> tuple[Marker, ...]:
     """One id sequence or several alternatives -> several, each once, in their order."""
     if isinstance(markers, (str, bytes)) or not isinstance(markers, Iterable):
-        raise TypeError(f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings.")
+        raise TypeError(
+            f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
+        )
     items = list(markers)
     if not items:
         return ()
