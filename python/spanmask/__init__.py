@@ -2,11 +2,19 @@
 
 from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
+from spanmask.labels import MaskPolicy, MaskReport, mask_labels
+from spanmask.ragged import Ragged
+from spanmask.turns import find_turns
 
 __all__ = [
     "ChatFormat",
     "ChatFormatError",
+    "MaskPolicy",
+    "MaskReport",
+    "Ragged",
     "RoleBoundary",
     "SentinelError",
     "SpanmaskWarning",
+    "find_turns",
+    "mask_labels",
 ]

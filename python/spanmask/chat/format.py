@@ -1,7 +1,7 @@
 """Where turns begin and end: `RoleBoundary` for one role, `ChatFormat` for a conversation.
 
-Markers are sequences of token ids. What is done with them is decided in the core: `turns.rs` finds the turns, `labels.rs` says which
-tokens train.
+Markers are sequences of token ids. What is done with them is decided in the core: `turns.rs` finds the turns, `labels.rs` says
+which tokens train.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RoleBoundary:
 
     Args:
         role: the role's name, as in the `role` field of messages.
-        start: the ids that open a turn: one sequence, or several alternatives (a marker may tokenize differently next to different
-            neighbours). Ids may be negative.
+        start: the ids that open a turn: one sequence, or several alternatives (a marker may tokenize differently next to
+            different neighbours). Ids may be negative.
         end: the ids that close a turn, likewise; empty where a turn ends only at the next start (Alpaca).
         include_start: the opening ids train with the turn.
         include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: never.
@@ -71,7 +71,8 @@ class ChatFormat:
     Args:
         boundaries: one `RoleBoundary` a role; several for one role are alternatives.
         ignore_ids: ids that never train (image, video and audio placeholders). Padding is not among them: it is told by lengths.
-        stop_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's first token.
+        stop_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's
+            first token.
         texts: the text of markers, for printing: pairs of (ids, text).
 
     Raises:
@@ -200,7 +201,9 @@ def as_ids(ids: Iterable[int], name: str) -> Marker:
 def as_markers(markers: MarkerLike, name: str) -> tuple[Marker, ...]:
     """One id sequence or several alternatives -> several, each once, in their order."""
     if isinstance(markers, (str, bytes)) or not isinstance(markers, Iterable):
-        raise TypeError(f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings.")
+        raise TypeError(
+            f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
+        )
     items = list(markers)
     if not items:
         return ()

@@ -20,5 +20,5 @@ mod _core {
     #[pymodule_export]
     use super::ragged::{from_lists, mask_bounds};
     #[pymodule_export]
-    use super::turns::{Format, find_all, find_turns};
+    use super::turns::{Format, find_all, find_turns, paint};
 }
