@@ -1,6 +1,7 @@
 //! What a batch looks like: rows padded into cells, one behind the other, or where they stood.
 
 use crate::{Error, Ragged, Token};
+use core::ops::Range;
 
 /// On which side of a row its padding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,22 +90,22 @@ impl Layout {
         }
         for i in 0..rows.len() {
             let cell;
-            (cell, out) = self.split_cell(rows, i, out)?;
+            (cell, out) = self.split_cell(i, rows.bounds(i), out)?;
             write(i, rows.row(i), cell)?;
         }
         Ok(())
     }
 
-    /// The cell of row `i` off the front of `out`, and the rest of it: for kernels that write several outputs side by side.
+    /// The cell of row `i` off the front of `out`, and the rest of it: for kernels that write several outputs side by side. `bounds` is
+    /// where the row stands in its values; where outputs have lengths of their own, `0..len`.
     ///
     /// Errors: [`Error::Width`] where the row does not fit its cell, [`Error::Length`] where `out` ends before it does.
-    pub fn split_cell<'o, T, O>(
+    pub fn split_cell<O>(
         self,
-        rows: &Ragged<T>,
         i: usize,
-        out: &'o mut [O],
-    ) -> Result<(Cell<'o, O>, &'o mut [O]), Error> {
-        let bounds = rows.bounds(i);
+        bounds: Range<usize>,
+        out: &mut [O],
+    ) -> Result<(Cell<'_, O>, &mut [O]), Error> {
         let len = bounds.len().min(self.max_len);
         let (want, got) = (self.cell_len(len), out.len());
         let (cell, rest) = out.split_at_mut_checked(want).ok_or(Error::Length { want, got })?;

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn spans_go_to_the_targets_behind_their_sentinels() {
-        let frame = Frame { mode: None, sentinels: Some(&[99, 98, 97]), final_sentinel: false, eos: Some(50) };
+        let frame =
+            Frame { mode: None, sentinels: Some(&[99, 98, 97]), final_sentinel: false, eos: Some(50) };
         let (inputs, targets) = corrupted(&frame, &[(1, 3), (4, 5)], 6);
         assert_eq!((inputs, targets), (vec![0, 99, 3, 98, 5, 50], vec![99, 1, 2, 98, 4, 50]));
         let frame = Frame { mode: Some(70), final_sentinel: true, ..frame };

@@ -4,10 +4,11 @@
 use super::apply::{Frame, apply};
 use super::draw::{self, Layout as SpanLayout, Span, draw};
 use super::ids::IdSet;
-use super::mixture::{Denoiser, Mixture, Objective};
-use super::plan::longest;
+use super::mixture::{Denoiser, Mixture, Objective, Split};
+use super::plan::{Plan, fit, longest, plan};
 use super::row::{check_and_key, check_len, without_eos};
 use super::units::{Rules, expand};
+use crate::batch::{Layout, Shape};
 use crate::error::Column;
 use crate::rng::{Purpose, Source};
 use crate::{Error, Ragged, Token};
@@ -59,6 +60,37 @@ impl Spec {
             final_sentinel: self.final_sentinel,
             eos: self.eos,
         }
+    }
+}
+
+impl Spec {
+    /// The greatest row length whose inputs fit `inputs_length` under a denoiser, the length of its targets, and its spans.
+    ///
+    /// `None` where not even two tokens fit. `spans` may be more than there are sentinels: then rows of this length are errors.
+    pub fn plan_lengths(&self, denoiser: &Denoiser, inputs_length: usize) -> Option<(u32, u32, u32)> {
+        let frame = self.frame(denoiser);
+        let (density, plan_of): (f64, &dyn Fn(u32) -> Plan) = match denoiser.objective {
+            Objective::Spans { density, mean } => (density, &move |len| plan(len, density, mean)),
+            Objective::Prefix(Split::Density(density)) => {
+                (density, &move |len| Plan { spans: 1, ..plan(len, density, f64::from(len)) })
+            }
+            Objective::Prefix(Split::Uniform) => {
+                // Anything may come: the longest inputs and the longest targets, each one token short of the row.
+                let lengths = |len: u32| frame.lengths(len as usize, 1, 1).0;
+                let len = longest(u32::MAX - 3, |len| lengths(len) <= inputs_length)?;
+                let targets = frame.lengths(len as usize, len as usize - 1, 1).1;
+                return Some((len, u32::try_from(targets).ok()?, 1));
+            }
+        };
+        let spans = |spans: u32| match self.on_exhausted {
+            OnExhausted::Raise => spans,
+            OnExhausted::Merge | OnExhausted::Cap => spans.min(self.most_spans()),
+        };
+        let (len, targets) = fit(inputs_length, density, |len| {
+            let plan = plan_of(len);
+            frame.lengths(len as usize, plan.noise as usize, spans(plan.spans) as usize)
+        })?;
+        Some((len, targets, spans(plan_of(len).spans)))
     }
 }
 
@@ -268,9 +300,7 @@ impl<'a, T: Token> Corruption<'a, T> {
 
     /// Whether lengths depend on the key.
     fn needs_key(&self) -> bool {
-        let uniform = |denoiser: &Denoiser| {
-            denoiser.objective == Objective::Prefix(super::mixture::Split::Uniform)
-        };
+        let uniform = |denoiser: &Denoiser| denoiser.objective == Objective::Prefix(Split::Uniform);
         self.extras.noise_mask.is_none()
             && (!self.planned
                 || self.spec.mixture.is_drawn()
@@ -407,6 +437,75 @@ impl<'a, T: Token> Corruption<'a, T> {
         self.spans_of(i, &body[..plan.taken as usize], &denoiser, key, scratch)?;
         for span in &scratch.spans {
             out[span.start as usize..span.stop as usize].fill(true);
+        }
+        Ok(())
+    }
+}
+
+/// What a batch looks like. Rows of inputs and of targets have layouts of their own.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// Of inputs and attention mask.
+    pub inputs: Layout,
+    /// Of labels and decoder inputs.
+    pub labels: Layout,
+    /// Around inputs and decoder inputs.
+    pub padding: i64,
+    /// Around labels.
+    pub ignore_index: i64,
+    /// In front of decoder inputs.
+    pub decoder_start: i64,
+}
+
+/// Where a batch goes. `attention` and `decoder` may be empty: then they are not written.
+#[derive(Debug)]
+pub struct Outputs<'o> {
+    /// Corrupted rows.
+    pub inputs: &'o mut [i64],
+    /// 1 at their tokens, 0 at padding.
+    pub attention: &'o mut [i64],
+    /// What must be produced.
+    pub labels: &'o mut [i64],
+    /// The labels one place later, behind the start token.
+    pub decoder: &'o mut [i64],
+}
+
+impl<T: Token> Corruption<'_, T> {
+    /// Writes all rows as planned, padding included, and completes the plans with their keys. One pass, a row at a time.
+    ///
+    /// Errors: as [`Corruption::write_row`]; [`Error::Length`] and [`Error::Width`] where an output was made for other plans.
+    pub fn write_into(&self, plans: &mut [RowPlan], batch: &Batch, outputs: Outputs) -> Result<(), Error> {
+        let Outputs { mut inputs, mut attention, mut labels, mut decoder } = outputs;
+        let mut scratch = Scratch::default();
+        for (i, plan) in plans.iter_mut().enumerate() {
+            let (mut input, mut label);
+            (input, inputs) = batch.inputs.split_cell(i, 0..plan.inputs, inputs)?;
+            let at = labels.len();
+            (label, labels) = batch.labels.split_cell(i, 0..plan.targets, labels)?;
+            let label_width = at - labels.len();
+            input.fill_padding(batch.padding);
+            label.fill_padding(batch.ignore_index);
+            self.write_row(i, plan, &mut scratch, input.content, label.content)?;
+            if !attention.is_empty() {
+                let mut cell;
+                (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
+                cell.fill_padding(0);
+                cell.content.fill(1);
+            }
+            if !decoder.is_empty() {
+                let whole = Layout { shape: Shape::Touching, max_len: usize::MAX };
+                let cell;
+                (cell, decoder) = whole.split_cell(i, 0..label_width, decoder)?;
+                // The whole cell moves on by one, padding too: what transformers' models do with labels.
+                let before = label.before.iter().map(|_| batch.padding);
+                let after = label.after.iter().map(|_| batch.padding);
+                let shifted = before.chain(label.content.iter().copied()).chain(after);
+                for (place, id) in
+                    cell.content.iter_mut().zip(core::iter::once(batch.decoder_start).chain(shifted))
+                {
+                    *place = id;
+                }
+            }
         }
         Ok(())
     }

@@ -71,7 +71,14 @@ mod tests {
 
     #[test]
     fn a_set_holds_its_ids_and_no_other() {
-        for ids in [vec![], vec![7], vec![3, 4, 5], vec![0, 100, 64, 63, 100], vec![0, 9, u32::MAX], vec![5, 1 << 30]] {
+        for ids in [
+            vec![],
+            vec![7],
+            vec![3, 4, 5],
+            vec![0, 100, 64, 63, 100],
+            vec![0, 9, u32::MAX],
+            vec![5, 1 << 30],
+        ] {
             let set = IdSet::new(ids.iter().copied());
             for probe in (0..200).chain([1 << 30, u32::MAX - 1, u32::MAX]) {
                 assert_eq!(set.contains(probe), ids.contains(&probe), "{probe} in {ids:?}");

@@ -132,7 +132,7 @@ pub fn mask_tokens_into<T: Token>(
     let mut labels = labels;
     layout.for_each_cell(rows, inputs, |i, row, mut input| {
         let mut label;
-        (label, labels) = layout.split_cell(rows, i, core::mem::take(&mut labels))?;
+        (label, labels) = layout.split_cell(i, rows.bounds(i), core::mem::take(&mut labels))?;
         check_len(i, row.len())?;
         rules.check(i, row.len())?;
         input.fill_padding(padding);

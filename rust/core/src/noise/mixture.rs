@@ -9,7 +9,12 @@ use crate::rng::{Purpose, Source, Stream};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
     /// Spans of a mean length, `density` of the row together.
-    Spans { density: f64, mean: f64 },
+    Spans {
+        /// The share that is hidden, between 0 and 1.
+        density: f64,
+        /// At least 1.
+        mean: f64,
+    },
     /// The end of the row, to be produced from its beginning: prefix LM.
     Prefix(Split),
 }

@@ -44,22 +44,29 @@ pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
 
 /// The greatest row length whose inputs fit `inputs_length`, and the length of its targets; both with one EOS.
 ///
-/// At density .5 two row lengths may fill the same inputs; the shorter, whose targets do not outgrow its inputs, wins there.
 /// `None` where no row of two tokens fits: below 3.
 pub fn plan_lengths(inputs_length: u32, density: f64, mean: f64) -> Option<(u32, u32)> {
-    let inputs = |len: u32| {
+    fit(inputs_length as usize, density, |len| {
         let plan = plan(len, density, mean);
-        u64::from(len - plan.noise) + u64::from(plan.spans) + 1
-    };
-    let targets = |len: u32| {
-        let plan = plan(len, density, mean);
-        plan.noise.saturating_add(plan.spans).saturating_add(1)
-    };
-    let mut len = longest(u32::MAX - 1, |len| inputs(len) <= u64::from(inputs_length))?;
-    if density == 0.5 && len > 2 && u64::from(targets(len)) > inputs(len) && inputs(len - 1) == inputs(len) {
+        let marks = plan.spans as usize + 1;
+        ((len - plan.noise) as usize + marks, plan.noise as usize + marks)
+    })
+}
+
+/// The greatest row length whose inputs fit, and the length of its targets. `lengths` gives both for a row length, and they grow with it.
+///
+/// At density .5 two row lengths may fill the same inputs; the shorter, whose targets do not outgrow its inputs, wins there.
+pub fn fit(
+    inputs_length: usize,
+    density: f64,
+    lengths: impl Fn(u32) -> (usize, usize),
+) -> Option<(u32, u32)> {
+    let mut len = longest(u32::MAX - 3, |len| lengths(len).0 <= inputs_length)?;
+    let (inputs, targets) = lengths(len);
+    if density == 0.5 && len > 2 && targets > inputs && lengths(len - 1).0 == inputs {
         len -= 1;
     }
-    Some((len, targets(len)))
+    Some((len, u32::try_from(lengths(len).1).ok()?))
 }
 
 #[cfg(test)]
