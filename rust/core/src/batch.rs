@@ -1,0 +1,183 @@
+//! What a batch looks like: rows padded into cells, one behind the other, or where they stood.
+
+use crate::{Error, Ragged};
+
+/// On which side of a row its padding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Tokens first.
+    Right,
+    /// Padding first.
+    Left,
+}
+
+/// Where rows go in an output. A row's **cell** is its share of the output: its tokens and the padding around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// How cells follow each other.
+    pub shape: Shape,
+    /// A row keeps its first `max_len` tokens.
+    pub max_len: usize,
+}
+
+/// How cells follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One behind the other, no padding: ragged values, or a flattened batch.
+    Touching,
+    /// Cells of `width`, padded on one side.
+    Padded { width: usize, side: Side },
+    /// Cells of `width`; each row stays where it stands in a 2-D input of that width.
+    InPlace { width: usize },
+}
+
+/// A row's cell in an output, split where its tokens begin and end.
+#[derive(Debug)]
+pub struct Cell<'o, O> {
+    /// Padding in front of the tokens.
+    pub before: &'o mut [O],
+    /// One place for each token that is kept.
+    pub content: &'o mut [O],
+    /// Padding behind the tokens.
+    pub after: &'o mut [O],
+}
+
+impl<O: Copy> Cell<'_, O> {
+    /// Writes `value` to all padding.
+    pub fn fill_padding(&mut self, value: O) {
+        self.before.fill(value);
+        self.after.fill(value);
+    }
+}
+
+impl Layout {
+    /// How many places a row of `len` kept tokens takes.
+    fn cell_len(self, len: usize) -> usize {
+        match self.shape {
+            Shape::Touching => len,
+            Shape::Padded { width, .. } | Shape::InPlace { width } => width,
+        }
+    }
+
+    /// How many places all rows take.
+    pub fn output_len<T>(self, rows: &Ragged<T>) -> usize {
+        (0..rows.len()).map(|i| self.cell_len(rows.bounds(i).len().min(self.max_len))).sum()
+    }
+
+    /// Calls `write(row number, row, cell)` for each row, in order. `cell.content` has a place for each token that is kept, `row` holds
+    /// all of them.
+    ///
+    /// Errors: [`Error::Length`] where `out` is not [`Layout::output_len`] long, [`Error::Width`] where a row does not fit its cell,
+    /// and whatever `write` returns.
+    pub fn for_each_cell<T, O>(
+        self,
+        rows: &Ragged<T>,
+        mut out: &mut [O],
+        mut write: impl FnMut(usize, &[T], Cell<O>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let want = self.output_len(rows);
+        if out.len() != want {
+            return Err(Error::Length { want, got: out.len() });
+        }
+        for i in 0..rows.len() {
+            let row = rows.row(i);
+            let len = row.len().min(self.max_len);
+            let cell;
+            (cell, out) = out.split_at_mut(self.cell_len(len));
+            let before = match self.shape {
+                Shape::Padded { side: Side::Left, width } => width.saturating_sub(len),
+                Shape::InPlace { width } if width > 0 => rows.bounds(i).start % width,
+                _ => 0,
+            };
+            if before + len > cell.len() {
+                return Err(Error::Width { row: i, len, width: cell.len() });
+            }
+            let (before, rest) = cell.split_at_mut(before);
+            let (content, after) = rest.split_at_mut(len);
+            write(i, row, Cell { before, content, after })?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the rows' values, `padding` around them.
+pub fn values_into<T: Copy, O: Copy>(
+    rows: &Ragged<T>,
+    layout: Layout,
+    convert: impl Fn(T) -> O,
+    padding: O,
+    out: &mut [O],
+) -> Result<(), Error> {
+    layout.for_each_cell(rows, out, |_, row, mut cell| {
+        cell.fill_padding(padding);
+        for (place, &value) in cell.content.iter_mut().zip(row) {
+            *place = convert(value);
+        }
+        Ok(())
+    })
+}
+
+/// Writes the attention mask: 1 for a token, 0 for padding.
+pub fn attention_mask_into<T>(rows: &Ragged<T>, layout: Layout, out: &mut [i64]) -> Result<(), Error> {
+    layout.for_each_cell(rows, out, |_, _, mut cell| {
+        cell.fill_padding(0);
+        cell.content.fill(1);
+        Ok(())
+    })
+}
+
+/// The real tokens of row `i` of a 2-D attention mask, from its first to its last nonzero entry.
+///
+/// `None` where zeros stand between ones: such a mask has holes, and no pair of bounds says it.
+pub fn mask_bounds(mask: &[u8]) -> Option<(usize, usize)> {
+    let Some(start) = mask.iter().position(|&m| m != 0) else { return Some((0, 0)) };
+    let stop = mask.len() - mask.iter().rev().position(|&m| m != 0)?;
+    mask[start..stop].iter().all(|&m| m != 0).then_some((start, stop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn padded(shape: Shape, max_len: usize) -> Vec<i64> {
+        let rows = Ragged::new(&[1i32, 2, 3, 4], &[0, 3, 3, 4]).unwrap();
+        let layout = Layout { shape, max_len };
+        let mut out = vec![9; layout.output_len(&rows)];
+        values_into(&rows, layout, i64::from, 0, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn layouts_place_rows() {
+        assert_eq!(padded(Shape::Padded { width: 3, side: Side::Right }, 9), [1, 2, 3, 0, 0, 0, 4, 0, 0]);
+        assert_eq!(padded(Shape::Padded { width: 3, side: Side::Left }, 9), [1, 2, 3, 0, 0, 0, 0, 0, 4]);
+        assert_eq!(padded(Shape::Padded { width: 2, side: Side::Left }, 2), [1, 2, 0, 0, 0, 4]);
+        assert_eq!(padded(Shape::Touching, 2), [1, 2, 4]);
+    }
+
+    #[test]
+    fn in_place_keeps_every_row_where_it_stands() {
+        let values = [0, 1, 2, 3, 0, 0, 0, 0, 0];
+        let rows = Ragged::from_bounds(&values, &[1, 3, 6], &[3, 4, 6]).unwrap();
+        let mut out = [9; 9];
+        let layout = Layout { shape: Shape::InPlace { width: 3 }, max_len: usize::MAX };
+        values_into(&rows, layout, |v| v, -1, &mut out).unwrap();
+        assert_eq!(out, [-1, 1, 2, 3, -1, -1, -1, -1, -1]);
+    }
+
+    #[test]
+    fn a_row_wider_than_its_cell_is_an_error() {
+        let rows = Ragged::new(&[1i32, 2, 3], &[0, 1, 3]).unwrap();
+        let layout = Layout { shape: Shape::Padded { width: 1, side: Side::Right }, max_len: usize::MAX };
+        let error = attention_mask_into(&rows, layout, &mut [0; 2]).unwrap_err();
+        assert_eq!(error, Error::Width { row: 1, len: 2, width: 1 });
+    }
+
+    #[test]
+    fn bounds_of_masks() {
+        assert_eq!(mask_bounds(&[0, 1, 1, 0]), Some((1, 3)));
+        assert_eq!(mask_bounds(&[0, 0]), Some((0, 0)));
+        assert_eq!(mask_bounds(&[]), Some((0, 0)));
+        assert_eq!(mask_bounds(&[1, 0, 1]), None);
+    }
+}

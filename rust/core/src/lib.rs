@@ -1,0 +1,25 @@
+//! Token ids in, training targets out: which tokens carry loss, which spans are hidden.
+//!
+//! The kernels of `spanmask`. They know no Python, no threads and no global state, and write into buffers that the caller owns (`*_into`).
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`search`] | where a token sequence stands in a row |
+//! | [`turns`] | what a turn of a conversation is |
+//! | [`labels`] | which tokens carry loss |
+//! | [`batch`] | what a batch looks like: padded, or one row behind the other |
+//!
+//! Spans are half-open everywhere. Rows are read through [`ragged::Ragged`], whose bounds are checked once, when it is made.
+#![deny(unsafe_code)]
+
+pub mod batch;
+pub mod error;
+pub mod labels;
+pub mod ragged;
+pub mod search;
+pub mod token;
+pub mod turns;
+
+pub use error::Error;
+pub use ragged::Ragged;
+pub use token::Token;

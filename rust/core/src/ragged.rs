@@ -1,0 +1,105 @@
+//! Rows of different lengths over one array of values.
+
+use crate::Error;
+use core::ops::Range;
+
+/// Rows as bounds into one array of values: row `i` is `values[starts[i]..stops[i]]`.
+///
+/// With Arrow's offsets, `starts` and `stops` are the offsets without their last and without their first; in a padded batch they are
+/// the ends of the real tokens. Invariant: bounds ascend inside a row and lie inside the values; checked when built, nowhere else.
+#[derive(Debug, Clone, Copy)]
+pub struct Ragged<'a, T> {
+    values: &'a [T],
+    starts: &'a [i64],
+    stops: &'a [i64],
+}
+
+impl<'a, T> Ragged<'a, T> {
+    /// Rows that touch: `offsets` has one entry more than there are rows. No offset at all means no row.
+    ///
+    /// Errors: [`Error::Bounds`] names the first row whose offsets descend or leave the values.
+    pub fn new(values: &'a [T], offsets: &'a [i64]) -> Result<Self, Error> {
+        let rows = offsets.len().saturating_sub(1);
+        Self::from_bounds(values, &offsets[..rows], &offsets[offsets.len() - rows..])
+    }
+
+    /// Rows anywhere in `values`.
+    ///
+    /// Errors: [`Error::Length`] where `starts` and `stops` differ in length, [`Error::Bounds`] as in [`Ragged::new`].
+    pub fn from_bounds(values: &'a [T], starts: &'a [i64], stops: &'a [i64]) -> Result<Self, Error> {
+        if starts.len() != stops.len() {
+            return Err(Error::Length { want: starts.len(), got: stops.len() });
+        }
+        let len = values.len();
+        for (row, (&start, &stop)) in starts.iter().zip(stops).enumerate() {
+            // `len` of a slice never exceeds `i64::MAX`.
+            if start < 0 || stop < start || stop > len as i64 {
+                return Err(Error::Bounds { row, start, stop, len });
+            }
+        }
+        Ok(Self { values, starts, stops })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// Where row `i` stands in the values.
+    #[inline]
+    pub fn bounds(&self, i: usize) -> Range<usize> {
+        self.starts[i] as usize..self.stops[i] as usize // in range: the invariant
+    }
+
+    /// The values of row `i`.
+    #[inline]
+    pub fn row(&self, i: usize) -> &'a [T] {
+        &self.values[self.bounds(i)]
+    }
+
+    /// The rows in order.
+    pub fn rows(&self) -> impl Iterator<Item = &'a [T]> + '_ {
+        (0..self.len()).map(|i| self.row(i))
+    }
+
+    /// The rows `range`, as rows of their own; their number within it counts from 0 again.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        Self { values: self.values, starts: &self.starts[range.clone()], stops: &self.stops[range] }
+    }
+
+    /// The tokens of all rows together.
+    pub fn tokens(&self) -> usize {
+        (0..self.len()).map(|i| self.bounds(i).len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_the_values_between_offsets() {
+        let ragged = Ragged::new(&[1, 2, 3], &[0, 2, 2, 3]).unwrap();
+        assert_eq!(ragged.rows().collect::<Vec<_>>(), [&[1, 2][..], &[], &[3]]);
+        assert_eq!(ragged.slice(1..3).rows().collect::<Vec<_>>(), [&[][..], &[3]]);
+    }
+
+    #[test]
+    fn no_offset_is_no_row() {
+        assert!(Ragged::<u16>::new(&[], &[]).unwrap().is_empty());
+        assert!(Ragged::<u16>::new(&[], &[0]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn bad_bounds_name_the_row() {
+        for (offsets, row) in [(&[0, 2, 1][..], 1), (&[-1, 2], 0), (&[0, 1, 4], 1)] {
+            let error = Ragged::new(&[1, 2, 3], offsets).unwrap_err();
+            assert!(matches!(error, Error::Bounds { row: r, .. } if r == row), "{error}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Where token sequences stand in a row.
+//!
+//! A [`Searcher`] owns its needles. It asks one question a token, "does any needle begin with you?", in blocks that the compiler turns
+//! into vector compares ([`vector`]), and compares whole needles only where the answer is yes. [`naive`] is the oracle of the tests.
+
+pub mod naive;
+pub mod vector;
+
+use crate::Token;
+use vector::First;
+
+/// Finds several token sequences in one pass over a row.
+#[derive(Debug, Clone)]
+pub struct Searcher<T> {
+    /// By first token, then longest first, then as listed.
+    needles: Vec<Needle<T>>,
+    first: First<T>,
+}
+
+/// One sequence; never empty.
+#[derive(Debug, Clone)]
+struct Needle<T> {
+    tokens: Vec<T>,
+    /// Its number in the list that the searcher was made from.
+    id: usize,
+}
+
+impl<T: Token> Searcher<T> {
+    /// Needles are numbered as listed. One with an id that does not fit `T` stands in no row and is left out, as is an empty one.
+    pub fn new<'n>(needles: impl IntoIterator<Item = &'n [i64]>) -> Self {
+        let mut kept: Vec<Needle<T>> = Vec::new();
+        for (id, needle) in needles.into_iter().enumerate() {
+            let tokens: Option<Vec<T>> = needle.iter().map(|&token| T::from_i64(token)).collect();
+            kept.extend(tokens.filter(|tokens| !tokens.is_empty()).map(|tokens| Needle { tokens, id }));
+        }
+        kept.sort_by(|a, b| {
+            let length = b.tokens.len().cmp(&a.tokens.len());
+            a.tokens[0].cmp(&b.tokens[0]).then(length).then(a.id.cmp(&b.id))
+        });
+        let first = First::new(kept.iter().map(|needle| needle.tokens[0]));
+        Self { needles: kept, first }
+    }
+
+    /// Whether nothing can be found.
+    pub fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
+    /// The positions in `row` where some needle's first token stands, ascending.
+    pub fn candidates<'a>(&'a self, row: &'a [T]) -> vector::Candidates<'a, T> {
+        self.first.candidates(row)
+    }
+
+    /// The needles that stand at `position`, longest first, then as listed: (number, length).
+    pub fn matches_at<'a>(
+        &'a self,
+        row: &'a [T],
+        position: usize,
+    ) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let tail = &row[position..];
+        let first = tail.first().copied();
+        let from = self.needles.partition_point(|needle| Some(needle.tokens[0]) < first);
+        self.needles[from..]
+            .iter()
+            .take_while(move |needle| Some(needle.tokens[0]) == first)
+            .filter(move |needle| tail.starts_with(&needle.tokens))
+            .map(|needle| (needle.id, needle.tokens.len()))
+    }
+
+    /// Every match in `row`, overlapping ones too, by position, then longest first: (position, number).
+    pub fn find_all<'a>(&'a self, row: &'a [T]) -> impl Iterator<Item = (usize, usize)> + 'a {
+        self.candidates(row)
+            .flat_map(move |position| self.matches_at(row, position).map(move |(id, _)| (position, id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check<T: Token>(row: &[i64], needles: &[Vec<i64>]) {
+        let typed: Vec<T> = row.iter().map(|&id| T::from_i64(id).unwrap()).collect();
+        let searcher = Searcher::<T>::new(needles.iter().map(Vec::as_slice));
+        let found: Vec<_> = searcher.find_all(&typed).collect();
+        assert_eq!(found, naive::find_all(row, needles));
+    }
+
+    proptest! {
+        #[test]
+        fn find_all_equals_the_naive_search(
+            row in prop::collection::vec(0i64..4, 0..300),
+            needles in prop::collection::vec(prop::collection::vec(0i64..4, 1..5), 0..12),
+        ) {
+            check::<u16>(&row, &needles);
+            check::<u32>(&row, &needles);
+            check::<i32>(&row, &needles);
+            check::<i64>(&row, &needles);
+        }
+
+        #[test]
+        fn many_first_tokens_equal_the_naive_search(
+            row in prop::collection::vec(0i64..2000, 0..600),
+            needles in prop::collection::vec(prop::collection::vec(0i64..2000, 1..3), 0..80),
+        ) {
+            check::<u16>(&row, &needles);
+            check::<i64>(&row, &needles);
+        }
+    }
+
+    #[test]
+    fn sparse_needles_are_found_at_every_offset_of_a_block() {
+        for position in 0..200 {
+            let mut row = vec![7i64; 200];
+            row[position] = -200;
+            check::<i32>(&row, &[vec![-200]]);
+            check::<i64>(&row, &[vec![-200], vec![7, -200], vec![-200, 7]]);
+        }
+    }
+
+    #[test]
+    fn needles_that_do_not_fit_the_type_stand_nowhere() {
+        let searcher = Searcher::<u16>::new([&[-200i64][..], &[70_000], &[3], &[]]);
+        assert_eq!(searcher.find_all(&[3, 5, 3]).collect::<Vec<_>>(), [(0, 2), (2, 2)]);
+    }
+}

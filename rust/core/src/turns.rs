@@ -1,0 +1,203 @@
+//! Marker matches -> turns. The only place that decides what a turn is.
+//! Oracle: `spanmask.reference.find_turns`.
+
+use crate::Token;
+use crate::search::Searcher;
+use core::ops::Range;
+
+/// How the turns of one role open and close, as ids. Several boundaries of one role are alternatives.
+#[derive(Debug, Clone, Default)]
+pub struct Boundary {
+    /// The role's number.
+    pub role: usize,
+    /// Sequences that open a turn.
+    pub starts: Vec<Vec<i64>>,
+    /// Sequences that close a turn of this role; none where only the next start does.
+    pub ends: Vec<Vec<i64>>,
+    /// The opening tokens train with the turn.
+    pub include_start: bool,
+    /// The closing tokens may train.
+    pub include_end: bool,
+}
+
+/// One turn of one role, as half-open token positions in its row: header `start..content_start`, content
+/// `content_start..content_stop`, closing tokens `content_stop..stop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The role's number.
+    pub role: usize,
+    /// Which boundary opened it.
+    pub boundary: usize,
+    /// Where the opening tokens start.
+    pub start: usize,
+    /// Where the content starts.
+    pub content_start: usize,
+    /// Where the content stops.
+    pub content_stop: usize,
+    /// Where the closing tokens stop.
+    pub stop: usize,
+    /// An end marker or another start was seen; `false` where the row ended first.
+    pub closed: bool,
+}
+
+impl Turn {
+    /// The opening tokens.
+    pub fn header(&self) -> Range<usize> {
+        self.start..self.content_start
+    }
+
+    /// What was said.
+    pub fn content(&self) -> Range<usize> {
+        self.content_start..self.content_stop
+    }
+
+    /// The closing tokens; empty where none stand.
+    pub fn closing(&self) -> Range<usize> {
+        self.content_stop..self.stop
+    }
+}
+
+/// What a marker does where it stands.
+#[derive(Debug, Clone, Copy)]
+enum Marker {
+    Start { boundary: usize },
+    End { role: usize },
+}
+
+/// Boundaries, ready to be searched for in rows of `T`.
+#[derive(Debug, Clone)]
+pub struct Format<T> {
+    searcher: Searcher<T>,
+    /// By the searcher's needle numbers.
+    markers: Vec<Marker>,
+    boundaries: Vec<Boundary>,
+    roles: usize,
+}
+
+impl<T: Token> Format<T> {
+    /// Order matters: of two starts of one length, the first listed wins.
+    pub fn new(boundaries: &[Boundary]) -> Self {
+        let mut markers = Vec::new();
+        let mut needles: Vec<&[i64]> = Vec::new();
+        for (number, boundary) in boundaries.iter().enumerate() {
+            for start in &boundary.starts {
+                needles.push(start);
+                markers.push(Marker::Start { boundary: number });
+            }
+            for end in &boundary.ends {
+                needles.push(end);
+                markers.push(Marker::End { role: boundary.role });
+            }
+        }
+        let roles = boundaries.iter().map(|boundary| boundary.role + 1).max().unwrap_or(0);
+        Self { searcher: Searcher::new(needles), markers, boundaries: boundaries.to_vec(), roles }
+    }
+
+    /// How many roles there are; turns carry numbers below it.
+    pub fn roles(&self) -> usize {
+        self.roles
+    }
+
+    /// The boundary that opened `turn`.
+    pub fn boundary(&self, turn: &Turn) -> &Boundary {
+        &self.boundaries[turn.boundary]
+    }
+
+    /// The marker that acts at `position`, and its length. In a turn of role `open` an end of that role goes before any start.
+    fn marker_at(&self, row: &[T], position: usize, open: Option<usize>) -> Option<(Marker, usize)> {
+        let mut start = None;
+        for (needle, len) in self.searcher.matches_at(row, position) {
+            match self.markers[needle] {
+                marker @ Marker::End { role } if Some(role) == open => return Some((marker, len)),
+                marker @ Marker::Start { .. } if start.is_none() => start = Some((marker, len)),
+                _ => {}
+            }
+        }
+        start
+    }
+}
+
+/// Finds the turns of one row, in order; `turns` is cleared first.
+///
+/// Outside a turn the longest start opens one. Inside, the first of these ends it: an end marker of its role (behind it), any start
+/// (in front of it), the end of the row (it stays open). Markers inside content match too: ids cannot tell.
+pub fn find_turns<T: Token>(row: &[T], format: &Format<T>, turns: &mut Vec<Turn>) {
+    turns.clear();
+    let mut open: Option<Turn> = None;
+    let mut free_from = 0; // tokens in front of it belong to a marker
+    for position in format.searcher.candidates(row) {
+        if position < free_from {
+            continue;
+        }
+        let Some((marker, len)) = format.marker_at(row, position, open.map(|turn| turn.role)) else {
+            continue;
+        };
+        free_from = position + len;
+        let closing_stop = match marker {
+            Marker::Start { .. } => position,
+            Marker::End { .. } => free_from,
+        };
+        if let Some(turn) = open.take() {
+            turns.push(Turn { content_stop: position, stop: closing_stop, closed: true, ..turn });
+        }
+        if let Marker::Start { boundary } = marker {
+            open = Some(Turn {
+                role: format.boundaries[boundary].role,
+                boundary,
+                start: position,
+                content_start: free_from,
+                content_stop: row.len(),
+                stop: row.len(),
+                closed: false,
+            });
+        }
+    }
+    turns.extend(open);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format() -> Format<i64> {
+        let boundary = |role, start: &[i64], end: &[i64]| Boundary {
+            role,
+            starts: vec![start.to_vec()],
+            ends: vec![end.to_vec()],
+            include_end: true,
+            ..Boundary::default()
+        };
+        Format::new(&[
+            boundary(0, &[5, 6], &[2]),
+            boundary(1, &[5, 7], &[2]),
+            boundary(2, &[5, 6, 6], &[3, 3]),
+        ])
+    }
+
+    /// (role, start, content_start, content_stop, stop, closed)
+    fn turns(row: &[i64]) -> Vec<(usize, usize, usize, usize, usize, bool)> {
+        let mut turns = Vec::new();
+        find_turns(row, &format(), &mut turns);
+        turns.iter().map(|t| (t.role, t.start, t.content_start, t.content_stop, t.stop, t.closed)).collect()
+    }
+
+    #[test]
+    fn an_end_closes_behind_itself_a_start_in_front() {
+        assert_eq!(turns(&[1, 5, 7, 8, 2, 5, 6, 9]), [(1, 1, 3, 4, 5, true), (0, 5, 7, 8, 8, false)]);
+        assert_eq!(turns(&[5, 7, 8, 5, 6, 9, 2]), [(1, 0, 2, 3, 3, true), (0, 3, 5, 6, 7, true)]);
+    }
+
+    #[test]
+    fn the_longest_start_wins() {
+        assert_eq!(turns(&[5, 6, 6, 2, 3, 3]), [(2, 0, 3, 4, 6, true)]);
+    }
+
+    #[test]
+    fn empty_turns_touching_markers_and_cut_headers() {
+        assert_eq!(turns(&[5, 6, 2, 5, 6, 2]), [(0, 0, 2, 2, 3, true), (0, 3, 5, 5, 6, true)]);
+        assert_eq!(turns(&[5, 6]), [(0, 0, 2, 2, 2, false)]);
+        assert_eq!(turns(&[5]), []);
+        assert_eq!(turns(&[]), []);
+        assert_eq!(turns(&[2, 2, 3]), []);
+    }
+}

@@ -1,0 +1,94 @@
+//! `_core.pad`, `_core.pad_mask`, and the layout argument of every function that writes a batch.
+
+use crate::bulk;
+use crate::error::to_py;
+use crate::ids::{Ids, with_ids};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use spanmask_core::batch::{self, Layout, Shape, Side};
+use spanmask_core::{Ragged, Token};
+
+/// (kind, width, max_len): kind "touching", "left", "right" or "in_place"; `None` cuts nothing.
+pub type LayoutTuple<'a> = (&'a str, usize, Option<usize>);
+
+/// The core's layout for what `batch.py` asks.
+pub fn layout((kind, width, max_len): LayoutTuple) -> PyResult<Layout> {
+    let shape = match kind {
+        "touching" => Shape::Touching,
+        "right" => Shape::Padded { width, side: Side::Right },
+        "left" => Shape::Padded { width, side: Side::Left },
+        "in_place" => Shape::InPlace { width },
+        other => return Err(PyValueError::new_err(format!("layout: unknown kind {other:?}."))),
+    };
+    Ok(Layout { shape, max_len: max_len.unwrap_or(usize::MAX) })
+}
+
+/// Rows into one output: int64 values with `padding` around them, flat.
+#[pyfunction]
+pub fn pad<'py>(
+    py: Python<'py>,
+    values: Ids<'py>,
+    starts: PyReadonlyArray1<'py, i64>,
+    stops: PyReadonlyArray1<'py, i64>,
+    layout: LayoutTuple,
+    padding: i64,
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
+    let layout = self::layout(layout)?;
+    with_ids!(&values, |values| {
+        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
+        write(py, &rows, layout, 1, |rows, out| batch::values_into(rows, layout, Token::to_i64, padding, out))
+    })
+}
+
+/// The attention mask of rows: int64, 1 for a token, 0 for padding, flat.
+#[pyfunction]
+pub fn pad_mask<'py>(
+    py: Python<'py>,
+    starts: PyReadonlyArray1<'py, i64>,
+    stops: PyReadonlyArray1<'py, i64>,
+    layout: LayoutTuple,
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
+    let layout = self::layout(layout)?;
+    // Only the bounds matter: zero-sized values take no memory, however many there are.
+    let values = vec![(); stops.last().map_or(0, |&stop| usize::try_from(stop).unwrap_or(0))];
+    let rows = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "rows"))?;
+    write(py, &rows, layout, 1, |rows, out| batch::attention_mask_into(rows, layout, out))
+}
+
+/// Allocates the output of `rows` and lets `fill` write it, chunk by chunk.
+pub fn write<'py, T: Sync>(
+    py: Python<'py>,
+    rows: &Ragged<T>,
+    layout: Layout,
+    num_threads: usize,
+    fill: impl Fn(&Ragged<T>, &mut [i64]) -> Result<(), spanmask_core::Error> + Sync,
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let out = zeros(py, layout.output_len(rows))?;
+    {
+        let mut out = out.readwrite();
+        let mut rest = out.as_slice_mut()?;
+        let mut jobs = Vec::new();
+        for chunk in bulk::chunks(rows) {
+            let (first, rows) = (chunk.start, rows.slice(chunk));
+            let part;
+            (part, rest) = rest.split_at_mut(layout.output_len(&rows));
+            let fill = &fill;
+            jobs.push((first, move || fill(&rows, part)));
+        }
+        bulk::run(py, jobs, num_threads, "rows")?;
+    }
+    Ok(out)
+}
+
+/// A fresh int64 array. Zeroed memory of some size comes from the system untouched, so it is written once, by the kernel.
+pub fn zeros(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArray1<i64>>> {
+    if len > isize::MAX as usize / size_of::<i64>() {
+        return Err(PyValueError::new_err(format!(
+            "rows: an output of {len} tokens does not fit memory; cut the rows."
+        )));
+    }
+    Ok(PyArray1::zeros(py, len, false))
+}

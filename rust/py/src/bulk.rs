@@ -1,0 +1,88 @@
+//! Many rows: in chunks, on threads that end with the call, with Ctrl-C answered in between.
+//!
+//! No pool outlives a call: a process forked later (a DataLoader worker) would wait for threads that it does not have. Chunks and their
+//! outputs are fixed before any thread starts, so results do not depend on how many there are.
+
+use pyo3::prelude::*;
+use spanmask_core::{Error, Ragged};
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// About how many tokens go in one chunk: a fraction of a millisecond to a few, so that threads share evenly and interrupts are seen soon.
+const CHUNK_TOKENS: usize = 1 << 18;
+
+/// Cuts rows into ranges of about [`CHUNK_TOKENS`] tokens, at least one row each.
+pub fn chunks<T>(rows: &Ragged<T>) -> Vec<Range<usize>> {
+    let mut chunks = Vec::new();
+    let (mut first, mut tokens) = (0, 0);
+    for i in 0..rows.len() {
+        tokens += rows.bounds(i).len() + 1; // empty rows count too
+        if tokens >= CHUNK_TOKENS || i + 1 == rows.len() {
+            chunks.push(first..i + 1);
+            (first, tokens) = (i + 1, 0);
+        }
+    }
+    chunks
+}
+
+/// Runs every job without the GIL, on up to `num_threads` threads. A job is a chunk's first row and what works on it.
+///
+/// The error of the first failing row is returned, its row counted over all chunks. Ctrl-C is seen between two jobs.
+pub fn run<F>(py: Python<'_>, jobs: Vec<(usize, F)>, num_threads: usize, rows: &str) -> PyResult<()>
+where
+    F: FnOnce() -> Result<(), Error> + Send,
+{
+    let threads = num_threads.clamp(1, jobs.len().max(1));
+    if let [_] = jobs.as_slice() {
+        return py
+            .detach(|| jobs.into_iter().try_for_each(|(first, job)| job().map_err(|e| e.at_row(first))))
+            .map_err(|e| crate::error::to_py(e, rows));
+    }
+    let queue = Mutex::new(Queue { jobs: jobs.into_iter().enumerate(), failed: None });
+    let outcome = py.detach(|| {
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|| while Queue::run_next(&queue) {});
+            }
+            while Queue::run_next(&queue) {
+                if let Err(interrupt) = Python::attach(|py| py.check_signals()) {
+                    Queue::lock(&queue).jobs = Vec::new().into_iter().enumerate();
+                    return Err(interrupt);
+                }
+            }
+            Ok(())
+        })
+    });
+    outcome?;
+    match Queue::lock(&queue).failed {
+        Some((_, error)) => Err(crate::error::to_py(error, rows)),
+        None => Ok(()),
+    }
+}
+
+/// The jobs that nobody has taken yet, and the failure of the lowest job so far.
+struct Queue<F> {
+    jobs: std::iter::Enumerate<std::vec::IntoIter<(usize, F)>>,
+    failed: Option<(usize, Error)>,
+}
+
+impl<F: FnOnce() -> Result<(), Error>> Queue<F> {
+    /// A panic in a job would poison the lock; what it guards stays whole, so go on and let the scope report the panic.
+    fn lock(queue: &Mutex<Self>) -> std::sync::MutexGuard<'_, Self> {
+        queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes and runs one job; `false` when none is left. Jobs are taken in order, so when one fails all lower ones were taken: later
+    /// ones are dropped, and the lowest failure wins whatever the threads did.
+    fn run_next(queue: &Mutex<Self>) -> bool {
+        let Some((number, (first, job))) = Self::lock(queue).jobs.next() else { return false };
+        if let Err(error) = job() {
+            let mut queue = Self::lock(queue);
+            queue.jobs = Vec::new().into_iter().enumerate();
+            if queue.failed.is_none_or(|(lowest, _)| number < lowest) {
+                queue.failed = Some((number, error.at_row(first)));
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,184 @@
+//! `_core.Policy`, `_core.mask_labels`.
+
+use crate::batch::{LayoutTuple, layout, zeros};
+use crate::bulk;
+use crate::error::to_py;
+use crate::ids::{Ids, with_ids};
+use crate::turns::{Compiled, Format};
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use spanmask_core::batch::Layout;
+use spanmask_core::labels::{
+    self, Extras, OnMissing, OpenTurn, Outcome, Report, RowReport, TrainOnEos, Turns,
+};
+use spanmask_core::search::Searcher;
+use spanmask_core::{Ragged, Token};
+
+/// A `MaskPolicy` for the roles of one `ChatFormat`.
+#[pyclass(frozen, module = "spanmask._core")]
+pub struct Policy {
+    /// The choices; `ignore_ids` is compiled for the token type of a call.
+    choices: labels::Policy<i64>,
+    ignore_ids: Vec<i64>,
+}
+
+#[pymethods]
+impl Policy {
+    #[new]
+    #[pyo3(signature = (*, roles, turns, train_on_eos, include_start, open_turn, on_missing, ignore_ids))]
+    fn new(
+        roles: Vec<bool>,
+        turns: &str,
+        train_on_eos: &str,
+        include_start: bool,
+        open_turn: &str,
+        on_missing: &str,
+        ignore_ids: Vec<i64>,
+    ) -> PyResult<Self> {
+        let unknown =
+            |name: &str, value: &str| PyValueError::new_err(format!("{name}: unknown value {value:?}."));
+        let choices = labels::Policy {
+            roles,
+            turns: match turns {
+                "all" => Turns::All,
+                "last" => Turns::Last,
+                other => return Err(unknown("turns", other)),
+            },
+            train_on_eos: match train_on_eos {
+                "none" => TrainOnEos::None,
+                "turn" => TrainOnEos::Turn,
+                "last" => TrainOnEos::Last,
+                "all" => TrainOnEos::All,
+                other => return Err(unknown("train_on_eos", other)),
+            },
+            include_start,
+            open_turn: match open_turn {
+                "train" => OpenTurn::Train,
+                "drop" => OpenTurn::Drop,
+                other => return Err(unknown("open_turn", other)),
+            },
+            on_missing: match on_missing {
+                "mask" => OnMissing::Mask,
+                "keep" => OnMissing::Keep,
+                "raise" => OnMissing::Raise,
+                other => return Err(unknown("on_missing", other)),
+            },
+            ignore_ids: Searcher::new([]),
+        };
+        Ok(Self { choices, ignore_ids })
+    }
+}
+
+impl Policy {
+    fn for_tokens<T: Token>(&self) -> labels::Policy<T> {
+        labels::Policy {
+            roles: self.choices.roles.clone(),
+            turns: self.choices.turns,
+            train_on_eos: self.choices.train_on_eos,
+            include_start: self.choices.include_start,
+            open_turn: self.choices.open_turn,
+            on_missing: self.choices.on_missing,
+            ignore_ids: Searcher::new(self.ignore_ids.chunks(1)),
+        }
+    }
+}
+
+/// A column of rows: values and offsets.
+type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>);
+
+/// Labels (flat, int64), and what happened: trained tokens, outcome and open turn by row, turns by role.
+type Masked<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<u8>>,
+    Bound<'py, PyArray1<bool>>,
+    Vec<u64>,
+);
+
+/// Labels of all rows.
+#[pyfunction]
+#[pyo3(signature = (values, starts, stops, format, policy, layout, *, labels, turn_mask, ignore_index, num_threads))]
+pub fn mask_labels<'py>(
+    py: Python<'py>,
+    values: Ids<'py>,
+    starts: PyReadonlyArray1<'py, i64>,
+    stops: PyReadonlyArray1<'py, i64>,
+    format: &Format,
+    policy: &Policy,
+    layout: LayoutTuple,
+    labels: Option<Column<'py, i64>>,
+    turn_mask: Option<Column<'py, bool>>,
+    ignore_index: i64,
+    num_threads: usize,
+) -> PyResult<Masked<'py>> {
+    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
+    let layout = self::layout(layout)?;
+    let labels = match &labels {
+        Some(column) => Some(ragged(column, starts.len(), "labels")?),
+        None => None,
+    };
+    let turn_mask = match &turn_mask {
+        Some(column) => Some(ragged(column, starts.len(), "turn_mask")?),
+        None => None,
+    };
+    let extras = Extras { labels, turn_mask, ignore_index };
+    with_ids!(&values, |values| {
+        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
+        mask_typed(py, &rows, format.get(), &policy.for_tokens(), extras, layout, num_threads)
+    })
+}
+
+fn ragged<'a, T: numpy::Element>(
+    column: &'a Column<'_, T>,
+    rows: usize,
+    name: &str,
+) -> PyResult<Ragged<'a, T>> {
+    let ragged = Ragged::new(column.0.as_slice()?, column.1.as_slice()?).map_err(|e| to_py(e, name))?;
+    if ragged.len() != rows {
+        return Err(to_py(spanmask_core::Error::Length { want: rows, got: ragged.len() }, name));
+    }
+    Ok(ragged)
+}
+
+fn mask_typed<'py, T: Token>(
+    py: Python<'py>,
+    rows: &Ragged<T>,
+    format: &spanmask_core::turns::Format<T>,
+    policy: &labels::Policy<T>,
+    extras: Extras,
+    layout: Layout,
+    num_threads: usize,
+) -> PyResult<Masked<'py>> {
+    let out = zeros(py, layout.output_len(rows))?;
+    let chunks = bulk::chunks(rows);
+    let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, open: false }; rows.len()];
+    let mut turn_counts = vec![vec![0; format.roles()]; chunks.len()];
+    {
+        let mut out = out.readwrite();
+        let (mut out, mut reports) = (out.as_slice_mut()?, reports.as_mut_slice());
+        let mut jobs = Vec::with_capacity(chunks.len());
+        for (chunk, turns) in chunks.into_iter().zip(&mut turn_counts) {
+            let first = chunk.start;
+            let extras = Extras {
+                labels: extras.labels.map(|labels| labels.slice(chunk.clone())),
+                turn_mask: extras.turn_mask.map(|mask| mask.slice(chunk.clone())),
+                ..extras
+            };
+            let rows = rows.slice(chunk);
+            let (out_part, report_part);
+            (out_part, out) = out.split_at_mut(layout.output_len(&rows));
+            (report_part, reports) = reports.split_at_mut(rows.len());
+            jobs.push((first, move || {
+                let report = Report { rows: report_part, turns };
+                labels::mask_labels_into(&rows, format, policy, &extras, layout, out_part, report)
+            }));
+        }
+        bulk::run(py, jobs, num_threads, "rows")?;
+    }
+    let trained: Vec<i64> = reports.iter().map(|report| report.trained as i64).collect();
+    let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
+    let open: Vec<bool> = reports.iter().map(|report| report.open).collect();
+    let turns = (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect();
+    Ok((out, trained.into_pyarray(py), outcomes.into_pyarray(py), open.into_pyarray(py), turns))
+}

@@ -1,0 +1,24 @@
+//! `spanmask._core`: arrays in, arrays out. The list of what it holds; each concept has its own file.
+
+mod batch;
+mod bulk;
+mod error;
+mod ids;
+mod labels;
+mod ragged;
+mod turns;
+
+use pyo3::prelude::*;
+
+/// The Rust core of spanmask; see `_core.pyi`.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::batch::{pad, pad_mask};
+    #[pymodule_export]
+    use super::labels::{Policy, mask_labels};
+    #[pymodule_export]
+    use super::ragged::{from_lists, mask_bounds};
+    #[pymodule_export]
+    use super::turns::{Format, find_all, find_turns};
+}
