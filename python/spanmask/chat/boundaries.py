@@ -72,7 +72,7 @@ class Markers:
 
 
 def find_markers(
-    gaps: Sequence[Gap], prompts: Sequence[Gap], atoms: Atoms, *, use_prompt: bool = True, whole_ends: bool = False
+    gaps: Sequence[Gap], prompts: Sequence[Gap], atoms: Atoms, *, use_prompt: bool = True
 ) -> Markers:
     """The markers that the gaps of plain conversations show.
 
@@ -90,7 +90,7 @@ def find_markers(
                 start = cut_at_prompt(start, prompts, others, atoms)
             markers.add_start(role, start)
     markers.heads = heads_of(markers.starts.get(ASSISTANT, []), prompts)
-    add_ends(markers, gaps, closes, atoms)
+    add_ends(markers, gaps, atoms)
     return markers
 
 
@@ -193,25 +193,28 @@ def heads_of(starts: Sequence[str], prompts: Sequence[Gap]) -> list[str]:
     return [head for head in dict.fromkeys(heads) if head.strip()]
 
 
-def add_ends(markers: Markers, gaps: Sequence[Gap], closes: Mapping[str, str], atoms: Atoms) -> None:
+def add_ends(markers: Markers, gaps: Sequence[Gap], atoms: Atoms) -> None:
     """What closes each role's turn: the first added tokens of what all gaps behind it begin with, else that text.
 
     Where the gaps behind the assistant begin with nothing in common, each is asked: an added token in front of the next header is an end;
-    the next header's own first token is a stop token.
+    the next header's own first token is a stop token, when it tells the model's turn is over (GLM).
     """
     headers = [start for starts in markers.starts.values() for start in starts]
-    fresh = {gap.text for gap in gaps if gap.before == BEGIN or gap.before == "system"}
-    for role, close in closes.items():
-        end = end_in(close, atoms)
-        opens_another = end and any(header.startswith(end.lstrip()) or end.lstrip().startswith(header) for header in headers)
-        if end and not opens_another and not (role != ASSISTANT and overlaps(end, headers)):
-            markers.ends.setdefault(role, []).append(end)
+
+    def cut(gap: Gap) -> int:
+        return min((at for start in headers if (at := gap.text.find(start)) >= 0), default=len(gap.text))
+
+    fresh = [gap.text for gap in gaps if gap.before in (BEGIN, "system")]
+    for role in befores(gaps):
+        end = end_in(common_prefix({gap.text[: cut(gap)] for gap in gaps if gap.before == role}, atoms), atoms)
+        if end and not any(header.startswith(end.lstrip()) for header in headers):
+            markers.ends[role] = [end]
     if markers.ends.get(ASSISTANT):
         return
     for gap in gaps:
         if gap.before != ASSISTANT:
             continue
-        header = min((gap.text.find(start) for start in headers if start in gap.text), default=len(gap.text))
+        header = cut(gap)
         end = end_in(gap.text[:header], atoms)
         if end and atoms.spans(end) and not any(text.startswith(end) for text in fresh):
             if end not in markers.ends.setdefault(ASSISTANT, []):
@@ -220,10 +223,6 @@ def add_ends(markers: Markers, gaps: Sequence[Gap], closes: Mapping[str, str], a
             stop = gap.text[header : header + spans[0][1]]
             if stop not in markers.stops:
                 markers.stops.append(stop)
-
-
-def overlaps(end: str, headers: Sequence[str]) -> bool:
-    return any(header in end or end in header for header in headers)
 
 
 def end_in(close: str, atoms: Atoms) -> str:

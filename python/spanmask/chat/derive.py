@@ -7,16 +7,17 @@ Conversations are rendered whole. Comparing renderings of growing prefixes is th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spanmask.chat.boundaries import Atoms, Markers, find_markers, walk
+from spanmask.chat.boundaries import Atoms, Markers, common_prefix, find_markers, walk
 from spanmask.chat.check import check
 from spanmask.chat.format import ChatFormat, Marker, RoleBoundary
 from spanmask.chat.markers import EDGES, PLAIN, Placed, alternatives
 from spanmask.chat.probe import ASSISTANT, BEGIN, END, TOOL, Gap, Mark, Template, bare, gaps_of, role_of
 from spanmask.chat.tokens import text_tokenizer
-from spanmask.errors import ChatFormatError
+from spanmask.errors import ChatFormatError, SpanmaskWarning
 
 __all__ = ["format_from_template"]
 
@@ -41,8 +42,8 @@ CALLS = (
     (*ROUND, "user", "call", "tool", ASSISTANT, "user"),
     ("system", "user", "call", "tool", ASSISTANT),
     ("user", "call", "tool", "call", "tool", ASSISTANT),
-    ("user", "preamble", "call", "tool", ASSISTANT),
 )
+PREAMBLES = (("user", "preamble", "call", "tool", ASSISTANT), ("user", "preamble", "call", "tool", ASSISTANT, "user"))
 THOUGHTS = (
     ("user", "thought", ASSISTANT),
     ("user", "thought", ASSISTANT, "user", "thought", ASSISTANT),
@@ -62,32 +63,50 @@ def format_from_template(
     template = Template(renderer, kwargs)
     if not template.settle():
         raise unreadable(template)
-    plain = collect(template, (*CORE, *RARE))
-    calls = collect(template, CALLS) if template.settle_calls() else []
-    thoughts = collect(template, THOUGHTS)
+    plain = collect(template, CORE)
+    rare = [gap for gap in collect(template, RARE) if gap not in plain]
     prompts = collect(template, [shape for shape in (*CORE, *CALLS) if shape[-1] in ("user", "tool")], prompt=True)
+    shapes = {"conversations": CORE, "tool calls": CALLS if template.settle_calls() else ()}
+    shapes |= {"text in front of tool calls": PREAMBLES if shapes["tool calls"] else (), "reasoning": THOUGHTS}
 
-    faults = []
-    for use_prompt in (True, False):
+    def attempt(names: Sequence[str], use_prompt: bool) -> ChatFormat | str:
+        """A format for these kinds of conversations, or what is wrong with it."""
+        some = [shape for name in names for shape in shapes[name] if template.marks(bare(shape)) is not None]
+        needed = list(dict.fromkeys([*plain, *collect(template, some)]))
         markers = find_markers(plain, prompts, atoms, use_prompt=use_prompt)
-        extend(markers, [*plain, *calls, *thoughts], atoms)
-        wrong = [gap for gap in dict.fromkeys([*plain, *calls, *thoughts]) if not goes_right(gap, markers)]
-        wrong = [gap for gap in wrong if gap not in rare_gaps(plain, template)]
         if not markers.starts.get(ASSISTANT):
-            faults.append("no text in front of the assistant's contents tells them from the others'")
-            continue
-        if wrong:
-            faults.append(f"the text between {wrong[0].before} and {wrong[0].after}, {wrong[0].text!r}, shows no turn's edge")
-            continue
-        chat_format = to_ids(tokenizer, markers, [*plain, *calls, *thoughts, *prompts], ignore_ids)
-        shapes = [shape for shape in CORE if template.marks(bare(shape)) is not None]
-        for some in (CALLS if calls else (), THOUGHTS if thoughts else ()):
-            shapes += [shape for shape in some if template.marks(bare(shape)) is not None]
-        trial = check(template, tokenizer, chat_format, atoms, shapes, seed=0, count=CHECKED)
-        if trial.fault is None and trial.checked >= CHECKED // 3:
-            return chat_format
-        faults.append(trial.fault or f"only {trial.checked} of {CHECKED} random conversations could be followed through the template")
-    raise underivable(template, faults)
+            return "no text in front of the assistant's contents tells them from the others'"
+        extend(markers, needed, rare, atoms)
+        for gap in needed:
+            if not goes_right(gap, markers):
+                return f"the text between {gap.before} and {gap.after}, {gap.text!r}, shows no turn's edge"
+        chat_format = to_ids(tokenizer, markers, [*needed, *rare, *prompts], ignore_ids)
+        trial = check(template, tokenizer, chat_format, atoms, some, seed=0, count=CHECKED)
+        if trial.fault is None and trial.checked < CHECKED // 3:
+            return f"only {trial.checked} of {CHECKED} random conversations could be followed through the template"
+        return trial.fault or chat_format
+
+    names = list(shapes)
+    fault = ""
+    for covered in (names, names[:2] + names[3:], names[:3], names[:2], names[:1]):
+        for use_prompt in (True, False):
+            outcome = attempt(covered, use_prompt)
+            if isinstance(outcome, ChatFormat):
+                if missing := [name for name in names if name not in covered and collect(template, shapes[name])]:
+                    warn_of(missing, fault)
+                return outcome
+            fault = fault or outcome
+    raise underivable(template, fault)
+
+
+def warn_of(missing: Sequence[str], fault: str) -> None:
+    """Rows of these kinds would be masked wrongly: whoever has such rows must know."""
+    warnings.warn(
+        f"chat template: the format does not cover {' and '.join(missing)}: {fault}. "
+        "Rows without are masked right; for rows with them write the boundaries by hand (ChatFormat.from_strings).",
+        SpanmaskWarning,
+        stacklevel=4,
+    )
 
 
 def collect(template: Template, shapes: Iterable[Sequence[str]], prompt: bool = False) -> list[Gap]:
@@ -106,62 +125,67 @@ def goes_right(gap: Gap, markers: Markers) -> bool:
     return gap.after == END or (walk(gap, markers) == ASSISTANT) == (role_of(gap.after) == ASSISTANT)
 
 
-def rare_gaps(plain: Sequence[Gap], template: Template) -> set[Gap]:
-    """Gaps that only odd conversations show (one role twice): good to know, no reason to refuse the template."""
-    return set(plain) - set(collect(template, CORE))
-
-
-def extend(markers: Markers, gaps: Sequence[Gap], atoms: Atoms) -> None:
+def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: Atoms) -> None:
     """Markers for what plain conversations do not show: results of tools, answers behind them, calls that end in their own way.
 
     Each gap that goes wrong proposes a marker; it is kept when it puts this gap right and none wrong.
     """
-    def faults() -> set[Gap]:
-        return {gap for gap in gaps if not goes_right(gap, markers)}
-
-    closes = {kind: common_close(gaps, kind, atoms) for kind in {gap.before for gap in gaps}}
-    for gap in gaps:  # a header of their own for the results of tools, where there is one
-        if gap.after == "tool" and gap.before != "tool":
-            propose_start(markers, "tool", gap.text[len(closes[gap.before]) :], gaps, atoms, must_help=False)
+    gaps = [*needed, *rare]
+    closes = {kind: common_prefix({gap.text for gap in needed if gap.before == kind}, atoms) for kind in {gap.before for gap in gaps}}
+    closes[BEGIN] = ""
+    for gap in needed:
+        if gap.after == "tool" and role_of(gap.before) == ASSISTANT:
+            add_results(markers, gap, closes[gap.before], gaps, atoms)
     for gap in gaps:
         if goes_right(gap, markers):
             continue
-        opening = gap.text[len(closes[gap.before]) :]
+        opening = gap.text.removeprefix(closes[gap.before])
         if role_of(gap.after) == ASSISTANT:
             spans = atoms.spans(gap.text)
             for start in (opening, gap.text[spans[-1][0] :] if spans else "", gap.text):
-                if propose_start(markers, ASSISTANT, start, gaps, atoms):
+                if propose(markers, markers.starts.setdefault(ASSISTANT, []), start, gaps, atoms):
                     break
         else:
-            spans = atoms.spans(closes[gap.before])
-            for end in [closes[gap.before][start:stop] for start, stop in reversed(spans)]:
-                before = faults()
-                markers.ends.setdefault(ASSISTANT, []).append(end)
-                if gap not in faults() and faults() <= before:
+            for start, stop in reversed(atoms.spans(closes[gap.before])):
+                if propose(markers, markers.ends.setdefault(ASSISTANT, []), closes[gap.before][start:stop], gaps, atoms):
                     break
-                markers.ends[ASSISTANT].pop()
             else:
-                propose_start(markers, gap.after, opening, gaps, atoms)
+                propose(markers, markers.starts.setdefault(gap.after, []), opening, gaps, atoms)
+    markers.starts = {role: starts for role, starts in markers.starts.items() if starts}
 
 
-def common_close(gaps: Sequence[Gap], kind: str, atoms: Atoms) -> str:
-    from spanmask.chat.boundaries import common_prefix
+def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], atoms: Atoms) -> None:
+    """A header of their own for the results of tools, where an added token is in it.
 
-    return common_prefix({gap.text for gap in gaps if gap.before == kind}, atoms)
+    Where the header has none, but what closes the call ends with one that closes no other turn, that one heads the results; the model writes
+    it to ask for them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM) this header's first is one too.
+    """
+    opening = gap.text[len(close) :].partition(TOOL)[0]
+    spans = atoms.spans(close)
+    ends = [end for ends in markers.ends.values() for end in ends]
+    if not atoms.spans(opening) and spans and close.endswith(last := close[slice(*spans[-1])]) and not any(last in end for end in ends):
+        opening = last + opening
+        markers.stops.append(last)
+    elif markers.stops and (first := atoms.spans(opening)) and first[0][0] == 0:
+        markers.stops.append(opening[: first[0][1]])
+    if atoms.spans(opening):
+        propose(markers, markers.starts.setdefault("tool", []), opening, gaps, atoms, must_help=False)
 
 
-def propose_start(markers: Markers, role: str, start: str, gaps: Sequence[Gap], atoms: Atoms, must_help: bool = True) -> bool:
-    start = start.partition(TOOL)[0]
-    before = {gap for gap in gaps if not goes_right(gap, markers)}
-    if not atoms.distinctive(start) or markers.owner(start) not in (None, role) or start in markers.starts.get(role, ()):
+def propose(
+    markers: Markers, where: list[str], marker: str, gaps: Sequence[Gap], atoms: Atoms, must_help: bool = True
+) -> bool:
+    """Add a marker to one of the lists of `markers`, if that puts a gap right and none wrong."""
+    marker = marker.partition(TOOL)[0]
+    taken = [start for starts in markers.starts.values() for start in starts]
+    if not atoms.distinctive(marker) or marker in taken or marker in where:
         return False
-    markers.add_start(role, start)
+    before = {gap for gap in gaps if not goes_right(gap, markers)}
+    where.append(marker)
     after = {gap for gap in gaps if not goes_right(gap, markers)}
-    if after < before or (after <= before and not must_help):
+    if after < before or (after == before and not must_help):
         return True
-    markers.starts[role].remove(start)
-    if not markers.starts[role]:
-        del markers.starts[role]
+    where.remove(marker)
     return False
 
 
@@ -248,13 +272,13 @@ def unreadable(template: Template) -> ChatFormatError:
     return ChatFormatError(f"chat template: {what}\n{BY_HAND}")
 
 
-def underivable(template: Template, faults: Sequence[str]) -> ChatFormatError:
+def underivable(template: Template, fault: str) -> ChatFormatError:
     """Shows the rendered text, the contents in it, and what failed."""
     shape = ("system", *ROUND * 2) if template.marks(bare(("system", *ROUND * 2))) else ROUND
     found = template.marks(bare(shape))
     shown = show(*found) if found else "(nothing rendered)"
     return ChatFormatError(
-        f"chat template: its turns cannot be told apart: {faults[0]}.\nRendered, contents as <<role>>:\n{shown}\n{BY_HAND}"
+        f"chat template: its turns cannot be told apart: {fault}.\nRendered, contents as <<role>>:\n{shown}\n{BY_HAND}"
     )
 
 
