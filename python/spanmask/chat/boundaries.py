@@ -106,14 +106,16 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], atoms: Atoms) ->
     """
     openings: dict[str, list[str]] = {role: [] for role in (ASSISTANT, *(gap.after for gap in gaps if gap.after != END))}
     sure = {gap.before for gap in gaps if gap.after == END}
+    preludes = set(atoms.ends)  # what stands at the start of the text whoever begins (BOS, `[gMASK]<sop>`)
     for gap in sorted(gaps, key=lambda gap: (gap.before not in sure, gap.before == BEGIN)):
         if gap.after == END:
             continue
         known = [at for opening in openings[gap.after] if (at := gap.text.rfind(opening)) >= 0]
-        if gap.before in sure or not known:
-            opening = cut_opening(gap, closes, openings, atoms)
-        else:
+        if gap.before not in sure and known:
             opening = gap.text[min(known) :]
+            preludes |= {gap.text[: min(known)]} if gap.before == BEGIN else set()
+        else:
+            opening = cut_opening(gap, closes, openings, preludes, atoms)
         if gap.after == ASSISTANT and (reasoning := REASONING.search(opening)) and atoms.distinctive(opening[: reasoning.start()]):
             opening = opening[: reasoning.start()]
         if opening not in openings[gap.after]:
@@ -121,7 +123,9 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], atoms: Atoms) ->
     return openings
 
 
-def cut_opening(gap: Gap, closes: Mapping[str, str], openings: Mapping[str, Sequence[str]], atoms: Atoms) -> str:
+def cut_opening(
+    gap: Gap, closes: Mapping[str, str], openings: Mapping[str, Sequence[str]], preludes: Iterable[str], atoms: Atoms
+) -> str:
     """The part of a gap behind what closes the turn before, where that leaves a header worth the name."""
     closing = sorted({close for close in closes.values() if close.strip()}, key=len, reverse=True)
     if gap.before != BEGIN:
@@ -129,15 +133,20 @@ def cut_opening(gap: Gap, closes: Mapping[str, str], openings: Mapping[str, Sequ
             if close and gap.text.startswith(close) and atoms.distinctive(gap.text[len(close) :]):
                 return gap.text[len(close) :]
         return gap.text
+    for prelude in sorted(preludes, key=len, reverse=True):
+        if prelude and gap.text.startswith(prelude) and atoms.distinctive(gap.text[len(prelude) :]):
+            gap = gap._replace(text=gap.text[len(prelude) :])
+            break
     cuts = [at + len(close) for close in closing if (at := gap.text.rfind(close)) >= 0]
     rest = next((gap.text[at:] for at in sorted(cuts, reverse=True) if atoms.distinctive(gap.text[at:])), gap.text)
     if len(rest) <= LONG:
         return rest
     for role, known in openings.items():  # another role's header, the name exchanged
         for header in known:
-            at = gap.text.rfind(header.replace(role, gap.after)) if role in header else -1
-            if at >= 0:
-                return gap.text[at : at + len(header.replace(role, gap.after))]
+            for name, other in ((role, gap.after), (role.upper(), gap.after.upper()), (role.title(), gap.after.title())):
+                exchanged = header.replace(name, other)
+                if name in header and exchanged in gap.text:
+                    return exchanged
     return rest
 
 
@@ -207,7 +216,7 @@ def add_ends(markers: Markers, gaps: Sequence[Gap], atoms: Atoms) -> None:
     fresh = [gap.text for gap in gaps if gap.before in (BEGIN, "system")]
     for role in befores(gaps):
         end = end_in(common_prefix({gap.text[: cut(gap)] for gap in gaps if gap.before == role}, atoms), atoms)
-        if end and not any(header.startswith(end.lstrip()) for header in headers):
+        if end and not any(header.startswith(end) for header in headers):
             markers.ends[role] = [end]
     if markers.ends.get(ASSISTANT):
         return
@@ -226,16 +235,16 @@ def add_ends(markers: Markers, gaps: Sequence[Gap], atoms: Atoms) -> None:
 
 
 def end_in(close: str, atoms: Atoms) -> str:
-    """The first run of added tokens in a closing text, with what stands in front of it; else the text, when it is distinctive."""
+    """The first run of added tokens in a closing text; without any the text itself, when it is distinctive."""
     spans = atoms.spans(close)
     if not spans:
         return close.rstrip() if atoms.distinctive(close) else ""
-    stop = spans[0][1]
+    first, stop = spans[0]
     for start, next_stop in spans[1:]:
         if start != stop:
             break
         stop = next_stop
-    return close[:stop]
+    return close[first:stop]
 
 
 def walk(gap: Gap, markers: Markers) -> str | None:

@@ -141,8 +141,12 @@ def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: 
             continue
         opening = gap.text.removeprefix(closes[gap.before])
         if role_of(gap.after) == ASSISTANT:
-            spans = atoms.spans(gap.text)
-            for start in (opening, gap.text[spans[-1][0] :] if spans else "", gap.text):
+            last = [gap.text[slice(*span)] for span in atoms.spans(gap.text)[-1:]]
+            tries = [opening, *last, gap.text]
+            if gap.after != ASSISTANT:  # what heads a call is the model's own text: rather what closes the turn before
+                close = closes[gap.before]
+                tries = [*(close[slice(*span)] for span in reversed(atoms.spans(close))), *tries]
+            for start in tries:
                 if propose(markers, markers.starts.setdefault(ASSISTANT, []), start, gaps, atoms):
                     break
         else:
@@ -161,6 +165,8 @@ def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], ato
     it to ask for them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM) this header's first is one too.
     """
     opening = gap.text[len(close) :].partition(TOOL)[0]
+    for end in markers.ends.get(ASSISTANT, ()):
+        opening = opening.removeprefix(end)
     spans = atoms.spans(close)
     ends = [end for ends in markers.ends.values() for end in ends]
     if not atoms.spans(opening) and spans and close.endswith(last := close[slice(*spans[-1])]) and not any(last in end for end in ends):
