@@ -3,6 +3,7 @@
 from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import MaskPolicy, MaskReport, mask_labels
+from spanmask.preview import preview
 from spanmask.ragged import Ragged
 from spanmask.turns import find_turns
 
@@ -17,4 +18,5 @@ __all__ = [
     "SpanmaskWarning",
     "find_turns",
     "mask_labels",
+    "preview",
 ]
