@@ -52,7 +52,8 @@ class Atoms:
 @dataclass
 class Markers:
     """Markers as text. `starts` and `ends` by role; `stops`: headers whose first token also ends the assistant's turn; `heads`: what the
-    generation prompt puts behind the assistant's header."""
+    generation prompt puts behind the assistant's header.
+    """
 
     starts: dict[str, list[str]] = field(default_factory=dict)
     ends: dict[str, list[str]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from spanmask import _core
 from spanmask.chat.boundaries import Atoms
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import EDGES
-from spanmask.chat.probe import ASSISTANT, END, Mark, Template, bare, gaps_of, locate, role_of
+from spanmask.chat.probe import ASSISTANT, Mark, Template, bare, gaps_of, locate, role_of
 from spanmask.chat.tokens import Tokens, encode
 
 __all__ = ["Trial", "check", "draw_content", "locate_probe", "trained_flags", "wrong_token"]

@@ -2,7 +2,8 @@
 
 Bare conversations are rendered (`probe.py`), the text between their contents is cut into markers (`boundaries.py`), those are tokenized in
 context (`markers.py`), and the result is tried on random conversations before it is returned (`check.py`): a mask is right, or an error.
-Conversations are rendered whole. Comparing renderings of growing prefixes is the usual trick, and wrong where a template rewrites earlier turns.
+Conversations are rendered whole. Comparing renderings of growing prefixes is the usual trick, and wrong where a template rewrites
+earlier turns.
 """
 
 from __future__ import annotations
@@ -163,8 +164,9 @@ def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: 
 def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], atoms: Atoms) -> None:
     """A header of their own for the results of tools, where an added token is in it.
 
-    Where the header has none, but what closes the call ends with one that closes no other turn, that one heads the results; the model writes
-    it to ask for them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM) this header's first is one too.
+    Where the header has none, but what closes the call ends with one that closes no other turn, that one heads the results; the model
+    writes it to ask for them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM) this header's first
+    is one too.
     """
     opening = gap.text[len(close) :].partition(TOOL)[0]
     for end in markers.ends.get(ASSISTANT, ()):
