@@ -17,7 +17,7 @@ from spanmask import _core
 from spanmask.chat.boundaries import Atoms
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import EDGES
-from spanmask.chat.probe import ASSISTANT, Mark, Template, bare, gaps_of, locate, role_of
+from spanmask.chat.probe import ASSISTANT, END, Mark, Template, bare, gaps_of, locate, role_of
 from spanmask.chat.tokens import Tokens, encode
 
 __all__ = ["Trial", "check", "draw_content", "locate_probe", "trained_flags", "wrong_token"]
@@ -37,23 +37,14 @@ class Trial(NamedTuple):
 
 
 def check(
-    template: Template,
-    tokenizer: Any,
-    chat_format: ChatFormat,
-    atoms: Atoms,
-    shapes: Sequence[Sequence[str]],
-    *,
-    seed: int,
-    count: int,
+    template: Template, tokenizer: Any, chat_format: ChatFormat, atoms: Atoms, shapes: Sequence[Sequence[str]], *, seed: int, count: int
 ) -> Trial:
     """Mask `count` random conversations of the shapes, in turn, and compare."""
     rng = Random(seed)
     probes = [[(kind, draw_content(rng, kind)) for kind in shapes[number % len(shapes)]] for number in range(count)]
     located = [(len(probe), *found) for probe in probes if (found := locate_probe(template, probe)) is not None]
     rows = encode(tokenizer, [text for _, text, _ in located])
-    for (places, text, marks), row, flags in zip(
-        located, rows, trained_flags([row.ids for row in rows], chat_format), strict=True
-    ):
+    for (places, text, marks), row, flags in zip(located, rows, trained_flags([row.ids for row in rows], chat_format), strict=True):
         at = wrong_token(text, marks, places, row, flags, atoms)
         if at is not None:
             return Trial(len(located), count - len(located), show_fault(text, row, flags, at))
@@ -74,8 +65,7 @@ def locate_probe(template: Template, probe: Sequence[tuple[str, str]]) -> tuple[
     """A conversation's text and the characters of its contents; None where it is refused or not of its bare twin's shape."""
     text = template.render(probe)
     twin = [
-        (kind, unique if content.strip() else content)
-        for (kind, content), (_, unique) in zip(probe, bare([k for k, _ in probe]), strict=True)
+        (kind, unique if content.strip() else content) for (kind, content), (_, unique) in zip(probe, bare([k for k, _ in probe]), strict=True)
     ]
     key = tuple(twin)
     if key not in template.twins:
@@ -108,10 +98,7 @@ def wrong_token(text: str, marks: Sequence[Mark], places: int, row: Tokens, flag
     """A token whose flag contradicts the text. `places`: contents in the conversation, with those that leave no mark."""
     edges = [0, *(edge for mark in marks for edge in (mark.start, mark.stop)), len(text)]
     spans = [(start, stop, at) for at, (start, stop) in enumerate(row.spans) if start < stop]
-    pieces = [
-        [at for start, stop, at in spans if left <= start and stop <= right]
-        for left, right in zip(edges, edges[1:], strict=False)
-    ]
+    pieces = [[at for start, stop, at in spans if left <= start and stop <= right] for left, right in zip(edges, edges[1:], strict=False)]
     trained = [role_of(mark.kind) == ASSISTANT for mark in marks]
     for number, mark in enumerate(marks):
         for at in pieces[2 * number + 1]:

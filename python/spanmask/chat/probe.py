@@ -1,7 +1,7 @@
 """Probe conversations: what a chat template makes of messages whose contents are known.
 
-A probe is a list of (kind, content). Kinds are the roles of messages, and the parts of an assistant's turn that are no plain content:
-`thought` (reasoning), `preamble` (text in front of a call) and `call` (a tool call; its content is the argument's value).
+A probe is a list of (kind, content). Kinds are the roles of messages, and the parts of an assistant's turn that are no plain content: `thought`
+(reasoning), `preamble` (text in front of a call) and `call` (a tool call; its content is the argument's value).
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class Template:
         return text is not None and all(text.count(content) == 1 for _, content in probe)
 
     def marks(self, probe: Probe, generation: bool = False) -> tuple[str, list[Mark]] | None:
-        """A bare probe's text, and where its contents stand; None where the template refuses it, drops or doubles an assistant's
-        content.""" text = self.render(probe, generation)
+        """A bare probe's text, and where its contents stand; None where the template refuses it, drops or doubles an assistant's content."""
+        text = self.render(probe, generation)
         if text is None:
             return None
         marks = []
