@@ -190,7 +190,8 @@ class RowsView:
         if self.shape is not None:
             return two_dimensional(column, name, self.shape).reshape(-1).astype(np.int64, copy=False)
         ragged = Ragged.from_rows(column, name)
-        return aligned_values(ragged, Ragged(self.values, self.offsets), name)  # type: ignore[arg-type]
+        check_aligned(ragged, Ragged(self.values, self.offsets), name)  # type: ignore[arg-type]
+        return ragged.values.astype(np.int64, copy=False)
 
     def wrap(self, flat: npt.NDArray[Any]) -> Any:
         """The core's flat output in the kind and shape of the input."""
@@ -203,15 +204,14 @@ class RowsView:
         return torch.from_numpy(flat.reshape(self.shape))
 
 
-def aligned_values(column: Ragged, rows: Ragged, name: str) -> npt.NDArray[np.int64]:
-    """The values of `column` as int64; raises where a row has another length than in `rows`."""
+def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
+    """Raise unless `column` has one entry for each token of `rows`."""
     if len(column) != len(rows):
         raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
     wrong = np.flatnonzero(np.diff(column.offsets) != np.diff(rows.offsets))
     if len(wrong):
-        row = wrong[0]
+        row = int(wrong[0])
         raise ValueError(f"{name}: row {row} has {len(column[row])} entries for {len(rows[row])} ids; give one for each token.")
-    return column.values.astype(np.int64, copy=False)
 
 
 def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:

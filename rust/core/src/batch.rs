@@ -149,6 +149,30 @@ pub fn attention_mask_into<T>(rows: &Ragged<T>, layout: Layout, out: &mut [i64])
     })
 }
 
+/// What a flattened batch tells about its tokens: each token's position in its row, and the number of the row.
+///
+/// Padding, where a layout has any, gets position 0 and row -1. `first_row` is the number of the first of `rows`.
+pub fn positions_into<T>(
+    rows: &Ragged<T>,
+    layout: Layout,
+    first_row: usize,
+    positions: &mut [i64],
+    row_numbers: &mut [i32],
+) -> Result<(), Error> {
+    layout.for_each_cell(rows, positions, |_, _, mut cell| {
+        cell.fill_padding(0);
+        for (position, place) in cell.content.iter_mut().enumerate() {
+            *place = position as i64;
+        }
+        Ok(())
+    })?;
+    layout.for_each_cell(rows, row_numbers, |i, _, mut cell| {
+        cell.fill_padding(-1);
+        cell.content.fill((first_row + i) as i32);
+        Ok(())
+    })
+}
+
 /// The real tokens of each row of an attention mask, from its first nonzero entry to its last, as positions in the values.
 ///
 /// Errors: [`Error::MaskHole`] where zeros stand between: no pair of bounds says that.

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::{pad, pad_mask};
+    use super::batch::{pad, pad_mask, positions};
     #[pymodule_export]
     use super::labels::{Policy, mask_labels};
     #[pymodule_export]
