@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.ragged import Bounds, Ragged, is_arrow, is_tensor, tensor_to_numpy
+from spanmask.ragged import Bounds, Ragged, check_aligned, is_arrow, is_tensor, tensor_to_numpy
 
 __all__ = ["as_density", "as_id", "as_ids", "as_span_length", "as_word", "column_of_flags", "given", "per_row"]
 
@@ -161,8 +161,9 @@ def given(
     protected: Any = None,
     words: Any = None,
     limits: tuple[int, int] | None = None,
+    bounds: Bounds | None = None,
 ) -> dict[str, Any]:
-    """All that may go beside rows, as `_core` takes it."""
+    """All that may go beside rows, as `_core` takes it. `bounds`: where the real tokens of padded rows are, if not everywhere."""
     flags = {"noise_mask": noise_mask, "protected": protected, "word_starts": None}
     word_ids: tuple[Any, ...] | None = None
     if words is not None:
@@ -170,31 +171,34 @@ def given(
             flags["word_starts"] = words
         else:
             column = Ragged.from_rows(without_none(words), "words")
-            word_ids = (column.values.astype(np.int64, copy=False), *count(column, rows, "words"))
+            word_ids = (column.values.astype(np.int64, copy=False), *count(column, rows, "words", bounds))
     return {
         "keys": as_keys(keys, len(rows)),
         "densities": densities,
         "means": means,
-        **{name: flag_column(column, name, rows) for name, column in flags.items()},
+        **{name: flag_column(column, name, rows, bounds) for name, column in flags.items()},
         "word_ids": word_ids,
         "limits": limits,
     }
 
 
-def flag_column(column: Any, name: str, rows: Ragged) -> tuple[Any, ...] | None:
+def flag_column(column: Any, name: str, rows: Ragged, bounds: Bounds | None) -> tuple[Any, ...] | None:
     """Values, starts and stops of a column of flags."""
     if column is None:
         return None
     name = "words" if name == "word_starts" else name
     flags = column_of_flags(column, name)
-    return (flags.values, *count(flags, rows, name))
+    return (flags.values, *count(flags, rows, name, bounds))
 
 
-def count(column: Ragged, rows: Ragged, name: str) -> Bounds:
+def count(column: Ragged, rows: Ragged, name: str, bounds: Bounds | None) -> Bounds:
     """The bounds of a column that has as many rows as there are rows of ids."""
     if len(column) != len(rows):
         raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
-    return column.bounds()
+    if bounds is None:
+        return column.bounds()
+    check_aligned(column, rows, name)
+    return bounds
 
 
 def has_bools(words: Any) -> bool:

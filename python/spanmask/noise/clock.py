@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.errors import SpanmaskWarning
+from spanmask.labels import check_choice
 from spanmask.noise.arguments import WORD, as_word
 
-__all__ = ["ALGORITHM", "Clock", "OnRepeat"]
+__all__ = ["ALGORITHM", "Clock", "Clocked", "OnRepeat"]
 
 OnRepeat = Literal["warn", "ignore"]
 
@@ -131,6 +132,40 @@ class Clock:
         self.__dict__.update(state)
         if isinstance(self._shared, list):
             self._shared = RawArray("Q", self._shared)
+
+
+class Clocked:
+    """What collators that draw noise have in common: seed, epoch, state."""
+
+    def __init__(self, seed: int | None, epoch: int, on_repeat: OnRepeat) -> None:
+        check_choice("on_repeat", on_repeat, OnRepeat)
+        self.clock = Clock(seed, epoch, on_repeat)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed; `None`: torch's own."""
+        return self.clock.seed
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next batch is drawn for; all workers see `set_epoch`."""
+        return self.clock.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other noise from now on: call it before each pass, as one does with a `DistributedSampler`."""
+        self.clock.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seed, epoch, algorithm: all that noise depends on beside the rows."""
+        return self.clock.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            ValueError: the state is of another algorithm version.
+        """
+        self.clock.load_state_dict(state)
 
 
 class Passes:

@@ -176,7 +176,7 @@ pub struct Padded {
 /// Outputs, flat: values and int64 offsets of inputs, the same of labels; attention mask and decoder inputs (empty unless padded).
 /// By row: key, denoiser (-1: copied through), hidden tokens, spans, tokens used (EOS not counted).
 type Corrupted<'py> =
-    ([Bound<'py, PyArray1<i64>>; 6], Bound<'py, PyArray1<u64>>, [Bound<'py, PyArray1<i64>>; 3]);
+    ([Bound<'py, PyArray1<i64>>; 6], Bound<'py, PyArray1<u64>>, [Bound<'py, PyArray1<i64>>; 4]);
 
 /// Corrupts rows; `source` is (seed, epoch).
 #[pyfunction]
