@@ -17,8 +17,8 @@ pub enum Error {
     MaskHole { row: usize, position: usize },
     /// A row has no turn of a trained role, and the policy asks for one.
     NoTrainedTurn { row: usize },
-    /// A turn mask has fewer flags than the row has turns of trained roles.
-    TurnMask { row: usize, turns: usize, flags: usize },
+    /// There are fewer turn weights than the row has turns of trained roles.
+    TurnWeights { row: usize, turns: usize, weights: usize },
     /// Existing labels of a row have another length than its ids.
     LabelsLength { row: usize, ids: usize, labels: usize },
 }
@@ -31,7 +31,7 @@ impl Error {
             | Self::Width { row, .. }
             | Self::MaskHole { row, .. }
             | Self::NoTrainedTurn { row }
-            | Self::TurnMask { row, .. }
+            | Self::TurnWeights { row, .. }
             | Self::LabelsLength { row, .. } => *row += first,
             Self::Length { .. } => {}
         }
@@ -53,8 +53,8 @@ impl fmt::Display for Error {
                 write!(f, "row {row} has a hole in its mask at position {position}")
             }
             Self::NoTrainedTurn { row } => write!(f, "row {row} has no turn of a trained role"),
-            Self::TurnMask { row, turns, flags } => {
-                write!(f, "row {row} has {turns} turns of trained roles, its turn mask {flags} flags")
+            Self::TurnWeights { row, turns, weights } => {
+                write!(f, "row {row} has {turns} turns of trained roles, but {weights} turn weights")
             }
             Self::LabelsLength { row, ids, labels } => {
                 write!(f, "row {row} has {ids} ids but {labels} labels")
