@@ -1,7 +1,7 @@
 """Where turns begin and end: `RoleBoundary` for one role, `ChatFormat` for a conversation.
 
-Markers are sequences of token ids. What is done with them is decided in the core: `turns.rs` finds the turns, `labels.rs` says which
-tokens train.
+Markers are sequences of token ids. What is done with them is decided in the core: `turns.rs` finds the turns, `labels.rs` says
+which tokens train.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class RoleBoundary:
 
     Args:
         role: the role's name, as in the `role` field of messages.
-        start: the ids that open a turn: one sequence, or several alternatives (a marker may tokenize differently next to different
-            neighbours). Ids may be negative.
+        start: the ids that open a turn: one sequence, or several alternatives (a marker may tokenize differently next to
+            different neighbours). Ids may be negative.
         end: the ids that close a turn, likewise; empty where a turn ends only at the next start (Alpaca).
         include_start: the opening ids train with the turn.
         include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: never.
@@ -71,9 +71,11 @@ class ChatFormat:
     Args:
         boundaries: one `RoleBoundary` a role; several for one role are alternatives.
         ignore_ids: ids that never train (image, video and audio placeholders). Padding is not among them: it is told by lengths.
-        stop_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's first token.
-        generation_heads: id sequences that the template's generation prompt puts behind the assistant's header (`<think>` and a newline, an
-            empty think block): the model never writes them. `MaskPolicy.train_generation_prompt` decides whether they train.
+        stop_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's
+            first token.
+        generation_heads: id sequences that the template's generation prompt puts behind the assistant's header (`<think>` and a
+            newline, an empty think block): the model never writes them. `MaskPolicy.train_generation_prompt` decides whether they
+            train.
         texts: the text of markers, for printing: pairs of (ids, text).
 
     Raises:

@@ -58,8 +58,7 @@ def mask_labels(
     never = {*policy.ignore_ids, *chat_format.ignore_ids}
     kept = labels if labels is not None else row
     return [
-        label if wanted and token not in never else ignore_index
-        for token, label, wanted in zip(row, kept, train, strict=True)
+        label if wanted and token not in never else ignore_index for token, label, wanted in zip(row, kept, train, strict=True)
     ]
 
 

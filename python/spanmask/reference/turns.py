@@ -40,9 +40,7 @@ def find_turns(row: Sequence[int], chat_format: Any) -> list[Turn]:
         start, content_start = position, position + length
         content_stop, stop, closed = find_close(row, content_start, boundary.role, chat_format.boundaries)
         role = chat_format.roles.index(boundary.role)
-        turns.append(
-            Turn(role, start, content_start, content_stop, stop, closed, boundary.include_start, boundary.include_end)
-        )
+        turns.append(Turn(role, start, content_start, content_stop, stop, closed, boundary.include_start, boundary.include_end))
         position = stop
     return turns
 

@@ -1,6 +1,6 @@
 //! What a batch looks like: rows padded into cells, one behind the other, or where they stood.
 
-use crate::{Error, Ragged};
+use crate::{Error, Ragged, Token};
 
 /// On which side of a row its padding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +26,17 @@ pub enum Shape {
     /// One behind the other, no padding: ragged values, or a flattened batch.
     Touching,
     /// Cells of `width`, padded on one side.
-    Padded { width: usize, side: Side },
+    Padded {
+        /// Places a cell.
+        width: usize,
+        /// Where the padding stands.
+        side: Side,
+    },
     /// Cells of `width`; each row stays where it stands in a 2-D input of that width.
-    InPlace { width: usize },
+    InPlace {
+        /// Places a cell.
+        width: usize,
+    },
 }
 
 /// A row's cell in an output, split where its tokens begin and end.
@@ -126,13 +134,45 @@ pub fn attention_mask_into<T>(rows: &Ragged<T>, layout: Layout, out: &mut [i64])
     })
 }
 
-/// The real tokens of row `i` of a 2-D attention mask, from its first to its last nonzero entry.
+/// What a flattened batch tells about its tokens: each token's position in its row, and the number of the row.
 ///
-/// `None` where zeros stand between ones: such a mask has holes, and no pair of bounds says it.
-pub fn mask_bounds(mask: &[u8]) -> Option<(usize, usize)> {
-    let Some(start) = mask.iter().position(|&m| m != 0) else { return Some((0, 0)) };
-    let stop = mask.len() - mask.iter().rev().position(|&m| m != 0)?;
-    mask[start..stop].iter().all(|&m| m != 0).then_some((start, stop))
+/// Padding, where a layout has any, gets position 0 and row -1. `first_row` is the number of the first of `rows`.
+pub fn positions_into<T>(
+    rows: &Ragged<T>,
+    layout: Layout,
+    first_row: usize,
+    positions: &mut [i64],
+    row_numbers: &mut [i32],
+) -> Result<(), Error> {
+    layout.for_each_cell(rows, positions, |_, _, mut cell| {
+        cell.fill_padding(0);
+        for (position, place) in cell.content.iter_mut().enumerate() {
+            *place = position as i64;
+        }
+        Ok(())
+    })?;
+    layout.for_each_cell(rows, row_numbers, |i, _, mut cell| {
+        cell.fill_padding(-1);
+        cell.content.fill((first_row + i) as i32);
+        Ok(())
+    })
+}
+
+/// The real tokens of each row of an attention mask, from its first nonzero entry to its last, as positions in the values.
+///
+/// Errors: [`Error::MaskHole`] where zeros stand between: no pair of bounds says that.
+pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error> {
+    let real = |entry: &T| entry.to_i64() != 0;
+    let bounds = |i: usize| {
+        let (row, at) = (mask.row(i), mask.bounds(i).start);
+        let start = row.iter().position(real).unwrap_or(row.len());
+        let stop = row.iter().rposition(real).map_or(start, |last| last + 1);
+        match row[start..stop].iter().position(|entry| !real(entry)) {
+            Some(hole) => Err(Error::MaskHole { row: i, position: start + hole }),
+            None => Ok(((at + start) as i64, (at + stop) as i64)),
+        }
+    };
+    (0..mask.len()).map(bounds).collect()
 }
 
 #[cfg(test)]
@@ -175,9 +215,10 @@ mod tests {
 
     #[test]
     fn bounds_of_masks() {
-        assert_eq!(mask_bounds(&[0, 1, 1, 0]), Some((1, 3)));
-        assert_eq!(mask_bounds(&[0, 0]), Some((0, 0)));
-        assert_eq!(mask_bounds(&[]), Some((0, 0)));
-        assert_eq!(mask_bounds(&[1, 0, 1]), None);
+        let bounds = |mask: &[i32]| mask_bounds(&Ragged::new(mask, &[0, mask.len() as i64]).unwrap());
+        assert_eq!(bounds(&[0, 1, 1, 0]), Ok(vec![(1, 3)]));
+        assert_eq!(bounds(&[0, 0]), Ok(vec![(2, 2)]));
+        assert_eq!(bounds(&[]), Ok(vec![(0, 0)]));
+        assert_eq!(bounds(&[1, 0, 1]), Err(Error::MaskHole { row: 0, position: 1 }));
     }
 }

@@ -13,6 +13,8 @@ pub enum Error {
     Length { want: usize, got: usize },
     /// A row is longer than the cell of a padded batch it must go into.
     Width { row: usize, len: usize, width: usize },
+    /// An attention mask has zeros between ones.
+    MaskHole { row: usize, position: usize },
     /// A row has no turn of a trained role, and the policy asks for one.
     NoTrainedTurn { row: usize },
     /// A turn mask has fewer flags than the row has turns of trained roles.
@@ -27,6 +29,7 @@ impl Error {
         match &mut self {
             Self::Bounds { row, .. }
             | Self::Width { row, .. }
+            | Self::MaskHole { row, .. }
             | Self::NoTrainedTurn { row }
             | Self::TurnMask { row, .. }
             | Self::LabelsLength { row, .. } => *row += first,
@@ -45,6 +48,9 @@ impl fmt::Display for Error {
             Self::Length { want, got } => write!(f, "expected {want} items, got {got}"),
             Self::Width { row, len, width } => {
                 write!(f, "row {row} has {len} tokens, its cell holds {width}")
+            }
+            Self::MaskHole { row, position } => {
+                write!(f, "row {row} has a hole in its mask at position {position}")
             }
             Self::NoTrainedTurn { row } => write!(f, "row {row} has no turn of a trained role"),
             Self::TurnMask { row, turns, flags } => {

@@ -3,7 +3,7 @@
 use crate::bulk;
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Layout, Shape, Side};
@@ -52,10 +52,38 @@ pub fn pad_mask<'py>(
 ) -> PyResult<Bound<'py, PyArray1<i64>>> {
     let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
     let layout = self::layout(layout)?;
-    // Only the bounds matter: zero-sized values take no memory, however many there are.
-    let values = vec![(); stops.last().map_or(0, |&stop| usize::try_from(stop).unwrap_or(0))];
+    let values = vec![(); last(stops)];
     let rows = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "rows"))?;
     write(py, &rows, layout, 1, |rows, out| batch::attention_mask_into(rows, layout, out))
+}
+
+/// Each token's position in its row (int64) and its row (int32), flat.
+#[pyfunction]
+pub fn positions<'py>(
+    py: Python<'py>,
+    starts: PyReadonlyArray1<'py, i64>,
+    stops: PyReadonlyArray1<'py, i64>,
+    layout: LayoutTuple,
+) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>)> {
+    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
+    let layout = self::layout(layout)?;
+    let values = vec![(); last(stops)];
+    let rows = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "rows"))?;
+    if i32::try_from(rows.len()).is_err() {
+        return Err(PyValueError::new_err(
+            "rows: seq_idx is int32; a flattened batch holds fewer than 2**31 rows.",
+        ));
+    }
+    let len = layout.output_len(&rows);
+    let (mut positions, mut numbers) = (vec![0; len], vec![0; len]);
+    py.detach(|| batch::positions_into(&rows, layout, 0, &mut positions, &mut numbers))
+        .map_err(|e| to_py(e, "rows"))?;
+    Ok((positions.into_pyarray(py), numbers.into_pyarray(py)))
+}
+
+/// Where the last row stops: how many values there must be, when only bounds matter. Zero-sized values take no memory.
+fn last(stops: &[i64]) -> usize {
+    stops.iter().max().map_or(0, |&stop| usize::try_from(stop).unwrap_or(0))
 }
 
 /// Allocates the output of `rows` and lets `fill` write it, chunk by chunk.

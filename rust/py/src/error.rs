@@ -18,6 +18,10 @@ pub fn to_py(error: Error, rows: &str) -> PyErr {
                 "{rows}: row {row} has {len} tokens, the batch is {width} wide; raise the width or set max_length."
             )
         }
+        Error::MaskHole { row, position } => format!(
+            "{rows}: row {row} has a zero at position {position}, between ones; padding must stand at a row's ends. \
+             Take such tokens out of the row, or name them in ignore_ids."
+        ),
         Error::NoTrainedTurn { row } => format!(
             "{rows}: row {row} has no turn of a trained role and on_missing=\"raise\"; check that the chat format fits \
              (print it), or set on_missing=\"mask\"."

@@ -84,8 +84,8 @@ impl Policy {
     }
 }
 
-/// A column of rows: values and offsets.
-type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>);
+/// A column beside the rows: values, starts, stops.
+type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>);
 
 /// Labels (flat, int64), and what happened: trained tokens, outcome and open turn by row, turns by role.
 type Masked<'py> = (
@@ -134,7 +134,8 @@ fn ragged<'a, T: numpy::Element>(
     rows: usize,
     name: &str,
 ) -> PyResult<Ragged<'a, T>> {
-    let ragged = Ragged::new(column.0.as_slice()?, column.1.as_slice()?).map_err(|e| to_py(e, name))?;
+    let (values, starts, stops) = (column.0.as_slice()?, column.1.as_slice()?, column.2.as_slice()?);
+    let ragged = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, name))?;
     if ragged.len() != rows {
         return Err(to_py(spanmask_core::Error::Length { want: rows, got: ragged.len() }, name));
     }

@@ -14,11 +14,11 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::{pad, pad_mask};
+    use super::batch::{pad, pad_mask, positions};
     #[pymodule_export]
     use super::labels::{Policy, mask_labels};
     #[pymodule_export]
     use super::ragged::{from_lists, mask_bounds};
     #[pymodule_export]
-    use super::turns::{Format, find_all, find_turns};
+    use super::turns::{Format, find_all, find_turns, paint};
 }

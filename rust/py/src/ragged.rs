@@ -1,10 +1,12 @@
 //! `_core`: lists of lists and attention masks -> values and bounds.
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray2};
+use crate::error::to_py;
+use crate::ids::{Ids, with_ids};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
-use spanmask_core::batch;
+use spanmask_core::{Ragged, batch};
 
 /// Values and offsets, or starts and stops.
 type Columns<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
@@ -53,24 +55,19 @@ fn not_an_id(name: &str, row: usize, position: usize, item: &Bound<'_, PyAny>) -
     ))
 }
 
-/// A 2-D mask (bytes, nonzero is real) -> where each row's real tokens start and stop in the flattened array.
+/// An attention mask aligned with rows (nonzero is real) -> where each row's real tokens start and stop in the values.
 #[pyfunction]
-pub fn mask_bounds<'py>(py: Python<'py>, mask: PyReadonlyArray2<'py, u8>) -> PyResult<Columns<'py>> {
-    let mask = mask.as_array();
-    let (mut starts, mut stops) = (Vec::with_capacity(mask.nrows()), Vec::with_capacity(mask.nrows()));
-    for (number, row) in mask.rows().into_iter().enumerate() {
-        let row = row
-            .as_slice()
-            .ok_or_else(|| PyValueError::new_err("attention_mask: rows must be contiguous."))?;
-        let Some((start, stop)) = batch::mask_bounds(row) else {
-            return Err(PyValueError::new_err(format!(
-                "attention_mask: row {number} has zeros between ones; padding must stand at the ends of a row. \
-                 Remove the masked tokens, or name them in ignore_ids."
-            )));
-        };
-        let at = (number * row.len()) as i64;
-        starts.push(at + start as i64);
-        stops.push(at + stop as i64);
-    }
+pub fn mask_bounds<'py>(
+    py: Python<'py>,
+    mask: Ids<'py>,
+    starts: PyReadonlyArray1<'py, i64>,
+    stops: PyReadonlyArray1<'py, i64>,
+) -> PyResult<Columns<'py>> {
+    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
+    let bounds = with_ids!(&mask, |mask| {
+        let rows = Ragged::from_bounds(mask, starts, stops).map_err(|e| to_py(e, "attention_mask"))?;
+        py.detach(|| batch::mask_bounds(&rows)).map_err(|e| to_py(e, "attention_mask"))?
+    });
+    let (starts, stops): (Vec<i64>, Vec<i64>) = bounds.into_iter().unzip();
     Ok((starts.into_pyarray(py), stops.into_pyarray(py)))
 }

@@ -4,6 +4,7 @@ use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use spanmask_core::search::Searcher;
 use spanmask_core::turns::{self, Boundary};
 use spanmask_core::{Ragged, Token};
@@ -60,7 +61,7 @@ macro_rules! compiled {
 compiled!(u16, u32, i32, i64);
 
 /// Columns of turns: row, role, start, content_start, content_stop, stop (int64) and closed (bool).
-type TurnColumns<'py> = ([Bound<'py, PyArray1<i64>>; 6], Bound<'py, PyArray1<bool>>);
+type TurnColumns<'py> = (Bound<'py, PyTuple>, Bound<'py, PyArray1<bool>>);
 
 /// The turns of all rows; positions count from the start of their row.
 #[pyfunction]
@@ -76,7 +77,7 @@ pub fn find_turns<'py>(
         let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
         py.detach(|| turn_columns(&rows, format.get()))
     });
-    Ok((columns.map(|column| column.into_pyarray(py)), closed.into_pyarray(py)))
+    Ok((PyTuple::new(py, columns.map(|column| column.into_pyarray(py)))?, closed.into_pyarray(py)))
 }
 
 fn turn_columns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> ([Vec<i64>; 6], Vec<bool>) {
@@ -94,6 +95,25 @@ fn turn_columns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> ([Vec<
         }
     }
     (columns, closed)
+}
+
+/// Numbers painted on spans of `len` tokens: int64, -1 where no span is.
+#[pyfunction]
+pub fn paint<'py>(
+    py: Python<'py>,
+    len: usize,
+    starts: PyReadonlyArray1<'py, i64>,
+    stops: PyReadonlyArray1<'py, i64>,
+    numbers: PyReadonlyArray1<'py, i64>,
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let (starts, stops, numbers) = (starts.as_slice()?, stops.as_slice()?, numbers.as_slice()?);
+    let mut out = vec![-1; len];
+    let values = vec![(); len]; // only the bounds matter, and they are checked
+    let spans = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "spans"))?;
+    for (span, &number) in (0..spans.len()).map(|i| spans.bounds(i)).zip(numbers) {
+        out[span].fill(number);
+    }
+    Ok(out.into_pyarray(py))
 }
 
 /// Every position of every sequence in one row, overlapping matches too: (positions, sequence numbers), by position, longest first.

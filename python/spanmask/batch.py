@@ -1,0 +1,136 @@
+"""Examples in, tensors out: the columns of a batch, and rows padded or flattened. The layout itself is `batch.rs`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask import _core
+from spanmask.ragged import Bounds, Layout, Ragged, check_aligned, is_arrow, is_tensor
+
+__all__ = ["ReturnTensors", "columns_of", "flatten", "pad", "padded_layout", "real_tokens", "stack_columns", "to_tensors"]
+
+ReturnTensors = Literal["pt", "np"]
+
+
+def columns_of(features: Any) -> dict[str, Any]:
+    """The columns of a batch of examples: a list of dicts, an Arrow table or record batch, or a dict of columns.
+
+    Raises:
+        ValueError: no example, or one without a column that the first one has; the message names both.
+        TypeError: examples that are not dicts.
+    """
+    if is_arrow(features) and hasattr(features, "column_names"):
+        if not features.num_rows:
+            raise ValueError("features: the batch is empty; a collator needs at least one example.")
+        return {name: features[name] for name in features.column_names}
+    if isinstance(features, Mapping):
+        return dict(features)
+    if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
+        raise TypeError(f"features: expected a list of examples, got {type(features).__name__}.")
+    examples = list(features)
+    if not examples:
+        raise ValueError("features: the batch is empty; a collator needs at least one example.")
+    for number, example in enumerate(examples):
+        if not isinstance(example, Mapping):
+            raise TypeError(f"features: example {number} is a {type(example).__name__}; expected a dict of columns.")
+    columns = {}
+    for name in examples[0]:
+        try:
+            columns[name] = [example[name] for example in examples]
+        except KeyError:
+            number = next(number for number, example in enumerate(examples) if name not in example)
+            raise ValueError(
+                f"features: example {number} has no {name!r}, which example 0 has; give all examples the same columns."
+            ) from None
+    return columns
+
+
+def real_tokens(rows: Ragged, attention_mask: Any | None) -> Bounds:
+    """Where each row's tokens are, without the padding that `attention_mask` tells (aligned with `rows`)."""
+    if attention_mask is None:
+        return rows.bounds()
+    mask = Ragged.from_rows(as_integers(attention_mask), "attention_mask")
+    check_aligned(mask, rows, "attention_mask")
+    return _core.mask_bounds(mask.values, *mask.bounds())
+
+
+def as_integers(column: Any) -> Any:
+    """A column of flags as a column of integers; anything else as it is."""
+    if isinstance(column, list) and column and isinstance(column[0], np.ndarray) and column[0].dtype == np.bool_:
+        return [row.view(np.uint8) for row in column]
+    if isinstance(column, list) and column and is_tensor(column[0]) and str(column[0].dtype) == "torch.bool":
+        return [row.byte() for row in column]
+    return column
+
+
+def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, multiple_of: int | None = None) -> Layout:
+    """Cells as wide as the longest row after the cut, rounded up to a multiple."""
+    starts, stops = bounds
+    width = int((stops - starts).max(initial=0))
+    if max_length is not None:
+        width = min(width, max_length)
+    if multiple_of:
+        width = -(-width // multiple_of) * multiple_of
+    return (side, width, max_length)
+
+
+def pad(values: npt.NDArray[Any], bounds: Bounds, layout: Layout, padding: int) -> npt.NDArray[np.int64]:
+    """Rows of ids in a padded layout: int64 [rows, width]."""
+    return _core.pad(values, *bounds, layout, padding).reshape(-1, layout[1])
+
+
+def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
+    """What a padding-free batch tells about its rows, with the keys of transformers' `DataCollatorWithFlattening`.
+
+    Returns:
+        `position_ids` int64 [1, T], `seq_idx` int32 [1, T], `cu_seq_lens_q` and `_k` int32 [rows + 1], `max_length_q` and `_k`
+        int.
+    """
+    starts, stops = bounds
+    positions, rows = _core.positions(starts, stops, ("touching", 0, max_length))
+    lengths = stops - starts if max_length is None else np.minimum(stops - starts, max_length)
+    edges = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=edges[1:])
+    longest = int(lengths.max(initial=0))
+    return {
+        "position_ids": positions[None],
+        "seq_idx": rows[None],
+        "cu_seq_lens_q": edges,
+        "cu_seq_lens_k": edges,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """The named columns, each as one array.
+
+    Raises:
+        ValueError: a column is not there, or its entries differ in shape.
+    """
+    stacked = {}
+    for name in names:
+        if name not in columns:
+            raise ValueError(f"keep_columns: no column {name!r}; the examples have {', '.join(map(repr, columns))}.")
+        column = columns[name]
+        try:
+            array = np.asarray(column.to_pylist() if is_arrow(column) else [np.asarray(entry) for entry in column])
+        except ValueError:
+            array = np.asarray(None)
+        if array.dtype.kind not in "iufb":
+            raise ValueError(f"keep_columns: column {name!r} cannot be stacked into one array of numbers; drop or pad it first.")
+        stacked[name] = array
+    return stacked
+
+
+def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
+    """Arrays as torch tensors over the same memory (`"pt"`), or as they are (`"np"`)."""
+    if return_tensors == "np":
+        return dict(batch)
+    import torch
+
+    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

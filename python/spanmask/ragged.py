@@ -1,0 +1,331 @@
+"""Rows of different lengths as one array of values and offsets, taken from whatever users hold.
+
+The only file that knows lists, NumPy, torch and Arrow; everything behind it sees contiguous arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask import _core
+
+__all__ = ["Ragged"]
+
+Bounds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+# What the core calls a layout: kind ("touching", "left", "right", "in_place"), width of a cell, greatest length of a row.
+Layout = tuple[str, int, int | None]
+
+# What the core reads as it stands, and what is widened for it first.
+TOKEN_DTYPES = {np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.int32), np.dtype(np.int64)}
+WIDENED_DTYPES = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16)}
+
+
+class Ragged:
+    """Rows of token ids: row `i` is `values[offsets[i]:offsets[i + 1]]`. Arrow's own list layout.
+
+    Args:
+        values: 1-D ids of all rows; uint16, uint32, int32 or int64 (bool for masks).
+        offsets: 1-D int64, rows + 1 entries, ascending from 0 to `len(values)`.
+
+    Raises:
+        ValueError: offsets that do not ascend from 0 to the number of values.
+        TypeError: values that are not integers.
+
+    >>> rows = Ragged.from_rows([[5, 6, 7], [], [8]])
+    >>> len(rows), rows[0].tolist(), rows.to_list()
+    (3, [5, 6, 7], [[5, 6, 7], [], [8]])
+    >>> rows.to_padded(0, side="left")
+    array([[5, 6, 7],
+           [0, 0, 0],
+           [0, 0, 8]])
+    >>> rows == [[5, 6, 7], [], [8]]
+    True
+    """
+
+    __slots__ = ("offsets", "values")
+    __array_ufunc__ = None  # `array == ragged` asks us, instead of comparing element by element
+
+    values: npt.NDArray[Any]
+    offsets: npt.NDArray[np.int64]
+
+    def __init__(self, values: npt.ArrayLike, offsets: npt.ArrayLike) -> None:
+        array = np.asarray(values)
+        if array.ndim != 1:
+            raise ValueError(f"values: expected 1-D, got shape {array.shape}.")
+        self.values = array if array.dtype == np.bool_ else token_array(array, "values")
+        offsets = np.asarray(offsets)
+        if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
+            raise ValueError(f"offsets: expected 1-D integers, rows + 1 of them, got {offsets.dtype} of shape {offsets.shape}.")
+        self.offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.values):
+            raise ValueError(f"offsets: run from {self.offsets[0]} to {self.offsets[-1]}; expected 0 to {len(self.values)}.")
+        descents = np.flatnonzero(self.offsets[1:] < self.offsets[:-1])
+        if len(descents):
+            raise ValueError(f"offsets: row {descents[0]} has a negative length; offsets must ascend.")
+
+    @classmethod
+    def from_rows(cls, rows: Any, name: str = "rows") -> Ragged:
+        """Rows as users hold them; without a copy where one array holds them already.
+
+        Args:
+            rows: a list (or other sequence) of rows, each a list, tuple, array or tensor; a 2-D array or tensor; an Arrow list
+                array (also chunked or sliced); a `Ragged`.
+            name: what errors call the argument.
+
+        Raises:
+            TypeError: ids that are not integers, rows of different kinds or dtypes, one flat row.
+            ValueError: nulls, ids that do not fit 64 bits.
+
+        >>> import numpy as np
+        >>> Ragged.from_rows(np.array([[1, 2], [3, 4]], dtype=np.uint16))
+        Ragged([[1, 2], [3, 4]], dtype=uint16)
+        """
+        if isinstance(rows, Ragged):
+            return rows
+        if is_arrow(rows):
+            return from_arrow(rows, name)
+        if is_tensor(rows):
+            rows = tensor_to_numpy(rows, name)
+        if isinstance(rows, np.ndarray) and rows.dtype != np.object_:
+            if rows.ndim != 2:
+                shape = f"{rows.ndim}-D array"
+                raise TypeError(f"{name}: expected rows, got one {shape}; wrap a single row in a list: [{name}].")
+            return cls(token_array(rows, name).reshape(-1), np.arange(len(rows) + 1) * rows.shape[1])
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+            raise TypeError(f"{name}: expected a list of rows of token ids, got {type(rows).__name__}.")
+        return from_sequence(list(rows), name)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> npt.NDArray[Any]:
+        """Row `row` as a view; negative numbers count from the end."""
+        count = len(self)
+        if not -count <= row < count:
+            raise IndexError(f"row {row} of {count} rows")
+        row %= count
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        for row in range(len(self)):
+            yield self[row]
+
+    def __eq__(self, other: object) -> bool:
+        """The same rows of the same ids, whatever types hold them."""
+        if not isinstance(other, Ragged):
+            try:
+                other = Ragged.from_rows(other)
+            except (TypeError, ValueError):
+                return NotImplemented
+        return np.array_equal(self.offsets, other.offsets) and np.array_equal(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        if len(self.values) > 100 or len(self) > 20:
+            return f"Ragged({len(self)} rows, {len(self.values)} values, dtype={self.values.dtype})"
+        return f"Ragged({self.to_list()}, dtype={self.values.dtype})"
+
+    def to_list(self) -> list[list[int]]:
+        """The rows as lists of Python integers."""
+        return [row.tolist() for row in self]
+
+    def to_arrow(self) -> Any:
+        """The rows as a `pyarrow.LargeListArray` over the same memory."""
+        pa = import_pyarrow("Ragged.to_arrow")
+        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
+
+    def to_padded(self, value: int, side: Literal["right", "left"] = "right") -> npt.NDArray[Any]:
+        """The rows as one array [rows, longest], int64 (bool for masks), `value` on the given side of shorter ones."""
+        if side not in ("right", "left"):
+            raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
+        starts, stops = self.bounds()
+        width = int((stops - starts).max(initial=0))
+        values = self.values.astype(np.int32) if self.values.dtype == np.bool_ else self.values
+        padded = _core.pad(values, starts, stops, (side, width, None), int(value)).reshape(len(self), width)
+        return padded.astype(np.bool_) if self.values.dtype == np.bool_ else padded
+
+    def bounds(self) -> Bounds:
+        """Where each row starts and stops in `values`: two views of the offsets."""
+        return self.offsets[:-1], self.offsets[1:]
+
+
+class RowsView:
+    """Rows as the core takes them, and the way back to the kind and shape in which users gave them.
+
+    2-D rows stay 2-D: the output has their shape, and `attention_mask` bounds the real tokens. All else becomes `Ragged`.
+    """
+
+    values: npt.NDArray[Any]
+    bounds: Bounds
+    layout: Layout
+
+    def __init__(self, rows: Any, attention_mask: Any = None, name: str = "rows") -> None:
+        self.tensor = is_tensor(rows)
+        array = tensor_to_numpy(rows, name) if self.tensor else rows
+        self.shape: tuple[int, int] | None = None
+        self.offsets: npt.NDArray[np.int64] | None = None
+        if isinstance(array, np.ndarray) and array.ndim == 2:
+            self.shape = (array.shape[0], array.shape[1])
+            self.values = token_array(array, name).reshape(-1)
+            edges = np.arange(len(array) + 1, dtype=np.int64) * array.shape[1]
+            self.bounds = (edges[:-1], edges[1:])
+            self.layout = ("in_place", array.shape[1], None)
+            if attention_mask is not None:
+                mask = two_dimensional(attention_mask, "attention_mask", self.shape)
+                self.bounds = _core.mask_bounds(mask.reshape(-1), *self.bounds)
+        else:
+            if attention_mask is not None:
+                raise TypeError("attention_mask: goes with a 2-D array or tensor; give ragged rows without their padding.")
+            ragged = Ragged.from_rows(rows, name)
+            self.values, self.bounds, self.offsets = ragged.values, ragged.bounds(), ragged.offsets
+            self.layout = ("touching", 0, None)
+
+    def aligned(self, column: Any, name: str) -> npt.NDArray[np.int64]:
+        """The values of a column that has an entry for every token, as int64."""
+        if self.shape is not None:
+            return two_dimensional(column, name, self.shape).reshape(-1).astype(np.int64, copy=False)
+        ragged = Ragged.from_rows(column, name)
+        check_aligned(ragged, Ragged(self.values, self.offsets), name)  # type: ignore[arg-type]
+        return ragged.values.astype(np.int64, copy=False)
+
+    def wrap(self, flat: npt.NDArray[Any]) -> Any:
+        """The core's flat output in the kind and shape of the input."""
+        if self.shape is None:
+            return Ragged(flat, self.offsets)  # type: ignore[arg-type]
+        if not self.tensor:
+            return flat.reshape(self.shape)
+        import torch
+
+        return torch.from_numpy(flat.reshape(self.shape))
+
+
+def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
+    """Raise unless `column` has one entry for each token of `rows`."""
+    if len(column) != len(rows):
+        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
+    wrong = np.flatnonzero(np.diff(column.offsets) != np.diff(rows.offsets))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(f"{name}: row {row} has {len(column[row])} entries for {len(rows[row])} ids; give one for each token.")
+
+
+def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """A 2-D column of integers or flags in the shape of the rows."""
+    array = tensor_to_numpy(column, name) if is_tensor(column) else np.asarray(column)
+    if array.shape != shape:
+        raise ValueError(f"{name}: has shape {array.shape}, the rows {shape}; give one entry for each token.")
+    return token_array(array.view(np.uint8) if array.dtype == np.bool_ else array, name)
+
+
+def from_sequence(rows: list[Any], name: str) -> Ragged:
+    """A list of rows, all of one kind."""
+    if not rows:
+        return Ragged(np.empty(0, np.int64), [0])
+    first = rows[0]
+    if isinstance(first, (list, tuple)):
+        return Ragged(*_core.from_lists(rows, name))
+    if isinstance(first, (str, bytes, Mapping, int, np.integer)) or not isinstance(first, Iterable):
+        kind = type(first).__name__
+        raise TypeError(
+            f"{name}: expected a list of rows of token ids, but row 0 is a {kind}; wrap a single row in a list: [{name}]."
+        )
+    arrays = [row_array(row, name, number) for number, row in enumerate(rows)]
+    filled = {array.dtype: number for number, array in reversed(list(enumerate(arrays))) if len(array)}
+    if len(filled) > 1:
+        (one, first_row), (other, other_row) = sorted(filled.items(), key=lambda item: item[1])[:2]
+        raise TypeError(f"{name}: row {other_row} is {other}, row {first_row} {one}; cast all rows to one dtype.")
+    dtype = next(iter(filled), np.dtype(np.int64))
+    offsets = np.zeros(len(arrays) + 1, np.int64)
+    np.cumsum([len(array) for array in arrays], out=offsets[1:])
+    return Ragged(np.concatenate([array.astype(dtype, copy=False) for array in arrays]), offsets)
+
+
+def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
+    """One row as a 1-D array of ids; `number` goes into errors."""
+    where = f"{name}: row {number}"
+    if isinstance(row, (list, tuple)):
+        raise TypeError(f"{where} is a {type(row).__name__}, row 0 an array; give all rows alike.")
+    array = tensor_to_numpy(row, where) if is_tensor(row) else np.asarray(row)
+    if array.ndim != 1:
+        raise ValueError(f"{where} has shape {array.shape}; expected 1-D.")
+    return token_array(array, where)
+
+
+def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """`array` in a dtype and memory order that the core reads: as it is where possible, else a copy that loses nothing."""
+    if array.dtype in WIDENED_DTYPES:
+        array = array.astype(np.int32)
+    elif array.dtype == np.uint64:
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{name}: id {array.max()} does not fit 64 bits with a sign; token ids must be below 2**63.")
+        array = array.astype(np.int64)
+    elif array.size == 0 and array.dtype == np.float64:  # what NumPy makes of an empty list
+        array = array.astype(np.int64)
+    native = array.dtype.newbyteorder("=")
+    if native not in TOKEN_DTYPES:
+        raise TypeError(f"{name}: expected integer token ids, got {array.dtype}; cast them, for instance with .astype('int64').")
+    return np.require(array, native, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor, told without importing torch."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "numpy")
+
+
+def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
+    """The tensor's memory as an array."""
+    if tensor.device.type != "cpu":
+        raise TypeError(f"{name}: the tensor is on {tensor.device}; masks are made on the CPU, move it there with .cpu().")
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"{name}: expected integer token ids, got {tensor.dtype}; cast them with .long().")
+    array: npt.NDArray[Any] = tensor.detach().numpy()
+    return array
+
+
+def is_arrow(value: Any) -> bool:
+    """Whether `value` offers itself through the Arrow PyCapsule interface."""
+    return hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")
+
+
+def from_arrow(array: Any, name: str) -> Ragged:
+    """An Arrow list array of integers, whoever made it."""
+    pa = import_pyarrow(f"an Arrow {name}")
+    if not isinstance(array, (pa.Array, pa.ChunkedArray)):
+        if hasattr(array, "column_names") or hasattr(array, "columns"):
+            raise TypeError(f"{name}: expected one column of token ids, got a table; pass for instance table['input_ids'].")
+        array = pa.array(array) if hasattr(array, "__arrow_c_array__") else pa.chunked_array(array)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    kind = array.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise TypeError(f"{name}: expected an Arrow list of integers, got {kind}.")
+    if array.null_count:
+        raise ValueError(f"{name}: row {array.is_null().index(True).as_py()} is null; remove such rows or fill them.")
+    if pa.types.is_fixed_size_list(kind):
+        offsets = np.arange(len(array) + 1) * kind.list_size
+        flat = array.flatten()
+    else:
+        offsets = array.offsets.to_numpy()
+        flat = array.values[offsets[0] : offsets[-1]] if len(offsets) else array.values
+        offsets = offsets - offsets[0] if len(offsets) else np.zeros(1, np.int64)
+    if flat.null_count:
+        position = flat.is_null().index(True).as_py()
+        row = int(np.searchsorted(offsets, position, side="right")) - 1
+        raise ValueError(f"{name}: row {row} has a null at position {position - offsets[row]}; remove or fill it.")
+    if not pa.types.is_integer(flat.type):
+        raise TypeError(f"{name}: expected an Arrow list of integers, got {kind}; cast it.")
+    return Ragged(token_array(flat.to_numpy(), name), offsets)
+
+
+def import_pyarrow(what: str) -> Any:
+    """pyarrow, or an error that says how to get it."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError(f"{what} needs pyarrow; install it with: pip install 'spanmask[arrow]'") from error
+    return pyarrow

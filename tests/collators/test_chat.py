@@ -1,0 +1,215 @@
+import concurrent.futures
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, RoleBoundary, SpanmaskWarning, reference
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import DataCollatorWithFlattening, PreTrainedTokenizerFast
+
+FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
+ROWS = [[1, 5, 7, 8, 2, 5, 6, 9, 10, 2], [1, 5, 7, 8, 8, 8, 2, 5, 6, 9, 9, 2], [1, 5, 6, 9]]
+LABELS = [reference.mask_labels(row, FORMAT, MaskPolicy()) for row in ROWS]
+TEMPLATE = "{% for m in messages %}{{ '<turn>' + m['role'] + ' ' + m['content'] + '</s>' }}{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    words = ["<pad>", "<s>", "</s>", "<unk>", "<none>", "<turn>", "assistant", "user", "hello", "yes", "no"]
+    model = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, pad_token="</s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def features(rows=ROWS, **columns):
+    return [{"input_ids": row, **{name: column[number] for name, column in columns.items()}} for number, row in enumerate(rows)]
+
+
+def padded(rows, width, value, side="right"):
+    pad = [[value] * (width - len(row)) for row in rows]
+    return [row + fill if side == "right" else fill + row for row, fill in zip(rows, pad, strict=True)]
+
+
+def test_batch_is_padded_and_labelled(tokenizer):
+    batch = DataCollatorForChat(tokenizer, FORMAT)(features())
+    assert {name: (value.dtype, tuple(value.shape)) for name, value in batch.items()} == dict.fromkeys(
+        ("input_ids", "attention_mask", "labels"), (torch.int64, (3, 12))
+    )
+    assert batch["input_ids"].tolist() == padded(ROWS, 12, tokenizer.pad_token_id)
+    assert batch["attention_mask"].tolist() == padded([[1] * len(row) for row in ROWS], 12, 0)
+    assert batch["labels"].tolist() == padded(LABELS, 12, -100)
+
+
+def test_pad_equal_to_eos_keeps_the_stop_token(tokenizer):
+    assert tokenizer.pad_token_id == 2
+    assert DataCollatorForChat(tokenizer, FORMAT)(features())["labels"][0, 9] == 2
+
+
+@pytest.mark.parametrize("as_rows", [list, np.array, torch.tensor, lambda row: np.array(row, np.uint16)])
+def test_rows_of_any_kind_give_the_same_batch(tokenizer, as_rows):
+    batch = DataCollatorForChat(tokenizer, FORMAT)([{"input_ids": as_rows(row)} for row in ROWS])
+    assert batch["labels"].tolist() == padded(LABELS, 12, -100)
+
+
+def test_an_arrow_table_is_a_batch(tokenizer):
+    table = pa.table({"input_ids": [[0], *ROWS], "source": ["a"] * 4}).slice(1)
+    assert DataCollatorForChat(tokenizer, FORMAT)(table)["labels"].tolist() == padded(LABELS, 12, -100)
+    assert DataCollatorForChat(tokenizer, FORMAT)(table.to_batches()[0])["input_ids"].shape == (3, 12)
+
+
+def test_padding_in_the_dataset_is_taken_off_by_the_mask(tokenizer):
+    masks = padded([[1] * len(row) for row in ROWS], 14, 0, "left")
+    batch = DataCollatorForChat(tokenizer, FORMAT)(features(padded(ROWS, 14, 2, "left"), attention_mask=masks))
+    assert batch["input_ids"].tolist() == padded(ROWS, 12, 2)
+    assert batch["labels"].tolist() == padded(LABELS, 12, -100)
+
+
+def test_options_of_the_batch(tokenizer):
+    left = DataCollatorForChat(tokenizer, FORMAT, padding_side="left", pad_to_multiple_of=8)(features())
+    assert left["labels"].tolist() == padded(LABELS, 16, -100, "left")
+    cut = DataCollatorForChat(tokenizer, FORMAT, max_length=11, return_tensors="np")(features())
+    assert cut["labels"].tolist() == padded([row[:11] for row in LABELS], 11, -100)
+    assert isinstance(cut["labels"], np.ndarray)
+
+
+def test_masks_are_made_before_the_cut(tokenizer):
+    policy = MaskPolicy(turns="last")
+    row = [5, 6, 9, 2, 5, 7, 8, 2, 5, 6, 9, 2]
+    with pytest.raises(ValueError, match="truncated before the answer"):
+        DataCollatorForChat(tokenizer, FORMAT, policy, max_length=8)([{"input_ids": row}])
+
+
+def test_existing_columns_narrow_the_labels(tokenizer):
+    kept = [[-100] * len(row) for row in ROWS]
+    kept[0] = ROWS[0]
+    with pytest.warns(SpanmaskWarning, match="2 of 3 rows .* Row 1: excluded by labels or turn_mask"):
+        batch = DataCollatorForChat(tokenizer, FORMAT)(features(labels=kept))
+    assert batch["labels"].tolist() == padded([LABELS[0], kept[1], kept[2]], 12, -100)
+    batch = DataCollatorForChat(tokenizer, FORMAT)(features(turn_mask=[[1], [1], [1]]))
+    assert batch["labels"].tolist() == padded(LABELS, 12, -100)
+
+
+def test_kept_columns_are_stacked_and_others_dropped(tokenizer):
+    batch = DataCollatorForChat(tokenizer, FORMAT, keep_columns=["score"])(features(score=[0.5, 1, 2], name=["a", "b", "c"]))
+    assert batch["score"].tolist() == [0.5, 1.0, 2.0]
+    assert "name" not in batch
+
+
+def test_messages_are_rendered(tokenizer):
+    chat_format = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes no"}]
+    batch = DataCollatorForChat(tokenizer, chat_format)([{"messages": messages}])
+    assert batch["input_ids"].tolist() == [[5, 7, 8, 2, 5, 6, 9, 10, 2]]
+    assert batch["labels"].tolist() == [[-100, -100, -100, -100, -100, -100, 9, 10, 2]]
+
+
+@pytest.mark.parametrize("max_length", [None, 11])
+def test_padding_free_equals_transformers(tokenizer, max_length):
+    ours = DataCollatorForChat(tokenizer, FORMAT, padding_free=True, max_length=max_length)(features())
+    peer = DataCollatorWithFlattening(return_flash_attn_kwargs=True, return_seq_idx=True)
+    theirs = peer(
+        [{"input_ids": row[:max_length], "labels": label[:max_length]} for row, label in zip(ROWS, LABELS, strict=True)]
+    )
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if isinstance(value, torch.Tensor):
+            assert ours[name].dtype == value.dtype, name
+            assert torch.equal(ours[name], value), name
+        else:
+            assert ours[name] == value, name
+
+
+def test_report_runs_and_resets(tokenizer):
+    collator = DataCollatorForChat(tokenizer, FORMAT)
+    for _ in range(3):
+        collator(features())
+    assert (collator.report.rows, collator.report.trained_tokens, collator.report.open_turns) == (9, 21, 3)
+    collator.reset_report()
+    assert collator.report.rows == 0
+
+
+def test_a_row_that_trains_nothing_warns_once(tokenizer, recwarn):
+    collator = DataCollatorForChat(tokenizer, FORMAT)
+    for _ in range(3):
+        collator(features([*ROWS, [8, 9]]))
+    (warning,) = recwarn
+    assert warning.category is SpanmaskWarning
+    assert "Row 3: no marker" in str(warning.message)
+    assert "'hello yes'" in str(warning.message)
+    assert collator.report.reasons == {"no marker": 3}
+
+
+def test_a_batch_that_trains_nothing(tokenizer, recwarn):
+    with pytest.raises(ValueError, match="no row of this batch has a token to train. Row 0: no marker"):
+        DataCollatorForChat(tokenizer, FORMAT)(features([[8, 9]]))
+    ignoring = DataCollatorForChat(tokenizer, FORMAT, on_all_empty="ignore")
+    assert ignoring(features([[8, 9]]))["labels"].tolist() == [[-100, -100]]
+    assert len(recwarn) == 1
+
+
+def test_collators_pickle_and_serve_threads(tokenizer):
+    collator = pickle.loads(pickle.dumps(DataCollatorForChat(tokenizer, FORMAT)))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        batches = list(pool.map(lambda _: collator(features()), range(200)))
+    assert all(batch["labels"].tolist() == padded(LABELS, 12, -100) for batch in batches)
+    assert collator.report.rows == 600
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda collator: collator([]), ValueError, "features: the batch is empty"),
+        (lambda collator: collator([[1, 2]]), TypeError, "features: example 0 is a list"),
+        (lambda collator: collator(5), TypeError, "features: expected a list of examples, got int"),
+        (
+            lambda collator: collator([{"text": "a"}]),
+            ValueError,
+            "features: no 'input_ids' and no 'messages'; the examples have 'text'",
+        ),
+        (lambda collator: collator([{"input_ids": [1]}, {"ids": [1]}]), ValueError, "features: example 1 has no 'input_ids'"),
+        (lambda collator: collator(features(labels=[[1], [1], [1]])), ValueError, "labels: row 0 has 1 entries for 10 ids"),
+        (lambda collator: collator(features(attention_mask=[[1], [1], [1]])), ValueError, "attention_mask: row 0 has 1 entries"),
+        (
+            lambda collator: collator(features([[1, 2, 3]], attention_mask=[[1, 0, 1]])),
+            ValueError,
+            "attention_mask: row 0 has a zero at position 1",
+        ),
+        (lambda collator: collator([{"input_ids": [0.5]}]), TypeError, "input_ids: row 0 has 0.5"),
+        (lambda collator: collator([{"input_ids": 5}]), TypeError, "input_ids: .* row 0 is a int"),
+    ],
+)
+def test_bad_batches(tokenizer, call, error, words):
+    with pytest.raises(error, match=words):
+        call(DataCollatorForChat(tokenizer, FORMAT))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_length": 0}, "max_length: expected a positive integer"),
+        ({"pad_to_multiple_of": -8}, "pad_to_multiple_of: expected a positive integer"),
+        ({"padding_side": "top"}, "padding_side: expected 'right' or 'left'"),
+        ({"return_tensors": "tf"}, "return_tensors: expected one of 'pt', 'np'"),
+        ({"on_all_empty": "no"}, "on_all_empty: expected one of"),
+        ({"policy": MaskPolicy(roles="robot")}, "roles: the policy trains 'robot'"),
+        ({"padding_free": True, "pad_to_multiple_of": 8}, "pad_to_multiple_of: goes with padding"),
+    ],
+)
+def test_bad_options(tokenizer, options, words):
+    with pytest.raises(ValueError, match=words):
+        DataCollatorForChat(tokenizer, FORMAT, **options)
+
+
+def test_bad_columns_and_tokenizers(tokenizer):
+    with pytest.raises(ValueError, match="keep_columns: no column 'score'"):
+        DataCollatorForChat(tokenizer, FORMAT, keep_columns=["score"])(features())
+    with pytest.raises(ValueError, match="keep_columns: column 'tags' cannot be stacked"):
+        DataCollatorForChat(tokenizer, FORMAT, keep_columns=["tags"])(features(tags=[[1], [1, 2], [3]]))
+    bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
+    with pytest.raises(ValueError, match="tokenizer: has no pad token; set tokenizer.pad_token"):
+        DataCollatorForChat(bare, FORMAT)

@@ -1,0 +1,19 @@
+"""Profiles of hypothesis, and settings that every test shares."""
+
+import os
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("dev", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("thorough", max_examples=100_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_torch_thread():
+    """Two torch threads on a busy machine take ten times as long as one."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,134 @@
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from spanmask import Ragged
+from strategies import DTYPES, batches
+
+ROWS = [[5, 6, 7], [], [8]]
+OFFSETS = [0, 3, 3, 4]
+
+
+@given(rows=batches, dtype=st.sampled_from(DTYPES))
+def test_every_way_in_gives_the_same_rows(rows, dtype):
+    arrays = [np.array(row, dtype) for row in rows]
+    ways = [
+        rows,
+        tuple(rows),
+        (row for row in rows),
+        [tuple(row) for row in rows],
+        arrays,
+        [np.repeat(array, 2)[::2] for array in arrays],
+        [array.astype(array.dtype.newbyteorder(">")) for array in arrays],
+        [torch.tensor(row, dtype=torch.int32) for row in rows],
+        pa.array(rows, pa.list_(pa.int32())),
+        pa.array([[9], *rows, [9]], pa.large_list(pa.int64())).slice(1, len(rows)),
+        pa.chunked_array([rows, rows], pa.list_(pa.uint16())).slice(len(rows)),
+    ]
+    for way in ways:
+        ragged = Ragged.from_rows(way)
+        assert ragged.to_list() == rows
+        assert ragged == rows
+        assert rows == ragged
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int8, np.uint8, np.int16, np.uint64])
+def test_two_dimensional_rows(dtype):
+    array = np.array([[1, 2], [3, 4]], dtype)
+    ragged = Ragged.from_rows(array)
+    assert ragged == [[1, 2], [3, 4]]
+    assert ragged == array
+    assert array == ragged
+    assert Ragged.from_rows(torch.from_numpy(array)) == ragged
+
+
+def test_no_copy_where_memory_allows():
+    array = np.arange(6).reshape(2, 3)
+    assert np.shares_memory(Ragged.from_rows(array).values, array)
+    arrow = pa.array([[1, 2], [3]], pa.list_(pa.int64()))
+    assert np.shares_memory(Ragged.from_rows(arrow).values, arrow.values.to_numpy())
+
+
+def test_arrow_fixed_size_lists_and_foreign_objects():
+    fixed = pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.int16(), 2)).slice(1)
+    assert Ragged.from_rows(fixed) == [[3, 4], [5, 6]]
+
+    class Foreign:
+        def __arrow_c_array__(self, requested_schema=None):
+            return fixed.__arrow_c_array__(requested_schema)
+
+    assert Ragged.from_rows(Foreign()) == [[3, 4], [5, 6]]
+
+
+def test_rows_are_views_and_count_from_both_ends():
+    ragged = Ragged(np.array([5, 6, 7, 8]), OFFSETS)
+    assert np.shares_memory(ragged[0], ragged.values)
+    assert [row.tolist() for row in ragged] == ROWS
+    assert ragged[-1].tolist() == [8]
+    with pytest.raises(IndexError, match="row 3 of 3"):
+        ragged[3]
+
+
+def test_way_out():
+    ragged = Ragged.from_rows(ROWS)
+    assert ragged.to_padded(0).tolist() == [[5, 6, 7], [0, 0, 0], [8, 0, 0]]
+    assert ragged.to_padded(-1, side="left").tolist() == [[5, 6, 7], [-1, -1, -1], [-1, -1, 8]]
+    assert Ragged(np.array([True, False]), [0, 1, 2]).to_padded(False).dtype == np.bool_
+    assert ragged.to_arrow().to_pylist() == ROWS
+    assert Ragged.from_rows([]).to_padded(0).shape == (0, 0)
+    assert pickle.loads(pickle.dumps(ragged)) == ragged
+    assert ragged != [[5, 6, 7], [8]]
+    assert ragged != "text"
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([1, 2], TypeError, "row 0 is a int; wrap a single row"),
+        (5, TypeError, "rows: expected a list of rows of token ids, got int"),
+        ("text", TypeError, "got str"),
+        (["text"], TypeError, "row 0 is a str"),
+        ({"input_ids": [1]}, TypeError, "got dict"),
+        ([[1], [None]], TypeError, "row 1 has None"),
+        ([[1], [2.0]], TypeError, "row 1 has 2.0"),
+        ([[1], [2**64]], ValueError, "row 1 has 18446744073709551616 at position 0"),
+        ([[1], np.array([2])], TypeError, "row 1 is a ndarray"),
+        ([np.array([1]), [2]], TypeError, "row 1 is a list"),
+        ([np.array([1]), np.array([2], np.int32)], TypeError, "row 1 is int32, row 0 int64"),
+        ([np.array([1]), np.array([0.5])], TypeError, "row 1: expected integer token ids, got float64"),
+        ([np.array([True])], TypeError, "got bool"),
+        ([np.array([[1]])], ValueError, r"row 0 has shape \(1, 1\)"),
+        ([np.array([2**63], np.uint64)], ValueError, "does not fit 64 bits"),
+        (np.arange(3), TypeError, "got one 1-D array; wrap"),
+        (torch.ones(2), TypeError, "expected integer token ids, got torch.float32"),
+        (torch.ones(2, device="meta"), TypeError, "the tensor is on meta"),
+        (pa.array([[1], None]), ValueError, "row 1 is null"),
+        (pa.array([[1], [2, None]]), ValueError, "row 1 has a null at position 1"),
+        (pa.array([[0.5]]), TypeError, "expected an Arrow list of integers"),
+        (pa.array([1]), TypeError, "expected an Arrow list of integers, got int64"),
+        (pa.table({"input_ids": [[1]]}), TypeError, "got a table"),
+    ],
+)
+def test_bad_rows(rows, error, words):
+    with pytest.raises(error, match=words):
+        Ragged.from_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "offsets", "words"),
+    [
+        ([1, 2], [0, 1], "run from 0 to 1; expected 0 to 2"),
+        ([1, 2], [1, 2], "run from 1 to 2"),
+        ([1, 2], [0, 2, 1, 2], "row 1 has a negative length"),
+        ([1, 2], [], "offsets: expected 1-D integers"),
+        ([1, 2], [0.0, 2.0], "offsets: expected 1-D integers"),
+        ([[1, 2]], [0, 2], "values: expected 1-D"),
+    ],
+)
+def test_bad_columns(values, offsets, words):
+    with pytest.raises(ValueError, match=words):
+        Ragged(np.array(values), np.array(offsets))

@@ -1,0 +1,49 @@
+"""Random rows, formats and policies: small alphabets, so that markers overlap, touch, nest and almost match."""
+
+import numpy as np
+from hypothesis import strategies as st
+from spanmask import ChatFormat, MaskPolicy, RoleBoundary
+
+DTYPES = (np.uint16, np.uint32, np.int32, np.int64)
+ROLES = ("assistant", "user", "system")
+
+ids = st.integers(0, 5)
+rows = st.lists(ids, max_size=80)
+batches = st.lists(rows, max_size=6)
+markers = st.lists(ids, min_size=1, max_size=4).map(tuple)
+
+
+@st.composite
+def chat_formats(draw):
+    """Formats of up to three roles; starts that would open two roles are dropped."""
+    owner = {}
+    boundaries = []
+    for role in draw(st.lists(st.sampled_from(ROLES), min_size=1, max_size=4)):
+        starts = [m for m in draw(st.lists(markers, min_size=1, max_size=3)) if owner.setdefault(m, role) == role]
+        if starts:
+            ends = draw(st.lists(markers, max_size=2))
+            boundaries.append(
+                RoleBoundary(role, starts, ends, include_start=draw(st.booleans()), include_end=draw(st.booleans()))
+            )
+    return ChatFormat(boundaries, ignore_ids=draw(st.lists(ids, max_size=1)))
+
+
+@st.composite
+def policies(draw, chat_format):
+    """Policies that train some of the format's roles."""
+    return MaskPolicy(
+        roles=draw(st.lists(st.sampled_from(chat_format.roles), min_size=1, unique=True)),
+        turns=draw(st.sampled_from(["all", "last"])),
+        train_on_eos=draw(st.sampled_from(["none", "turn", "last", "all"])),
+        include_start=draw(st.booleans()),
+        open_turn=draw(st.sampled_from(["train", "drop"])),
+        ignore_ids=draw(st.lists(ids, max_size=2)),
+        on_missing=draw(st.sampled_from(["mask", "keep"])),
+    )
+
+
+@st.composite
+def formats_and_policies(draw):
+    """A format with a policy for it."""
+    chat_format = draw(chat_formats())
+    return chat_format, draw(policies(chat_format))
