@@ -14,7 +14,7 @@ from typing import Any
 from spanmask.chat.boundaries import Atoms, Markers, common_prefix, find_markers, walk
 from spanmask.chat.check import check
 from spanmask.chat.format import ChatFormat, Marker, RoleBoundary
-from spanmask.chat.markers import EDGES, PLAIN, Placed, alternatives
+from spanmask.chat.markers import EDGES, PLAIN, Placed, alternatives, merging
 from spanmask.chat.probe import ASSISTANT, BEGIN, END, TOOL, Gap, Mark, Template, bare, gaps_of, role_of
 from spanmask.chat.tokens import text_tokenizer
 from spanmask.errors import ChatFormatError, SpanmaskWarning
@@ -223,6 +223,7 @@ def ids_of(tokenizer: Any, texts: Sequence[str], gaps: Sequence[Gap]) -> dict[Ma
     """The alternatives of several markers, wherever they stand in the gaps."""
     found: dict[Marker, str] = {}
     for text in texts:
+        merged = merging(tokenizer, text)
         sides: dict[tuple[str, bool, str, bool], None] = {}
         for gap in gaps:
             at = gap.text.find(text)
@@ -232,7 +233,7 @@ def ids_of(tokenizer: Any, texts: Sequence[str], gaps: Sequence[Gap]) -> dict[Ma
         places = [
             Placed(edge_left + left + text + right + edge_right, len(edge_left + left), len(edge_left + left + text))
             for left, open_left, right, open_right in sides
-            for edge_left, edge_right in edge_pairs(open_left, open_right)
+            for edge_left, edge_right in edge_pairs(open_left, open_right, () if right else merged)
         ]
         found = {**alternatives(tokenizer, places), **found}
     return found
@@ -253,9 +254,9 @@ def side_texts(gap: Gap, start: int, stop: int) -> tuple[str, bool, str, bool]:
     return left, open_left, right, open_right
 
 
-def edge_pairs(open_left: bool, open_right: bool) -> list[tuple[str, str]]:
+def edge_pairs(open_left: bool, open_right: bool, merging: Sequence[str]) -> list[tuple[str, str]]:
     """Content edges on the sides where a content may stand."""
-    lefts, rights = ("", *EDGES) if open_left else ("",), ("", *EDGES) if open_right else ("",)
+    lefts, rights = ("", *EDGES) if open_left else ("",), ("", *EDGES, *merging) if open_right else ("",)
     few_lefts, few_rights = PLAIN if open_left else ("",), PLAIN if open_right else ("",)
     return list(dict.fromkeys([*((a, b) for a in lefts for b in few_rights), *((a, b) for a in few_lefts for b in rights)]))
 
