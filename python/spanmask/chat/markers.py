@@ -156,6 +156,7 @@ def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Ma
     A token that hangs over the marker's edge stays outside: it may hold content. If that would cost the marker a visible character,
     the token is taken in as long as it hangs over by blanks only (SentencePiece: `"▁USER"`). If even that is not enough, losing
     punctuation is accepted while what is left is more than a bare word; a bare word is found together with the token that merged.
+    Beside an added token punctuation is never missed.
     """
     marker = place.text[place.start : place.stop]
     partial: tuple[Marker, str] | None = None
@@ -170,9 +171,11 @@ def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Ma
         if visible(kept) == visible(marker) and (visible(marker) or kept == marker):
             return (ids, kept) if overhang < 2 or partial is None else partial
         letters = [char for char in marker if char.isalnum()]
-        spelled = bool(letters) and [char for char in kept if char.isalnum()] == letters
-        if partial is None and spelled and (len(visible(kept)) > len(letters) or not atoms.isdisjoint(ids)):
-            partial = ids, kept
+        if letters and [char for char in kept if char.isalnum()] == letters:
+            if not atoms.isdisjoint(ids):
+                return ids, kept
+            if partial is None and len(visible(kept)) > len(letters):
+                partial = ids, kept
     return partial
 
 
