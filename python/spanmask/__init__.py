@@ -4,6 +4,7 @@ from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.collators import DataCollatorForChat, DataCollatorForVisionChat
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import MaskPolicy, MaskReport, mask_labels
+from spanmask.preview import preview
 from spanmask.ragged import Ragged
 from spanmask.turns import find_turns
 
@@ -20,4 +21,5 @@ __all__ = [
     "SpanmaskWarning",
     "find_turns",
     "mask_labels",
+    "preview",
 ]
