@@ -5,6 +5,7 @@ mod ignore;
 mod spans;
 
 use crate::batch::Layout;
+use crate::error::Column;
 use crate::turns::{Format, Turn, find_turns};
 use crate::{Error, Ragged, Token};
 pub use ignore::{Ignore, Pair};
@@ -151,7 +152,7 @@ pub struct Report<'a> {
 ///
 /// One pass over the ids to find markers, one to write, a row at a time while it is in cache.
 ///
-/// Errors: [`Error::Length`] for a buffer of another size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::LabelsLength`].
+/// Errors: [`Error::Length`] for a buffer of another size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
 pub fn mask_labels_into<T: Token>(
     rows: &Ragged<T>,
     format: &Format<T>,
@@ -248,7 +249,7 @@ fn intersect(
     out: &mut [i64],
 ) -> Result<usize, Error> {
     if labels.len() != row_len {
-        return Err(Error::LabelsLength { row: 0, ids: row_len, labels: labels.len() });
+        return Err(Error::ColumnLength { row: 0, column: Column::Labels, ids: row_len, got: labels.len() });
     }
     let mut trained = 0;
     for (out, &label) in out.iter_mut().zip(&labels[shift.distance().min(row_len)..]) {
