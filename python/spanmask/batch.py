@@ -11,7 +11,17 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask.ragged import Bounds, Layout, Ragged, check_aligned, is_arrow, is_tensor
 
-__all__ = ["ReturnTensors", "columns_of", "flatten", "pad", "padded_layout", "real_tokens", "stack_columns", "to_tensors"]
+__all__ = [
+    "ReturnTensors",
+    "columns_of",
+    "flatten",
+    "pad",
+    "padded_layout",
+    "real_tokens",
+    "select_rows",
+    "stack_columns",
+    "to_tensors",
+]
 
 ReturnTensors = Literal["pt", "np"]
 
@@ -80,7 +90,7 @@ def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, mult
 
 def pad(values: npt.NDArray[Any], bounds: Bounds, layout: Layout, padding: int) -> npt.NDArray[np.int64]:
     """Rows of ids in a padded layout: int64 [rows, width]."""
-    return _core.pad(values, *bounds, layout, padding).reshape(-1, layout[1])
+    return _core.pad(values, *bounds, layout, padding).reshape(len(bounds[0]), layout[1])
 
 
 def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
@@ -104,6 +114,11 @@ def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
         "max_length_q": longest,
         "max_length_k": longest,
     }
+
+
+def select_rows(columns: Mapping[str, Any], kept: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """The columns of the rows `kept`."""
+    return {name: column.take(kept) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
 
 
 def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:

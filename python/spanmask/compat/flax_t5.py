@@ -25,9 +25,7 @@ Array = npt.NDArray[Any]
 SpanCount = Literal["noise", "smaller"]
 
 
-def compute_input_and_target_lengths(
-    inputs_length: int, noise_density: float, mean_noise_span_length: float
-) -> tuple[int, int]:
+def compute_input_and_target_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
     """The row length and target length for inputs of `inputs_length`, as the scripts' helper of this name computes them.
 
     It knows no clamps, so it disagrees with the scripts' own sampler for span length 1, and for long spans in short rows;
@@ -117,7 +115,9 @@ class FlaxDataCollatorForT5MLM:
         batch: dict[str, Any] = {name: np.array([example[name] for example in examples]) for name in examples[0]}
         ids = batch["input_ids"]
         if ids.ndim != 2:
-            raise ValueError("input_ids: rows differ in length; the scripts take rows of one length only, cut and joined beforehand.")
+            raise ValueError(
+                "input_ids: rows differ in length; the scripts take rows of one length only, cut and joined beforehand."
+            )
         mask = self._masks(ids)
         batch["input_ids"] = self.filter_input_ids(ids, self.create_sentinel_ids(mask.astype(np.int8)))
         batch["labels"] = self.filter_input_ids(ids, self.create_sentinel_ids((~mask).astype(np.int8)))
@@ -129,7 +129,9 @@ class FlaxDataCollatorForT5MLM:
         if self.decoder_start_token_id is not None:
             shifted = np.roll(batch["labels"], 1, axis=-1)
             shifted[:, 0] = self.decoder_start_token_id
-            batch["decoder_input_ids"] = shifted if self.pad_token_id is None else np.where(shifted == -100, self.pad_token_id, shifted)
+            batch["decoder_input_ids"] = (
+                shifted if self.pad_token_id is None else np.where(shifted == -100, self.pad_token_id, shifted)
+            )
         return batch
 
     def random_spans_noise_mask(self, length: int) -> npt.NDArray[np.bool_]:
@@ -168,7 +170,9 @@ class FlaxDataCollatorForT5MLM:
         kept = ids >= 0
         counts = kept.sum(axis=-1)
         if len(counts) and (counts != counts[0]).any():
-            raise ValueError(f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens; the scripts need one number for all.")
+            raise ValueError(
+                f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens; the scripts need one number for all."
+            )
         eos = np.full((len(ids), 1), self.tokenizer.eos_token_id, dtype=np.int32)
         return np.concatenate([ids[kept].reshape(len(ids), -1), eos], axis=-1)
 

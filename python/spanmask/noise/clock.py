@@ -95,7 +95,7 @@ class Clock:
             shared[WATCHED_COUNT] = MARKS + 1
             warnings.warn(
                 f"the masks repeat: these rows were drawn for seed {seed} and epoch {epoch} before. Call collator.set_epoch(epoch) before each "
-                "pass (or use EpochCallback), or leave seed=None; where the same masks are wanted (evaluation), set on_repeat=\"ignore\".",
+                'pass (or use EpochCallback), or leave seed=None; where the same masks are wanted (evaluation), set on_repeat="ignore".',
                 SpanmaskWarning,
                 stacklevel=4,
             )

@@ -47,9 +47,7 @@ class Corrupted:
     def __init__(self, rows: Ragged, arguments: tuple[Any, ...], num_threads: int) -> None:
         spec, source, beside = arguments
         starts, stops = rows.bounds()
-        outputs, keys, about = _core.corrupt(
-            rows.values, starts, stops, spec, source, beside, None, "rows", num_threads
-        )
+        outputs, keys, about = _core.corrupt(rows.values, starts, stops, spec, source, beside, None, "rows", num_threads)
         inputs, input_offsets, labels, label_offsets, *_ = outputs
         self.input_ids = Ragged(inputs, input_offsets)
         self.labels = Ragged(labels, label_offsets)

@@ -231,9 +231,7 @@ def mask_tokens(
     return MaskedTokens(view.wrap(input_ids), view.wrap(labels), keys, chosen)
 
 
-def mask_given(
-    view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words: Any, mlm_probability: Any
-) -> dict[str, Any]:
+def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words: Any, mlm_probability: Any) -> dict[str, Any]:
     """What goes beside rows, checked."""
     if spec.whole_word and spec.continuing_ids is None and words is None:
         raise ValueError("words: whole_word needs them: a flag or number for each token, or continuing_ids in the spec.")

@@ -97,9 +97,7 @@ class DenoiserMixture(Marks):
     denoisers: tuple[Denoiser, ...]
     weights: tuple[float, ...]
 
-    def __init__(
-        self, denoisers: Iterable[Denoiser], weights: Iterable[float] | None = None, **marks: Any
-    ) -> None:
+    def __init__(self, denoisers: Iterable[Denoiser], weights: Iterable[float] | None = None, **marks: Any) -> None:
         super().__init__(**marks)
         denoisers = tuple(denoisers)
         if not denoisers:

@@ -170,9 +170,7 @@ class SpanCorruption(Marks):
             protected_ids=protected_ids,  # type: ignore[arg-type]
         )
         object.__setattr__(self, "noise_density", as_density("noise_density", noise_density))
-        object.__setattr__(
-            self, "mean_noise_span_length", as_span_length("mean_noise_span_length", mean_noise_span_length)
-        )
+        object.__setattr__(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", mean_noise_span_length))
         self._core  # noqa: B018  # too few sentinels are an error now, not in the first batch
 
     @classmethod

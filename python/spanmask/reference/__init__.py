@@ -5,10 +5,10 @@ every kernel against it, and its functions are what the documentation quotes.
 """
 
 from spanmask.reference.corrupt import corrupt
-from spanmask.reference.labels import mask_labels
+from spanmask.reference.labels import mask_labels, mask_weights
 from spanmask.reference.masked_lm import mask_tokens
 from spanmask.reference.merge import merge
 from spanmask.reference.plan import plan_lengths
 from spanmask.reference.turns import find_turns
 
-__all__ = ["corrupt", "find_turns", "mask_labels", "mask_tokens", "merge", "plan_lengths"]
+__all__ = ["corrupt", "find_turns", "mask_labels", "mask_tokens", "mask_weights", "merge", "plan_lengths"]

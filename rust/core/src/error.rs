@@ -17,10 +17,8 @@ pub enum Error {
     MaskHole { row: usize, position: usize },
     /// A row has no turn of a trained role, and the policy asks for one.
     NoTrainedTurn { row: usize },
-    /// A turn mask has fewer flags than the row has turns of trained roles.
-    TurnMask { row: usize, turns: usize, flags: usize },
-    /// Existing labels of a row have another length than its ids.
-    LabelsLength { row: usize, ids: usize, labels: usize },
+    /// There are fewer turn weights than the row has turns of trained roles.
+    TurnWeights { row: usize, turns: usize, weights: usize },
     /// Something given beside the ids of a row, one entry a token, has another length.
     ColumnLength { row: usize, column: Column, ids: usize, got: usize },
     /// An id that no vocabulary holds: below 0, or 2^32 and more.
@@ -38,6 +36,8 @@ pub enum Error {
 /// What stands beside the ids, one entry a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
+    /// Labels that exist already.
+    Labels,
     /// Tokens to hide.
     NoiseMask,
     /// Tokens never to hide.
@@ -54,8 +54,7 @@ impl Error {
             | Self::Width { row, .. }
             | Self::MaskHole { row, .. }
             | Self::NoTrainedTurn { row }
-            | Self::TurnMask { row, .. }
-            | Self::LabelsLength { row, .. }
+            | Self::TurnWeights { row, .. }
             | Self::ColumnLength { row, .. }
             | Self::IdRange { row, .. }
             | Self::RowLength { row, .. }
@@ -82,11 +81,8 @@ impl fmt::Display for Error {
                 write!(f, "row {row} has a hole in its mask at position {position}")
             }
             Self::NoTrainedTurn { row } => write!(f, "row {row} has no turn of a trained role"),
-            Self::TurnMask { row, turns, flags } => {
-                write!(f, "row {row} has {turns} turns of trained roles, its turn mask {flags} flags")
-            }
-            Self::LabelsLength { row, ids, labels } => {
-                write!(f, "row {row} has {ids} ids but {labels} labels")
+            Self::TurnWeights { row, turns, weights } => {
+                write!(f, "row {row} has {turns} turns of trained roles, but {weights} turn weights")
             }
             Self::ColumnLength { row, column, ids, got } => {
                 write!(f, "row {row} has {ids} ids but {got} entries of {column:?}")

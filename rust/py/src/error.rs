@@ -39,16 +39,12 @@ fn words(error: Error, rows: &str) -> String {
             "{rows}: row {row} has no turn of a trained role and on_missing=\"raise\"; check that the chat format fits \
              (print it), or set on_missing=\"mask\"."
         ),
-        Error::TurnMask { row, turns, flags } => format!(
-            "turn_mask: row {row} has {flags} flags for {turns} turns of trained roles; give one flag for each of these turns."
+        Error::TurnWeights { row, turns, weights } => format!(
+            "turn_mask: row {row} has {weights} entries for {turns} turns of trained roles; give one for each of these turns."
         ),
-        Error::LabelsLength { row, ids, labels } => {
-            format!(
-                "labels: row {row} has {labels} labels for {ids} ids; existing labels must be aligned with the ids."
-            )
-        }
         Error::ColumnLength { row, column, ids, got } => {
             let name = match column {
+                Column::Labels => "labels",
                 Column::NoiseMask => "noise_mask",
                 Column::Protected => "protected",
                 Column::Words => "words",
