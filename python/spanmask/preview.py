@@ -202,9 +202,7 @@ def preview(
         else:
             for name, column in {"labels": row_labels, "weights": row_weights}.items():
                 if column is not None and len(column) != len(ids):
-                    raise ValueError(
-                        f"{name}: row {number} has {len(column)} entries for {len(ids)} ids; give one for each token."
-                    )
+                    raise ValueError(f"{name}: row {number} has {len(column)} entries for {len(ids)} ids; give one for each token.")
             kept = None if row_weights is None else row_weights[real]
             looks = Looks(ids[real], row_labels[real], kept, greatest, ignore_index)
             lines = chat_lines(looks, pieces, chat_format)
@@ -218,12 +216,7 @@ class Looks:
     """What is to be told about each token of one row, in arrays of its length."""
 
     def __init__(
-        self,
-        ids: npt.NDArray[Any],
-        labels: npt.NDArray[Any],
-        weights: npt.NDArray[Any] | None,
-        greatest: float,
-        ignore_index: int,
+        self, ids: npt.NDArray[Any], labels: npt.NDArray[Any], weights: npt.NDArray[Any] | None, greatest: float, ignore_index: int
     ) -> None:
         self.ids = ids
         self.labels = labels

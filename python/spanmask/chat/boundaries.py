@@ -71,7 +71,9 @@ class Markers:
         return True
 
 
-def find_markers(gaps: Sequence[Gap], prompts: Sequence[Gap], atoms: Atoms, *, use_prompt: bool = True) -> Markers:
+def find_markers(
+    gaps: Sequence[Gap], prompts: Sequence[Gap], atoms: Atoms, *, use_prompt: bool = True
+) -> Markers:
     """The markers that the gaps of plain conversations show.
 
     `prompts`: the gaps at the end of text when a generation prompt is asked for. `use_prompt=False`: the assistant's header is what the
@@ -114,11 +116,7 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], atoms: Atoms) ->
             preludes |= {gap.text[: min(known)]} if gap.before == BEGIN else set()
         else:
             opening = cut_opening(gap, closes, openings, preludes, atoms)
-        if (
-            gap.after == ASSISTANT
-            and (reasoning := REASONING.search(opening))
-            and atoms.distinctive(opening[: reasoning.start()])
-        ):
+        if gap.after == ASSISTANT and (reasoning := REASONING.search(opening)) and atoms.distinctive(opening[: reasoning.start()]):
             opening = opening[: reasoning.start()]
         if opening not in openings[gap.after]:
             openings[gap.after].append(opening)

@@ -50,7 +50,9 @@ THOUGHTS = (
 CHECKED = 120
 
 
-def format_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: Iterable[int] = ()) -> ChatFormat:
+def format_from_template(
+    renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: Iterable[int] = ()
+) -> ChatFormat:
     """What `ChatFormat.from_tokenizer` and `from_processor` promise. `renderer` has `apply_chat_template`."""
     tokenizer = text_tokenizer(tokenizer)
     ends = {str(token) for token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token) if token}
@@ -129,9 +131,7 @@ def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: 
     Each gap that goes wrong proposes a marker; it is kept when it puts this gap right and none wrong.
     """
     gaps = [*needed, *rare]
-    closes = {
-        kind: common_prefix({gap.text for gap in needed if gap.before == kind}, atoms) for kind in {gap.before for gap in gaps}
-    }
+    closes = {kind: common_prefix({gap.text for gap in needed if gap.before == kind}, atoms) for kind in {gap.before for gap in gaps}}
     closes[BEGIN] = ""
     for gap in needed:
         if gap.after == "tool" and role_of(gap.before) == ASSISTANT:
@@ -169,12 +169,7 @@ def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], ato
         opening = opening.removeprefix(end)
     spans = atoms.spans(close)
     ends = [end for ends in markers.ends.values() for end in ends]
-    if (
-        not atoms.spans(opening)
-        and spans
-        and close.endswith(last := close[slice(*spans[-1])])
-        and not any(last in end for end in ends)
-    ):
+    if not atoms.spans(opening) and spans and close.endswith(last := close[slice(*spans[-1])]) and not any(last in end for end in ends):
         opening = last + opening
         markers.stops.append(last)
     elif markers.stops and (first := atoms.spans(opening)) and first[0][0] == 0:
@@ -183,7 +178,9 @@ def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], ato
         propose(markers, markers.starts.setdefault("tool", []), opening, gaps, atoms, must_help=False)
 
 
-def propose(markers: Markers, where: list[str], marker: str, gaps: Sequence[Gap], atoms: Atoms, must_help: bool = True) -> bool:
+def propose(
+    markers: Markers, where: list[str], marker: str, gaps: Sequence[Gap], atoms: Atoms, must_help: bool = True
+) -> bool:
     """Add a marker to one of the lists of `markers`, if that puts a gap right and none wrong."""
     marker = marker.partition(TOOL)[0]
     taken = [start for starts in markers.starts.values() for start in starts]

@@ -30,13 +30,7 @@ def media_ids(processor: Any) -> tuple[int, ...]:
     atoms = atomic_ids(tokenizer)
     found: set[int] = set()
     for owner in (processor, tokenizer):
-        names = {
-            *vars(owner),
-            "image_token_ids",
-            "video_token_ids",
-            "audio_token_ids",
-            *getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ()),
-        }
+        names = {*vars(owner), "image_token_ids", "video_token_ids", "audio_token_ids", *getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ())}
         for name in sorted(names):
             if ATTRIBUTE.search(name):
                 value = getattr(owner, name, None)
