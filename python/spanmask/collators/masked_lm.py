@@ -7,7 +7,8 @@ from typing import Any
 
 from spanmask import _core
 from spanmask.batch import ReturnTensors, columns_of, padded_layout, real_tokens, stack_columns, to_tensors
-from spanmask.collators.chat import check_length, pad_token_id
+from spanmask.collators.base import check_length
+from spanmask.collators.chat import pad_token_id
 from spanmask.collators.span_corruption import key_column as key_column_of
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import given
@@ -75,7 +76,7 @@ class DataCollatorForMaskedLM(Clocked):
         self.key_column = key_column
         self.max_length = check_length("max_length", max_length)
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
-        self.padding_side: str = padding_side or getattr(tokenizer, "padding_side", "right")
+        self.padding_side = str(padding_side or getattr(tokenizer, "padding_side", "right"))
         if self.padding_side not in ("right", "left"):
             raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
         check_choice("return_tensors", return_tensors, ReturnTensors)

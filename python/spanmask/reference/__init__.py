@@ -1,7 +1,7 @@
 """The oracle: slow, obvious, pure Python over lists of int, one short function each.
 
-It has the stems of the core and gives the same results, imports nothing of it, and is never a fallback at run time: the tests hold
-every kernel against it, and its functions are what the documentation quotes.
+It has the stems of the core and gives the same results, imports nothing of it, and is never a fallback at run time: the tests
+hold every kernel against it, and its functions are what the documentation quotes.
 """
 
 from spanmask.reference.corrupt import corrupt

@@ -119,7 +119,7 @@ def affordable(count: int, spec: Any) -> int:
     most = len(spec.sentinel_ids) - spec.final_sentinel
     if count > most and spec.on_exhausted == "raise":
         raise ValueError(f"{count} spans, {most} sentinels")
-    return min(count, most)
+    return int(min(count, most))
 
 
 def without_eos(row: list[int], eos: int | None) -> list[int]:

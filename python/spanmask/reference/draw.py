@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from spanmask.reference.lemire import below
 from spanmask.reference.philox import Stream
 
@@ -17,7 +19,7 @@ def composition(stream: Stream, total: int, parts: int) -> list[int]:
         drawn = below(stream, place + 1)
         cuts.add(place if drawn in cuts else drawn)
     edges = [0, *(cut + 1 for cut in sorted(cuts)), total]
-    return [stop - start for start, stop in zip(edges, edges[1:], strict=False)]
+    return [stop - start for start, stop in pairwise(edges)]
 
 
 def draw(stream: Stream, length: int, noise: int, spans: int, layout: str = "classic", most: int | None = None) -> list[Span]:
@@ -29,8 +31,8 @@ def draw(stream: Stream, length: int, noise: int, spans: int, layout: str = "cla
         clear = composition(stream, length - noise + 2, spans + 1)
         clear[0] -= 1
     if most is not None and spans > most:
-        hidden = hidden[: most - 1] + [sum(hidden[most - 1 :])]
-        clear = clear[: most - 1] + [sum(clear[most - 1 : spans])]
+        hidden = [*hidden[: most - 1], sum(hidden[most - 1 :])]
+        clear = [*clear[: most - 1], sum(clear[most - 1 : spans])]
     return place(clear, hidden)
 
 

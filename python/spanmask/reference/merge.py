@@ -16,12 +16,13 @@ def merge(
 ) -> list[int]:
     """Undo span corruption: each span back at its sentinel.
 
-    EOS is set aside, a mode token in front of the inputs dropped; what `targets` holds in front of its first sentinel goes on from the inputs.
+    EOS is set aside, a mode token in front of the inputs dropped; what `targets` holds in front of its first sentinel goes on
+    from the inputs.
 
     >>> merge([7, 99, 9, 1], [99, 8, 8, 1], sentinels=[99, 98], eos=1)
     [7, 8, 8, 9]
     """
-    inputs, targets = ([t for t in side[:-1]] + [t for t in side[-1:] if t != eos] for side in (inputs, targets))
+    inputs, targets = ([*side[:-1], *(token for token in side[-1:] if token != eos)] for side in (inputs, targets))
     if targets and inputs and inputs[0] in modes:
         inputs = inputs[1:]
     spans: dict[int, list[int]] = {}

@@ -25,7 +25,7 @@ def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int
 
 
 class Stream:
-    """The words behind a counter. It moves before the first block; 32-bit words are a 64-bit word's low half, then its high half."""
+    """The words behind a counter, which moves before the first block; 32-bit words are a word's low half, then its high half."""
 
     def __init__(self, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
         self.key, self.counter = key, counter
