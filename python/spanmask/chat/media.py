@@ -25,7 +25,8 @@ def media_ids(processor: Any) -> tuple[int, ...]:
     tokenizer = getattr(processor, "tokenizer", processor)
     ids: set[int] = set()
     for name in PLACEHOLDER_LISTS:
-        ids.update(getattr(processor, name, None) or ())
+        listed = getattr(processor, name, None) or ()
+        ids.update(token_id for token_id in listed if token_id is not None)  # LLaVA has [None] for videos
     for name in PLACEHOLDERS:
         for owner in (processor, tokenizer):
             token_id = getattr(owner, name, None)
