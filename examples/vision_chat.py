@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from spanmask import ChatFormat, DataCollatorForVisionChat, find_turns, preview
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPImageProcessor,
@@ -39,8 +40,6 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
-
-from spanmask import ChatFormat, DataCollatorForVisionChat, find_turns, preview
 
 console = Console()
 
@@ -185,9 +184,7 @@ def trained_texts(batch: dict[str, Any], processor: LlavaProcessor) -> list[str]
 
 def answers_of(example: dict[str, Any]) -> str:
     """What a row should train on: each answer as the template writes it, with the token that ends it."""
-    return "".join(
-        f" {message['content'][0]['text']}</s>" for message in example["messages"] if message["role"] == "assistant"
-    )
+    return "".join(f" {message['content'][0]['text']}</s>" for message in example["messages"] if message["role"] == "assistant")
 
 
 def show(image: Image.Image) -> Text:
@@ -208,7 +205,7 @@ def show(image: Image.Image) -> Text:
 class PrintLoss(TrainerCallback):
     """Prints each logged loss."""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:  # noqa: D102
         if "loss" in logs:
             console.print(f"  step {state.global_step:>4}   loss {float(logs['loss']):.3f}")
 
@@ -253,9 +250,7 @@ def ask(model: Any, processor: Any, images: list[Image.Image], questions: list[s
         )
         for question in questions
     ]
-    inputs = processor(
-        text=prompts, images=[[image] for image in images], padding=True, padding_side="left", return_tensors="pt"
-    )
+    inputs = processor(text=prompts, images=[[image] for image in images], padding=True, padding_side="left", return_tensors="pt")
     model.eval()
     with torch.inference_mode():
         out = model.generate(**inputs, max_new_tokens=12, do_sample=False)
@@ -278,9 +273,9 @@ def main(steps: int = 300, batch_size: int = 32, examples: int = 2048, held_out:
     batches = {name: collate(rows[:8]) for name, collate in batches.items()}
 
     console.rule("What TRL's collator trains on: the questions too")
-    console.print(preview(batches["TRL's collator"], tokenizer=processor, chat_format=chat_format, max_rows=1))
+    print(preview(batches["TRL's collator"], tokenizer=processor, chat_format=chat_format, max_rows=1))
     console.rule("What DataCollatorForVisionChat trains on")
-    console.print(preview(batches["spanmask"], tokenizer=processor, chat_format=chat_format, max_rows=1))
+    print(preview(batches["spanmask"], tokenizer=processor, chat_format=chat_format, max_rows=1))
 
     counts = {name: trained_by_role(batch, chat_format) for name, batch in batches.items()}
     table = Table("tokens with loss, of 8 conversations", *counts, title_justify="left")
