@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
+from spanmask.batch import ReturnTensors, check_length, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
 from spanmask.labels import MaskedRows, MaskPolicy, MaskReport, check_choice
@@ -151,13 +151,6 @@ def same_roles(wanted: list[str], found: list[str], known: Iterable[str], traine
         for roles in (wanted, found)
     )
     return found == wanted[: len(found)]
-
-
-def check_length(name: str, value: int | None) -> int | None:
-    """Raise unless `value` is a positive integer or `None`."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
-    return value
 
 
 class RunningReport:

@@ -6,9 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, columns_of, padded_layout, real_tokens, stack_columns, to_tensors
-from spanmask.collators.base import check_length
-from spanmask.collators.chat import pad_token_id
+from spanmask.batch import (
+    ReturnTensors,
+    check_length,
+    columns_of,
+    pad_token_id,
+    padded_layout,
+    real_tokens,
+    stack_columns,
+    to_tensors,
+)
 from spanmask.collators.span_corruption import key_column as key_column_of
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import given

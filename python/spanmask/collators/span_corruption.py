@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, columns_of, real_tokens, stack_columns, to_tensors
-from spanmask.collators.base import check_length
-from spanmask.collators.chat import pad_token_id
+from spanmask.batch import ReturnTensors, check_length, columns_of, pad_token_id, real_tokens, stack_columns, to_tensors
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import as_id, given
 from spanmask.noise.clock import Clocked, OnRepeat
