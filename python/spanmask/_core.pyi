@@ -75,14 +75,14 @@ class SpanSpec:
     def plan_lengths(self, inputs_length: int) -> list[tuple[int, int, int] | None]: ...
 
 # What may go beside rows, and how outputs are padded: dicts whose keys are fields of `Given` and `Padded` in noise.rs.
+# Values, starts and stops, or an array a row.
+_Rows: TypeAlias = tuple[_Ids, _Int64, _Int64] | list[_Ids]
 _Given: TypeAlias = dict[str, Any]
 _Padded: TypeAlias = dict[str, Any]
 _Uint64: TypeAlias = npt.NDArray[np.uint64]
 
 def corrupt(
-    values: _Ids,
-    starts: _Int64,
-    stops: _Int64,
+    rows: _Rows,
     spec: SpanSpec,
     source: tuple[int, int],
     given: _Given,
@@ -126,9 +126,7 @@ def mask_tokens(
 def merge(inputs: tuple[_Int64, _Int64], labels: tuple[_Int64, _Int64], spec: SpanSpec) -> tuple[_Int64, _Int64]: ...
 def name_keys(names: Sequence[str]) -> _Uint64: ...
 def noise_mask(
-    values: _Ids,
-    starts: _Int64,
-    stops: _Int64,
+    rows: _Rows,
     spec: SpanSpec,
     source: tuple[int, int],
     given: _Given,

@@ -102,11 +102,11 @@ class DataCollatorForMaskedLM(Clocked):
         if words is None and self.spec.whole_word and self.spec.continuing_ids is None:
             raise ValueError("words: whole_word needs this column, or a spec with continuing_ids.")
         beside = given(
-            rows,
+            len(rows),
             keys=key_column_of(columns, self.key_column),
             protected=columns.get("special_tokens_mask"),
             words=words,
-            bounds=bounds,
+            aligned=(rows, bounds),
         )
         layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
         source = self.clock.source()

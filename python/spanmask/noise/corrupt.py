@@ -47,8 +47,7 @@ class Corrupted:
 
     def __init__(self, rows: Ragged, arguments: tuple[Any, ...], num_threads: int) -> None:
         spec, source, beside = arguments
-        starts, stops = rows.bounds()
-        outputs, keys, about = _core.corrupt(rows.values, starts, stops, spec, source, beside, None, "rows", num_threads)
+        outputs, keys, about = _core.corrupt((rows.values, *rows.bounds()), spec, source, beside, None, "rows", num_threads)
         inputs, input_offsets, labels, label_offsets, *_ = outputs
         self.input_ids = Ragged(inputs, input_offsets)
         self.labels = Ragged(labels, label_offsets)
@@ -63,7 +62,7 @@ class Corrupted:
         Drawn again at each call, from the same stream: nothing of it is kept.
         """
         rows, (spec, source, beside), num_threads = self._given
-        mask = _core.noise_mask(rows.values, *rows.bounds(), spec, source, beside, "rows", num_threads)
+        mask = _core.noise_mask((rows.values, *rows.bounds()), spec, source, beside, "rows", num_threads)
         return Ragged(mask, rows.offsets)
 
 
@@ -136,7 +135,7 @@ def corrupt(
         if protected is not None and not all(denoiser.sentinel for denoiser in spec.denoisers):
             raise ValueError("protected: a prefix without a sentinel cannot leave tokens out; give it a sentinel.")
     beside = given(
-        ragged,
+        len(ragged),
         keys=keys,
         densities=per_row("noise_density", noise_density, len(ragged), as_density),
         means=per_row("mean_noise_span_length", mean_noise_span_length, len(ragged), as_span_length),

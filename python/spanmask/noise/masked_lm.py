@@ -13,7 +13,7 @@ from spanmask import _core
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import as_density, as_id, as_ids, as_number, as_word, given, per_row
 from spanmask.noise.corrupt import check_threads
-from spanmask.ragged import Ragged, RowsView
+from spanmask.ragged import RowsView
 
 __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
 
@@ -239,24 +239,14 @@ def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words:
         raise ValueError("words: whole_word needs them: a flag or number for each token, or continuing_ids in the spec.")
     if view.shape is not None and (protected is not None or words is not None):
         raise TypeError("protected, words: go with ragged rows; give rows without their padding.")
-    rows = BoundsOnly(len(view.bounds[0])) if view.offsets is None else Ragged(view.values, view.offsets)
+    rows = len(view.bounds[0])
     return given(
-        rows,  # type: ignore[arg-type]
+        rows,
         keys=keys,
-        densities=per_row("mlm_probability", mlm_probability, len(rows), as_probability),
+        densities=per_row("mlm_probability", mlm_probability, rows, as_probability),
         protected=protected,
         words=words,
     )
-
-
-class BoundsOnly:
-    """So many rows; `given` asks no more of 2-D ones."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return self.rows
 
 
 def keep_padding(view: RowsView, input_ids: npt.NDArray[np.int64]) -> None:
