@@ -416,7 +416,7 @@ def rich_style(segment: Segment) -> Any:
     if segment.trained:
         pale, full = (225, 240, 228), (98, 205, 118)
         shade = Color.from_rgb(*(low + (high - low) * segment.share for low, high in zip(pale, full, strict=True)))
-        return Style(color="black", bgcolor=shade, italic=segment.special)
+        return Style(color="#0b2012", bgcolor=shade, italic=segment.special)
     if segment.ignored:
         return Style(color="red", strike=True, italic=segment.special)
     return Style(dim=segment.special, italic=segment.special)
@@ -448,7 +448,7 @@ def html_segment(segment: Segment) -> str:
     text = escape(segment.text).replace("\n", '<span style="opacity:.5">&#8629;</span>\n')
     style = "font-style:italic;" if segment.special else ""
     if segment.trained:
-        style += f"color:inherit;background:rgba(46,160,67,{0.12 + 0.33 * segment.share:.2f});border-radius:3px"
+        style += f"color:inherit;background:rgba(46,160,67,{0.12 + 0.33 * segment.share:.2f})"
         title = "trained" if segment.weight is None else f"trained, weight {segment.weight:g}"
         return f'<mark style="{style}" title="{title}">{text}</mark>'
     if segment.ignored:
