@@ -73,6 +73,9 @@ class ChatFormat:
         ignore_ids: ids that never train (image, video and audio placeholders). Padding is not among them: it is told by lengths.
         stop_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's
             first token.
+        generation_heads: id sequences that the template's generation prompt puts behind the assistant's header (`<think>` and a
+            newline, an empty think block): the model never writes them. `MaskPolicy.train_generation_prompt` decides whether they
+            train.
         texts: the text of markers, for printing: pairs of (ids, text).
 
     Raises:
@@ -91,6 +94,7 @@ class ChatFormat:
     boundaries: tuple[RoleBoundary, ...]
     ignore_ids: tuple[int, ...] = ()
     stop_ids: tuple[int, ...] = ()
+    generation_heads: tuple[Marker, ...] = ()
     texts: tuple[tuple[Marker, str], ...] = field(default=(), compare=False, repr=False)
 
     def __init__(
@@ -98,6 +102,7 @@ class ChatFormat:
         boundaries: Iterable[RoleBoundary],
         ignore_ids: Iterable[int] = (),
         stop_ids: Iterable[int] = (),
+        generation_heads: MarkerLike = (),
         texts: Iterable[tuple[Iterable[int], str]] = (),
     ) -> None:
         boundaries = tuple(boundaries)
@@ -116,6 +121,7 @@ class ChatFormat:
         object.__setattr__(self, "boundaries", boundaries)
         object.__setattr__(self, "ignore_ids", as_ids(ignore_ids, "ignore_ids"))
         object.__setattr__(self, "stop_ids", as_ids(stop_ids, "stop_ids"))
+        object.__setattr__(self, "generation_heads", as_markers(generation_heads, "generation_heads"))
         object.__setattr__(self, "texts", tuple((as_ids(ids, "texts"), text) for ids, text in texts))
 
     @property
@@ -147,6 +153,52 @@ class ChatFormat:
 
         return format_from_strings(tokenizer, roles, ignore_ids)
 
+    @classmethod
+    def from_tokenizer(cls, tokenizer: Any, **template_kwargs: Any) -> ChatFormat:
+        """The boundaries of a tokenizer's chat template, worked out from what it renders.
+
+        Conversations with known contents are rendered, and what stands between the contents tells how turns open and close. The result is
+        tried on random conversations before it is returned. It takes well under a second; keep it, or `pickle` it.
+
+        Args:
+            tokenizer: a transformers tokenizer with a chat template.
+            **template_kwargs: variables that the template needs or that change it (`tools`, `documents`, `enable_thinking`), as for
+                `apply_chat_template`. Give those that your rows are rendered with.
+
+        Raises:
+            ChatFormatError: no chat template, or one whose turns cannot be told apart; the message shows the rendered text and how to write
+                the boundaries by hand.
+
+        Example:
+            `ChatFormat.from_tokenizer(tokenizer, enable_thinking=False)`
+        """
+        from spanmask.chat.derive import format_from_template
+
+        return format_from_template(tokenizer, tokenizer, template_kwargs)
+
+    @classmethod
+    def from_processor(cls, processor: Any, **template_kwargs: Any) -> ChatFormat:
+        """The boundaries of a processor's chat template, and the ids of its media.
+
+        `ignore_ids` are the placeholders of images, video and audio, and the tokens that wrap them: they never train.
+
+        Args:
+            processor: a transformers processor; its own chat template is used, else its tokenizer's.
+            **template_kwargs: as for `from_tokenizer`.
+
+        Raises:
+            ChatFormatError: as for `from_tokenizer`.
+
+        Example:
+            `ChatFormat.from_processor(processor).ignore_ids`
+        """
+        from spanmask.chat.derive import format_from_template
+        from spanmask.chat.media import media_ids
+        from spanmask.chat.tokens import text_tokenizer
+
+        renderer = processor if getattr(processor, "chat_template", None) else text_tokenizer(processor)
+        return format_from_template(renderer, processor, template_kwargs, media_ids(processor))
+
     @property
     def _core(self) -> _core.Format:
         """The compiled markers, made at the first use and left out of pickles."""
@@ -154,7 +206,9 @@ class ChatFormat:
         if compiled is None:
             roles = self.roles
             compiled = _core.Format(
-                [(roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries]
+                [(roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries],
+                self.stop_ids,
+                self.generation_heads,
             )
             object.__setattr__(self, "_compiled", compiled)
         return compiled
@@ -176,7 +230,9 @@ class ChatFormat:
         if self.ignore_ids:
             lines.append(f"  never trained: {list(self.ignore_ids)}")
         if self.stop_ids:
-            lines.append(f"  trained behind a turn: {list(self.stop_ids)}")
+            lines.append(f"  trained behind a turn: {show(tuple((token,) for token in self.stop_ids))}")
+        if self.generation_heads:
+            lines.append(f"  supplied by the generation prompt: {show(self.generation_heads)}")
         return "\n".join(lines)
 
 

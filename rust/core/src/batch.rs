@@ -1,6 +1,7 @@
 //! What a batch looks like: rows padded into cells, one behind the other, or where they stood.
 
 use crate::{Error, Ragged, Token};
+use core::ops::Range;
 
 /// On which side of a row its padding stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,23 +89,37 @@ impl Layout {
             return Err(Error::Length { want, got: out.len() });
         }
         for i in 0..rows.len() {
-            let row = rows.row(i);
-            let len = row.len().min(self.max_len);
             let cell;
-            (cell, out) = out.split_at_mut(self.cell_len(len));
-            let before = match self.shape {
-                Shape::Padded { side: Side::Left, width } => width.saturating_sub(len),
-                Shape::InPlace { width } if width > 0 => rows.bounds(i).start % width,
-                _ => 0,
-            };
-            if before + len > cell.len() {
-                return Err(Error::Width { row: i, len, width: cell.len() });
-            }
-            let (before, rest) = cell.split_at_mut(before);
-            let (content, after) = rest.split_at_mut(len);
-            write(i, row, Cell { before, content, after })?;
+            (cell, out) = self.split_cell(i, rows.bounds(i), out)?;
+            write(i, rows.row(i), cell)?;
         }
         Ok(())
+    }
+
+    /// The cell of row `i` off the front of `out`, and the rest of it: for kernels that write several outputs side by side. `bounds` is
+    /// where the row stands in its values; where outputs have lengths of their own, `0..len`.
+    ///
+    /// Errors: [`Error::Width`] where the row does not fit its cell, [`Error::Length`] where `out` ends before it does.
+    pub fn split_cell<O>(
+        self,
+        i: usize,
+        bounds: Range<usize>,
+        out: &mut [O],
+    ) -> Result<(Cell<'_, O>, &mut [O]), Error> {
+        let len = bounds.len().min(self.max_len);
+        let (want, got) = (self.cell_len(len), out.len());
+        let (cell, rest) = out.split_at_mut_checked(want).ok_or(Error::Length { want, got })?;
+        let before = match self.shape {
+            Shape::Padded { side: Side::Left, width } => width.saturating_sub(len),
+            Shape::InPlace { width } if width > 0 => bounds.start % width,
+            _ => 0,
+        };
+        if before + len > cell.len() {
+            return Err(Error::Width { row: i, len, width: cell.len() });
+        }
+        let (before, content) = cell.split_at_mut(before);
+        let (content, after) = content.split_at_mut(len);
+        Ok((Cell { before, content, after }, rest))
     }
 }
 
