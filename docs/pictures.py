@@ -26,32 +26,32 @@ ROUNDS = [
 ]
 
 
-def llava() -> tuple[object, ChatFormat, dict[str, object]]:
-    """The example's processor at LLaVA's own size, 576 tokens an image; its format; one conversation."""
+def llava() -> tuple[object, dict[str, object]]:
+    """The example's processor at LLaVA's own size, 576 tokens an image, and one conversation."""
     vision_chat.SIZE, vision_chat.PATCH = 336, 14
     texts = [f"USER: {question} ASSISTANT: {answer}</s>" for question, answer in ROUNDS]
     processor = vision_chat.make_processor(texts)
-    chat_format = ChatFormat.from_strings(processor.tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:")
     messages = []
     for question, answer in ROUNDS:
         messages.append({"role": "user", "content": [{"type": "text", "text": question}]})
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     messages[0]["content"].insert(0, {"type": "image"})
     image = vision_chat.draw("green", "square", vision_chat.random.Random(0))
-    return processor, chat_format, {"messages": messages, "images": [image]}
+    return processor, {"messages": messages, "images": [image]}
 
 
 def mask_svg() -> None:
     """Before and after, as a terminal shows them."""
-    processor, chat_format, example = llava()
+    processor, example = llava()
+    ours = DataCollatorForVisionChat(processor)
     collators = {
         "SFTTrainer by default: the question is trained, and 576 image tokens": DataCollatorForVisionLanguageModeling(processor),
-        "data_collator=DataCollatorForVisionChat(processor): the answers only": DataCollatorForVisionChat(processor, chat_format),
+        "data_collator=DataCollatorForVisionChat(processor): the answers only": ours,
     }
     console = Console(record=True, width=84, force_terminal=True, color_system="truecolor", file=io.StringIO())
     for number, (title, collator) in enumerate(collators.items()):
         console.print(f"{chr(10) * number}[bold]{title}", highlight=False)
-        console.print(preview(collator([example]), tokenizer=processor, chat_format=chat_format))
+        console.print(preview(collator([example]), tokenizer=processor, chat_format=ours.chat_format))
     svg = console.export_svg(title="print(spanmask.preview(batch, tokenizer=processor, chat_format=chat_format))")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # fonts from elsewhere are not shown in a README anyway
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
@@ -60,7 +60,7 @@ def mask_svg() -> None:
 
 def preview_png(chromium: str) -> None:
     """The HTML of an agent's row: roles, an ignored region, weights as shades; light beside dark."""
-    processor, _, _ = llava()
+    processor, _ = llava()
     tokenizer = processor.tokenizer
     text = (
         "USER: How warm is it in Oslo?\nAnd in Rome? ASSISTANT: <think>Two cities: I ask for both.</think>"
