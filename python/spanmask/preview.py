@@ -246,16 +246,26 @@ def chat_row(number: int, looks: Looks, pieces: Pieces, chat_format: ChatFormat 
             content = slice(content_start, content_stop)
             if looks.trained[content].any():
                 looks.ignored[content] = ~looks.trained[content]
-            if position < start:
-                spans.append(("", position, start))
+            spans.append(("", position, start))
             spans.append((turns.roles[role], start, stop))
             position = stop
-    if position < size:
-        spans.append(("", position, size))
+    spans.append(("", position, size))
+    spans = with_blanks_joined(spans, looks.ids, pieces)
     lines = [Line(gutter, tuple(segments(looks, pieces, start, stop))) for gutter, start, stop in spans]
     trained = int(looks.trained.sum())
     share = f" ({trained / size:.0%})" if size else ""
     return Row(f"row {number}: {size} tokens, {trained} trained{share}", tuple(lines))
+
+
+def with_blanks_joined(spans: list[tuple[str, int, int]], ids: npt.NDArray[Any], pieces: Pieces) -> list[tuple[str, int, int]]:
+    """The spans without the empty ones; blanks between two turns stay on the line of the first."""
+    joined: list[tuple[str, int, int]] = []
+    for gutter, start, stop in spans:
+        if joined and not gutter and not pieces.text(ids, start, stop).strip():
+            joined[-1] = (*joined[-1][:2], stop)
+        elif start < stop:
+            joined.append((gutter, start, stop))
+    return joined
 
 
 def pair_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], pieces: Pieces) -> Row:
