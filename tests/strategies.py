@@ -13,6 +13,9 @@ batches = st.lists(rows, max_size=6)
 markers = st.lists(ids, min_size=1, max_size=4).map(tuple)
 
 
+weights = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0])  # exact in float32
+
+
 @st.composite
 def chat_formats(draw):
     """Formats of up to three roles; starts that would open two roles are dropped."""
@@ -25,19 +28,33 @@ def chat_formats(draw):
             boundaries.append(
                 RoleBoundary(role, starts, ends, include_start=draw(st.booleans()), include_end=draw(st.booleans()))
             )
-    return ChatFormat(boundaries, ignore_ids=draw(st.lists(ids, max_size=1)))
+    return ChatFormat(
+        boundaries,
+        ignore_ids=draw(st.lists(ids, max_size=1)),
+        stop_ids=draw(st.lists(ids, max_size=1)),
+        generation_heads=draw(st.lists(markers, max_size=2)),
+    )
 
 
 @st.composite
 def policies(draw, chat_format):
     """Policies that train some of the format's roles."""
+    roles = draw(st.lists(st.sampled_from(chat_format.roles), min_size=1, unique=True))
+    alternatives = st.lists(markers, min_size=1, max_size=2)
     return MaskPolicy(
-        roles=draw(st.lists(st.sampled_from(chat_format.roles), min_size=1, unique=True)),
+        roles=roles,
         turns=draw(st.sampled_from(["all", "last"])),
         train_on_eos=draw(st.sampled_from(["none", "turn", "last", "all"])),
         include_start=draw(st.booleans()),
         open_turn=draw(st.sampled_from(["train", "drop"])),
-        ignore_ids=draw(st.lists(ids, max_size=2)),
+        ignore_ids=draw(st.lists(ids, max_size=1)),
+        ignore_between=draw(st.lists(st.tuples(alternatives, alternatives), max_size=2)),
+        ignore_between_markers=draw(st.sampled_from(["ignore", "train"])),
+        ignore_sequences=draw(st.lists(markers, max_size=2)),
+        train_generation_prompt=draw(st.booleans()),
+        role_weights=draw(st.dictionaries(st.sampled_from(roles), weights)),
+        prompt_weight=draw(st.sampled_from([0.0, 0.0, 0.5])),
+        shift=draw(st.sampled_from(["none", "left"])),
         on_missing=draw(st.sampled_from(["mask", "keep"])),
     )
 

@@ -11,7 +11,19 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask.ragged import Bounds, Layout, Ragged, check_aligned, is_arrow, is_tensor
 
-__all__ = ["ReturnTensors", "columns_of", "flatten", "pad", "padded_layout", "real_tokens", "stack_columns", "to_tensors"]
+__all__ = [
+    "ReturnTensors",
+    "check_length",
+    "columns_of",
+    "flatten",
+    "pad",
+    "pad_token_id",
+    "padded_layout",
+    "real_tokens",
+    "select_rows",
+    "stack_columns",
+    "to_tensors",
+]
 
 ReturnTensors = Literal["pt", "np"]
 
@@ -80,7 +92,7 @@ def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, mult
 
 def pad(values: npt.NDArray[Any], bounds: Bounds, layout: Layout, padding: int) -> npt.NDArray[np.int64]:
     """Rows of ids in a padded layout: int64 [rows, width]."""
-    return _core.pad(values, *bounds, layout, padding).reshape(-1, layout[1])
+    return _core.pad(values, *bounds, layout, padding).reshape(len(bounds[0]), layout[1])
 
 
 def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
@@ -104,6 +116,11 @@ def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
         "max_length_q": longest,
         "max_length_k": longest,
     }
+
+
+def select_rows(columns: Mapping[str, Any], kept: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """The columns of the rows `kept`."""
+    return {name: column.take(kept) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
 
 
 def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
@@ -134,3 +151,25 @@ def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     import torch
 
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+
+
+def check_length(name: str, value: int | None) -> int | None:
+    """Raise unless `value` is a positive integer or `None`."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
+    return value
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """The tokenizer's pad id.
+
+    Raises:
+        ValueError: it has none.
+    """
+    pad_id = getattr(tokenizer, "pad_token_id", None)
+    if pad_id is None:
+        raise ValueError(
+            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is told by lengths, never "
+            "by an id, so the stop token still trains)."
+        )
+    return int(pad_id)

@@ -6,7 +6,7 @@ Which tokens train is decided in `labels.rs`. This file checks what users give, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.chat.format import ChatFormat, as_ids
+from spanmask.chat.format import ChatFormat, Marker, MarkerLike, as_ids, as_markers
 from spanmask.ragged import Bounds, Layout, RowsView
 
 __all__ = ["MaskPolicy", "MaskReport", "MaskedLabels", "mask_labels"]
@@ -22,7 +22,11 @@ __all__ = ["MaskPolicy", "MaskReport", "MaskedLabels", "mask_labels"]
 WhichTurns = Literal["all", "last"]
 TrainOnEos = Literal["none", "turn", "last", "all"]
 OpenTurn = Literal["train", "drop"]
+BetweenMarkers = Literal["ignore", "train"]
+Shift = Literal["none", "left"]
 OnMissing = Literal["mask", "keep", "raise"]
+OnEmpty = Literal["keep", "drop", "raise"]
+OnMismatch = Literal["warn", "raise", "drop"]
 
 # By the core's `Outcome`: why a row trains nothing. Index 0: it trains.
 REASONS = (
@@ -32,7 +36,7 @@ REASONS = (
     "truncated before the answer",
     "only ignored ids",
     "empty answer",
-    "excluded by labels or turn_mask",
+    "excluded by labels or turn weights",
 )
 # A report names this many rows that train nothing; it counts all of them.
 NAMED_ROWS = 100
@@ -40,18 +44,30 @@ NAMED_ROWS = 100
 
 @dataclass(frozen=True)
 class MaskPolicy:
-    """Which tokens of which turns carry loss.
+    """Which tokens of which turns carry loss, and how much.
 
     Args:
         roles: the roles that train; one name or several.
         turns: `"all"` of their turns, or the row's `"last"` one.
-        train_on_eos: whose closing tokens train: `"none"`, those of each trained `"turn"`, of the `"last"` turn of a trained
-            role, or `"all"`, other roles' turns included.
+        train_on_eos: whose closing tokens train: `"none"`, those of each trained `"turn"`, of the `"last"` turn of a trained role,
+            or `"all"`, other roles' turns included.
         include_start: a trained turn's opening tokens train too.
         open_turn: `"train"` or `"drop"` a turn that the row's end cut off.
         ignore_ids: ids that never train, beside the chat format's own.
-        on_missing: a row without a turn of a trained role is masked (`"mask"`), trained whole (`"keep"`), or an error
-            (`"raise"`).
+        ignore_between: pairs (opening, closing) of id sequences, each one sequence or several alternatives: what lies between them in
+            a turn's content never trains (`<think>` and `</think>`, tool results). Without a closing one, up to the content's end.
+        ignore_between_markers: these markers themselves: `"ignore"` or `"train"`.
+        ignore_sequences: id sequences that never train wherever they stand (an empty think block that the template adds).
+        train_generation_prompt: what the template's generation prompt supplies behind the header (`chat_format.generation_heads`)
+            trains, although the model never writes it.
+        role_weights: loss weights by role, for roles that train; 1.0 for those not named.
+        prompt_weight: the loss weight of every token that no trained turn trains, ignored ones excepted.
+        shift: `"none"`: a label stands on its token, and the model shifts (transformers); `"left"`: on the token in front of it.
+        on_missing: a row without a turn of a trained role is masked (`"mask"`), trained whole (`"keep"`), or an error (`"raise"`).
+        on_empty: a row with nothing to train is kept (`"keep"`), left out (`"drop"`), or an error (`"raise"`).
+        on_mismatch: where an example's `messages` are known and the roles found are not theirs: `"warn"`, `"raise"`, or `"drop"` it.
+
+    Tokens of weight 0 have no label.
 
     Raises:
         ValueError: an option has another value than these.
@@ -66,20 +82,83 @@ class MaskPolicy:
     include_start: bool = False
     open_turn: OpenTurn = "train"
     ignore_ids: tuple[int, ...] = ()
+    ignore_between: tuple[tuple[tuple[Marker, ...], tuple[Marker, ...]], ...] = ()
+    ignore_between_markers: BetweenMarkers = "ignore"
+    ignore_sequences: tuple[Marker, ...] = ()
+    train_generation_prompt: bool = False
+    role_weights: tuple[tuple[str, float], ...] = ()
+    prompt_weight: float = 0.0
+    shift: Shift = "none"
     on_missing: OnMissing = "mask"
+    on_empty: OnEmpty = "keep"
+    on_mismatch: OnMismatch = "warn"
 
-    def __post_init__(self) -> None:
-        roles = (self.roles,) if isinstance(self.roles, str) else tuple(self.roles)
-        if not roles or not all(isinstance(role, str) for role in roles):
-            raise ValueError(f"roles: expected names of roles, at least one, got {self.roles!r}.")
-        object.__setattr__(self, "roles", roles)
-        object.__setattr__(self, "ignore_ids", as_ids(self.ignore_ids, "ignore_ids"))
-        check_choice("turns", self.turns, WhichTurns)
-        check_choice("train_on_eos", self.train_on_eos, TrainOnEos)
-        check_choice("open_turn", self.open_turn, OpenTurn)
-        check_choice("on_missing", self.on_missing, OnMissing)
-        if not isinstance(self.include_start, bool):
-            raise ValueError(f"include_start: expected True or False, got {self.include_start!r}.")
+    def __init__(
+        self,
+        roles: str | Iterable[str] = ("assistant",),
+        turns: WhichTurns = "all",
+        train_on_eos: TrainOnEos = "turn",
+        include_start: bool = False,
+        open_turn: OpenTurn = "train",
+        ignore_ids: Iterable[int] = (),
+        ignore_between: Iterable[tuple[MarkerLike, MarkerLike]] = (),
+        ignore_between_markers: BetweenMarkers = "ignore",
+        ignore_sequences: MarkerLike = (),
+        train_generation_prompt: bool = False,
+        role_weights: Mapping[str, float] | Iterable[tuple[str, float]] = (),
+        prompt_weight: float = 0.0,
+        shift: Shift = "none",
+        on_missing: OnMissing = "mask",
+        on_empty: OnEmpty = "keep",
+        on_mismatch: OnMismatch = "warn",
+    ) -> None:
+        names = (roles,) if isinstance(roles, str) else tuple(roles)
+        if not names or not all(isinstance(role, str) for role in names):
+            raise ValueError(f"roles: expected names of roles, at least one, got {roles!r}.")
+        weights = tuple(role_weights.items() if isinstance(role_weights, Mapping) else role_weights)
+        for role, weight in weights:
+            if role not in names:
+                raise ValueError(
+                    f"role_weights: {role!r} is not among the roles that train, {', '.join(map(repr, names))}; add it."
+                )
+            check_weight(f"role_weights: {role!r}", weight)
+        check_weight("prompt_weight", prompt_weight)
+        for name, flag in (("include_start", include_start), ("train_generation_prompt", train_generation_prompt)):
+            if not isinstance(flag, bool):
+                raise ValueError(f"{name}: expected True or False, got {flag!r}.")
+        check_choice("turns", turns, WhichTurns)
+        check_choice("train_on_eos", train_on_eos, TrainOnEos)
+        check_choice("open_turn", open_turn, OpenTurn)
+        check_choice("ignore_between_markers", ignore_between_markers, BetweenMarkers)
+        check_choice("shift", shift, Shift)
+        check_choice("on_missing", on_missing, OnMissing)
+        check_choice("on_empty", on_empty, OnEmpty)
+        check_choice("on_mismatch", on_mismatch, OnMismatch)
+        values = {
+            "roles": names,
+            "turns": turns,
+            "train_on_eos": train_on_eos,
+            "include_start": include_start,
+            "open_turn": open_turn,
+            "ignore_ids": as_ids(ignore_ids, "ignore_ids"),
+            "ignore_between": tuple(as_pair(pair) for pair in ignore_between),
+            "ignore_between_markers": ignore_between_markers,
+            "ignore_sequences": as_markers(ignore_sequences, "ignore_sequences"),
+            "train_generation_prompt": train_generation_prompt,
+            "role_weights": weights,
+            "prompt_weight": float(prompt_weight),
+            "shift": shift,
+            "on_missing": on_missing,
+            "on_empty": on_empty,
+            "on_mismatch": on_mismatch,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the policy gives tokens different weights, so that the loss must take them into account."""
+        return bool(self.role_weights) or self.prompt_weight != 0
 
     def compile(self, chat_format: ChatFormat) -> _core.Policy:
         """The policy for the roles of `chat_format`, as the core takes it.
@@ -93,15 +172,40 @@ class MaskPolicy:
                     f"roles: the policy trains {role!r}, but the chat format has only {', '.join(map(repr, chat_format.roles))}; "
                     "add a RoleBoundary for it or name another role."
                 )
+        weights = dict(self.role_weights)
         return _core.Policy(
-            roles=[role in self.roles for role in chat_format.roles],
+            roles=[weights.get(role, 1.0) if role in self.roles else None for role in chat_format.roles],
+            prompt_weight=self.prompt_weight,
             turns=self.turns,
             train_on_eos=self.train_on_eos,
             include_start=self.include_start,
+            train_generation_prompt=self.train_generation_prompt,
             open_turn=self.open_turn,
             on_missing=self.on_missing,
             ignore_ids=[*chat_format.ignore_ids, *self.ignore_ids],
+            ignore_sequences=self.ignore_sequences,
+            ignore_between=self.ignore_between,
+            train_markers=self.ignore_between_markers == "train",
+            shift=self.shift,
         )
+
+
+def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
+    """An (opening, closing) pair of `ignore_between`, each as a tuple of alternatives."""
+    try:
+        opening, closing = pair
+    except (TypeError, ValueError):
+        raise ValueError(f"ignore_between: expected pairs of (opening, closing) ids, got {pair!r}.") from None
+    opens = as_markers(opening, "ignore_between, opening")
+    if not opens:
+        raise ValueError("ignore_between: an opening without ids; name the ids that open the region.")
+    return opens, as_markers(closing, "ignore_between, closing")
+
+
+def check_weight(name: str, weight: object) -> None:
+    """Raise unless `weight` is a finite number >= 0."""
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        raise ValueError(f"{name}: expected a finite loss weight >= 0, got {weight!r}.")
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
@@ -121,6 +225,8 @@ class MaskReport:
         open_turns: rows whose last turn the row's end cut off.
         reasons: how many rows train nothing, by reason: "no marker", "truncated before the answer", "only ignored ids", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added up.
+        mismatches: rows in which the roles found differ from those of the example's messages.
+        mismatched_rows: the first of these rows.
 
     >>> print(MaskReport(rows=2, tokens=10, trained_tokens=4, turns={"assistant": 1}, reasons=Counter({"no marker": 1})))
     rows                          2
@@ -139,6 +245,8 @@ class MaskReport:
     open_turns: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     untrained_rows: list[tuple[int, str]] = field(default_factory=list)
+    mismatches: int = 0
+    mismatched_rows: list[int] = field(default_factory=list)
 
     @property
     def rows_without_trained_token(self) -> int:
@@ -155,6 +263,8 @@ class MaskReport:
             open_turns=self.open_turns + other.open_turns,
             reasons=self.reasons + other.reasons,
             untrained_rows=(self.untrained_rows + shifted)[:NAMED_ROWS],
+            mismatches=self.mismatches + other.mismatches,
+            mismatched_rows=(self.mismatched_rows + [row + self.rows for row in other.mismatched_rows])[:NAMED_ROWS],
         )
 
     def __str__(self) -> str:
@@ -168,6 +278,8 @@ class MaskReport:
             ("rows without a trained token", f"{self.rows_without_trained_token}"),
             *((f"  {reason}", f"{count}") for reason, count in self.reasons.items()),
         ]
+        if self.mismatches:
+            lines.append(("roles differ from messages", f"{self.mismatches}"))
         width = max(len(name) for name, _ in lines)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
@@ -177,14 +289,15 @@ class MaskedLabels:
     """What `mask_labels` returns.
 
     Attributes:
-        labels: int64, the ids where loss is wanted and `ignore_index` elsewhere, not shifted; `Ragged`, or the kind and shape
-            of a 2-D input.
-        weights: loss weights aligned with `labels`, float32; `None` without weights in the policy.
+        labels: int64, the ids where loss is wanted and `ignore_index` elsewhere; `Ragged`, or the kind and shape of a 2-D input.
+        weights: loss weights aligned with `labels`, float32, 0 where no loss is wanted; `None` where all tokens weigh the same.
+        rows: int64, the numbers of the rows that `labels` holds: all of them, unless `on_empty="drop"` left some out.
         report: a `MaskReport`.
     """
 
     labels: Any
     weights: Any
+    rows: npt.NDArray[np.int64]
     report: MaskReport
 
 
@@ -196,6 +309,7 @@ def mask_labels(
     attention_mask: Any = None,
     labels: Any = None,
     turn_mask: Any = None,
+    turn_weights: Any = None,
     ignore_index: int = -100,
     num_threads: int = 1,
 ) -> MaskedLabels:
@@ -205,17 +319,17 @@ def mask_labels(
         rows: token ids: whatever `Ragged.from_rows` takes, or a 2-D array or tensor.
         chat_format: how turns open and close.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        attention_mask: with 2-D rows: nonzero for real tokens, which must stand together in a row. Padding is never told by an
-            id.
+        attention_mask: with 2-D rows: nonzero for real tokens, which must stand together in a row. Padding is never told by an id.
         labels: existing labels, aligned with `rows`: where they are `ignore_index` nothing trains.
-        turn_mask: a row of flags for each row, one flag for each turn of a trained role. Flags left over belong to turns that
-            were cut.
+        turn_mask: a row of flags for each row, one flag for each turn of a trained role. Flags left over belong to turns that were
+            cut off.
+        turn_weights: the same with loss weights instead of flags; give one of the two.
         ignore_index: the label of a token without loss.
         num_threads: threads for bulk work; results do not depend on it.
 
     Raises:
-        ValueError: shapes that do not fit, a mask with holes, a missing turn under `on_missing="raise"`; the message names the
-            row.
+        ValueError: shapes that do not fit, a mask with holes, a missing turn under `on_missing="raise"`, a row with nothing to train
+            under `on_empty="raise"`; the message names the row.
         TypeError: ids that are not integers.
 
     Example:
@@ -226,19 +340,49 @@ def mask_labels(
         >>> out.report.untrained_rows
         [(1, 'truncated before the answer')]
     """
+    policy = policy or MaskPolicy()
     view = RowsView(rows, attention_mask)
-    flat, report = mask_rows(
+    masked = mask_rows(
         view.values,
         view.bounds,
         view.layout,
         chat_format,
-        policy or MaskPolicy(),
+        policy,
         labels=None if labels is None else view.aligned(labels, "labels"),
-        turn_mask=turn_mask,
+        turn_weights=turn_columns(turn_mask, turn_weights),
         ignore_index=ignore_index,
         num_threads=num_threads,
     )
-    return MaskedLabels(view.wrap(flat), None, report)
+    kept = masked.kept_rows(policy)
+    return MaskedLabels(
+        view.wrap(masked.labels, kept), None if masked.weights is None else view.wrap(masked.weights, kept), kept, masked.report
+    )
+
+
+@dataclass(frozen=True)
+class MaskedRows:
+    """What `mask_rows` returns: flat arrays in the layout asked for, the core's outcome of each row, and the report."""
+
+    labels: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None
+    outcomes: npt.NDArray[np.uint8]
+    report: MaskReport
+
+    def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64]:
+        """The rows that stay under `policy.on_empty`.
+
+        Raises:
+            ValueError: a row has nothing to train, and `on_empty="raise"`.
+        """
+        if policy.on_empty == "raise" and self.report.untrained_rows:
+            row, reason = self.report.untrained_rows[0]
+            raise ValueError(
+                f'rows: row {row} has nothing to train: {reason}; drop it (on_empty="drop"), keep it (on_empty="keep"), or mend it.'
+            )
+        return np.arange(len(self.outcomes)) if policy.on_empty == "keep" else np.flatnonzero(self.outcomes == 0)
+
+
+TurnColumn = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def mask_rows(
@@ -249,13 +393,13 @@ def mask_rows(
     policy: MaskPolicy,
     *,
     labels: npt.NDArray[np.int64] | None = None,
-    turn_mask: Any = None,
+    turn_weights: tuple[TurnColumn, bool] | None = None,
     ignore_index: int = -100,
     num_threads: int = 1,
-) -> tuple[npt.NDArray[np.int64], MaskReport]:
+) -> MaskedRows:
     """Labels of rows anywhere in `values`, written flat in `layout`; what `mask_labels` and the collators share.
 
-    `labels` are existing ones, aligned with `values`.
+    `labels` are existing ones, aligned with `values`; `turn_weights` is what `turn_columns` makes.
     """
     if not isinstance(chat_format, ChatFormat):
         raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
@@ -263,7 +407,8 @@ def mask_rows(
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
     check_threads(num_threads)
     starts, stops = bounds
-    out, trained, outcomes, opened, turns = _core.mask_labels(
+    column, fractional = turn_weights or (None, False)
+    out, weights, trained, outcomes, opened, turns = _core.mask_labels(
         values,
         starts,
         stops,
@@ -271,8 +416,9 @@ def mask_rows(
         policy.compile(chat_format),
         layout,
         labels=None if labels is None else (labels, starts, stops),
-        turn_mask=None if turn_mask is None else turn_flags(turn_mask),
+        turn_weights=column,
         ignore_index=ignore_index,
+        weighted=policy.weighted or fractional,
         num_threads=num_threads,
     )
     lengths = stops - starts if layout[2] is None else np.minimum(stops - starts, layout[2])
@@ -286,7 +432,7 @@ def mask_rows(
         reasons=Counter({REASONS[code]: int(count) for code, count in enumerate(np.bincount(outcomes)) if code and count}),
         untrained_rows=[(int(row), REASONS[outcomes[row]]) for row in untrained[:NAMED_ROWS]],
     )
-    return out, report
+    return MaskedRows(out, weights, outcomes, report)
 
 
 def check_threads(num_threads: int) -> None:
@@ -295,18 +441,31 @@ def check_threads(num_threads: int) -> None:
         raise ValueError(f"num_threads: expected a positive integer, got {num_threads!r}.")
 
 
-def turn_flags(turn_mask: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """A row of flags for each row, as the core takes them."""
-    if isinstance(turn_mask, (str, bytes)) or not isinstance(turn_mask, Iterable):
-        raise TypeError(f"turn_mask: expected a list of flags for each row, got {type(turn_mask).__name__}.")
-    flags = []
-    for number, row in enumerate(turn_mask):
-        array = np.asarray(row)
-        if array.ndim != 1 or (array.size and not np.isin(array, (0, 1)).all()):
-            raise TypeError(
-                f"turn_mask: row {number} is {row!r}; expected a list of True and False (or 1 and 0), one for each turn."
-            )
-        flags.append(array.astype(np.bool_))
-    offsets = np.zeros(len(flags) + 1, np.int64)
-    np.cumsum([len(row) for row in flags], out=offsets[1:])
-    return np.concatenate(flags or [np.empty(0, np.bool_)]), offsets[:-1], offsets[1:]
+def turn_columns(turn_mask: Any, turn_weights: Any) -> tuple[TurnColumn, bool] | None:
+    """Flags or weights of turns, as the core takes them, and whether they are weights."""
+    if turn_mask is not None and turn_weights is not None:
+        raise ValueError("turn_weights: given together with turn_mask; give one of them (weight 0 is a flag that is off).")
+    if turn_mask is None and turn_weights is None:
+        return None
+    name, column = ("turn_mask", turn_mask) if turn_weights is None else ("turn_weights", turn_weights)
+    if hasattr(column, "to_pylist"):
+        column = column.to_pylist()
+    if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
+    rows = [turn_row(row, name, number) for number, row in enumerate(column)]
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return (np.concatenate(rows or [np.empty(0, np.float32)]), offsets[:-1], offsets[1:]), name == "turn_weights"
+
+
+def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
+    """The flags or weights of one row."""
+    array = np.asarray(row)
+    if array.ndim == 1 and (not array.size or array.dtype.kind in "biuf"):
+        finite = array.astype(np.float32)
+        if name == "turn_mask" and np.isin(finite, (0, 1)).all():
+            return finite
+        if name == "turn_weights" and np.isfinite(finite).all() and (finite >= 0).all():
+            return finite
+    wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
+    raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")

@@ -28,7 +28,7 @@ class Ragged:
     """Rows of token ids: row `i` is `values[offsets[i]:offsets[i + 1]]`. Arrow's own list layout.
 
     Args:
-        values: 1-D ids of all rows; uint16, uint32, int32 or int64 (bool for masks).
+        values: 1-D ids of all rows; uint16, uint32, int32 or int64 (bool for masks, float32 for weights).
         offsets: 1-D int64, rows + 1 entries, ascending from 0 to `len(values)`.
 
     Raises:
@@ -56,7 +56,7 @@ class Ragged:
         array = np.asarray(values)
         if array.ndim != 1:
             raise ValueError(f"values: expected 1-D, got shape {array.shape}.")
-        self.values = array if array.dtype == np.bool_ else token_array(array, "values")
+        self.values = array if array.dtype in (np.bool_, np.float32) else token_array(array, "values")
         offsets = np.asarray(offsets)
         if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
             raise ValueError(f"offsets: expected 1-D integers, rows + 1 of them, got {offsets.dtype} of shape {offsets.shape}.")
@@ -139,15 +139,18 @@ class Ragged:
         pa = import_pyarrow("Ragged.to_arrow")
         return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
 
-    def to_padded(self, value: int, side: Literal["right", "left"] = "right") -> npt.NDArray[Any]:
-        """The rows as one array [rows, longest], int64 (bool for masks), `value` on the given side of shorter ones."""
+    def to_padded(self, value: float, side: Literal["right", "left"] = "right") -> npt.NDArray[Any]:
+        """The rows as one array [rows, longest], int64 (masks and weights in their own type), `value` on that side of shorter ones."""
         if side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
         starts, stops = self.bounds()
-        width = int((stops - starts).max(initial=0))
-        values = self.values.astype(np.int32) if self.values.dtype == np.bool_ else self.values
-        padded = _core.pad(values, starts, stops, (side, width, None), int(value)).reshape(len(self), width)
-        return padded.astype(np.bool_) if self.values.dtype == np.bool_ else padded
+        layout = (side, int((stops - starts).max(initial=0)), None)
+        if self.values.dtype in TOKEN_DTYPES:
+            return _core.pad(self.values, starts, stops, layout, int(value)).reshape(len(self), layout[1])
+        tokens = _core.pad_mask(starts, stops, layout).astype(np.bool_)
+        padded = np.full(len(tokens), value, self.values.dtype)
+        padded[tokens] = self.values
+        return padded.reshape(len(self), layout[1])
 
     def bounds(self) -> Bounds:
         """Where each row starts and stops in `values`: two views of the offsets."""
@@ -193,15 +196,23 @@ class RowsView:
         check_aligned(ragged, Ragged(self.values, self.offsets), name)  # type: ignore[arg-type]
         return ragged.values.astype(np.int64, copy=False)
 
-    def wrap(self, flat: npt.NDArray[Any]) -> Any:
-        """The core's flat output in the kind and shape of the input."""
-        if self.shape is None:
-            return Ragged(flat, self.offsets)  # type: ignore[arg-type]
+    def wrap(self, flat: npt.NDArray[Any], kept: npt.NDArray[np.int64] | None = None) -> Any:
+        """The core's flat output in the kind and shape of the input; of the rows `kept`, where these are not all."""
+        rows = len(self.bounds[0])
+        everything = kept is None or len(kept) == rows
+        if self.offsets is not None:
+            if everything:
+                return Ragged(flat, self.offsets)
+            return from_sequence(
+                [flat[start:stop] for start, stop in zip(*(edge[kept] for edge in self.bounds), strict=True)], "rows"
+            )
+        assert self.shape is not None  # rows are ragged or 2-D
+        out = flat.reshape(self.shape) if everything else flat.reshape(self.shape)[kept]
         if not self.tensor:
-            return flat.reshape(self.shape)
+            return out
         import torch
 
-        return torch.from_numpy(flat.reshape(self.shape))
+        return torch.from_numpy(out)
 
 
 def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, MaskPolicy, Ragged, RoleBoundary, mask_labels, reference
-from strategies import DTYPES, batches, formats_and_policies
+from strategies import DTYPES, batches, formats_and_policies, weights
 
 FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
 #          BOS user  hi end  assistant     end
@@ -21,6 +21,10 @@ def test_mask_labels_equals_the_reference(rows, format_and_policy, dtype, thread
     expected = [reference.mask_labels(row, *format_and_policy) for row in rows]
     assert out.labels == expected
     assert out.labels.values.dtype == np.int64
+    if format_and_policy[1].weighted:
+        assert [row.tolist() for row in out.weights] == [reference.mask_weights(row, *format_and_policy) for row in rows]
+    else:
+        assert out.weights is None
     trained = [sum(label != -100 for label in row) for row in expected]
     assert out.report.rows == len(rows)
     assert out.report.tokens == sum(map(len, rows))
@@ -33,18 +37,26 @@ def test_mask_labels_equals_the_reference(rows, format_and_policy, dtype, thread
 
 
 @given(rows=batches, format_and_policy=formats_and_policies(), data=st.data())
-def test_labels_and_turn_masks_only_narrow(rows, format_and_policy, data):
+def test_labels_and_turn_weights_only_narrow(rows, format_and_policy, data):
     chat_format, policy = format_and_policy
     existing = [data.draw(st.lists(st.sampled_from([-100, 7]), min_size=len(row), max_size=len(row))) for row in rows]
     trained_turns = [
         [t for t in reference.find_turns(row, chat_format) if chat_format.roles[t.role] in policy.roles] for row in rows
     ]
-    flags = [data.draw(st.lists(st.booleans(), min_size=len(turns), max_size=len(turns) + 1)) for turns in trained_turns]
-    out = mask_labels(rows, chat_format, policy, labels=existing, turn_mask=flags)
-    assert out.labels == [
-        reference.mask_labels(row, chat_format, policy, labels=known, turn_mask=flag)
-        for row, known, flag in zip(rows, existing, flags, strict=True)
+    weight = data.draw(st.sampled_from([st.booleans(), weights]))
+    given_weights = [data.draw(st.lists(weight, min_size=len(turns), max_size=len(turns) + 1)) for turns in trained_turns]
+    key = "turn_mask" if weight is not weights else "turn_weights"
+    out = mask_labels(rows, chat_format, policy, labels=existing, **{key: given_weights})
+    expected = [
+        {"labels": known, "turn_weights": turn_weights} for known, turn_weights in zip(existing, given_weights, strict=True)
     ]
+    assert out.labels == [
+        reference.mask_labels(row, chat_format, policy, **options) for row, options in zip(rows, expected, strict=True)
+    ]
+    if key == "turn_weights":
+        assert [row.tolist() for row in out.weights] == [
+            reference.mask_weights(row, chat_format, policy, **options) for row, options in zip(rows, expected, strict=True)
+        ]
 
 
 @given(
@@ -126,8 +138,8 @@ def test_inputs_are_not_changed():
         ([5, 6, 8], MaskPolicy(open_turn="drop"), {}, "truncated before the answer"),
         ([5, 6, 8, 8, 2], MaskPolicy(ignore_ids=(8, 2)), {}, "only ignored ids"),
         ([5, 6, 2], MaskPolicy(train_on_eos="none"), {}, "empty answer"),
-        ([5, 6, 8, 2], MaskPolicy(), {"labels": [[-100] * 4]}, "excluded by labels or turn_mask"),
-        ([5, 6, 8, 2], MaskPolicy(), {"turn_mask": [[False]]}, "excluded by labels or turn_mask"),
+        ([5, 6, 8, 2], MaskPolicy(), {"labels": [[-100] * 4]}, "excluded by labels or turn weights"),
+        ([5, 6, 8, 2], MaskPolicy(), {"turn_mask": [[False]]}, "excluded by labels or turn weights"),
     ],
 )
 def test_report_says_why_a_row_trains_nothing(row, policy, options, reason):
@@ -158,7 +170,7 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
     flags = [[True]] * 500_000
     flags[300_001] = flags[400_000] = []
     for threads in (1, 2, 5):
-        with pytest.raises(ValueError, match="turn_mask: row 300001 has 0 flags for 1 turns"):
+        with pytest.raises(ValueError, match="turn_mask: row 300001 has 0 entries for 1 turns"):
             mask_labels(rows, FORMAT, turn_mask=flags, num_threads=threads)
 
 
@@ -175,9 +187,9 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
         (lambda: mask_labels([[1]], FORMAT, labels=[[1, 2]]), ValueError, "labels: row 0 has 2 entries for 1 ids"),
         (lambda: mask_labels([[1]], FORMAT, labels=[[1], [2]]), ValueError, "labels: 2 rows for 1 rows"),
         (lambda: mask_labels(np.ones((1, 2), int), FORMAT, labels=np.ones((1, 3), int)), ValueError, "labels: has shape"),
-        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[]]), ValueError, "turn_mask: row 0 has 0 flags for 1 turns"),
+        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[]]), ValueError, "turn_mask: row 0 has 0 entries for 1 turns"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[True], [True]]), ValueError, "turn_mask: expected 1 items, got 2"),
-        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[["yes"]]), TypeError, "turn_mask: row 0"),
+        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[["yes"]]), ValueError, "turn_mask: row 0"),
         (
             lambda: mask_labels([[1], [2]], FORMAT, MaskPolicy(on_missing="raise")),
             ValueError,

@@ -206,7 +206,9 @@ class ChatFormat:
         if compiled is None:
             roles = self.roles
             compiled = _core.Format(
-                [(roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries]
+                [(roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries],
+                self.stop_ids,
+                self.generation_heads,
             )
             object.__setattr__(self, "_compiled", compiled)
         return compiled

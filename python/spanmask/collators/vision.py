@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, columns_of, pad, padded_layout, stack_columns, to_tensors
+from spanmask.batch import ReturnTensors, pad, padded_layout
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
-from spanmask.collators.chat import check_length
-from spanmask.collators.running import OnAllEmpty, RunningReport
-from spanmask.labels import MaskPolicy, MaskReport, check_choice, mask_rows
+from spanmask.collators.base import Collated, MaskingCollator, OnAllEmpty
+from spanmask.labels import MaskPolicy, mask_rows, turn_columns
 from spanmask.ragged import Bounds
 
 __all__ = ["DataCollatorForVisionChat"]
 
 
-class DataCollatorForVisionChat:
+class DataCollatorForVisionChat(MaskingCollator):
     """Lets the processor turn conversations and images into a batch, and labels the tokens that carry loss.
 
     The processor expands images to placeholder tokens before it tokenizes, so the labels are made from its `input_ids`, and
@@ -43,8 +43,8 @@ class DataCollatorForVisionChat:
         return_tensors: `"pt"` or `"np"`.
         keep_columns: further columns to stack into the batch; all others are dropped.
         on_all_empty: what to do when no row of a batch trains anything: `"raise"`, `"warn"`, `"ignore"`.
-        prepare: called with each example first; returns a dict with `messages` and `images`. Must be picklable for worker
-            processes.
+        prepare: called with each example first; returns a dict with `messages` and `images`. Must be picklable for workers.
+        weight_key: the batch's key for loss weights.
 
     Raises:
         ChatFormatError: the chat format cannot be derived.
@@ -63,38 +63,31 @@ class DataCollatorForVisionChat:
         keep_columns: Iterable[str] = (),
         on_all_empty: OnAllEmpty = "raise",
         prepare: Callable[[Any], Mapping[str, Any]] | None = None,
+        weight_key: str = "loss_weights",
     ) -> None:
-        self.processor = processor
-        self.chat_format = ChatFormat.from_processor(processor) if chat_format is None else chat_format
         self.media_ids = media_ids(processor)
-        self.policy = policy or MaskPolicy()
-        self.policy.compile(self.chat_format)  # a role that the format lacks is an error now, not in the first batch
-        self.max_length = check_length("max_length", max_length)
-        self.padding_side: str = padding_side or processor.tokenizer.padding_side
-        if self.padding_side not in ("right", "left"):
-            raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
-        self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
-        check_choice("return_tensors", return_tensors, ReturnTensors)
-        check_choice("on_all_empty", on_all_empty, OnAllEmpty)
-        self.return_tensors = return_tensors
-        self.keep_columns = tuple(keep_columns)
-        self.on_all_empty = on_all_empty
+        policy = policy or MaskPolicy()
+        super().__init__(
+            processor.tokenizer,
+            ChatFormat.from_processor(processor) if chat_format is None else chat_format,
+            replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids)))),
+            max_length,
+            padding_side,
+            pad_to_multiple_of,
+            return_tensors,
+            keep_columns,
+            on_all_empty,
+            weight_key,
+        )
+        self.processor = processor
         self.prepare = prepare
-        self._running = RunningReport()
-
-    @property
-    def report(self) -> MaskReport:
-        """What all batches of this process so far trained, and why rows trained nothing."""
-        return self._running.total
-
-    def reset_report(self) -> None:
-        """Start the report anew."""
-        self._running = RunningReport()
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
         examples = features if self.prepare is None else [self.prepare(example) for example in features]
-        columns = columns_of(examples)
+        return super().__call__(examples, return_tensors)
+
+    def _collate(self, columns: Mapping[str, Any]) -> Collated:
         images = images_of(columns)
         batch = dict(
             self.processor(
@@ -106,23 +99,22 @@ class DataCollatorForVisionChat:
                 return_tensors="np",
             )
         )
-        ids = np.asarray(batch["input_ids"])
-        edges = np.arange(len(ids) + 1, dtype=np.int64) * ids.shape[1]
+        ids = np.ascontiguousarray(batch["input_ids"])
+        values, edges = ids.reshape(-1), np.arange(len(ids) + 1, dtype=np.int64) * ids.shape[1]
         bounds = _core.mask_bounds(np.ascontiguousarray(batch["attention_mask"]).reshape(-1), edges[:-1], edges[1:])
+        self._check_cut(values, bounds)
         layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
-        self._check_cut(ids.reshape(-1), bounds)
-        policy = with_ignored(self.policy, self.media_ids)
-        values = np.ascontiguousarray(ids).reshape(-1)
-        labels, report = mask_rows(values, bounds, layout, self.chat_format, policy)
-        self._running.add(report, self.on_all_empty, lambda row: self.processor.tokenizer.decode(ids[row].tolist()))
+        weights = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
+        masked = mask_rows(values, bounds, layout, self.chat_format, self.policy, turn_weights=weights)
         for name, value in batch.items():
             # What has an entry for each token is laid out anew; what belongs to images stays as it is.
             if isinstance(value, np.ndarray) and value.shape == ids.shape and value.dtype.kind in "iu":
                 padding = self.processor.tokenizer.pad_token_id if name == "input_ids" else 0
                 batch[name] = pad(np.ascontiguousarray(value).reshape(-1), bounds, layout, padding)
-        batch["labels"] = labels.reshape(len(ids), -1)
-        batch.update(stack_columns(columns, self.keep_columns))
-        return to_tensors(batch, return_tensors or self.return_tensors)
+        batch["labels"] = masked.labels.reshape(len(ids), -1)
+        if masked.weights is not None:
+            batch[self.weight_key] = masked.weights.reshape(len(ids), -1)
+        return Collated(batch, masked, values, bounds)
 
     def _texts(self, columns: Mapping[str, Any], images: Sequence[Sequence[Any]]) -> list[str]:
         """Each conversation as the chat template writes it."""
@@ -150,13 +142,6 @@ class DataCollatorForVisionChat:
                     f"max_length: {self.max_length} cuts row {row} in front of or inside an image, whose last token is number {needed}; "
                     f"raise max_length to {needed} or more, or use fewer or smaller images."
                 )
-
-
-def with_ignored(policy: MaskPolicy, ids: tuple[int, ...]) -> MaskPolicy:
-    """`policy` with further ids that never train."""
-    from dataclasses import replace
-
-    return replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *ids))))
 
 
 def images_of(columns: Mapping[str, Any]) -> list[list[Any]]:

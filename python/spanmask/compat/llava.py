@@ -7,7 +7,6 @@ from typing import Any
 
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
-from spanmask.collators.vision import with_ignored
 from spanmask.labels import MaskPolicy, mask_labels
 
 __all__ = ["LLavaDataCollator"]
@@ -52,7 +51,7 @@ class LLavaDataCollator:
         batch = dict(self.processor(text=texts, images=images, return_tensors="pt", padding=True))
         if self.mask_instructions:
             assert self.chat_format is not None  # made in the constructor
-            policy = with_ignored(MaskPolicy(), media_ids(self.processor))
+            policy = MaskPolicy(ignore_ids=media_ids(self.processor))
             batch["labels"] = mask_labels(
                 batch["input_ids"], self.chat_format, policy, attention_mask=batch["attention_mask"]
             ).labels

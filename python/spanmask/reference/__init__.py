@@ -5,7 +5,7 @@ It has the stems of the core and gives the same results, imports nothing of it, 
 kernel against it, and its functions are what the documentation quotes.
 """
 
-from spanmask.reference.labels import mask_labels
+from spanmask.reference.labels import mask_labels, mask_weights
 from spanmask.reference.turns import find_turns
 
-__all__ = ["find_turns", "mask_labels"]
+__all__ = ["find_turns", "mask_labels", "mask_weights"]

@@ -1,13 +1,13 @@
-"""Which tokens carry loss, spelled out. Twin of `labels.rs`."""
+"""Which tokens carry loss, spelled out. Twin of `labels/`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spanmask.reference.turns import find_turns
+from spanmask.reference.turns import find_turns, matches
 
-__all__ = ["mask_labels"]
+__all__ = ["mask_labels", "mask_weights"]
 
 
 def mask_labels(
@@ -16,58 +16,128 @@ def mask_labels(
     policy: Any,
     *,
     labels: Sequence[int] | None = None,
-    turn_mask: Sequence[bool] | None = None,
+    turn_weights: Sequence[float] | None = None,
     ignore_index: int = -100,
 ) -> list[int]:
     """Labels of one row: its ids where loss is wanted, `ignore_index` elsewhere.
 
     `row`: ids without padding; `chat_format`: a `ChatFormat`; `policy`: a `MaskPolicy`; `labels`: existing labels, intersected;
-    `turn_mask`: a flag for each turn of a trained role.
+    `turn_weights`: a weight (or a flag) for each turn of a trained role.
 
     >>> from spanmask import ChatFormat, MaskPolicy, RoleBoundary
     >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2]), RoleBoundary("user", start=[5, 7], end=[2])])
     >>> mask_labels([5, 7, 8, 2, 5, 6, 9, 2], fmt, MaskPolicy())
     [-100, -100, -100, -100, -100, -100, 9, 2]
     """
-    row = list(row)
+    kept = list(row if labels is None else labels)
+    weights = token_weights(list(row), chat_format, policy, turn_weights)
+    masked = [label if weight else ignore_index for label, weight in zip(kept, weights, strict=True)]
+    return masked if policy.shift == "none" else [*masked[1:], ignore_index][: len(masked)]
+
+
+def mask_weights(
+    row: Sequence[int],
+    chat_format: Any,
+    policy: Any,
+    *,
+    labels: Sequence[int] | None = None,
+    turn_weights: Sequence[float] | None = None,
+    ignore_index: int = -100,
+) -> list[float]:
+    """The loss weights that go with `mask_labels`: 0 where no loss is wanted."""
+    kept = list(row if labels is None else labels)
+    weights = token_weights(list(row), chat_format, policy, turn_weights)
+    weights = [0.0 if label == ignore_index else weight for label, weight in zip(kept, weights, strict=True)]
+    return weights if policy.shift == "none" else [*weights[1:], 0.0][: len(weights)]
+
+
+def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: Sequence[float] | None) -> list[float]:
+    """What each token weighs in the loss, before existing labels and the shift."""
     turns = find_turns(row, chat_format)
     candidates = [turn for turn in turns if chat_format.roles[turn.role] in policy.roles]
-    train = [False] * len(row)
     if not candidates and policy.on_missing == "raise":
         raise ValueError("no turn of a trained role")
+    # None: a token that no trained turn speaks for.
+    weights: list[float | None] = [None] * len(row)
     if not candidates and policy.on_missing == "keep":
-        train = [True] * len(row)
+        weights = [1.0] * len(row)
 
-    for number, turn in enumerate(candidates):
-        is_last = turn is candidates[-1]
-        if turn_mask is not None and not turn_mask[number]:
-            continue
-        if policy.turns == "last" and not is_last:
-            continue
-        if policy.open_turn == "drop" and not turn.closed:
-            continue
-        if policy.include_start or turn.include_start:
-            mark(train, turn.start, turn.content_start)
-        mark(train, turn.content_start, turn.content_stop)
-        if policy.train_on_eos == "turn" or (policy.train_on_eos == "last" and is_last):
-            mark_end(train, turn)
     if policy.train_on_eos == "all":
         for turn in turns:
-            mark_end(train, turn)
+            if turn.include_end and turn not in candidates:
+                fill(weights, turn.content_stop, turn.stop, 1.0)
+    for number, turn in enumerate(candidates):
+        is_last = turn is candidates[-1]
+        weight = dict(policy.role_weights).get(chat_format.roles[turn.role], 1.0)
+        if turn_weights is not None:
+            weight *= turn_weights[number]
+        trains = (policy.turns == "all" or is_last) and (policy.open_turn == "train" or turn.closed)
+        if trains and (policy.include_start or turn.include_start):
+            fill(weights, turn.start, turn.content_start, weight)
+        if trains:
+            fill(weights, turn.content_start + generation_head(row, turn, chat_format, policy), turn.content_stop, weight)
+        if policy.train_on_eos == "all" and not trains:
+            weight = 1.0
+        elif policy.train_on_eos == "none" or not trains or (policy.train_on_eos == "last" and not is_last):
+            continue
+        if turn.include_end:
+            stops = turn.stop < len(row) and row[turn.stop] in chat_format.stop_ids
+            fill(weights, turn.content_stop, turn.stop + stops, weight)
 
-    never = {*policy.ignore_ids, *chat_format.ignore_ids}
-    kept = labels if labels is not None else row
-    return [
-        label if wanted and token not in never else ignore_index for token, label, wanted in zip(row, kept, train, strict=True)
-    ]
+    filled = [policy.prompt_weight if weight is None else weight for weight in weights]
+    never = ignored(row, turns, chat_format, policy)
+    return [0.0 if position in never else weight for position, weight in enumerate(filled)]
 
 
-def mark(train: list[bool], start: int, stop: int) -> None:
-    """Set the flags of the half-open span [start, stop)."""
-    train[start:stop] = [True] * (stop - start)
+def fill(weights: list[float | None], start: int, stop: int, weight: float) -> None:
+    """Give `weight` to those positions of [start, stop) that have none yet."""
+    for position in range(start, stop):
+        if weights[position] is None:
+            weights[position] = weight
 
 
-def mark_end(train: list[bool], turn: Any) -> None:
-    """Set the flags of a turn's closing tokens, where its boundary lets them train."""
-    if turn.include_end:
-        mark(train, turn.content_stop, turn.stop)
+def generation_head(row: list[int], turn: Any, chat_format: Any, policy: Any) -> int:
+    """How many tokens at the head of the content the generation prompt supplies and the policy leaves out."""
+    if policy.train_generation_prompt:
+        return 0
+    content = row[turn.content_start : turn.content_stop]
+    return max((len(head) for head in chat_format.generation_heads if matches(content, 0, head)), default=0)
+
+
+def ignored(row: list[int], turns: Any, chat_format: Any, policy: Any) -> set[int]:
+    """The positions that never train."""
+    never = {position for position, token in enumerate(row) if token in policy.ignore_ids or token in chat_format.ignore_ids}
+    position = 0
+    while position < len(row):
+        length = longest(row, position, policy.ignore_sequences)
+        never.update(range(position, position + length))
+        position += max(length, 1)
+    contents = [(turn.content_start, turn.content_stop) for turn in turns] or [(0, len(row))]
+    for start, stop in contents:
+        never.update(between(row[:stop], start, policy))
+    return never
+
+
+def between(row: list[int], position: int, policy: Any) -> set[int]:
+    """The positions between the markers of `policy.ignore_between`, from `position` to the end of `row`."""
+    found: set[int] = set()
+    keep = policy.ignore_between_markers == "train"
+    while position < len(row):
+        pairs = [(longest(row, position, opens), -number) for number, (opens, _) in enumerate(policy.ignore_between)]
+        length, number = max(pairs, default=(0, 0))
+        if not length:
+            position += 1
+            continue
+        closes = policy.ignore_between[-number][1]
+        inside = close = position + length
+        while close < len(row) and not longest(row, close, closes):
+            close += 1
+        stop = close + longest(row, close, closes)
+        found.update(range(inside, close) if keep else range(position, stop))
+        position = stop
+    return found
+
+
+def longest(row: list[int], position: int, sequences: Iterable[Sequence[int]]) -> int:
+    """The length of the longest of `sequences` that stands at `position`, 0 if none does."""
+    return max((len(sequence) for sequence in sequences if matches(row, position, sequence)), default=0)

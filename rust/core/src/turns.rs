@@ -72,11 +72,16 @@ pub struct Format<T> {
     markers: Vec<Marker>,
     boundaries: Vec<Boundary>,
     roles: usize,
+    stop_ids: Vec<T>,
+    generation_heads: Searcher<T>,
 }
 
 impl<T: Token> Format<T> {
     /// Order matters: of two starts of one length, the first listed wins.
-    pub fn new(boundaries: &[Boundary]) -> Self {
+    ///
+    /// `stop_ids`: tokens by which a model ends its turn although they belong to what follows (the next role's header).
+    /// `generation_heads`: what the template's generation prompt puts behind a header, so that the model never writes it.
+    pub fn new(boundaries: &[Boundary], stop_ids: &[i64], generation_heads: &[Vec<i64>]) -> Self {
         let mut markers = Vec::new();
         let mut needles: Vec<&[i64]> = Vec::new();
         for (number, boundary) in boundaries.iter().enumerate() {
@@ -90,7 +95,14 @@ impl<T: Token> Format<T> {
             }
         }
         let roles = boundaries.iter().map(|boundary| boundary.role + 1).max().unwrap_or(0);
-        Self { searcher: Searcher::new(needles), markers, boundaries: boundaries.to_vec(), roles }
+        Self {
+            searcher: Searcher::new(needles),
+            markers,
+            boundaries: boundaries.to_vec(),
+            roles,
+            stop_ids: stop_ids.iter().filter_map(|&id| T::from_i64(id)).collect(),
+            generation_heads: Searcher::new(generation_heads.iter().map(Vec::as_slice)),
+        }
     }
 
     /// How many roles there are; turns carry numbers below it.
@@ -101,6 +113,20 @@ impl<T: Token> Format<T> {
     /// The boundary that opened `turn`.
     pub fn boundary(&self, turn: &Turn) -> &Boundary {
         &self.boundaries[turn.boundary]
+    }
+
+    /// How many tokens at the head of the turn's content the generation prompt supplies.
+    pub fn generation_head(&self, row: &[T], turn: &Turn) -> usize {
+        let content = &row[turn.content()];
+        if content.is_empty() {
+            return 0;
+        }
+        self.generation_heads.matches_at(content, 0).next().map_or(0, |(_, len)| len)
+    }
+
+    /// Whether a stop token directly follows the turn: 1 or 0 tokens.
+    pub fn stop_token(&self, row: &[T], turn: &Turn) -> usize {
+        usize::from(row.get(turn.stop).is_some_and(|token| self.stop_ids.contains(token)))
     }
 
     /// The marker that acts at `position`, and its length. In a turn of role `open` an end of that role goes before any start.
@@ -167,11 +193,9 @@ mod tests {
             include_end: true,
             ..Boundary::default()
         };
-        Format::new(&[
-            boundary(0, &[5, 6], &[2]),
-            boundary(1, &[5, 7], &[2]),
-            boundary(2, &[5, 6, 6], &[3, 3]),
-        ])
+        let boundaries =
+            [boundary(0, &[5, 6], &[2]), boundary(1, &[5, 7], &[2]), boundary(2, &[5, 6, 6], &[3, 3])];
+        Format::new(&boundaries, &[], &[])
     }
 
     /// (role, start, content_start, content_stop, stop, closed)

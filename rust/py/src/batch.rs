@@ -3,7 +3,7 @@
 use crate::bulk;
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Layout, Shape, Side};
@@ -111,12 +111,13 @@ pub fn write<'py, T: Sync>(
     Ok(out)
 }
 
-/// A fresh int64 array. Zeroed memory of some size comes from the system untouched, so it is written once, by the kernel.
-pub fn zeros(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArray1<i64>>> {
-    if len > isize::MAX as usize / size_of::<i64>() {
+/// A fresh array. Zeroed memory of some size comes from the system untouched, so it is written once, by the kernel.
+pub fn zeros<O: Element>(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArray1<O>>> {
+    if len > isize::MAX as usize / size_of::<O>() {
         return Err(PyValueError::new_err(format!(
             "rows: an output of {len} tokens does not fit memory; cut the rows."
         )));
     }
-    Ok(PyArray1::zeros(py, len, false))
+    // SAFETY: nobody reads the array before a kernel has written every place of it; where a kernel fails the array is dropped.
+    Ok(unsafe { PyArray1::new(py, len, false) })
 }

@@ -1,4 +1,5 @@
 //! `_core.Policy`, `_core.mask_labels`.
+#![expect(clippy::too_many_arguments, reason = "one argument an option, named by the Python layer")]
 
 use crate::batch::{LayoutTuple, layout, zeros};
 use crate::bulk;
@@ -10,36 +11,49 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use spanmask_core::batch::Layout;
 use spanmask_core::labels::{
-    self, Extras, OnMissing, OpenTurn, Outcome, Report, RowReport, TrainOnEos, Turns,
+    self, Extras, Ignore, OnMissing, OpenTurn, Outcome, Output, Pair, Report, RowReport, Shift, TrainOnEos,
+    Turns,
 };
-use spanmask_core::search::Searcher;
 use spanmask_core::{Ragged, Token};
 
 /// A `MaskPolicy` for the roles of one `ChatFormat`.
 #[pyclass(frozen, module = "spanmask._core")]
 pub struct Policy {
-    /// The choices; `ignore_ids` is compiled for the token type of a call.
+    /// The choices; `ignore` is compiled for the token type of a call.
     choices: labels::Policy<i64>,
     ignore_ids: Vec<i64>,
+    ignore_sequences: Vec<Vec<i64>>,
+    ignore_between: Vec<Pair>,
+    train_markers: bool,
 }
 
 #[pymethods]
 impl Policy {
     #[new]
-    #[pyo3(signature = (*, roles, turns, train_on_eos, include_start, open_turn, on_missing, ignore_ids))]
+    #[pyo3(signature = (
+        *, roles, prompt_weight, turns, train_on_eos, include_start, train_generation_prompt, open_turn, on_missing, ignore_ids,
+        ignore_sequences, ignore_between, train_markers, shift
+    ))]
     fn new(
-        roles: Vec<bool>,
+        roles: Vec<Option<f32>>,
+        prompt_weight: f32,
         turns: &str,
         train_on_eos: &str,
         include_start: bool,
+        train_generation_prompt: bool,
         open_turn: &str,
         on_missing: &str,
         ignore_ids: Vec<i64>,
+        ignore_sequences: Vec<Vec<i64>>,
+        ignore_between: Vec<Pair>,
+        train_markers: bool,
+        shift: &str,
     ) -> PyResult<Self> {
         let unknown =
             |name: &str, value: &str| PyValueError::new_err(format!("{name}: unknown value {value:?}."));
         let choices = labels::Policy {
             roles,
+            prompt_weight,
             turns: match turns {
                 "all" => Turns::All,
                 "last" => Turns::Last,
@@ -53,6 +67,7 @@ impl Policy {
                 other => return Err(unknown("train_on_eos", other)),
             },
             include_start,
+            train_generation_prompt,
             open_turn: match open_turn {
                 "train" => OpenTurn::Train,
                 "drop" => OpenTurn::Drop,
@@ -64,9 +79,14 @@ impl Policy {
                 "raise" => OnMissing::Raise,
                 other => return Err(unknown("on_missing", other)),
             },
-            ignore_ids: Searcher::new([]),
+            ignore: Ignore::new(&[], &[], &[], false),
+            shift: match shift {
+                "none" => Shift::None,
+                "left" => Shift::Left,
+                other => return Err(unknown("shift", other)),
+            },
         };
-        Ok(Self { choices, ignore_ids })
+        Ok(Self { choices, ignore_ids, ignore_sequences, ignore_between, train_markers })
     }
 }
 
@@ -74,12 +94,20 @@ impl Policy {
     fn for_tokens<T: Token>(&self) -> labels::Policy<T> {
         labels::Policy {
             roles: self.choices.roles.clone(),
+            prompt_weight: self.choices.prompt_weight,
             turns: self.choices.turns,
             train_on_eos: self.choices.train_on_eos,
             include_start: self.choices.include_start,
+            train_generation_prompt: self.choices.train_generation_prompt,
             open_turn: self.choices.open_turn,
             on_missing: self.choices.on_missing,
-            ignore_ids: Searcher::new(self.ignore_ids.chunks(1)),
+            ignore: Ignore::new(
+                &self.ignore_ids,
+                &self.ignore_sequences,
+                &self.ignore_between,
+                self.train_markers,
+            ),
+            shift: self.choices.shift,
         }
     }
 }
@@ -87,9 +115,11 @@ impl Policy {
 /// A column beside the rows: values, starts, stops.
 type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>);
 
-/// Labels (flat, int64), and what happened: trained tokens, outcome and open turn by row, turns by role.
+/// Labels (flat, int64), loss weights (flat, float32) where asked for, and what happened: trained tokens, outcome and open turn by
+/// row, turns by role.
 type Masked<'py> = (
     Bound<'py, PyArray1<i64>>,
+    Option<Bound<'py, PyArray1<f32>>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<u8>>,
     Bound<'py, PyArray1<bool>>,
@@ -98,7 +128,7 @@ type Masked<'py> = (
 
 /// Labels of all rows.
 #[pyfunction]
-#[pyo3(signature = (values, starts, stops, format, policy, layout, *, labels, turn_mask, ignore_index, num_threads))]
+#[pyo3(signature = (values, starts, stops, format, policy, layout, *, labels, turn_weights, ignore_index, weighted, num_threads))]
 pub fn mask_labels<'py>(
     py: Python<'py>,
     values: Ids<'py>,
@@ -108,8 +138,9 @@ pub fn mask_labels<'py>(
     policy: &Policy,
     layout: LayoutTuple,
     labels: Option<Column<'py, i64>>,
-    turn_mask: Option<Column<'py, bool>>,
+    turn_weights: Option<Column<'py, f32>>,
     ignore_index: i64,
+    weighted: bool,
     num_threads: usize,
 ) -> PyResult<Masked<'py>> {
     let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
@@ -118,14 +149,14 @@ pub fn mask_labels<'py>(
         Some(column) => Some(ragged(column, starts.len(), "labels")?),
         None => None,
     };
-    let turn_mask = match &turn_mask {
+    let turn_weights = match &turn_weights {
         Some(column) => Some(ragged(column, starts.len(), "turn_mask")?),
         None => None,
     };
-    let extras = Extras { labels, turn_mask, ignore_index };
+    let extras = Extras { labels, turn_weights, ignore_index };
     with_ids!(&values, |values| {
         let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-        mask_typed(py, &rows, format.get(), &policy.for_tokens(), extras, layout, num_threads)
+        mask_typed(py, &rows, format.get(), &policy.for_tokens(), extras, layout, weighted, num_threads)
     })
 }
 
@@ -149,30 +180,41 @@ fn mask_typed<'py, T: Token>(
     policy: &labels::Policy<T>,
     extras: Extras,
     layout: Layout,
+    weighted: bool,
     num_threads: usize,
 ) -> PyResult<Masked<'py>> {
-    let out = zeros(py, layout.output_len(rows))?;
+    let places = layout.output_len(rows);
+    let labels = zeros(py, places)?;
+    let weights = if weighted { Some(zeros(py, places)?) } else { None };
     let chunks = bulk::chunks(rows);
     let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, open: false }; rows.len()];
     let mut turn_counts = vec![vec![0; format.roles()]; chunks.len()];
     {
-        let mut out = out.readwrite();
-        let (mut out, mut reports) = (out.as_slice_mut()?, reports.as_mut_slice());
+        let mut labels = labels.readwrite();
+        let mut weights = weights.as_ref().map(|weights| weights.readwrite());
+        let (mut labels, mut reports) = (labels.as_slice_mut()?, reports.as_mut_slice());
+        let mut weights = match &mut weights {
+            Some(weights) => Some(weights.as_slice_mut()?),
+            None => None,
+        };
         let mut jobs = Vec::with_capacity(chunks.len());
         for (chunk, turns) in chunks.into_iter().zip(&mut turn_counts) {
             let first = chunk.start;
             let extras = Extras {
                 labels: extras.labels.map(|labels| labels.slice(chunk.clone())),
-                turn_mask: extras.turn_mask.map(|mask| mask.slice(chunk.clone())),
+                turn_weights: extras.turn_weights.map(|weights| weights.slice(chunk.clone())),
                 ..extras
             };
             let rows = rows.slice(chunk);
-            let (out_part, report_part);
-            (out_part, out) = out.split_at_mut(layout.output_len(&rows));
+            let places = layout.output_len(&rows);
+            let (label_part, weight_part, report_part);
+            (label_part, labels) = labels.split_at_mut(places);
+            (weight_part, weights) = weights.map(|weights| weights.split_at_mut(places)).unzip();
             (report_part, reports) = reports.split_at_mut(rows.len());
             jobs.push((first, move || {
+                let out = Output { labels: label_part, weights: weight_part };
                 let report = Report { rows: report_part, turns };
-                labels::mask_labels_into(&rows, format, policy, &extras, layout, out_part, report)
+                labels::mask_labels_into(&rows, format, policy, &extras, layout, out, report)
             }));
         }
         bulk::run(py, jobs, num_threads, "rows")?;
@@ -181,5 +223,5 @@ fn mask_typed<'py, T: Token>(
     let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
     let open: Vec<bool> = reports.iter().map(|report| report.open).collect();
     let turns = (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect();
-    Ok((out, trained.into_pyarray(py), outcomes.into_pyarray(py), open.into_pyarray(py), turns))
+    Ok((labels, weights, trained.into_pyarray(py), outcomes.into_pyarray(py), open.into_pyarray(py), turns))
 }

@@ -24,7 +24,7 @@ type BoundaryTuple = (usize, Vec<Vec<i64>>, Vec<Vec<i64>>, bool, bool);
 #[pymethods]
 impl Format {
     #[new]
-    fn new(boundaries: Vec<BoundaryTuple>) -> Self {
+    fn new(boundaries: Vec<BoundaryTuple>, stop_ids: Vec<i64>, generation_heads: Vec<Vec<i64>>) -> Self {
         let boundaries: Vec<Boundary> = boundaries
             .into_iter()
             .map(|(role, starts, ends, include_start, include_end)| Boundary {
@@ -36,10 +36,10 @@ impl Format {
             })
             .collect();
         Self {
-            u16: turns::Format::new(&boundaries),
-            u32: turns::Format::new(&boundaries),
-            i32: turns::Format::new(&boundaries),
-            i64: turns::Format::new(&boundaries),
+            u16: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
+            u32: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
+            i32: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
+            i64: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
         }
     }
 }

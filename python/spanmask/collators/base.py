@@ -1,0 +1,260 @@
+"""What the chat collators share: their options, the running report, and what happens to rows that train nothing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask import _core
+from spanmask.batch import ReturnTensors, check_length, columns_of, select_rows, stack_columns, to_tensors
+from spanmask.chat.format import ChatFormat
+from spanmask.errors import SpanmaskWarning
+from spanmask.labels import REASONS, MaskedRows, MaskPolicy, MaskReport, check_choice
+from spanmask.ragged import Bounds
+from spanmask.shared import SharedIntegers
+
+__all__ = ["Collated", "MaskingCollator", "OnAllEmpty"]
+
+OnAllEmpty = Literal["raise", "warn", "ignore"]
+
+REMEDIES = {
+    "empty row": "Drop such rows from the dataset.",
+    "no marker": "The chat format does not fit these ids: print(collator.chat_format) and compare it with the row.",
+    "truncated before the answer": "Raise max_length, or drop rows without an answer.",
+    "only ignored ids": "Check ignore_ids of the policy and of the chat format.",
+    "empty answer": "Drop rows without an answer, or check the policy.",
+    "excluded by labels or turn weights": "Check these columns of the dataset.",
+}
+
+
+@dataclass
+class Collated:
+    """One batch before it becomes tensors: its arrays, what masking did, and where its rows of ids are."""
+
+    batch: dict[str, Any]
+    masked: MaskedRows
+    values: npt.NDArray[Any]
+    bounds: Bounds
+
+
+class MaskingCollator:
+    """A collator whose labels come from a chat format and a policy. Subclasses say how ids are made and laid out: `_collate`."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        chat_format: ChatFormat,
+        policy: MaskPolicy | None,
+        max_length: int | None,
+        padding_side: str | None,
+        pad_to_multiple_of: int | None,
+        return_tensors: ReturnTensors,
+        keep_columns: Iterable[str],
+        on_all_empty: OnAllEmpty,
+        weight_key: str,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self.chat_format = chat_format
+        self.policy = policy or MaskPolicy()
+        self.policy.compile(chat_format)  # a role that the format lacks is an error now, not in the first batch
+        self.max_length = check_length("max_length", max_length)
+        self.padding_side = str(padding_side or getattr(tokenizer, "padding_side", "right"))
+        if self.padding_side not in ("right", "left"):
+            raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
+        self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
+        check_choice("return_tensors", return_tensors, ReturnTensors)
+        check_choice("on_all_empty", on_all_empty, OnAllEmpty)
+        self.return_tensors = return_tensors
+        self.keep_columns = tuple(keep_columns)
+        self.on_all_empty = on_all_empty
+        self.weight_key = weight_key
+        self._running = RunningReport(chat_format.roles)
+
+    @property
+    def report(self) -> MaskReport:
+        """What all batches so far trained, those of loader workers too, and why rows trained nothing."""
+        return self._running.total
+
+    def reset_report(self) -> None:
+        """Start the report anew."""
+        self._running.reset()
+
+    def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
+        """One batch; see the class."""
+        columns = columns_of(features)
+        collated = self._collate(columns)
+        mismatched = self._mismatched(collated, columns)
+        report = replace(collated.masked.report, mismatches=len(mismatched), mismatched_rows=mismatched)
+        kept = collated.masked.kept_rows(self.policy)
+        self._running.add(report, self.on_all_empty, lambda row: self._decode(collated, row))
+        if mismatched and self.policy.on_mismatch == "drop":
+            kept = np.setdiff1d(kept, mismatched)
+        if len(kept) < report.rows:
+            if not len(kept):
+                raise ValueError(
+                    f"features: no row of this batch is left: {', '.join(report.reasons) or 'roles differ from messages'}."
+                )
+            columns = select_rows(columns, kept)
+            collated = self._collate(columns)
+        batch = {**collated.batch, **stack_columns(columns, self.keep_columns)}
+        return to_tensors(batch, return_tensors or self.return_tensors)
+
+    def _collate(self, columns: Mapping[str, Any]) -> Collated:
+        raise NotImplementedError
+
+    def _decode(self, collated: Collated, row: int) -> str:
+        starts, stops = collated.bounds
+        return str(self._tokenizer.decode(collated.values[starts[row] : stops[row]].tolist()))
+
+    def _mismatched(self, collated: Collated, columns: Mapping[str, Any]) -> list[int]:
+        """The rows in which the scan found other roles than their messages have; warns or raises as the policy says."""
+        if "messages" not in columns:
+            return []
+        (row_numbers, role_numbers, *_), _ = _core.find_turns(collated.values, *collated.bounds, self.chat_format._core)
+        found = np.split(role_numbers, np.searchsorted(row_numbers, np.arange(1, len(columns["messages"]))))
+        mismatched = []
+        for row, (messages, numbers) in enumerate(zip(columns["messages"], found, strict=True)):
+            wanted = [message["role"] for message in messages]
+            roles = [self.chat_format.roles[number] for number in numbers]
+            if not same_roles(wanted, roles, self.chat_format.roles, self.policy.roles):
+                mismatched.append(row)
+                if self.policy.on_mismatch == "raise" or (self.policy.on_mismatch == "warn" and self._running.first_mismatch()):
+                    text = (
+                        f"messages: row {row} has the roles {', '.join(wanted)}, but its tokens read {', '.join(roles) or 'no turn'}: "
+                        "a content holds marker text, or the chat format does not fit. Look at it with spanmask.preview."
+                    )
+                    if self.policy.on_mismatch == "raise":
+                        raise ValueError(text)
+                    warnings.warn(text, SpanmaskWarning, stacklevel=3)
+        return mismatched
+
+
+def same_roles(wanted: list[str], found: list[str], known: Iterable[str], trained: Iterable[str]) -> bool:
+    """Whether `found` are the roles of messages, in order, the tail possibly cut.
+
+    What templates do on purpose is no difference: a system turn of their own, a system message folded into the first user turn, several
+    tool results in one turn. Where a role has no boundary of its own, only the trained roles are compared.
+    """
+    if not set(wanted) <= set(known):
+        wanted, found = ([role for role in roles if role in trained] for roles in (wanted, found))
+    if wanted[:1] == ["system"] and found[:1] != ["system"]:
+        wanted = wanted[1:]
+    elif found[:1] == ["system"] and wanted[:1] != ["system"]:
+        found = found[1:]
+    wanted, found = (
+        [role for number, role in enumerate(roles) if role != "tool" or roles[number - 1 : number] != ["tool"]]
+        for roles in (wanted, found)
+    )
+    return found == wanted[: len(found)]
+
+
+# Places for the counts of this many processes: the first for the one that made the collator, then one a worker.
+SLOTS = 33
+
+
+class RunningReport:
+    """Adds up the reports of all batches, those of a loader's workers too: the counts are in shared memory, a slot a worker.
+
+    Rows are named in the process that saw them. Workers of two loaders that run at the same moment with one collator may lose a count.
+    """
+
+    def __init__(self, roles: Sequence[str]) -> None:
+        self._roles = tuple(roles)
+        self._counts = SharedIntegers([0] * (SLOTS * self._width))
+        self._named = MaskReport()  # rows by name, as this process saw them
+        self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def _width(self) -> int:
+        return 5 + len(REASONS) + len(self._roles)
+
+    @property
+    def total(self) -> MaskReport:
+        """All that was counted so far."""
+        rows, tokens, trained, opened, mismatches, *rest = self._counts.array.reshape(SLOTS, -1).sum(axis=0).tolist()
+        reasons, turns = rest[: len(REASONS)], rest[len(REASONS) :]
+        return MaskReport(
+            rows=rows,
+            tokens=tokens,
+            trained_tokens=trained,
+            turns=dict(zip(self._roles, turns, strict=True)),
+            open_turns=opened,
+            reasons=Counter({reason: count for reason, count in zip(REASONS, reasons, strict=True) if count}),
+            untrained_rows=self._named.untrained_rows,
+            mismatches=mismatches,
+            mismatched_rows=self._named.mismatched_rows,
+        )
+
+    def reset(self) -> None:
+        """Forget all counts, in all processes."""
+        with self._lock:
+            self._counts.array[:] = 0
+            self._named = MaskReport()
+            self._warned.clear()
+
+    def add(self, report: MaskReport, on_all_empty: OnAllEmpty, decode: Callable[[int], str]) -> None:
+        """Count one batch. `decode(row)` gives the text of a row for the message.
+
+        Raises:
+            ValueError: no row of the batch trains anything, and `on_all_empty="raise"`.
+        """
+        counts = [report.rows, report.tokens, report.trained_tokens, report.open_turns, report.mismatches]
+        counts += [report.reasons[reason] for reason in REASONS]
+        counts += [report.turns[role] for role in self._roles]
+        with self._lock:
+            self._counts.array.reshape(SLOTS, -1)[worker_slot()] += np.array(counts)
+            self._named += report
+        all_empty = report.rows > 0 and report.rows_without_trained_token == report.rows
+        if all_empty and on_all_empty == "raise":
+            raise ValueError(
+                f"features: no row of this batch has a token to train. {describe(report, decode)} "
+                'Set on_all_empty="warn" to go on with such batches.'
+            )
+        if (report.untrained_rows and self._first("untrained")) or (all_empty and on_all_empty == "warn"):
+            warnings.warn(
+                f"{report.rows_without_trained_token} of {report.rows} rows of a batch have no token to train. "
+                f"{describe(report, decode)} Later rows are only counted: print(collator.report).",
+                SpanmaskWarning,
+                stacklevel=3,
+            )
+
+    def first_mismatch(self) -> bool:
+        """Whether no row with other roles than its messages was warned of before."""
+        return self._first("mismatch")
+
+    def _first(self, what: str) -> bool:
+        with self._lock:
+            first = what not in self._warned
+            self._warned.add(what)
+        return first
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def worker_slot() -> int:
+    """0 outside of a torch loader's worker, else a slot of the worker's own."""
+    data = sys.modules.get("torch.utils.data")
+    worker = data.get_worker_info() if data else None
+    return 0 if worker is None else 1 + worker.id % (SLOTS - 1)
+
+
+def describe(report: MaskReport, decode: Callable[[int], str]) -> str:
+    """The first row that trains nothing: its number, the reason, its text, the remedy."""
+    row, reason = report.untrained_rows[0]
+    text = decode(row)
+    shown = text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
+    return f"Row {row}: {reason}. {REMEDIES[reason]} It reads: {shown!r}."

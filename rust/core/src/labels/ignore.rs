@@ -1,0 +1,111 @@
+//! Tokens that never train, wherever they stand: single ids, literal sequences, and what lies between two markers.
+
+use super::spans::Spans;
+use crate::Token;
+use crate::search::Searcher;
+use crate::turns::Turn;
+use core::ops::Range;
+
+/// What never trains.
+#[derive(Debug, Clone)]
+pub struct Ignore<T> {
+    ids: Searcher<T>,
+    sequences: Searcher<T>,
+    /// Opening markers of all pairs; `pairs[needle]` is the number of the pair.
+    opens: Searcher<T>,
+    pairs: Vec<usize>,
+    /// Closing markers by pair.
+    closes: Vec<Searcher<T>>,
+    /// The markers around a region train.
+    train_markers: bool,
+}
+
+/// Two lists of alternatives: what opens a region, what closes it.
+pub type Pair = (Vec<Vec<i64>>, Vec<Vec<i64>>);
+
+impl<T: Token> Ignore<T> {
+    /// `train_markers`: the markers of `between` train although what they enclose does not.
+    pub fn new(ids: &[i64], sequences: &[Vec<i64>], between: &[Pair], train_markers: bool) -> Self {
+        let opens = between
+            .iter()
+            .enumerate()
+            .flat_map(|(pair, (opens, _))| opens.iter().map(move |open| (pair, open)));
+        let (pairs, opens): (Vec<usize>, Vec<&Vec<i64>>) = opens.unzip();
+        Self {
+            ids: Searcher::new(ids.chunks(1)),
+            sequences: Searcher::new(sequences.iter().map(Vec::as_slice)),
+            opens: Searcher::new(opens.into_iter().map(Vec::as_slice)),
+            pairs,
+            closes: between
+                .iter()
+                .map(|(_, closes)| Searcher::new(closes.iter().map(Vec::as_slice)))
+                .collect(),
+            train_markers,
+        }
+    }
+
+    /// Takes out of `spans` all that never trains. Regions between markers lie inside one turn's content, or anywhere in a row that
+    /// has no turn.
+    pub fn subtract_from(&self, spans: &mut Spans, row: &[T], turns: &[Turn]) {
+        if spans.0.is_empty() {
+            return;
+        }
+        let mut holes = Vec::new();
+        if !self.ids.is_empty() {
+            holes.extend(self.ids.candidates(row).map(|at| at..at + 1));
+            spans.subtract(&holes);
+        }
+        if !self.sequences.is_empty() {
+            holes.clear();
+            self.literal(row, &mut holes);
+            spans.subtract(&holes);
+        }
+        if !self.opens.is_empty() {
+            holes.clear();
+            match turns {
+                [] => self.between(row, 0..row.len(), &mut holes),
+                turns => turns.iter().for_each(|turn| self.between(row, turn.content(), &mut holes)),
+            }
+            spans.subtract(&holes);
+        }
+    }
+
+    /// Literal sequences from left to right, the longest at each place; none overlaps the one in front of it.
+    fn literal(&self, row: &[T], holes: &mut Vec<Range<usize>>) {
+        let mut free_from = 0;
+        for at in self.sequences.candidates(row) {
+            if at < free_from {
+                continue;
+            }
+            if let Some((_, len)) = self.sequences.matches_at(row, at).next() {
+                free_from = at + len;
+                holes.push(at..free_from);
+            }
+        }
+    }
+
+    /// Regions inside `content`: from an opening marker to the first closing one of its pair, or to the end where there is none.
+    fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) {
+        let row = &row[..content.end]; // a marker that reaches behind the content is none
+        let mut free_from = content.start;
+        for at in self.opens.candidates(&row[content.start..]).map(|at| content.start + at) {
+            if at < free_from {
+                continue;
+            }
+            let Some((open, len)) = self.opens.matches_at(row, at).next() else { continue };
+            let inside = at + len;
+            let close = first_match(&self.closes[self.pairs[open]], row, inside);
+            let (close, stop) = close.unwrap_or((row.len(), row.len()));
+            holes.push(if self.train_markers { inside..close } else { at..stop });
+            free_from = stop;
+        }
+    }
+}
+
+/// The first match at or behind `from`, the longest there: (start, stop).
+fn first_match<T: Token>(searcher: &Searcher<T>, row: &[T], from: usize) -> Option<(usize, usize)> {
+    searcher.candidates(&row[from..]).map(|at| from + at).find_map(|at| {
+        let (_, len) = searcher.matches_at(row, at).next()?;
+        Some((at, at + len))
+    })
+}
