@@ -1,9 +1,25 @@
 """Token ids to training targets: which tokens carry loss, which spans are hidden."""
 
 from spanmask.chat import ChatFormat, RoleBoundary
-from spanmask.collators import DataCollatorForChat, DataCollatorForVisionChat
+from spanmask.collators import (
+    DataCollatorForChat,
+    DataCollatorForMaskedLM,
+    DataCollatorForSpanCorruption,
+    DataCollatorForVisionChat,
+)
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import MaskPolicy, MaskReport, mask_labels
+from spanmask.noise import (
+    Denoiser,
+    DenoiserMixture,
+    MaskedLM,
+    SpanCorruption,
+    corrupt,
+    denoise,
+    mask_tokens,
+    merge,
+    plan_lengths,
+)
 from spanmask.preview import preview
 from spanmask.ragged import Ragged
 from spanmask.turns import find_turns
@@ -12,14 +28,25 @@ __all__ = [
     "ChatFormat",
     "ChatFormatError",
     "DataCollatorForChat",
+    "DataCollatorForMaskedLM",
+    "DataCollatorForSpanCorruption",
     "DataCollatorForVisionChat",
+    "Denoiser",
+    "DenoiserMixture",
     "MaskPolicy",
     "MaskReport",
+    "MaskedLM",
     "Ragged",
     "RoleBoundary",
     "SentinelError",
+    "SpanCorruption",
     "SpanmaskWarning",
+    "corrupt",
+    "denoise",
     "find_turns",
     "mask_labels",
+    "mask_tokens",
+    "merge",
+    "plan_lengths",
     "preview",
 ]

@@ -13,9 +13,11 @@ from spanmask.ragged import Bounds, Layout, Ragged, check_aligned, is_arrow, is_
 
 __all__ = [
     "ReturnTensors",
+    "check_length",
     "columns_of",
     "flatten",
     "pad",
+    "pad_token_id",
     "padded_layout",
     "real_tokens",
     "select_rows",
@@ -149,3 +151,25 @@ def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     import torch
 
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+
+
+def check_length(name: str, value: int | None) -> int | None:
+    """Raise unless `value` is a positive integer or `None`."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
+    return value
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """The tokenizer's pad id.
+
+    Raises:
+        ValueError: it has none.
+    """
+    pad_id = getattr(tokenizer, "pad_token_id", None)
+    if pad_id is None:
+        raise ValueError(
+            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is told by lengths, never "
+            "by an id, so the stop token still trains)."
+        )
+    return int(pad_id)

@@ -5,7 +5,6 @@ What is trained is read off the labels. Nothing is decided here, and nothing is 
 
 from __future__ import annotations
 
-import os.path
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ class Preview:
         from rich.text import Text
 
         if not has_colour(console):
-            yield Text(self.to_text())
+            yield Text(self.to_text(), overflow="fold")
             return
         for number, row in enumerate(self.rows):
             yield from rich_row(row, first=number == 0)
@@ -179,53 +178,54 @@ def preview(
     if labels is None:
         raise TypeError("labels: None; give the rows' labels, or a batch that has 'labels'.")
     pieces = Pieces(getattr(tokenizer, "tokenizer", tokenizer))
-    all_ids = as_rows(rows, "rows")
-    columns = {
-        name: [None] * len(all_ids) if column is None else as_rows(column, name)
-        for name, column in {"labels": labels, "attention_mask": attention_mask, "weights": weights}.items()
-    }
-    for name, column in columns.items():
-        if len(column) != len(all_ids):
+    all_ids, all_labels = as_rows(rows, "rows"), as_rows(labels, "labels")
+    masks = None if attention_mask is None else as_rows(attention_mask, "attention_mask")
+    all_weights = None if weights is None else as_rows(weights, "weights")
+    for name, column in {"labels": all_labels, "attention_mask": masks, "weights": all_weights}.items():
+        if column is not None and len(column) != len(all_ids):
             raise ValueError(f"{name}: {len(column)} rows for {len(all_ids)} rows of ids; give one for each.")
+    greatest = max((float(row.max(initial=0.0)) for row in all_weights or ()), default=0.0)
 
-    greatest = max((float(row.max(initial=0.0)) for row in columns["weights"] if row is not None), default=0.0) or 1.0
     shown = []
-    for number, ids in enumerate(all_ids[:max_rows]):
-        row_labels, mask, row_weights = (columns[name][number] for name in ("labels", "attention_mask", "weights"))
-        real = np.ones(len(ids), np.bool_) if mask is None else mask.astype(np.bool_)
-        if len(real) != len(ids):
-            raise ValueError(f"attention_mask: row {number} has {len(real)} entries for {len(ids)} ids.")
+    for number, (ids, row_labels) in enumerate(zip(all_ids[:max_rows], all_labels, strict=False)):
+        real = np.ones(len(ids), np.bool_)
+        if masks is not None:
+            check_aligned("attention_mask", masks[number], ids, number)
+            real = masks[number] != 0
         if decoder or (decoder is None and len(row_labels) != len(ids)):
-            lines = pair_lines(ids[real], row_labels[row_labels != ignore_index], pieces)
-            count, trained = int(real.sum()), int((row_labels != ignore_index).sum())
-            headline = f"row {number}: {count} input tokens, {trained} target tokens"
-        else:
-            for name, column in {"labels": row_labels, "weights": row_weights}.items():
-                if column is not None and len(column) != len(ids):
-                    raise ValueError(f"{name}: row {number} has {len(column)} entries for {len(ids)} ids; give one for each token.")
-            kept = None if row_weights is None else row_weights[real]
-            looks = Looks(ids[real], row_labels[real], kept, greatest, ignore_index)
-            lines = chat_lines(looks, pieces, chat_format)
-            count, trained = len(looks.ids), int(looks.trained.sum())
-            headline = f"row {number}: {count} tokens, {trained} trained" + (f" ({trained / count:.0%})" if count else "")
-        shown.append(Row(headline, tuple(lines)))
+            shown.append(pair_row(number, ids[real], row_labels[row_labels != ignore_index], pieces))
+            continue
+        check_aligned("labels", row_labels, ids, number)
+        looks = Looks(ids[real], row_labels[real], ignore_index)
+        if all_weights is not None:
+            check_aligned("weights", all_weights[number], ids, number)
+            looks.weigh(all_weights[number][real], greatest)
+        shown.append(chat_row(number, looks, pieces, chat_format))
     return Preview(tuple(shown), len(all_ids) - len(shown))
+
+
+def check_aligned(name: str, column: npt.NDArray[Any], ids: npt.NDArray[Any], number: int) -> None:
+    """Raise unless the row has an entry of `column` for each id."""
+    if len(column) != len(ids):
+        raise ValueError(f"{name}: row {number} has {len(column)} entries for {len(ids)} ids; give one for each token.")
 
 
 class Looks:
     """What is to be told about each token of one row, in arrays of its length."""
 
-    def __init__(
-        self, ids: npt.NDArray[Any], labels: npt.NDArray[Any], weights: npt.NDArray[Any] | None, greatest: float, ignore_index: int
-    ) -> None:
+    def __init__(self, ids: npt.NDArray[Any], labels: npt.NDArray[Any], ignore_index: int) -> None:
         self.ids = ids
         self.labels = labels
-        self.trained = labels != ignore_index
+        self.trained: npt.NDArray[np.bool_] = labels != ignore_index
         self.ignored = np.zeros(len(ids), np.bool_)
-        self.weights = weights
-        self.greatest = greatest
+        self.weights: npt.NDArray[Any] | None = None
+        self.greatest = 1.0
 
-    def __getitem__(self, position: int) -> tuple[Any, ...]:
+    def weigh(self, weights: npt.NDArray[Any], greatest: float) -> None:
+        """Add loss weights; `greatest` gets the full shade."""
+        self.weights, self.greatest = weights, greatest or 1.0
+
+    def __getitem__(self, position: int) -> tuple[bool, bool, float | None, int | None]:
         """What neighbours must share to stand in one segment."""
         weight = None if self.weights is None else float(self.weights[position])
         trained = bool(self.trained[position])
@@ -233,8 +233,8 @@ class Looks:
         return trained, bool(self.ignored[position]), weight, int(self.labels[position]) if replaced else None
 
 
-def chat_lines(looks: Looks, pieces: Pieces, chat_format: ChatFormat | None) -> list[Line]:
-    """The lines of a row with aligned labels: one a turn where a format tells the turns, else one."""
+def chat_row(number: int, looks: Looks, pieces: Pieces, chat_format: ChatFormat | None) -> Row:
+    """A row with aligned labels: a line for each turn where a format tells the turns, else one."""
     size = len(looks.ids)
     spans: list[tuple[str, int, int]] = []
     position = 0
@@ -246,23 +246,30 @@ def chat_lines(looks: Looks, pieces: Pieces, chat_format: ChatFormat | None) -> 
             content = slice(content_start, content_stop)
             if looks.trained[content].any():
                 looks.ignored[content] = ~looks.trained[content]
-            spans += [("", position, start)] if position < start else []
+            if position < start:
+                spans.append(("", position, start))
             spans.append((turns.roles[role], start, stop))
             position = stop
-    spans += [("", position, size)] if position < size or not spans else []
-    return [Line(gutter, tuple(segments(looks, pieces, start, stop))) for gutter, start, stop in spans]
+    if position < size:
+        spans.append(("", position, size))
+    lines = [Line(gutter, tuple(segments(looks, pieces, start, stop))) for gutter, start, stop in spans]
+    trained = int(looks.trained.sum())
+    share = f" ({trained / size:.0%})" if size else ""
+    return Row(f"row {number}: {size} tokens, {trained} trained{share}", tuple(lines))
 
 
-def pair_lines(ids: npt.NDArray[Any], target: npt.NDArray[Any], pieces: Pieces) -> list[Line]:
-    """The two lines of an encoder-decoder row; all of the target trains."""
-    sides = {"input": Looks(ids, np.full(len(ids), -1), None, 1.0, -1), "target": Looks(target, target, None, 1.0, -1)}
-    sides["target"].trained[:] = True
-    return [Line(name, tuple(segments(looks, pieces, 0, len(looks.ids)))) for name, looks in sides.items()]
+def pair_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], pieces: Pieces) -> Row:
+    """An encoder-decoder row: the input, and below it the target, all of which trains."""
+    sides = {"input": Looks(ids, ids, -100), "target": Looks(target, target, -100)}
+    for name, looks in sides.items():
+        looks.trained[:] = name == "target"
+    lines = [Line(name, tuple(segments(looks, pieces, 0, len(looks.ids)))) for name, looks in sides.items()]
+    return Row(f"row {number}: {len(ids)} input tokens, {len(target)} target tokens", tuple(lines))
 
 
 def segments(looks: Looks, pieces: Pieces, start: int, stop: int) -> Iterator[Segment]:
     """The tokens [start, stop) in runs of one look; each special token is a run of its own kind."""
-    for (look, special), run in groupby(range(start, stop), key=lambda at: (looks[at], pieces.special(looks.ids[at]))):
+    for (look, special), run in groupby(range(start, stop), key=lambda at: (looks[at], pieces.special(int(looks.ids[at])))):
         positions = list(run)
         trained, ignored, weight, replaced = look
         if special is None:
@@ -290,7 +297,6 @@ class Pieces:
 
     def special(self, token: int) -> str | None:
         """The name of a special or added token, or of an id that the tokenizer does not have; `None` for ordinary ones."""
-        token = int(token)
         if token in self.names:
             return self.names[token]
         return None if 0 <= token < self.size else f"<{token}>"
@@ -305,7 +311,10 @@ class Pieces:
         while before > max(0, start - CONTEXT) and 0 <= ids[before - 1] < self.size:
             before -= 1
         context, whole = self.decode(ids[before:start]), self.decode(ids[before:stop])
-        return whole[len(os.path.commonprefix([context, whole])) :]
+        shared = 0
+        while shared < min(len(context), len(whole)) and context[shared] == whole[shared]:
+            shared += 1
+        return whole[shared:]
 
     def decode(self, ids: npt.NDArray[Any]) -> str:
         """The ids' text as it is; special tokens stay."""

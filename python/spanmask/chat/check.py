@@ -8,6 +8,7 @@ behind an answer must train, and nothing of the template's own text beyond what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from spanmask import _core
 from spanmask.chat.boundaries import Atoms
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import EDGES
-from spanmask.chat.probe import ASSISTANT, END, Mark, Template, bare, gaps_of, locate, role_of
+from spanmask.chat.probe import ASSISTANT, Mark, Template, bare, gaps_of, locate, role_of
 from spanmask.chat.tokens import Tokens, encode
 
 __all__ = ["Trial", "check", "draw_content", "locate_probe", "trained_flags", "wrong_token"]
@@ -64,13 +65,8 @@ def draw_content(rng: Random, kind: str) -> str:
 def locate_probe(template: Template, probe: Sequence[tuple[str, str]]) -> tuple[str, list[Mark]] | None:
     """A conversation's text and the characters of its contents; None where it is refused or not of its bare twin's shape."""
     text = template.render(probe)
-    twin = [
-        (kind, unique if content.strip() else content) for (kind, content), (_, unique) in zip(probe, bare([k for k, _ in probe]), strict=True)
-    ]
-    key = tuple(twin)
-    if key not in template.twins:
-        template.twins[key] = template.marks(twin)
-    found = template.twins[key]
+    unique = bare([kind for kind, _ in probe])
+    found = template.marks([twin if content.strip() else (kind, content) for (kind, content), twin in zip(probe, unique, strict=True)])
     if text is None or found is None:
         return None
     spans = locate(text, [gap.text for gap in gaps_of(*found)], [probe[mark.place][1] for mark in found[1]])
@@ -98,7 +94,7 @@ def wrong_token(text: str, marks: Sequence[Mark], places: int, row: Tokens, flag
     """A token whose flag contradicts the text. `places`: contents in the conversation, with those that leave no mark."""
     edges = [0, *(edge for mark in marks for edge in (mark.start, mark.stop)), len(text)]
     spans = [(start, stop, at) for at, (start, stop) in enumerate(row.spans) if start < stop]
-    pieces = [[at for start, stop, at in spans if left <= start and stop <= right] for left, right in zip(edges, edges[1:], strict=False)]
+    pieces = [[at for start, stop, at in spans if left <= start and stop <= right] for left, right in pairwise(edges)]
     trained = [role_of(mark.kind) == ASSISTANT for mark in marks]
     for number, mark in enumerate(marks):
         for at in pieces[2 * number + 1]:
@@ -117,7 +113,7 @@ def wrong_token(text: str, marks: Sequence[Mark], places: int, row: Tokens, flag
         between = pieces[2 * number]
         leaves = number > 0 and trained[number - 1]
         enters = number < len(marks) and trained[number]
-        changes = [at for at, after in zip(between, between[1:], strict=False) if flags[at] != flags[after]]
+        changes = [at for at, after in pairwise(between) if flags[at] != flags[after]]
         for at in between:
             if flags[at] and not (leaves or enters):
                 return at

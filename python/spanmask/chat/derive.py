@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from spanmask.chat.assemble import assemble
 from spanmask.chat.boundaries import Atoms, Markers, common_prefix, find_markers, walk
 from spanmask.chat.check import check
-from spanmask.chat.format import ChatFormat, Marker, RoleBoundary
-from spanmask.chat.markers import EDGES, PLAIN, Placed, alternatives
+from spanmask.chat.format import ChatFormat
 from spanmask.chat.probe import ASSISTANT, BEGIN, END, TOOL, Gap, Mark, Template, bare, gaps_of, role_of
 from spanmask.chat.tokens import text_tokenizer
 from spanmask.errors import ChatFormatError, SpanmaskWarning
@@ -22,10 +22,8 @@ from spanmask.errors import ChatFormatError, SpanmaskWarning
 __all__ = ["format_from_template"]
 
 ROUND = ("user", ASSISTANT)
-CORE = tuple((*system, *ROUND * rounds, *ending) for ending in ((), ("user",)) for system in ((), ("system",)) for rounds in (1, 2, 3)) + (
-    ("user",),
-    ("system", "user"),
-)
+TALKS = (*((*ROUND * rounds, *last) for last in ((), ("user",)) for rounds in (1, 2, 3)), ("user",))
+SYSTEMS = tuple(("system", *talk) for talk in TALKS)
 RARE = (
     (*ROUND, ASSISTANT),
     ("user", "user", ASSISTANT),
@@ -49,7 +47,6 @@ THOUGHTS = (
     ("user", "thought", ASSISTANT, "user", "thought", ASSISTANT),
     (*ROUND, "user", "thought", ASSISTANT),
 )
-NEAR = 40  # characters of a gap that a marker's tokens may depend on
 CHECKED = 120
 
 
@@ -63,37 +60,40 @@ def format_from_template(
     template = Template(renderer, kwargs)
     if not template.settle():
         raise unreadable(template)
-    plain = collect(template, CORE)
-    rare = [gap for gap in collect(template, RARE) if gap not in plain]
-    prompts = collect(template, [shape for shape in (*CORE, *CALLS) if shape[-1] in ("user", "tool")], prompt=True)
-    shapes = {"conversations": CORE, "tool calls": CALLS if template.settle_calls() else ()}
-    shapes |= {"text in front of tool calls": PREAMBLES if shapes["tool calls"] else (), "reasoning": THOUGHTS}
+    has_calls = template.settle_calls()
+    kinds = {"conversations": TALKS, "system messages": SYSTEMS, "reasoning": THOUGHTS}
+    kinds |= {"tool calls": CALLS, "text in front of tool calls": PREAMBLES} if has_calls else {}
+    shapes = {name: [shape for shape in some if template.marks(bare(shape)) is not None] for name, some in kinds.items()}
+    prompts = collect(template, [shape for shape in (*TALKS, *SYSTEMS, *CALLS) if shape[-1] in ("user", "tool")], prompt=True)
+    rare = collect(template, RARE)
 
     def attempt(names: Sequence[str], use_prompt: bool) -> ChatFormat | str:
         """A format for these kinds of conversations, or what is wrong with it."""
-        some = [shape for name in names for shape in shapes[name] if template.marks(bare(shape)) is not None]
-        needed = list(dict.fromkeys([*plain, *collect(template, some)]))
+        some = [shape for name in names for shape in shapes[name]]
+        needed = collect(template, some)
+        plain = [gap for gap in needed if {gap.before, gap.after} <= {"user", "system", ASSISTANT, BEGIN, END}]
         markers = find_markers(plain, prompts, atoms, use_prompt=use_prompt)
         if not markers.starts.get(ASSISTANT):
             return "no text in front of the assistant's contents tells them from the others'"
-        extend(markers, needed, rare, atoms)
+        extend(markers, needed, [gap for gap in rare if gap not in needed], atoms)
         for gap in needed:
             if not goes_right(gap, markers):
                 return f"the text between {gap.before} and {gap.after}, {gap.text!r}, shows no turn's edge"
-        chat_format = to_ids(tokenizer, markers, [*needed, *rare, *prompts], ignore_ids)
+        chat_format = assemble(tokenizer, markers, [*needed, *rare, *prompts], atoms, ignore_ids)
         trial = check(template, tokenizer, chat_format, atoms, some, seed=0, count=CHECKED)
         if trial.fault is None and trial.checked < CHECKED // 3:
             return f"only {trial.checked} of {CHECKED} random conversations could be followed through the template"
         return trial.fault or chat_format
 
-    names = list(shapes)
+    names = [name for name in shapes if shapes[name]]
     fault = ""
-    for covered in (names, names[:2] + names[3:], names[:3], names[:2], names[:1]):
+    for left_out in ((), *((name,) for name in names[:0:-1]), ("tool calls", "text in front of tool calls"), tuple(names[1:])):
+        covered = [name for name in names if name not in left_out]
         for use_prompt in (True, False):
             outcome = attempt(covered, use_prompt)
             if isinstance(outcome, ChatFormat):
-                if missing := [name for name in names if name not in covered and collect(template, shapes[name])]:
-                    warn_of(missing, fault)
+                if left_out:
+                    warn_of(left_out, fault)
                 return outcome
             fault = fault or outcome
     raise underivable(template, fault)
@@ -193,71 +193,6 @@ def propose(
         return True
     where.remove(marker)
     return False
-
-
-def to_ids(tokenizer: Any, markers: Markers, gaps: Sequence[Gap], ignore_ids: Iterable[int]) -> ChatFormat:
-    """Markers as text -> ids, in the gaps they stand in."""
-    shown: dict[Marker, str] = {}
-    owners: dict[Marker, str] = {}
-    boundaries = []
-    order = ["system", "user", ASSISTANT, "tool"]
-    for role in sorted(markers.starts, key=lambda role: order.index(role) if role in order else len(order)):
-        starts = ids_of(tokenizer, markers.starts[role], gaps)
-        ends = ids_of(tokenizer, markers.ends.get(role, []), [gap for gap in gaps if role_of(gap.before) == role])
-        starts = {ids: text for ids, text in starts.items() if owners.setdefault(ids, role) == role}
-        shown = {**ends, **starts, **shown}
-        if starts:
-            boundaries.append(RoleBoundary(role, list(starts), list(ends)))
-    stops = ids_of(tokenizer, markers.stops, gaps)
-    heads = ids_of(tokenizer, markers.heads, gaps)
-    return ChatFormat(
-        boundaries,
-        ignore_ids=ignore_ids,
-        stop_ids=dict.fromkeys(ids[0] for ids in stops),
-        generation_heads=heads,
-        texts={**heads, **stops, **shown}.items(),
-    )
-
-
-def ids_of(tokenizer: Any, texts: Sequence[str], gaps: Sequence[Gap]) -> dict[Marker, str]:
-    """The alternatives of several markers, wherever they stand in the gaps."""
-    found: dict[Marker, str] = {}
-    for text in texts:
-        sides: dict[tuple[str, bool, str, bool], None] = {}
-        for gap in gaps:
-            at = gap.text.find(text)
-            while at >= 0:
-                sides[side_texts(gap, at, at + len(text))] = None
-                at = gap.text.find(text, at + 1)
-        places = [
-            Placed(edge_left + left + text + right + edge_right, len(edge_left + left), len(edge_left + left + text))
-            for left, open_left, right, open_right in sides
-            for edge_left, edge_right in edge_pairs(open_left, open_right)
-        ]
-        found = {**alternatives(tokenizer, places), **found}
-    return found
-
-
-def side_texts(gap: Gap, start: int, stop: int) -> tuple[str, bool, str, bool]:
-    """What stands left and right of a marker in its gap, and whether a content is near on either side."""
-    left, right = gap.text[:start], gap.text[stop:]
-    open_left, open_right = gap.before != BEGIN, gap.after != END
-    if TOOL in left:
-        left, open_left = left.rpartition(TOOL)[2], True
-    if TOOL in right:
-        right, open_right = right.partition(TOOL)[0], True
-    if len(left) > NEAR:
-        left, open_left = left[-NEAR:], False
-    if len(right) > NEAR:
-        right, open_right = right[:NEAR], False
-    return left, open_left, right, open_right
-
-
-def edge_pairs(open_left: bool, open_right: bool) -> list[tuple[str, str]]:
-    """Content edges on the sides where a content may stand."""
-    lefts, rights = ("", *EDGES) if open_left else ("",), ("", *EDGES) if open_right else ("",)
-    few_lefts, few_rights = PLAIN if open_left else ("",), PLAIN if open_right else ("",)
-    return list(dict.fromkeys([*((a, b) for a in lefts for b in few_rights), *((a, b) for a in few_lefts for b in rights)]))
 
 
 BY_HAND = (

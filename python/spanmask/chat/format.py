@@ -176,6 +176,29 @@ class ChatFormat:
 
         return format_from_template(tokenizer, tokenizer, template_kwargs)
 
+    @classmethod
+    def from_processor(cls, processor: Any, **template_kwargs: Any) -> ChatFormat:
+        """The boundaries of a processor's chat template, and the ids of its media.
+
+        `ignore_ids` are the placeholders of images, video and audio, and the tokens that wrap them: they never train.
+
+        Args:
+            processor: a transformers processor; its own chat template is used, else its tokenizer's.
+            **template_kwargs: as for `from_tokenizer`.
+
+        Raises:
+            ChatFormatError: as for `from_tokenizer`.
+
+        Example:
+            `ChatFormat.from_processor(processor).ignore_ids`
+        """
+        from spanmask.chat.derive import format_from_template
+        from spanmask.chat.media import media_ids
+        from spanmask.chat.tokens import text_tokenizer
+
+        renderer = processor if getattr(processor, "chat_template", None) else text_tokenizer(processor)
+        return format_from_template(renderer, processor, template_kwargs, media_ids(processor))
+
     @property
     def _core(self) -> _core.Format:
         """The compiled markers, made at the first use and left out of pickles."""

@@ -62,6 +62,7 @@ EDGES = (
     ],
     *(" ", "  ", "\n", "\n\n", "\t", "\u00a0", " a", "\na", " \n", ". ", ".\n", ": ", ">\n"),
 )
+MERGING = 500  # tokens looked at that begin with a marker's last character
 PLAIN = ("", "Hi", " ", "\n", ".", "中")  # crossed with all edges on the other side
 
 
@@ -117,6 +118,7 @@ def neighbours(tokenizer: Any, starts: Sequence[str], ends: Sequence[str]) -> tu
 
 def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rights: Sequence[str]) -> dict[Marker, str]:
     """All alternatives of one marker, with the text that each spells."""
+    rights = [*rights, *merging(tokenizer, marker)]
     pairs = dict.fromkeys([*((a, b) for a in lefts for b in PLAIN), *((a, b) for a in PLAIN for b in rights)])
     found = alternatives(tokenizer, [Placed(a + marker + b, len(a), len(a) + len(marker)) for a, b in pairs])
     if not found:
@@ -124,6 +126,16 @@ def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rig
             f"{name}: {marker!r} has no tokens of its own, whatever stands next to it; give a longer marker, or its ids: RoleBoundary."
         )
     return found
+
+
+def merging(tokenizer: Any, marker: str) -> list[str]:
+    """What the vocabulary merges with a marker's last character: `"<"` for `"助手："`, where `"：<"` is a token."""
+    if not marker[-1:].strip() or marker[-1].isalnum() or any(marker.endswith(text) for text in tokenizer.get_added_vocab()):
+        return []
+    last = "".join(tokenizer.convert_ids_to_tokens(tokenizer(marker[-1], add_special_tokens=False)["input_ids"])).lstrip("▁")
+    longer = [token for token in tokenizer.get_vocab() if token.startswith(last) and len(token) > len(last)]
+    texts = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
+    return list(dict.fromkeys(text[1:] for text in texts if text[:1] == marker[-1] and "\ufffd" not in text))
 
 
 def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
@@ -143,11 +155,12 @@ def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Ma
 
     A token that hangs over the marker's edge stays outside: it may hold content. If that would cost the marker a visible character,
     the token is taken in as long as it hangs over by blanks only (SentencePiece: `"▁USER"`). If even that is not enough, losing
-    punctuation is accepted while what is left is more than a bare word.
+    punctuation is accepted while what is left is more than a bare word; a bare word is found together with the token that merged.
+    Beside an added token punctuation is never missed.
     """
     marker = place.text[place.start : place.stop]
     partial: tuple[Marker, str] | None = None
-    for overhang in (False, True):
+    for overhang in (0, 1, 2):
         inside = [at for at in range(len(tokens.ids)) if lies_inside(place, tokens, at, atoms, overhang)]
         if not inside:
             continue
@@ -156,16 +169,18 @@ def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Ma
         stop = min(place.stop, max(tokens.spans[at][1] for at in inside))
         kept = place.text[start:stop]
         if visible(kept) == visible(marker) and (visible(marker) or kept == marker):
-            return ids, kept
+            return (ids, kept) if overhang < 2 or partial is None else partial
         letters = [char for char in marker if char.isalnum()]
-        spelled = bool(letters) and [char for char in kept if char.isalnum()] == letters
-        if partial is None and spelled and (len(visible(kept)) > len(letters) or not atoms.isdisjoint(ids)):
-            partial = ids, kept
+        if letters and [char for char in kept if char.isalnum()] == letters:
+            if not atoms.isdisjoint(ids):
+                return ids, kept
+            if partial is None and len(visible(kept)) > len(letters):
+                partial = ids, kept
     return partial
 
 
-def lies_inside(place: Placed, tokens: Tokens, at: int, atoms: frozenset[int], overhang: bool) -> bool:
-    """Whether a token belongs to the marker: wholly inside, or with blanks around (added tokens may swallow those)."""
+def lies_inside(place: Placed, tokens: Tokens, at: int, atoms: frozenset[int], overhang: int) -> bool:
+    """Whether a token belongs to the marker: wholly inside (0; added tokens may swallow blanks), with blanks around (1), merged on its right (2)."""
     start, stop = tokens.spans[at]
     if place.start <= start and stop <= place.stop:
         return start < stop or place.start < start < place.stop
@@ -174,7 +189,7 @@ def lies_inside(place: Placed, tokens: Tokens, at: int, atoms: frozenset[int], o
     text = place.text[start:stop]
     start += len(text) - len(text.lstrip())
     stop -= len(text) - len(text.rstrip())
-    return start < stop and place.start <= start and stop <= place.stop
+    return start < stop and place.start <= start and (stop <= place.stop or (overhang == 2 and start < place.stop))
 
 
 def visible(text: str) -> str:

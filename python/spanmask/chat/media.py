@@ -1,36 +1,42 @@
-"""The ids that stand for images, videos and sounds in a processor's output: they never train."""
+"""The ids that stand for images, video and audio in a processor's output, and what is put around them: input, never to be trained."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from spanmask.chat.tokens import atomic_ids, text_tokenizer
+
 __all__ = ["media_ids"]
 
-# Lists on the processor. Not `image_token_id`: for Gemma3 that is the `<start_of_image>` in front of the soft tokens.
-PLACEHOLDER_LISTS = ("image_token_ids", "video_token_ids", "audio_token_ids")
-# Older processors have only these.
-PLACEHOLDERS = ("image_token_id", "video_token_id", "audio_token_id")
-# What a processor wraps around placeholders has no list of its own, but names that tell: <|vision_start|>, <start_of_image>,
-# <fake_token_around_image>, <row_2_col_1>, <global-img>, [IMG_BREAK], <|audio_bos|>.
-WRAPPER = re.compile(r"image|vision|video|audio|(?<![a-z])img(?![a-z])|row_\d+_col_\d+", re.IGNORECASE)
+MEDIA = r"(?<![a-zA-Z])(?:image|img|video|audio|vision|boi|eoi|boa|eoa)"
+ATTRIBUTE = re.compile(rf"(?:^|_){MEDIA}(?:_|$).*token(?:_ids?)?$")
+# Wrappers that processors write out as text, known by name only. What a model may produce (`<|box_start|>`, codes of speech) is not here.
+WRAPPER = re.compile(
+    rf"{MEDIA}_?(?:start|begin|end|bos|eos|sep|break|pad|newline|soft_token|token)?\W*$|(?:start|begin|end)_of_{MEDIA}\W*$"
+    r"|row_\d+_col_\d+|global-img|fake_token_around_image",
+    re.IGNORECASE,
+)
 
 
 def media_ids(processor: Any) -> tuple[int, ...]:
-    """Placeholder and wrapper ids of `processor`, ascending; empty for a plain tokenizer without such tokens.
+    """Ids of placeholders and wrappers, ascending.
 
-    Args:
-        processor: a transformers processor, or a tokenizer.
+    The processor's own lists are asked first (`image_token_ids`): its `image_token_id` may be something else (Gemma 3: the token that stands
+    for an image before it is expanded). Then all that processor and tokenizer name after a medium, and added tokens known as wrappers.
     """
-    tokenizer = getattr(processor, "tokenizer", processor)
-    ids: set[int] = set()
-    for name in PLACEHOLDER_LISTS:
-        ids.update(getattr(processor, name, None) or ())
-    for name in PLACEHOLDERS:
-        for owner in (processor, tokenizer):
-            token_id = getattr(owner, name, None)
-            if isinstance(token_id, int):
-                ids.add(token_id)
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    ids.update(token_id for token_id, token in added.items() if WRAPPER.search(str(token)) and len(str(token)) > 3)
-    return tuple(sorted(ids))
+    tokenizer = text_tokenizer(processor)
+    added: dict[str, int] = tokenizer.get_added_vocab()
+    atoms = atomic_ids(tokenizer)
+    found: set[int] = set()
+    for owner in (processor, tokenizer):
+        names = {*vars(owner), "image_token_ids", "video_token_ids", "audio_token_ids", *getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ())}
+        for name in sorted(names):
+            if ATTRIBUTE.search(name):
+                value = getattr(owner, name, None)
+                for item in value if isinstance(value, (list, tuple)) else [value]:
+                    token = added.get(item) if isinstance(item, str) else item
+                    if isinstance(token, int) and not isinstance(token, bool) and token in atoms:
+                        found.add(token)
+    found |= {token for text, token in added.items() if WRAPPER.search(text)}
+    return tuple(sorted(found))

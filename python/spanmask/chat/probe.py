@@ -7,6 +7,7 @@ A probe is a list of (kind, content). Kinds are the roles of messages, and the p
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ class Template:
         self.empty_content: str | None = ""
         self.tools = False
         self.refusal: Exception | None = None  # the last one, for the error message
-        self.twins: dict[tuple[tuple[str, str], ...], tuple[str, list[Mark]] | None] = {}  # bare conversations, by shape
+        self.found: dict[tuple[tuple[tuple[str, str], ...], bool], tuple[str, list[Mark]] | None] = {}  # what `marks` saw
 
     def render(self, probe: Probe, generation: bool = False) -> str | None:
         """The text of a probe, or None where the template refuses it."""
@@ -158,21 +159,25 @@ class Template:
         return text is not None and all(text.count(content) == 1 for _, content in probe)
 
     def marks(self, probe: Probe, generation: bool = False) -> tuple[str, list[Mark]] | None:
-        """A bare probe's text, and where its contents stand; None where the template refuses it, drops or doubles an assistant's content."""
-        text = self.render(probe, generation)
-        if text is None:
+        """A bare probe's text, and where its contents stand: None where the template refuses it, drops or doubles an answer."""
+        key = (tuple(probe), generation)
+        if key not in self.found:
+            text = self.render(probe, generation)
+            self.found[key] = None if text is None else marks_in(text, probe)
+        return self.found[key]
+
+
+def marks_in(text: str, probe: Probe) -> tuple[str, list[Mark]] | None:
+    """Where a bare probe's contents stand in its text; blank ones leave no mark."""
+    marks = []
+    for place, (kind, content) in enumerate(probe):
+        if not content.strip():
+            continue
+        starts = [match.start() for match in re.finditer(re.escape(content), text)]
+        if role_of(kind) == ASSISTANT and len(starts) != 1:
             return None
-        marks = []
-        for place, (kind, content) in enumerate(probe):
-            if not content.strip():
-                continue
-            at = text.find(content)
-            while at >= 0:
-                marks.append(Mark(kind, at, at + len(content), place))
-                at = text.find(content, at + 1)
-            if role_of(kind) == ASSISTANT and sum(mark.place == place for mark in marks) != 1:
-                return None
-        return text, sorted(marks, key=lambda mark: mark.start)
+        marks += [Mark(kind, at, at + len(content), place) for at in starts]
+    return text, sorted(marks, key=lambda mark: mark.start)
 
 
 def gaps_of(text: str, marks: Sequence[Mark]) -> list[Gap]:

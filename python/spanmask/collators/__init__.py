@@ -1,6 +1,13 @@
 """Collators: lists of examples in, batches out. One file a collator."""
 
 from spanmask.collators.chat import DataCollatorForChat
+from spanmask.collators.masked_lm import DataCollatorForMaskedLM
+from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 from spanmask.collators.vision import DataCollatorForVisionChat
 
-__all__ = ["DataCollatorForChat", "DataCollatorForVisionChat"]
+__all__ = [
+    "DataCollatorForChat",
+    "DataCollatorForMaskedLM",
+    "DataCollatorForSpanCorruption",
+    "DataCollatorForVisionChat",
+]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, flatten, pad, padded_layout, real_tokens
+from spanmask.batch import ReturnTensors, flatten, pad, pad_token_id, padded_layout, real_tokens
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import Collated, MaskingCollator, OnAllEmpty
 from spanmask.labels import MaskPolicy, mask_rows, turn_columns
@@ -126,18 +126,3 @@ class DataCollatorForChat(MaskingCollator):
             ],
             "messages",
         )
-
-
-def pad_token_id(tokenizer: Any) -> int:
-    """The tokenizer's pad id.
-
-    Raises:
-        ValueError: it has none.
-    """
-    pad_id = getattr(tokenizer, "pad_token_id", None)
-    if pad_id is None:
-        raise ValueError(
-            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is told by lengths, never "
-            "by an id, so the stop token still trains)."
-        )
-    return int(pad_id)

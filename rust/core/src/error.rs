@@ -19,8 +19,31 @@ pub enum Error {
     NoTrainedTurn { row: usize },
     /// There are fewer turn weights than the row has turns of trained roles.
     TurnWeights { row: usize, turns: usize, weights: usize },
-    /// Existing labels of a row have another length than its ids.
-    LabelsLength { row: usize, ids: usize, labels: usize },
+    /// Something given beside the ids of a row, one entry a token, has another length.
+    ColumnLength { row: usize, column: Column, ids: usize, got: usize },
+    /// An id that no vocabulary holds: below 0, or 2^32 and more.
+    IdRange { row: usize, position: usize, id: i64 },
+    /// A row is too long for its positions to be drawn in 32 bits.
+    RowLength { row: usize, len: usize },
+    /// A row already holds a sentinel.
+    Sentinel { row: usize, position: usize, id: i64 },
+    /// A row has more spans than there are sentinels.
+    Exhausted { row: usize, spans: usize, sentinels: usize },
+    /// A sentinel of inputs (or targets) has no counterpart in its place on the other side.
+    StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
+}
+
+/// What stands beside the ids, one entry a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// Labels that exist already.
+    Labels,
+    /// Tokens to hide.
+    NoiseMask,
+    /// Tokens never to hide.
+    Protected,
+    /// Words, by number or by their starts.
+    Words,
 }
 
 impl Error {
@@ -32,7 +55,12 @@ impl Error {
             | Self::MaskHole { row, .. }
             | Self::NoTrainedTurn { row }
             | Self::TurnWeights { row, .. }
-            | Self::LabelsLength { row, .. } => *row += first,
+            | Self::ColumnLength { row, .. }
+            | Self::IdRange { row, .. }
+            | Self::RowLength { row, .. }
+            | Self::Sentinel { row, .. }
+            | Self::Exhausted { row, .. }
+            | Self::StraySentinel { row, .. } => *row += first,
             Self::Length { .. } => {}
         }
         self
@@ -56,8 +84,22 @@ impl fmt::Display for Error {
             Self::TurnWeights { row, turns, weights } => {
                 write!(f, "row {row} has {turns} turns of trained roles, but {weights} turn weights")
             }
-            Self::LabelsLength { row, ids, labels } => {
-                write!(f, "row {row} has {ids} ids but {labels} labels")
+            Self::ColumnLength { row, column, ids, got } => {
+                write!(f, "row {row} has {ids} ids but {got} entries of {column:?}")
+            }
+            Self::IdRange { row, position, id } => {
+                write!(f, "row {row} has {id} at position {position}, not in 0..2^32")
+            }
+            Self::RowLength { row, len } => write!(f, "row {row} has {len} tokens, positions are 32 bits"),
+            Self::Sentinel { row, position, id } => {
+                write!(f, "row {row} already holds sentinel {id} at position {position}")
+            }
+            Self::Exhausted { row, spans, sentinels } => {
+                write!(f, "row {row} needs {spans} spans, {sentinels} sentinels given")
+            }
+            Self::StraySentinel { row, position, id, in_targets } => {
+                let side = if in_targets { "targets" } else { "inputs" };
+                write!(f, "row {row} has sentinel {id} at position {position} of its {side} only")
             }
         }
     }

@@ -7,6 +7,8 @@
 //! | [`search`] | where a token sequence stands in a row |
 //! | [`turns`] | what a turn of a conversation is |
 //! | [`labels`] | which tokens carry loss |
+//! | [`noise`] | which spans are hidden, and what takes their place |
+//! | [`rng`] | noise as a pure function of (seed, epoch, example) |
 //! | [`batch`] | what a batch looks like: padded, or one row behind the other |
 //!
 //! Spans are half-open everywhere. Rows are read through [`ragged::Ragged`], whose bounds are checked once, when it is made.
@@ -15,7 +17,9 @@
 pub mod batch;
 pub mod error;
 pub mod labels;
+pub mod noise;
 pub mod ragged;
+pub mod rng;
 pub mod search;
 pub mod token;
 pub mod turns;

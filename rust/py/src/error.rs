@@ -1,12 +1,25 @@
 //! Core errors -> Python exceptions. The only file that names exceptions: each message says the argument, the row and the remedy.
 
-use pyo3::PyErr;
 use pyo3::exceptions::PyValueError;
+use pyo3::{PyErr, import_exception};
 use spanmask_core::Error;
+use spanmask_core::error::Column;
+
+import_exception!(spanmask.errors, SentinelError);
 
 /// The exception for `error`. `rows` is the argument that holds the rows.
 pub fn to_py(error: Error, rows: &str) -> PyErr {
-    PyValueError::new_err(match error {
+    let message = words(error, rows);
+    match error {
+        Error::Sentinel { .. } | Error::Exhausted { .. } | Error::StraySentinel { .. } => {
+            SentinelError::new_err(message)
+        }
+        _ => PyValueError::new_err(message),
+    }
+}
+
+fn words(error: Error, rows: &str) -> String {
+    match error {
         Error::Bounds { row, start, stop, len } => format!(
             "{rows}: row {row} spans {start}..{stop} of {len} values; offsets must start at 0, ascend, and stay inside the values."
         ),
@@ -29,11 +42,37 @@ pub fn to_py(error: Error, rows: &str) -> PyErr {
         Error::TurnWeights { row, turns, weights } => format!(
             "turn_mask: row {row} has {weights} entries for {turns} turns of trained roles; give one for each of these turns."
         ),
-        Error::LabelsLength { row, ids, labels } => {
+        Error::ColumnLength { row, column, ids, got } => {
+            let name = match column {
+                Column::Labels => "labels",
+                Column::NoiseMask => "noise_mask",
+                Column::Protected => "protected",
+                Column::Words => "words",
+            };
+            format!("{name}: row {row} has {got} entries for {ids} ids; give one for each token.")
+        }
+        Error::IdRange { row, position, id } => format!(
+            "{rows}: row {row} has {id} at position {position}; noise takes ids from 0 to 2**32 - 1. \
+             Remove placeholders and padding first."
+        ),
+        Error::RowLength { row, len } => {
+            format!("{rows}: row {row} has {len} tokens; noise is drawn for up to 2**32 - 4. Cut the row.")
+        }
+        Error::Sentinel { row, position, id } => format!(
+            "{rows}: row {row} already holds sentinel {id} at position {position}; take it out, give other sentinel_ids, \
+             or set on_sentinel=\"allow\" (merge cannot undo such rows)."
+        ),
+        Error::Exhausted { row, spans, sentinels } => format!(
+            "sentinel_ids: row {row} needs {spans} spans, {sentinels} sentinels given; add sentinels, shorten the row, \
+             or set on_exhausted=\"merge\" or \"cap\"."
+        ),
+        Error::StraySentinel { row, position, id, in_targets } => {
+            let (here, there) = if in_targets { ("labels", "input_ids") } else { ("input_ids", "labels") };
             format!(
-                "labels: row {row} has {labels} labels for {ids} ids; existing labels must be aligned with the ids."
+                "{here}: row {row} has sentinel {id} at position {position}, {there} have it not in its turn; \
+                 merge takes the two sides of one corruption, uncut."
             )
         }
         other => other.to_string(),
-    })
+    }
 }

@@ -5,7 +5,10 @@ mod bulk;
 mod error;
 mod ids;
 mod labels;
+mod masked_lm;
+mod noise;
 mod ragged;
+mod rng;
 mod turns;
 
 use pyo3::prelude::*;
@@ -18,7 +21,13 @@ mod _core {
     #[pymodule_export]
     use super::labels::{Policy, mask_labels};
     #[pymodule_export]
+    use super::masked_lm::{MaskSpec, mask_tokens};
+    #[pymodule_export]
+    use super::noise::{SpanSpec, corrupt, merge, noise_mask, plan_lengths};
+    #[pymodule_export]
     use super::ragged::{from_lists, mask_bounds};
+    #[pymodule_export]
+    use super::rng::name_keys;
     #[pymodule_export]
     use super::turns::{Format, find_all, find_turns, paint};
 }

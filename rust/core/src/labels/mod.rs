@@ -5,6 +5,7 @@ mod ignore;
 mod spans;
 
 use crate::batch::Layout;
+use crate::error::Column;
 use crate::turns::{Format, Turn, find_turns};
 use crate::{Error, Ragged, Token};
 pub use ignore::{Ignore, Pair};
@@ -151,7 +152,7 @@ pub struct Report<'a> {
 ///
 /// One pass over the ids to find markers, one to write, a row at a time while it is in cache.
 ///
-/// Errors: [`Error::Length`] for a buffer of another size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::LabelsLength`].
+/// Errors: [`Error::Length`] for a buffer of another size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
 pub fn mask_labels_into<T: Token>(
     rows: &Ragged<T>,
     format: &Format<T>,
@@ -218,14 +219,17 @@ pub fn mask_labels_into<T: Token>(
 
 /// Copies `row` inside the spans, writes `ignore` elsewhere. `out` may be shorter than `row`: the rest is cut.
 fn labels_into<T: Token>(row: &[T], spans: &Spans, ignore: i64, shift: Shift, out: &mut [i64]) {
-    out.fill(ignore); // Spans are few and long: two bulk passes, no branch a token.
+    let mut at = 0; // each place is written once: spans are few and long, so are the gaps
     for span in &spans.0 {
         let places = span.places(shift, out.len());
+        out[at..places.start].fill(ignore);
         let first = places.start + shift.distance();
         for (label, token) in out[places.clone()].iter_mut().zip(&row[first..first + places.len()]) {
             *label = token.to_i64();
         }
+        at = places.end;
     }
+    out[at..].fill(ignore);
 }
 
 /// Writes each span's weight where `labels` train, 0 elsewhere.
@@ -248,7 +252,7 @@ fn intersect(
     out: &mut [i64],
 ) -> Result<usize, Error> {
     if labels.len() != row_len {
-        return Err(Error::LabelsLength { row: 0, ids: row_len, labels: labels.len() });
+        return Err(Error::ColumnLength { row: 0, column: Column::Labels, ids: row_len, got: labels.len() });
     }
     let mut trained = 0;
     for (out, &label) in out.iter_mut().zip(&labels[shift.distance().min(row_len)..]) {

@@ -1,0 +1,124 @@
+"""`DataCollatorForMaskedLM`: rows of token ids -> padded batches whose chosen tokens are masked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from spanmask import _core
+from spanmask.batch import (
+    ReturnTensors,
+    check_length,
+    columns_of,
+    pad_token_id,
+    padded_layout,
+    real_tokens,
+    stack_columns,
+    to_tensors,
+)
+from spanmask.collators.span_corruption import key_column as key_column_of
+from spanmask.labels import check_choice
+from spanmask.noise.arguments import given
+from spanmask.noise.clock import Clocked, OnRepeat
+from spanmask.noise.masked_lm import MaskedLM
+from spanmask.ragged import Ragged
+
+__all__ = ["DataCollatorForMaskedLM"]
+
+
+class DataCollatorForMaskedLM(Clocked):
+    """Mask tokens of each row; the model must say what they were.
+
+    In:  dicts with `input_ids` (integers, any length). Read where present: `attention_mask` (nonzero for real tokens),
+         `special_tokens_mask` (nonzero: never chosen), `words` (see `mask_tokens`), `key_column`.
+    Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row], labels -100 where nothing was chosen.
+
+    Noise is a pure function of (seed, epoch, key of the row): the same for any batch size, order, number of workers and ranks.
+
+    Args:
+        tokenizer: a transformers tokenizer: mask token, special tokens, vocabulary, pad token.
+        mlm_probability: each unprotected token (or word) is chosen with this probability.
+        whole_word: words are chosen whole: those of the column `words`, or where the vocabulary begins them.
+        spec: a `MaskedLM` instead.
+        seed, epoch, key_column, on_repeat: as in `DataCollatorForSpanCorruption`.
+        max_length: rows keep this many tokens. Masks are made before the cut.
+        pad_to_multiple_of: the batch's width is rounded up to it.
+        padding_side: `"right"` or `"left"`; the tokenizer's own by default.
+        return_tensors: `"pt"` or `"np"`.
+        keep_columns: further columns to stack into the batch; all others are dropped.
+        **options: more of `MaskedLM`: `mask_share`, `random_share`, `mode`, `span_p`, `max_span_length`, `special_ids`.
+
+    Raises:
+        ValueError: an option or a row that cannot be used; the message names it.
+
+    Source: Devlin et al. 2019, section 3.1.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        mlm_probability: float = 0.15,
+        whole_word: bool = False,
+        spec: MaskedLM | None = None,
+        seed: int | None = None,
+        epoch: int = 0,
+        key_column: str | None = None,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: ReturnTensors = "pt",
+        keep_columns: Iterable[str] = (),
+        on_repeat: OnRepeat = "warn",
+        **options: Any,
+    ) -> None:
+        super().__init__(seed, epoch, on_repeat)
+        if spec is None:
+            spec = MaskedLM.from_tokenizer(tokenizer, mlm_probability=mlm_probability, whole_word=whole_word, **options)
+        elif options:
+            raise TypeError(f"{next(iter(options))}: goes into the spec that you gave.")
+        if not isinstance(spec, MaskedLM):
+            raise TypeError(f"spec: expected MaskedLM, got {type(spec).__name__}.")
+        self.tokenizer = tokenizer
+        self.spec = spec
+        self.key_column = key_column
+        self.max_length = check_length("max_length", max_length)
+        self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
+        self.padding_side: str = padding_side or getattr(tokenizer, "padding_side", "right")
+        if self.padding_side not in ("right", "left"):
+            raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
+        check_choice("return_tensors", return_tensors, ReturnTensors)
+        self.return_tensors = return_tensors
+        self.keep_columns = tuple(keep_columns)
+        self.pad_token_id = pad_token_id(tokenizer)
+
+    def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
+        """One batch; see the class."""
+        columns = columns_of(features)
+        if "input_ids" not in columns:
+            raise ValueError(f"features: no 'input_ids'; the examples have {', '.join(map(repr, columns))}.")
+        rows = Ragged.from_rows(columns["input_ids"], "input_ids")
+        bounds = real_tokens(rows, columns.get("attention_mask"))
+        words = columns.get("words")
+        if words is None and self.spec.whole_word and self.spec.continuing_ids is None:
+            raise ValueError("words: whole_word needs this column, or a spec with continuing_ids.")
+        beside = given(
+            rows,
+            keys=key_column_of(columns, self.key_column),
+            protected=columns.get("special_tokens_mask"),
+            words=words,
+            bounds=bounds,
+        )
+        layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
+        source = self.clock.source()
+        input_ids, labels, keys, _ = _core.mask_tokens(
+            rows.values, *bounds, self.spec._core, source, beside, layout, self.pad_token_id, -100, "input_ids", 1
+        )
+        self.clock.watch(source, keys)
+        count = len(rows)
+        batch: dict[str, Any] = {
+            "input_ids": input_ids.reshape(count, -1),
+            "attention_mask": _core.pad_mask(*bounds, layout).reshape(count, -1),
+            "labels": labels.reshape(count, -1),
+        }
+        batch.update(stack_columns(columns, self.keep_columns))
+        return to_tensors(batch, return_tensors or self.return_tensors)

@@ -1,0 +1,284 @@
+//! Masked LM: tokens replaced where they stand (Devlin et al. 2019; spans: Joshi et al. 2020).
+//! Oracle: `spanmask.reference.masked_lm`.
+
+use super::draw::{self, Span, draw_lengths};
+use super::ids::IdSet;
+use super::row::{check_and_key, check_len};
+use super::units::Rules;
+use crate::batch::Layout;
+use crate::rng::bounded::{below, choose, coins, threshold};
+use crate::rng::{Purpose, Source, Stream};
+use crate::{Error, Ragged, Token};
+use core::ops::Range;
+
+/// How tokens are chosen.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// Each token or word by itself.
+    Each,
+    /// In spans, until the share of the row is reached. Running thresholds of the lengths 1, 2, ...
+    Spans(Vec<u64>),
+}
+
+/// How rows are masked.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The share of tokens (or words) that must be predicted.
+    pub probability: f64,
+    /// How they are chosen.
+    pub choice: Choice,
+    /// What hides a token.
+    pub mask_id: u32,
+    /// Of the chosen: those below become `mask_id`, of 2^32.
+    pub mask_below: u64,
+    /// Of the chosen: those from `mask_below` to here become a random id, the rest stay.
+    pub random_below: u64,
+    /// Where random ids come from.
+    pub random_ids: RandomIds,
+    /// Never chosen.
+    pub protected_ids: IdSet,
+    /// Ids that go on with the word in front of them, where words are chosen whole and rows say nothing else.
+    pub continuing_ids: Option<IdSet>,
+}
+
+/// The ids below a vocabulary's size, less some.
+#[derive(Debug, Clone)]
+pub struct RandomIds {
+    /// How many there are.
+    count: u32,
+    /// For each excluded id, ascending: how many others stand in front of it.
+    before: Vec<u32>,
+}
+
+impl RandomIds {
+    /// The ids `0..vocab_size` less `excluded`. `None` where none is left.
+    pub fn new(vocab_size: u32, excluded: &IdSet) -> Option<Self> {
+        let ids = excluded.ids().iter().take_while(|&&id| id < vocab_size);
+        let before: Vec<u32> = ids.enumerate().map(|(number, id)| id - number as u32).collect();
+        let count = vocab_size - before.len() as u32;
+        (count > 0).then_some(Self { count, before })
+    }
+
+    fn draw(&self, stream: &mut Stream) -> u32 {
+        let number = below(stream, self.count);
+        number + self.before.partition_point(|&before| before <= number) as u32
+    }
+}
+
+/// What a call is given beside rows and spec.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// Keys of the rows, instead of hashes of what they hold.
+    pub keys: Option<&'a [u64]>,
+    /// Probability by row.
+    pub probabilities: Option<&'a [f64]>,
+    /// What may be chosen. Protected ids and continuing ids are the spec's business.
+    pub rules: Rules<'a>,
+    /// What stands in labels where nothing was chosen.
+    pub ignore_index: i64,
+}
+
+impl Extras<'_> {
+    /// The same for the rows `range`.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        Self {
+            keys: self.keys.map(|keys| &keys[range.clone()]),
+            probabilities: self.probabilities.map(|all| &all[range.clone()]),
+            rules: self.rules.slice(range),
+            ..*self
+        }
+    }
+}
+
+/// What was done with a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowReport {
+    /// Tokens with a label.
+    pub chosen: u32,
+    /// The row's key.
+    pub key: u64,
+}
+
+/// Masks `rows` into `inputs`, what was there into `labels`; both are laid out by `layout`, padded with `padding` and the ignore index.
+/// Masks are made before the layout cuts rows.
+///
+/// Errors: [`Error::Length`] for a buffer of another size, [`Error::IdRange`], [`Error::ColumnLength`], [`Error::RowLength`].
+#[expect(clippy::too_many_arguments, reason = "two outputs, a layout and a report: each is one thing")]
+pub fn mask_tokens_into<T: Token>(
+    rows: &Ragged<T>,
+    spec: &Spec,
+    source: Source,
+    extras: &Extras,
+    layout: Layout,
+    padding: i64,
+    inputs: &mut [i64],
+    labels: &mut [i64],
+    report: &mut [RowReport],
+) -> Result<(), Error> {
+    let given = [extras.keys.map(<[_]>::len), extras.probabilities.map(<[_]>::len), Some(report.len())];
+    if let Some(got) = given.into_iter().flatten().find(|&got| got != rows.len()) {
+        return Err(Error::Length { want: rows.len(), got });
+    }
+    let want = layout.output_len(rows);
+    if labels.len() != want {
+        return Err(Error::Length { want, got: labels.len() });
+    }
+    let rules = Rules {
+        protected_ids: Some(&spec.protected_ids),
+        continuing_ids: spec.continuing_ids.as_ref().filter(|_| extras.rules.words.is_none()),
+        ..extras.rules
+    };
+    let mut scratch = Scratch::default();
+    let mut labels = labels;
+    layout.for_each_cell(rows, inputs, |i, row, mut input| {
+        let mut label;
+        (label, labels) = layout.split_cell(i, rows.bounds(i), core::mem::take(&mut labels))?;
+        check_len(i, row.len())?;
+        rules.check(i, row.len())?;
+        input.fill_padding(padding);
+        label.fill_padding(extras.ignore_index);
+        label.content.fill(extras.ignore_index);
+        for (place, token) in input.content.iter_mut().zip(row) {
+            *place = token.to_i64();
+        }
+        let known = extras.keys.map(|keys| keys[i]);
+        let key = check_and_key(i, row, &IdSet::default(), known, &mut scratch.pack)?;
+        let mut masker = Masker {
+            row,
+            spec,
+            treatments: source.stream(key, Purpose::Treatment),
+            input: input.content,
+            label: label.content,
+            chosen: 0,
+        };
+        let probability = extras.probabilities.map_or(spec.probability, |all| all[i]);
+        let mut choices = source.stream(key, Purpose::Choice);
+        match &spec.choice {
+            Choice::Each if !rules.has_words() => {
+                let threshold = threshold(probability);
+                let mut first = 0;
+                for block in row.chunks(64) {
+                    let mut heads = coins(&mut choices, threshold, block.len() as u32);
+                    while heads != 0 {
+                        let at = first + heads.trailing_zeros() as usize;
+                        heads &= heads - 1;
+                        if rules.may_hide(i, at, row[at]) {
+                            let treatment = masker.treatment();
+                            masker.replace(at, treatment);
+                        }
+                    }
+                    first += block.len();
+                }
+            }
+            Choice::Each => {
+                rules.units_into(i, row, &mut scratch.units);
+                let threshold = threshold(probability);
+                for block in scratch.units.chunks(64) {
+                    let mut heads = coins(&mut choices, threshold, block.len() as u32);
+                    while heads != 0 {
+                        let unit = block[heads.trailing_zeros() as usize];
+                        heads &= heads - 1;
+                        for at in unit.start..unit.stop {
+                            let treatment = masker.treatment();
+                            masker.replace(at as usize, treatment);
+                        }
+                    }
+                }
+            }
+            Choice::Spans(lengths) => {
+                rules.units_into(i, row, &mut scratch.units);
+                scratch.draw_spans(&mut choices, probability, lengths);
+                for span in &scratch.spans {
+                    let treatment = masker.treatment(); // one for the whole span
+                    for unit in &scratch.units[span.start as usize..span.stop as usize] {
+                        for at in unit.start..unit.stop {
+                            masker.replace(at as usize, treatment);
+                        }
+                    }
+                }
+            }
+        }
+        report[i] = RowReport { chosen: masker.chosen, key };
+        Ok(())
+    })
+}
+
+#[derive(Default)]
+struct Scratch {
+    pack: Vec<[u8; 4]>,
+    units: Vec<Span>,
+    spans: Vec<Span>,
+    lengths: Vec<u32>,
+    draw: draw::Scratch,
+}
+
+impl Scratch {
+    /// Spans of units whose lengths are drawn from `lengths`, `probability` of all units together, none touching another; every way
+    /// to place them is equally likely.
+    fn draw_spans(&mut self, stream: &mut Stream, probability: f64, lengths: &[u64]) {
+        self.spans.clear();
+        let len = self.units.len() as u32;
+        let noise = ((f64::from(len) * probability).round_ties_even() as u32).min(len);
+        if noise == 0 {
+            return;
+        }
+        self.lengths.clear(); // where each span ends among the hidden
+        let mut end = 0;
+        while end < noise {
+            // The last of the spans that clear units can keep apart takes what is left.
+            let left = noise - end;
+            let last = self.lengths.len() as u32 == len - noise;
+            let drawn = choose(stream, lengths) as u32 + 1;
+            end += if last { left } else { drawn.min(left) };
+            self.lengths.push(end);
+        }
+        draw_lengths(stream, len - noise, &self.lengths, &mut self.draw, &mut self.spans);
+    }
+}
+
+/// What becomes of a chosen token.
+#[derive(Clone, Copy)]
+enum Treatment {
+    Mask,
+    Random,
+    Keep,
+}
+
+/// One row on its way.
+struct Masker<'a, T> {
+    row: &'a [T],
+    spec: &'a Spec,
+    treatments: Stream,
+    input: &'a mut [i64],
+    label: &'a mut [i64],
+    chosen: u32,
+}
+
+impl<T: Token> Masker<'_, T> {
+    #[inline]
+    fn treatment(&mut self) -> Treatment {
+        let word = u64::from(self.treatments.next_u32());
+        if word < self.spec.mask_below {
+            Treatment::Mask
+        } else if word < self.spec.random_below {
+            Treatment::Random
+        } else {
+            Treatment::Keep
+        }
+    }
+
+    /// Replaces the token at `at`; behind the cut of a row, only the draw happens.
+    #[inline]
+    fn replace(&mut self, at: usize, treatment: Treatment) {
+        let id = match treatment {
+            Treatment::Mask => i64::from(self.spec.mask_id),
+            Treatment::Random => i64::from(self.spec.random_ids.draw(&mut self.treatments)),
+            Treatment::Keep => self.row[at].to_i64(),
+        };
+        if let (Some(input), Some(label)) = (self.input.get_mut(at), self.label.get_mut(at)) {
+            *input = id;
+            *label = self.row[at].to_i64();
+            self.chosen += 1;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How much is hidden, and how long inputs and targets get: known before anything is drawn.
+//! Oracle: `spanmask.reference.plan`.
+
+/// How many tokens of a row are hidden, in how many spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Hidden tokens; fewer than there are.
+    pub noise: u32,
+    /// Spans they stand in; at least one clear token goes before each.
+    pub spans: u32,
+}
+
+/// The plan for `len` tokens (or words: whatever is hidden as one), at least 2.
+///
+/// Halves are rounded to even, as NumPy and Python round. The upper clamp on `spans` keeps a clear token in front of each: the
+/// published scripts crash where it binds.
+#[inline]
+pub fn plan(len: u32, density: f64, mean: f64) -> Plan {
+    debug_assert!(len >= 2);
+    let noise = ((f64::from(len) * density).round_ties_even() as u32).clamp(1, len - 1);
+    let spans = ((f64::from(noise) / mean).round_ties_even() as u32).clamp(1, noise.min(len - noise));
+    Plan { noise, spans }
+}
+
+/// The greatest length up to `most` that `fits`; `fits` holds up to some length and not beyond. `None` where not even 2 does.
+pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
+    if most < 2 || !fits(2) {
+        return None;
+    }
+    let (mut good, mut bad) = (2, most.checked_add(1)?);
+    // Doubling first: `most` may be all of `u32`, the answer is rarely far.
+    let mut step = 1024;
+    while good + 1 < bad {
+        let probe = if bad - good > step { good + step } else { good + (bad - good) / 2 };
+        if fits(probe) {
+            good = probe;
+            step = step.saturating_mul(2);
+        } else {
+            bad = probe;
+        }
+    }
+    Some(good)
+}
+
+/// The greatest row length whose inputs fit `inputs_length`, and the length of its targets; both with one EOS.
+///
+/// `None` where no row of two tokens fits: below 3.
+pub fn plan_lengths(inputs_length: u32, density: f64, mean: f64) -> Option<(u32, u32)> {
+    fit(inputs_length as usize, density, |len| {
+        let plan = plan(len, density, mean);
+        let marks = plan.spans as usize + 1;
+        ((len - plan.noise) as usize + marks, plan.noise as usize + marks)
+    })
+}
+
+/// The greatest row length whose inputs fit, and the length of its targets. `lengths` gives both for a row length, and they grow with it.
+///
+/// At density .5 two row lengths may fill the same inputs; the shorter, whose targets do not outgrow its inputs, wins there.
+pub fn fit(
+    inputs_length: usize,
+    density: f64,
+    lengths: impl Fn(u32) -> (usize, usize),
+) -> Option<(u32, u32)> {
+    let mut len = longest(u32::MAX - 3, |len| lengths(len).0 <= inputs_length)?;
+    let (inputs, targets) = lengths(len);
+    if density == 0.5 && len > 2 && targets > inputs && lengths(len - 1).0 == inputs {
+        len -= 1;
+    }
+    Some((len, u32::try_from(lengths(len).1).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_lengths() {
+        for (density, mean, inputs, want, spans) in [
+            (0.15, 3.0, 512, (568, 114), 28),
+            (0.15, 3.0, 2048, (2274, 456), 114),
+            (0.5, 3.0, 512, (766, 512), 128),
+            (0.5, 8.0, 512, (908, 512), 57),
+            (0.15, 64.0, 512, (600, 92), 1),
+        ] {
+            assert_eq!(plan_lengths(inputs, density, mean), Some(want));
+            assert_eq!(plan(want.0, density, mean).spans, spans);
+        }
+        assert_eq!(plan_lengths(2, 0.15, 3.0), None);
+        assert_eq!(plan_lengths(3, 0.15, 3.0), Some((2, 3)));
+    }
+
+    #[test]
+    fn the_longest_row_is_found_wherever_it_is() {
+        for limit in (2..300).chain([1023, 1026, 1027, 5000, 1 << 20, u32::MAX - 1]) {
+            assert_eq!(longest(u32::MAX - 1, |len| len <= limit), Some(limit));
+        }
+        assert_eq!(longest(7, |_| true), Some(7));
+        assert_eq!(longest(7, |_| false), None);
+    }
+
+    #[test]
+    fn halves_round_to_even() {
+        assert_eq!(plan(10, 0.25, 1.0), Plan { noise: 2, spans: 2 });
+        assert_eq!(plan(3, 0.5, 1.0), Plan { noise: 2, spans: 1 }); // the scripts crash here
+        assert_eq!(plan(2, 0.01, 3.0), Plan { noise: 1, spans: 1 });
+    }
+}

@@ -1,0 +1,123 @@
+//! Integers below a bound, and choices by weight: from 32-bit words, without floats.
+
+use super::Stream;
+
+/// A uniform integer in `0..bound`. `bound` is at least 1.
+///
+/// Lemire, "Fast random integer generation in an interval" (TOMACS 2019), on 32-bit words: the high half of word times bound; words
+/// whose low half falls in the biased part are drawn again.
+#[inline]
+pub fn below(stream: &mut Stream, bound: u32) -> u32 {
+    debug_assert!(bound > 0);
+    let mut product = u64::from(stream.next_u32()) * u64::from(bound);
+    if (product as u32) < bound {
+        let biased = bound.wrapping_neg() % bound; // 2^32 mod bound
+        while (product as u32) < biased {
+            product = u64::from(stream.next_u32()) * u64::from(bound);
+        }
+    }
+    (product >> 32) as u32
+}
+
+/// A probability in 32 bits: a word below it is a success. 2^32 always succeeds.
+pub fn threshold(probability: f64) -> u64 {
+    (probability.clamp(0.0, 1.0) * 4_294_967_296.0).round_ties_even() as u64
+}
+
+/// Running thresholds of weights: entry `i` is the probability of the entries up to `i`, the last 2^32.
+///
+/// `None` where there is no weight, a negative or infinite one, or none above zero.
+pub fn cumulative(weights: &[f64]) -> Option<Vec<u64>> {
+    let total: f64 = weights.iter().sum();
+    if !total.is_finite() || total <= 0.0 || weights.iter().any(|&w| w < 0.0) {
+        return None;
+    }
+    let mut sum = 0.0;
+    let mut upto: Vec<u64> = weights.iter().map(|w| (sum += w, threshold(sum / total)).1).collect();
+    // Rounding must not leave a gap behind the last entry that has any weight, nor give one to those behind it.
+    let last = weights.iter().rposition(|&w| w > 0.0)?;
+    upto[last..].fill(1 << 32);
+    Some(upto)
+}
+
+/// The entry of running thresholds that the next word falls in.
+pub fn choose(stream: &mut Stream, upto: &[u64]) -> usize {
+    let word = u64::from(stream.next_u32());
+    upto.partition_point(|&limit| limit <= word)
+}
+
+/// 64 coins at once: bit `i` is set with probability `threshold / 2^32`, for each of the low `count` bits.
+///
+/// A coin compares a random binary fraction with the threshold, from the highest bit on. All 64 are compared side by side, one 64-bit
+/// word a binary place, and the first place where a fraction differs decides it: about seven words decide all 64, where a word a coin
+/// would be 32.
+#[inline]
+pub fn coins(stream: &mut Stream, threshold: u64, count: u32) -> u64 {
+    debug_assert!((1..=64).contains(&count));
+    let mut undecided = u64::MAX >> (64 - count);
+    if threshold >> 32 != 0 {
+        return undecided;
+    }
+    let mut heads = 0;
+    let mut places = (threshold as u32).reverse_bits(); // highest place lowest
+    while places != 0 && undecided != 0 {
+        let word = stream.next_u64();
+        if places & 1 == 1 {
+            heads |= undecided & !word; // the fraction has 0 where the threshold has 1: below it
+            undecided &= word;
+        } else {
+            undecided &= !word;
+        }
+        places >>= 1;
+    }
+    heads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(seed: u64) -> Stream {
+        Stream::new([seed, 0], [0; 4])
+    }
+
+    #[test]
+    fn below_is_uniform_where_a_modulus_would_not_be() {
+        // 3 * 2^30: a quarter of all words is rejected; each third must get a third. 5 sigma of 30,000 draws.
+        let (mut stream, bound) = (stream(1), 3 << 30);
+        let mut counts = [0i32; 3];
+        for _ in 0..30_000 {
+            counts[(below(&mut stream, bound) >> 30) as usize] += 1;
+        }
+        assert!(counts.iter().all(|n| (n - 10_000).abs() < 5 * 82), "{counts:?}");
+    }
+
+    #[test]
+    fn below_one_is_zero_and_takes_one_word() {
+        let (mut a, mut b) = (stream(2), stream(2));
+        assert_eq!(below(&mut a, 1), 0);
+        b.next_u32();
+        assert_eq!(a.next_u32(), b.next_u32());
+    }
+
+    #[test]
+    fn coins_fall_as_often_as_the_threshold_says() {
+        for p in [0.0, 0.15, 0.5, 0.999, 1.0] {
+            let mut stream = stream(3);
+            let heads: u32 =
+                (0..10_000).map(|_| coins(&mut stream, threshold(p), 50) >> 1).map(u64::count_ones).sum();
+            let (want, sigma) = (490_000.0 * p, (490_000.0 * p * (1.0 - p)).sqrt());
+            assert!((f64::from(heads) - want).abs() <= 5.0 * sigma, "{p}: {heads}");
+        }
+    }
+
+    #[test]
+    fn weights() {
+        assert_eq!(cumulative(&[1.0, 0.0, 1.0, 0.0]).unwrap(), [1 << 31, 1 << 31, 1 << 32, 1 << 32]);
+        for bad in [&[][..], &[0.0], &[-1.0, 2.0], &[f64::NAN], &[f64::INFINITY]] {
+            assert!(cumulative(bad).is_none(), "{bad:?}");
+        }
+        let upto = cumulative(&[0.0, 3.0, 0.0]).unwrap();
+        assert!((0..100).all(|seed| choose(&mut stream(seed), &upto) == 1));
+    }
+}

@@ -1,0 +1,123 @@
+//! Philox 4x64-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+
+/// Round multipliers and Weyl increments of the paper's table 2.
+const MULTIPLIERS: [u64; 2] = [0xD2E7_470E_E14C_6C93, 0xCA5A_8263_9512_1157];
+const WEYL: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
+const ROUNDS: usize = 10;
+
+/// Blocks made at once. Their multiplications do not wait for each other: two take little longer than one.
+const LANES: usize = 2;
+const HALVES: usize = LANES * 8;
+
+/// One block: the bijection of `counter` under `key`.
+pub fn block(key: [u64; 2], counter: [u64; 4]) -> [u64; 4] {
+    blocks(key, [counter])[0]
+}
+
+#[inline(always)]
+fn blocks<const N: usize>(mut key: [u64; 2], mut lanes: [[u64; 4]; N]) -> [[u64; 4]; N] {
+    for _ in 0..ROUNDS {
+        for x in &mut lanes {
+            let product = [0, 1].map(|i| u128::from(MULTIPLIERS[i]) * u128::from(x[2 * i]));
+            let [(high0, low0), (high1, low1)] = product.map(|p| ((p >> 64) as u64, p as u64));
+            *x = [high1 ^ x[1] ^ key[0], low1, high0 ^ x[3] ^ key[1], low0];
+        }
+        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    lanes
+}
+
+/// The words of one key and counter, in NumPy's order: the counter moves before the first block, each block gives its four words in
+/// turn, and 32-bit words are the low half of a 64-bit word, then its high half.
+///
+/// A stream is read in 32-bit or in 64-bit words, never in both.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    key: [u64; 2],
+    counter: [u64; 4],
+    words: [[u64; 4]; LANES],
+    /// The next 32-bit half in `words`.
+    next: usize,
+}
+
+impl Stream {
+    /// The stream behind `counter`. Rows never come near 2^64 blocks, so only its first word moves.
+    pub fn new(key: [u64; 2], counter: [u64; 4]) -> Self {
+        Self { key, counter, words: [[0; 4]; LANES], next: HALVES }
+    }
+
+    #[inline]
+    fn refill(&mut self) {
+        let mut lanes = [self.counter; LANES];
+        for (lane, counter) in lanes.iter_mut().enumerate() {
+            counter[0] = counter[0].wrapping_add(lane as u64 + 1);
+        }
+        self.counter[0] = self.counter[0].wrapping_add(LANES as u64);
+        self.words = blocks(self.key, lanes);
+        self.next = 0;
+    }
+
+    /// The next 32-bit word.
+    #[inline]
+    pub fn next_u32(&mut self) -> u32 {
+        if self.next >= HALVES {
+            self.refill();
+        }
+        let half = self.next;
+        self.next += 1;
+        (self.words.as_flattened()[half / 2] >> (half % 2 * 32)) as u32
+    }
+
+    /// The next 64-bit word.
+    #[inline]
+    pub fn next_u64(&mut self) -> u64 {
+        debug_assert!(self.next.is_multiple_of(2), "a stream is read in words of one size");
+        if self.next >= HALVES {
+            self.refill();
+        }
+        let half = self.next;
+        self.next += 2;
+        self.words.as_flattened()[half / 2]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers of the authors' own test suite (Random123, `kat_vectors`): zeros, ones, digits of pi.
+    #[test]
+    fn known_answers() {
+        let cases = [
+            (
+                [0; 2],
+                [0; 4],
+                [0x16554d9eca36314c, 0xdb20fe9d672d0fdc, 0xd7e772cee186176b, 0x7e68b68aec7ba23b],
+            ),
+            (
+                [u64::MAX; 2],
+                [u64::MAX; 4],
+                [0x87b092c3013fe90b, 0x438c3c67be8d0224, 0x9cc7d7c69cd777b6, 0xa09caebf594f0ba0],
+            ),
+            (
+                [0x452821e638d01377, 0xbe5466cf34e90c6c],
+                [0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89],
+                [0xa528f45403e61d95, 0x38c72dbd566e9788, 0xa5a1610e72fd18b5, 0x57bd43b5e52b7fe6],
+            ),
+        ];
+        for (key, counter, want) in cases {
+            assert_eq!(block(key, counter), want);
+        }
+    }
+
+    #[test]
+    fn words_come_in_order_and_halves_low_first() {
+        let (mut wide, mut narrow) = (Stream::new([1, 2], [0, 0, 3, 4]), Stream::new([1, 2], [0, 0, 3, 4]));
+        for number in 1..20 {
+            for word in block([1, 2], [number, 0, 3, 4]) {
+                assert_eq!(wide.next_u64(), word);
+                assert_eq!([narrow.next_u32(), narrow.next_u32()], [word as u32, (word >> 32) as u32]);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+"""What a mask must be, told from the rendered text alone. It shares nothing with `spanmask.chat`: each content holds a word of its own."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+ENDS = (
+    "", " ", "  ", "\n", "\n\n", "\t", ".", ". ", ".\n", ",", ":", ": ", ";", "!", "?", '"', "'", "`", "(", ")", "[", "]", "{", "}", "<", ">", "</",
+    "#", "*", "-", "_", "=", "7", "42", "a", "Zoë", "中", "。", "é", "😀", "the", "END", "\u00a0",
+)  # fmt: skip
+MIDDLES = ("hello there", "x = [1, 2]", "你好，世界", "3.14 apples", "<b>bold</b>", "line\nbreak", "two\n\nparagraphs", "привет", "😀 ok", "{a: b}")
+
+
+class Content(NamedTuple):
+    role: str
+    text: str
+    trains: bool
+
+
+def conversation(rng: Random, roles: list[str]) -> list[Content]:
+    """Contents with hard edges; one in twelve is blank."""
+    contents = []
+    for number, role in enumerate(roles):
+        blank = rng.random() < 1 / 12 and role != "system"
+        text = rng.choice(["", " ", "\n"]) if blank else f"{rng.choice(ENDS)}{rng.choice(MIDDLES)} q{number}z{rng.choice(ENDS)}"
+        contents.append(Content(role, text, role == "assistant"))
+    return contents
+
+
+def shapes(system: bool, tail: bool) -> list[list[str]]:
+    """One to five rounds, with a system message in front or not, with a last question or not."""
+    return [
+        [*start, *["user", "assistant"] * rounds, *end]
+        for rounds in range(1, 6)
+        for start in ([[], ["system"]] if system else [[]])
+        for end in ([[], ["user"]] if tail else [[]])
+    ]
+
+
+def messages(contents: list[Content], parts: bool = False) -> list[dict[str, object]]:
+    return [{"role": c.role, "content": [{"type": "text", "text": c.text}] if parts else c.text} for c in contents]
+
+
+def spans_in(text: str, contents: list[Content]) -> list[tuple[int, int, Content]]:
+    """Where the contents stand, blanks around them left out. Templates may move the system message: each is looked for by its own word."""
+    found = []
+    for content in contents:
+        stripped = content.text.strip()
+        if stripped:
+            assert text.count(stripped) == 1, (content, text)
+            at = text.index(stripped)
+            found.append((at, at + len(stripped), content))
+    return found
+
+
+def faults(tokenizer: object, text: str, contents: list[Content], trained: list[bool]) -> list[str]:
+    """Each token wholly inside a content whose flag is wrong, and each answer whose stop token does not train."""
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)  # type: ignore[operator]
+    ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+    special = {*tokenizer.get_added_vocab().values()}  # type: ignore[attr-defined]
+    wrong = []
+    for start, stop, content in spans_in(text, contents):
+        inside = [at for at, (a, b) in enumerate(offsets) if start <= a < b <= stop]
+        wrong += [f"{text[slice(*offsets[at])]!r} of {content}" for at in inside if trained[at] != content.trains]
+        if content.trains and inside:
+            behind = next((at for at in range(inside[-1] + 1, len(ids)) if offsets[at][0] >= stop and text[slice(*offsets[at])].strip()), None)
+            if behind is not None and ids[behind] in special and not trained[behind]:
+                wrong.append(f"stop {text[slice(*offsets[behind])]!r} behind {content}")
+    return wrong

@@ -1,0 +1,66 @@
+"""Tokenizers trained on the spot: byte-level BPE, and SentencePiece's two kinds (metaspace; byte fallback)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from random import Random
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+KINDS = ("byte_level", "unigram", "sentencepiece_bpe")
+WORDS = (
+    "the quick brown fox jumps over a lazy dog while user and assistant talk about system tools, weather in Paris and 12345 things "
+    "Hello! Zoë: def f(x): return [x, {y}] (z) <b>bold</b> http://a.b/c?d=e #1 50% it's \"quoted\" 你好 世界 привет 😀 ok END ASSISTANT USER Human"
+).split()
+
+
+def corpus() -> Iterator[str]:
+    """Text with the blanks, breaks and brackets that make merges across a marker's edge."""
+    rng = Random(0)
+    for _ in range(1500):
+        words = [rng.choice(WORDS) for _ in range(rng.randint(3, 15))]
+        yield "".join(word + rng.choice([" "] * 8 + ["\n", "\n\n", "  ", ". ", ".\n", ": ", ":\n", ">\n"]) for word in words)
+
+
+@cache
+def trained(kind: str) -> str:
+    """A tokenizer without added tokens, as JSON."""
+    if kind == "byte_level":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(vocab_size=1500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        tokenizer.train_from_iterator(corpus(), trainer)
+    elif kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+        trainer = trainers.UnigramTrainer(
+            vocab_size=900, special_tokens=["<unk>", *bytes_as_tokens()], unk_token="<unk>", show_progress=False
+        )
+        tokenizer.train_from_iterator(corpus(), trainer)
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+        trainer = trainers.BpeTrainer(
+            vocab_size=1500, special_tokens=["<unk>", *bytes_as_tokens()], limit_alphabet=200, show_progress=False
+        )
+        # as SentencePiece: a blank only at the beginning of a piece, line breaks as bytes
+        lines = (line.replace(" ", " ▁").split(" ") for text in corpus() for line in text.split("\n"))
+        tokenizer.train_from_iterator((piece for line in lines for piece in line), trainer)
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return str(tokenizer.to_str())
+
+
+def bytes_as_tokens() -> list[str]:
+    return [f"<0x{number:02X}>" for number in range(256)]
+
+
+def tokenizer_of(kind: str, special: Iterable[str] = ()) -> PreTrainedTokenizerFast:
+    """A transformers tokenizer with added tokens; BOS `<s>`, EOS `</s>`."""
+    tokenizer = Tokenizer.from_str(trained(kind))
+    names = dict.fromkeys(["<s>", "</s>", *special])
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
