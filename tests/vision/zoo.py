@@ -86,9 +86,7 @@ def llava_next() -> Built:
     tokenizer = tokenizer_of("sentencepiece_bpe", (), {"image_token": "<image>"})
     grid = [[28, 56], [56, 28], [56, 56]]
     processor = tf.LlavaNextProcessor(
-        tf.LlavaNextImageProcessor(
-            size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=grid
-        ),
+        tf.LlavaNextImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=grid),
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
