@@ -274,3 +274,18 @@ def test_bad_columns_and_tokenizers(tokenizer):
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
     with pytest.raises(ValueError, match="tokenizer: has no pad token; set tokenizer.pad_token"):
         DataCollatorForChat(bare, FORMAT)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_workers_count_into_one_report(tokenizer, start_method):
+    collator = DataCollatorForChat(tokenizer, FORMAT)
+    loader = torch.utils.data.DataLoader(
+        features(ROWS * 4), batch_size=2, collate_fn=collator, num_workers=2, multiprocessing_context=start_method
+    )
+    batches = list(loader)
+    serial = DataCollatorForChat(tokenizer, FORMAT)
+    for batch, start in zip(batches, range(0, 12, 2), strict=True):
+        assert torch.equal(batch["labels"], serial(features(ROWS * 4)[start : start + 2])["labels"])
+    assert collator.report == serial.report
+    collator.reset_report()
+    assert collator.report.rows == 0

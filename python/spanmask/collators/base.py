@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,8 +17,9 @@ from spanmask import _core
 from spanmask.batch import ReturnTensors, check_length, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
-from spanmask.labels import MaskedRows, MaskPolicy, MaskReport, check_choice
+from spanmask.labels import REASONS, MaskedRows, MaskPolicy, MaskReport, check_choice
 from spanmask.ragged import Bounds
+from spanmask.shared import SharedIntegers
 
 __all__ = ["Collated", "MaskingCollator", "OnAllEmpty"]
 
@@ -73,16 +76,16 @@ class MaskingCollator:
         self.keep_columns = tuple(keep_columns)
         self.on_all_empty = on_all_empty
         self.weight_key = weight_key
-        self._running = RunningReport()
+        self._running = RunningReport(chat_format.roles)
 
     @property
     def report(self) -> MaskReport:
-        """What all batches of this process so far trained, and why rows trained nothing."""
+        """What all batches so far trained, those of loader workers too, and why rows trained nothing."""
         return self._running.total
 
     def reset_report(self) -> None:
         """Start the report anew."""
-        self._running = RunningReport()
+        self._running.reset()
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
@@ -153,13 +156,50 @@ def same_roles(wanted: list[str], found: list[str], known: Iterable[str], traine
     return found == wanted[: len(found)]
 
 
-class RunningReport:
-    """Adds up the reports of all batches. Threads may call one collator; pickled copies count for themselves."""
+# Places for the counts of this many processes: the first for the one that made the collator, then one a worker.
+SLOTS = 33
 
-    def __init__(self) -> None:
-        self.total = MaskReport()
-        self._lock = threading.Lock()
+
+class RunningReport:
+    """Adds up the reports of all batches, those of a loader's workers too: the counts are in shared memory, a slot a worker.
+
+    Rows are named in the process that saw them. Workers of two loaders that run at the same moment with one collator may lose a count.
+    """
+
+    def __init__(self, roles: Sequence[str]) -> None:
+        self._roles = tuple(roles)
+        self._counts = SharedIntegers([0] * (SLOTS * self._width))
+        self._named = MaskReport()  # rows by name, as this process saw them
         self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def _width(self) -> int:
+        return 5 + len(REASONS) + len(self._roles)
+
+    @property
+    def total(self) -> MaskReport:
+        """All that was counted so far."""
+        rows, tokens, trained, opened, mismatches, *rest = self._counts.array.reshape(SLOTS, -1).sum(axis=0).tolist()
+        reasons, turns = rest[: len(REASONS)], rest[len(REASONS) :]
+        return MaskReport(
+            rows=rows,
+            tokens=tokens,
+            trained_tokens=trained,
+            turns=dict(zip(self._roles, turns, strict=True)),
+            open_turns=opened,
+            reasons=Counter({reason: count for reason, count in zip(REASONS, reasons, strict=True) if count}),
+            untrained_rows=self._named.untrained_rows,
+            mismatches=mismatches,
+            mismatched_rows=self._named.mismatched_rows,
+        )
+
+    def reset(self) -> None:
+        """Forget all counts, in all processes."""
+        with self._lock:
+            self._counts.array[:] = 0
+            self._named = MaskReport()
+            self._warned.clear()
 
     def add(self, report: MaskReport, on_all_empty: OnAllEmpty, decode: Callable[[int], str]) -> None:
         """Count one batch. `decode(row)` gives the text of a row for the message.
@@ -167,8 +207,12 @@ class RunningReport:
         Raises:
             ValueError: no row of the batch trains anything, and `on_all_empty="raise"`.
         """
+        counts = [report.rows, report.tokens, report.trained_tokens, report.open_turns, report.mismatches]
+        counts += [report.reasons[reason] for reason in REASONS]
+        counts += [report.turns[role] for role in self._roles]
         with self._lock:
-            self.total += report
+            self._counts.array.reshape(SLOTS, -1)[worker_slot()] += np.array(counts)
+            self._named += report
         all_empty = report.rows > 0 and report.rows_without_trained_token == report.rows
         if all_empty and on_all_empty == "raise":
             raise ValueError(
@@ -194,11 +238,18 @@ class RunningReport:
         return first
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"total": self.total, "_warned": self._warned}
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def worker_slot() -> int:
+    """0 outside of a torch loader's worker, else a slot of the worker's own."""
+    data = sys.modules.get("torch.utils.data")
+    worker = data.get_worker_info() if data else None
+    return 0 if worker is None else 1 + worker.id % (SLOTS - 1)
 
 
 def describe(report: MaskReport, decode: Callable[[int], str]) -> str:

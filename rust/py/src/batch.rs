@@ -118,5 +118,6 @@ pub fn zeros<O: Element>(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArr
             "rows: an output of {len} tokens does not fit memory; cut the rows."
         )));
     }
-    Ok(PyArray1::zeros(py, len, false))
+    // SAFETY: nobody reads the array before a kernel has written every place of it; where a kernel fails the array is dropped.
+    Ok(unsafe { PyArray1::new(py, len, false) })
 }

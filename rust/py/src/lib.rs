@@ -9,6 +9,7 @@ mod masked_lm;
 mod noise;
 mod ragged;
 mod rng;
+mod rows;
 mod turns;
 
 use pyo3::prelude::*;

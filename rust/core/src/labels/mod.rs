@@ -219,14 +219,17 @@ pub fn mask_labels_into<T: Token>(
 
 /// Copies `row` inside the spans, writes `ignore` elsewhere. `out` may be shorter than `row`: the rest is cut.
 fn labels_into<T: Token>(row: &[T], spans: &Spans, ignore: i64, shift: Shift, out: &mut [i64]) {
-    out.fill(ignore); // Spans are few and long: two bulk passes, no branch a token.
+    let mut at = 0; // each place is written once: spans are few and long, so are the gaps
     for span in &spans.0 {
         let places = span.places(shift, out.len());
+        out[at..places.start].fill(ignore);
         let first = places.start + shift.distance();
         for (label, token) in out[places.clone()].iter_mut().zip(&row[first..first + places.len()]) {
             *label = token.to_i64();
         }
+        at = places.end;
     }
+    out[at..].fill(ignore);
 }
 
 /// Writes each span's weight where `labels` train, 0 elsewhere.

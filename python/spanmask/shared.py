@@ -1,0 +1,36 @@
+"""Integers that a process and its workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["SharedIntegers"]
+
+
+class SharedIntegers:
+    """int64s in multiprocessing's own shared memory: one object, seen by all workers under fork, spawn and forkserver.
+
+    A plain pickle (to disk, to another machine) copies the values. Writes are not atomic: give each writer places of its own.
+    """
+
+    def __init__(self, values: Iterable[int]) -> None:
+        self._memory: Any = RawArray("q", list(values))
+
+    @property
+    def array(self) -> npt.NDArray[np.int64]:
+        """The integers, as a view."""
+        return np.frombuffer(self._memory, dtype=np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Only on its way into a child process can the memory itself go along.
+        return {"_memory": self.array.tolist() if get_spawning_popen() is None else self._memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        memory = state["_memory"]
+        self._memory = RawArray("q", memory) if isinstance(memory, list) else memory
