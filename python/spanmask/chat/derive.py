@@ -80,6 +80,8 @@ def format_from_template(
             if not goes_right(gap, markers):
                 return f"the text between {gap.before} and {gap.after}, {gap.text!r}, shows no turn's edge"
         chat_format = assemble(tokenizer, markers, [*needed, *rare, *prompts], atoms, ignore_ids)
+        if chat_format is None:
+            return f"the markers {markers.starts[ASSISTANT]} have no tokens of their own"
         trial = check(template, tokenizer, chat_format, atoms, some, seed=0, count=CHECKED)
         if trial.fault is None and trial.checked < CHECKED // 3:
             return f"only {trial.checked} of {CHECKED} random conversations could be followed through the template"

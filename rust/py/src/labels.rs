@@ -1,5 +1,4 @@
 //! `_core.Policy`, `_core.mask_labels`.
-#![expect(clippy::too_many_arguments, reason = "one argument an option, named by the Python layer")]
 
 use crate::batch::{LayoutTuple, layout, zeros};
 use crate::bulk;
