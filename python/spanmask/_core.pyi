@@ -23,6 +23,21 @@ class Format:
     ) -> Format: ...
 
 @final
+class MaskSpec:
+    def __new__(
+        cls,
+        *,
+        probability: float,
+        mask_share: float,
+        random_share: float,
+        mask_id: int,
+        vocab_size: int,
+        span_weights: Sequence[float],
+        protected_ids: Sequence[int],
+        continuing_ids: Sequence[int] | None,
+    ) -> MaskSpec: ...
+
+@final
 class Policy:
     def __new__(
         cls,
@@ -42,6 +57,39 @@ class Policy:
         shift: str,
     ) -> Policy: ...
 
+@final
+class SpanSpec:
+    def __new__(
+        cls,
+        *,
+        denoisers: Sequence[tuple[str, float, float, int | None, bool]],
+        weights: Sequence[float],
+        sentinel_ids: Sequence[int],
+        allow_sentinels: bool,
+        eos: int | None,
+        final_sentinel: bool,
+        layout: str,
+        on_exhausted: str,
+        protected_ids: Sequence[int],
+    ) -> SpanSpec: ...
+    def plan_lengths(self, inputs_length: int) -> list[tuple[int, int, int] | None]: ...
+
+# What may go beside rows, and how outputs are padded: dicts whose keys are fields of `Given` and `Padded` in noise.rs.
+# Values, starts and stops, or an array a row.
+_Rows: TypeAlias = tuple[_Ids, _Int64, _Int64] | list[_Ids]
+_Given: TypeAlias = dict[str, Any]
+_Padded: TypeAlias = dict[str, Any]
+_Uint64: TypeAlias = npt.NDArray[np.uint64]
+
+def corrupt(
+    rows: _Rows,
+    spec: SpanSpec,
+    source: tuple[int, int],
+    given: _Given,
+    padded: _Padded | None,
+    name: str,
+    num_threads: int,
+) -> tuple[tuple[_Int64, _Int64, _Int64, _Int64, _Int64, _Int64], _Uint64, tuple[_Int64, _Int64, _Int64, _Int64]]: ...
 def find_all(values: _Ids, sequences: Sequence[Sequence[int]]) -> tuple[_Int64, _Int64]: ...
 def find_turns(
     values: _Ids, starts: _Int64, stops: _Int64, format: Format
@@ -61,8 +109,32 @@ def mask_labels(
     ignore_index: int,
     weighted: bool,
     num_threads: int,
-) -> tuple[_Int64, _Float32 | None, _Int64, npt.NDArray[np.uint8], _Bool, list[int]]: ...
+) -> tuple[_Int64, _Float32 | None, npt.NDArray[np.uint8], tuple[int, int, int, list[int], list[int]]]: ...
+def mask_tokens(
+    values: _Ids,
+    starts: _Int64,
+    stops: _Int64,
+    spec: MaskSpec,
+    source: tuple[int, int],
+    given: _Given,
+    layout: _Layout,
+    padding: int,
+    ignore_index: int,
+    name: str,
+    num_threads: int,
+) -> tuple[_Int64, _Int64, _Uint64, _Int64]: ...
+def merge(inputs: tuple[_Int64, _Int64], labels: tuple[_Int64, _Int64], spec: SpanSpec) -> tuple[_Int64, _Int64]: ...
+def name_keys(names: Sequence[str]) -> _Uint64: ...
+def noise_mask(
+    rows: _Rows,
+    spec: SpanSpec,
+    source: tuple[int, int],
+    given: _Given,
+    name: str,
+    num_threads: int,
+) -> _Bool: ...
 def pad(values: _Ids, starts: _Int64, stops: _Int64, layout: _Layout, padding: int) -> _Int64: ...
 def pad_mask(starts: _Int64, stops: _Int64, layout: _Layout) -> _Int64: ...
 def paint(len: int, starts: _Int64, stops: _Int64, numbers: _Int64) -> _Int64: ...
+def plan_lengths(inputs_length: int, density: float, mean: float) -> tuple[int, int] | None: ...
 def positions(starts: _Int64, stops: _Int64, layout: _Layout) -> tuple[_Int64, npt.NDArray[np.int32]]: ...

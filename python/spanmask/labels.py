@@ -161,11 +161,18 @@ class MaskPolicy:
         return bool(self.role_weights) or self.prompt_weight != 0
 
     def compile(self, chat_format: ChatFormat) -> _core.Policy:
-        """The policy for the roles of `chat_format`, as the core takes it.
+        """The policy for the roles of `chat_format`, as the core takes it; kept for the next call with the same format.
 
         Raises:
             ValueError: a role that the format does not have.
         """
+        kept: tuple[ChatFormat, _core.Policy] | None = self.__dict__.get("_compiled")
+        if kept is None or kept[0] is not chat_format:
+            kept = (chat_format, self._compile(chat_format))
+            object.__setattr__(self, "_compiled", kept)
+        return kept[1]
+
+    def _compile(self, chat_format: ChatFormat) -> _core.Policy:
         for role in self.roles:
             if role not in chat_format.roles:
                 raise ValueError(
@@ -188,6 +195,9 @@ class MaskPolicy:
             train_markers=self.ignore_between_markers == "train",
             shift=self.shift,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
 
 def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
@@ -408,7 +418,7 @@ def mask_rows(
     check_threads(num_threads)
     starts, stops = bounds
     column, fractional = turn_weights or (None, False)
-    out, weights, trained, outcomes, opened, turns = _core.mask_labels(
+    out, weights, outcomes, (tokens, trained, opened, reasons, turns) = _core.mask_labels(
         values,
         starts,
         stops,
@@ -421,17 +431,17 @@ def mask_rows(
         weighted=policy.weighted or fractional,
         num_threads=num_threads,
     )
-    lengths = stops - starts if layout[2] is None else np.minimum(stops - starts, layout[2])
-    untrained = np.flatnonzero(outcomes)
     report = MaskReport(
         rows=len(starts),
-        tokens=int(lengths.sum()),
-        trained_tokens=int(trained.sum()),
+        tokens=tokens,
+        trained_tokens=trained,
         turns=dict(zip(chat_format.roles, turns, strict=True)),
-        open_turns=int(opened.sum()),
-        reasons=Counter({REASONS[code]: int(count) for code, count in enumerate(np.bincount(outcomes)) if code and count}),
-        untrained_rows=[(int(row), REASONS[outcomes[row]]) for row in untrained[:NAMED_ROWS]],
+        open_turns=opened,
+        reasons=Counter({reason: count for reason, count in zip(REASONS[1:], reasons[1:], strict=True) if count}),
     )
+    if report.reasons:
+        untrained = np.flatnonzero(outcomes)[:NAMED_ROWS]
+        report.untrained_rows = [(int(row), REASONS[outcomes[row]]) for row in untrained]
     return MaskedRows(out, weights, outcomes, report)
 
 

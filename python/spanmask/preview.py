@@ -246,16 +246,26 @@ def chat_row(number: int, looks: Looks, pieces: Pieces, chat_format: ChatFormat 
             content = slice(content_start, content_stop)
             if looks.trained[content].any():
                 looks.ignored[content] = ~looks.trained[content]
-            if position < start:
-                spans.append(("", position, start))
+            spans.append(("", position, start))
             spans.append((turns.roles[role], start, stop))
             position = stop
-    if position < size:
-        spans.append(("", position, size))
+    spans.append(("", position, size))
+    spans = with_blanks_joined(spans, looks.ids, pieces)
     lines = [Line(gutter, tuple(segments(looks, pieces, start, stop))) for gutter, start, stop in spans]
     trained = int(looks.trained.sum())
     share = f" ({trained / size:.0%})" if size else ""
     return Row(f"row {number}: {size} tokens, {trained} trained{share}", tuple(lines))
+
+
+def with_blanks_joined(spans: list[tuple[str, int, int]], ids: npt.NDArray[Any], pieces: Pieces) -> list[tuple[str, int, int]]:
+    """The spans without the empty ones; blanks between two turns stay on the line of the first."""
+    joined: list[tuple[str, int, int]] = []
+    for gutter, start, stop in spans:
+        if joined and not gutter and not pieces.text(ids, start, stop).strip():
+            joined[-1] = (*joined[-1][:2], stop)
+        elif start < stop:
+            joined.append((gutter, start, stop))
+    return joined
 
 
 def pair_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], pieces: Pieces) -> Row:
@@ -416,7 +426,7 @@ def rich_style(segment: Segment) -> Any:
     if segment.trained:
         pale, full = (225, 240, 228), (98, 205, 118)
         shade = Color.from_rgb(*(low + (high - low) * segment.share for low, high in zip(pale, full, strict=True)))
-        return Style(color="black", bgcolor=shade, italic=segment.special)
+        return Style(color="#0b2012", bgcolor=shade, italic=segment.special)
     if segment.ignored:
         return Style(color="red", strike=True, italic=segment.special)
     return Style(dim=segment.special, italic=segment.special)
@@ -448,7 +458,7 @@ def html_segment(segment: Segment) -> str:
     text = escape(segment.text).replace("\n", '<span style="opacity:.5">&#8629;</span>\n')
     style = "font-style:italic;" if segment.special else ""
     if segment.trained:
-        style += f"color:inherit;background:rgba(46,160,67,{0.12 + 0.33 * segment.share:.2f});border-radius:3px"
+        style += f"color:inherit;background:rgba(46,160,67,{0.12 + 0.33 * segment.share:.2f})"
         title = "trained" if segment.weight is None else f"trained, weight {segment.weight:g}"
         return f'<mark style="{style}" title="{title}">{text}</mark>'
     if segment.ignored:

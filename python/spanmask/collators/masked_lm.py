@@ -83,7 +83,7 @@ class DataCollatorForMaskedLM(Clocked):
         self.key_column = key_column
         self.max_length = check_length("max_length", max_length)
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
-        self.padding_side: str = padding_side or getattr(tokenizer, "padding_side", "right")
+        self.padding_side = str(padding_side or getattr(tokenizer, "padding_side", "right"))
         if self.padding_side not in ("right", "left"):
             raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
         check_choice("return_tensors", return_tensors, ReturnTensors)
@@ -102,11 +102,11 @@ class DataCollatorForMaskedLM(Clocked):
         if words is None and self.spec.whole_word and self.spec.continuing_ids is None:
             raise ValueError("words: whole_word needs this column, or a spec with continuing_ids.")
         beside = given(
-            rows,
+            len(rows),
             keys=key_column_of(columns, self.key_column),
             protected=columns.get("special_tokens_mask"),
             words=words,
-            bounds=bounds,
+            aligned=(rows, bounds),
         )
         layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
         source = self.clock.source()

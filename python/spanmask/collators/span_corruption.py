@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from spanmask import _core
 from spanmask.batch import ReturnTensors, check_length, columns_of, pad_token_id, real_tokens, stack_columns, to_tensors
@@ -109,10 +111,9 @@ class DataCollatorForSpanCorruption(Clocked):
         columns = columns_of(features)
         if "input_ids" not in columns:
             raise ValueError(f"features: no 'input_ids'; the examples have {', '.join(map(repr, columns))}.")
-        rows = Ragged.from_rows(columns["input_ids"], "input_ids")
-        bounds = real_tokens(rows, columns.get("attention_mask"))
         limits = None if self.inputs_length is None or self.targets_length is None else (self.inputs_length, self.targets_length)
-        beside = given(rows, keys=key_column(columns, self.key_column), limits=limits)
+        count = len(columns["input_ids"])
+        beside = given(count, keys=key_column(columns, self.key_column), limits=limits)
         padded = {
             "side": self.padding_side,
             "multiple_of": self.pad_to_multiple_of or 1,
@@ -122,10 +123,11 @@ class DataCollatorForSpanCorruption(Clocked):
             "decoder_start": self.decoder_start_token_id,
         }
         source = self.clock.source()
-        outputs, keys, _ = _core.corrupt(rows.values, *bounds, self.spec._core, source, beside, padded, "input_ids", 1)
-        self.clock.watch(source, keys)
+        outputs, keys, about = draw(
+            columns, lambda rows: _core.corrupt(rows, self.spec._core, source, beside, padded, "input_ids", 1)
+        )
+        self.clock.watch(source, keys[about[0] >= 0])  # rows that nothing was drawn for do not repeat
         input_ids, _, labels, _, attention_mask, decoder_input_ids = outputs
-        count = len(rows)
         batch: dict[str, Any] = {
             "input_ids": input_ids.reshape(count, -1),
             "attention_mask": attention_mask.reshape(count, -1),
@@ -135,6 +137,18 @@ class DataCollatorForSpanCorruption(Clocked):
             batch["decoder_input_ids"] = decoder_input_ids.reshape(count, -1)
         batch.update(stack_columns(columns, self.keep_columns))
         return to_tensors(batch, return_tensors or self.return_tensors)
+
+
+def draw(columns: Mapping[str, Any], call: Callable[[Any], Any]) -> Any:
+    """What `call` makes of the rows: arrays are read where they lie, anything else goes through `Ragged`."""
+    column, mask = columns["input_ids"], columns.get("attention_mask")
+    if mask is None and isinstance(column, list) and isinstance(column[0], np.ndarray):
+        try:
+            return call(column)
+        except TypeError:  # not all of one token type, contiguous and 1-D: below it is copied, or the error named
+            pass
+    rows = Ragged.from_rows(column, "input_ids")
+    return call((rows.values, *real_tokens(rows, mask)))
 
 
 def key_column(columns: Mapping[str, Any], name: str | None) -> Any:

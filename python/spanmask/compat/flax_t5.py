@@ -1,8 +1,9 @@
-"""The span-corruption collators of transformers' Flax T5 example and of nanoT5, as drop-ins: same arguments, methods, keys, outputs.
+"""The span-corruption collators of transformers' Flax T5 example and of nanoT5, as drop-ins.
 
-Given the same noise mask the outputs are the scripts' bit for bit, and given the same `numpy.random` state so are the masks. Their quirks are kept
-here and nowhere else: fixed lengths, a second EOS where rows end in one, sentinels counted down from `len(tokenizer)`. What is not kept are their
-crashes: where a row is too short for the spans that they want, there are fewer. For new code: `spanmask.DataCollatorForSpanCorruption`.
+Given the same noise mask the outputs are the scripts' bit for bit, and given the same `numpy.random` state so are the masks.
+Their quirks are kept here and nowhere else: fixed lengths, a second EOS where rows end in one, sentinels counted down from
+`len(tokenizer)`. Their crashes are not kept: where a row is too short for the spans that they want, there are fewer. For new code:
+`spanmask.DataCollatorForSpanCorruption`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ Array = npt.NDArray[Any]
 SpanCount = Literal["noise", "smaller"]
 
 
-def compute_input_and_target_lengths(
-    inputs_length: int, noise_density: float, mean_noise_span_length: float
-) -> tuple[int, int]:
+def compute_input_and_target_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
     """The row length and target length for inputs of `inputs_length`, as the scripts' helper of this name computes them.
 
     It knows no clamps, so it disagrees with the scripts' own sampler for span length 1, and for long spans in short rows;
@@ -38,8 +37,8 @@ def compute_input_and_target_lengths(
     """
 
     def lengths(tokens: int) -> tuple[int, int]:
-        noise = int(round(tokens * noise_density))
-        spans = int(round(noise / mean_noise_span_length))
+        noise = round(tokens * noise_density)
+        spans = round(noise / mean_noise_span_length)
         return tokens - noise + spans + 1, noise + spans + 1
 
     tokens = inputs_length
@@ -55,8 +54,8 @@ class FlaxDataCollatorForT5MLM:
     """Rows of one length -> inputs and labels of fixed lengths, as NumPy arrays.
 
     In:  dicts with `input_ids`, all of one length; other columns of one shape pass through.
-    Out: `input_ids`, `labels` int64 [B, input_length], [B, target_length]; with `decoder_start_token_id` also `decoder_input_ids`, the labels one
-         place later. No -100 anywhere: there is no padding.
+    Out: `input_ids`, `labels` int64 [B, input_length], [B, target_length]; with `decoder_start_token_id` also
+         `decoder_input_ids`, the labels one place later. No -100 anywhere: there is no padding.
 
     Args:
         tokenizer: its length (sentinels are counted down from it) and its EOS id.
@@ -64,10 +63,10 @@ class FlaxDataCollatorForT5MLM:
         input_length, target_length: checked, when given.
         pad_token_id: takes the place of -100 in `decoder_input_ids`.
         decoder_start_token_id: the first of `decoder_input_ids`.
-        rng: `"numpy"`: the global state of `numpy.random`, as the scripts have it; a `numpy.random.RandomState`; or `"keyed"`: spanmask's own noise, a
-            function of (seed, epoch, row).
-        num_noise_spans: which of the scripts' formulas: spans follow from the `"noise"` tokens (nanoT5, and the example for most of its life), or
-            from the `"smaller"` of noise and other tokens (the newest example).
+        rng: `"numpy"`: the global state of `numpy.random`, as the scripts have it; a `numpy.random.RandomState`; or `"keyed"`:
+            spanmask's own noise, a function of (seed, epoch, row).
+        num_noise_spans: which of the scripts' formulas: spans follow from the `"noise"` tokens (nanoT5, and the example for
+            most of its life), or from the `"smaller"` of noise and other tokens (the newest example).
         seed, epoch: for `rng="keyed"`.
 
     Raises:
@@ -106,8 +105,8 @@ class FlaxDataCollatorForT5MLM:
         named = tokenizer.get_vocab().get("<extra_id_0>") if hasattr(tokenizer, "get_vocab") else None
         if named is not None and named != len(tokenizer) - 1:
             warnings.warn(
-                f"tokenizer: <extra_id_0> is {named}, but the scripts count sentinels down from len(tokenizer) - 1 = {len(tokenizer) - 1}, and "
-                "so does this drop-in; spanmask.DataCollatorForSpanCorruption finds them by name.",
+                f"tokenizer: <extra_id_0> is {named}, but the scripts count sentinels down from len(tokenizer) - 1 = "
+                f"{len(tokenizer) - 1}, and so does this drop-in; spanmask.DataCollatorForSpanCorruption finds them by name.",
                 SpanmaskWarning,
                 stacklevel=2,
             )
@@ -117,7 +116,9 @@ class FlaxDataCollatorForT5MLM:
         batch: dict[str, Any] = {name: np.array([example[name] for example in examples]) for name in examples[0]}
         ids = batch["input_ids"]
         if ids.ndim != 2:
-            raise ValueError("input_ids: rows differ in length; the scripts take rows of one length only, cut and joined beforehand.")
+            raise ValueError(
+                "input_ids: rows differ in length; the scripts take rows of one length only, cut and joined beforehand."
+            )
         mask = self._masks(ids)
         batch["input_ids"] = self.filter_input_ids(ids, self.create_sentinel_ids(mask.astype(np.int8)))
         batch["labels"] = self.filter_input_ids(ids, self.create_sentinel_ids((~mask).astype(np.int8)))
@@ -129,25 +130,29 @@ class FlaxDataCollatorForT5MLM:
         if self.decoder_start_token_id is not None:
             shifted = np.roll(batch["labels"], 1, axis=-1)
             shifted[:, 0] = self.decoder_start_token_id
-            batch["decoder_input_ids"] = shifted if self.pad_token_id is None else np.where(shifted == -100, self.pad_token_id, shifted)
+            batch["decoder_input_ids"] = (
+                shifted if self.pad_token_id is None else np.where(shifted == -100, self.pad_token_id, shifted)
+            )
         return batch
 
     def random_spans_noise_mask(self, length: int) -> npt.NDArray[np.bool_]:
         """What is hidden of a row of `length` tokens: bool [length], clear at its start, hidden at its end."""
         if self.rng == "keyed":
             self._drawn += 1
-            return self._keyed(np.zeros((1, length), np.int64), keys=[self._drawn])[0]
+            row: npt.NDArray[np.bool_] = self._keyed(np.zeros((1, length), np.int64), keys=[self._drawn])[0]
+            return row
         if length < 2:
             return np.zeros(length, np.bool_)
         noise, spans = self._counts(length)
-        shuffle = np.random.shuffle if isinstance(self.rng, str) else self.rng.shuffle  # noqa: NPY002  # the state that scripts draw from
+        shuffle = np.random.shuffle if isinstance(self.rng, str) else self.rng.shuffle  # the state that the scripts draw from
         hidden = segments(noise, spans, shuffle)
         clear = segments(length - noise, spans, shuffle)
         runs = np.stack([clear, hidden], axis=1).reshape(-1)
-        return np.repeat(np.arange(2 * spans) % 2 == 1, runs)
+        mask: npt.NDArray[np.bool_] = np.repeat(np.arange(2 * spans) % 2 == 1, runs)
+        return mask
 
     def create_sentinel_ids(self, mask_indices: Array) -> Array:
-        """Marks for `filter_input_ids`: a sentinel's id where a run of the mask begins, -1 where it goes on, 0 where there is none.
+        """Marks for `filter_input_ids`: a sentinel's id where a run of the mask begins, -1 where it goes on, else 0.
 
         `mask_indices`: [B, length] of 0 and 1.
         """
@@ -168,7 +173,9 @@ class FlaxDataCollatorForT5MLM:
         kept = ids >= 0
         counts = kept.sum(axis=-1)
         if len(counts) and (counts != counts[0]).any():
-            raise ValueError(f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens; the scripts need one number for all.")
+            raise ValueError(
+                f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens; the scripts need one number for all."
+            )
         eos = np.full((len(ids), 1), self.tokenizer.eos_token_id, dtype=np.int32)
         return np.concatenate([ids[kept].reshape(len(ids), -1), eos], axis=-1)
 
@@ -191,7 +198,8 @@ class FlaxDataCollatorForT5MLM:
             range(2**32 - 1, 2**32 - 1 - ids.shape[1] - 1, -1), None, self.noise_density, self.mean_noise_span_length
         )
         mask = corrupt(ids, spec, seed=self.seed, epoch=self.epoch, keys=keys).noise_mask()
-        return mask.values.reshape(ids.shape)
+        hidden: npt.NDArray[np.bool_] = mask.values.reshape(ids.shape)
+        return hidden
 
 
 def segments(items: int, count: int, shuffle: Any) -> Array:

@@ -152,7 +152,7 @@ def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> 
 
 
 def given(
-    rows: Ragged,
+    rows: int,
     *,
     keys: Any = None,
     densities: npt.NDArray[np.float64] | None = None,
@@ -161,43 +161,42 @@ def given(
     protected: Any = None,
     words: Any = None,
     limits: tuple[int, int] | None = None,
-    bounds: Bounds | None = None,
+    aligned: tuple[Ragged, Bounds] | None = None,
 ) -> dict[str, Any]:
-    """All that may go beside rows, as `_core` takes it. `bounds`: where the real tokens of padded rows are, if not everywhere."""
-    flags = {"noise_mask": noise_mask, "protected": protected, "word_starts": None}
+    """All that may go beside so many rows, as `_core` takes it. `aligned`: padded rows that columns go with, and their real tokens."""
+    word_starts = words if words is not None and has_bools(words) else None
     word_ids: tuple[Any, ...] | None = None
-    if words is not None:
-        if has_bools(words):
-            flags["word_starts"] = words
-        else:
-            column = Ragged.from_rows(without_none(words), "words")
-            word_ids = (column.values.astype(np.int64, copy=False), *count(column, rows, "words", bounds))
+    if words is not None and word_starts is None:
+        column = Ragged.from_rows(without_none(words), "words")
+        word_ids = (column.values.astype(np.int64, copy=False), *count(column, rows, "words", aligned))
     return {
-        "keys": as_keys(keys, len(rows)),
+        "keys": as_keys(keys, rows),
         "densities": densities,
         "means": means,
-        **{name: flag_column(column, name, rows, bounds) for name, column in flags.items()},
+        "noise_mask": flag_column(noise_mask, "noise_mask", rows, aligned),
+        "protected": flag_column(protected, "protected", rows, aligned),
+        "word_starts": flag_column(word_starts, "words", rows, aligned),
         "word_ids": word_ids,
         "limits": limits,
     }
 
 
-def flag_column(column: Any, name: str, rows: Ragged, bounds: Bounds | None) -> tuple[Any, ...] | None:
+def flag_column(column: Any, name: str, rows: int, aligned: tuple[Ragged, Bounds] | None) -> tuple[Any, ...] | None:
     """Values, starts and stops of a column of flags."""
     if column is None:
         return None
-    name = "words" if name == "word_starts" else name
     flags = column_of_flags(column, name)
-    return (flags.values, *count(flags, rows, name, bounds))
+    return (flags.values, *count(flags, rows, name, aligned))
 
 
-def count(column: Ragged, rows: Ragged, name: str, bounds: Bounds | None) -> Bounds:
+def count(column: Ragged, rows: int, name: str, aligned: tuple[Ragged, Bounds] | None) -> Bounds:
     """The bounds of a column that has as many rows as there are rows of ids."""
-    if len(column) != len(rows):
-        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
-    if bounds is None:
+    if len(column) != rows:
+        raise ValueError(f"{name}: {len(column)} rows for {rows} rows of ids; give one for each.")
+    if aligned is None:
         return column.bounds()
-    check_aligned(column, rows, name)
+    ids, bounds = aligned
+    check_aligned(column, ids, name)
     return bounds
 
 

@@ -1,7 +1,7 @@
 """When noise is drawn: the seed and the epoch of a collator, seen by all of its workers.
 
-The epoch lives in shared memory: a collator that was copied into a worker process (fork, spawn or forkserver) reads what `set_epoch` wrote in
-the parent. A plain pickle copies the value.
+The epoch lives in shared memory: a collator that was copied into a worker process (fork, spawn or forkserver) reads what
+`set_epoch` wrote in the parent. A plain pickle copies the value.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping
-from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawArray
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +17,7 @@ import numpy.typing as npt
 from spanmask.errors import SpanmaskWarning
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import WORD, as_word
+from spanmask.shared import SharedIntegers
 
 __all__ = ["ALGORITHM", "Clock", "Clocked", "OnRepeat"]
 
@@ -38,8 +37,8 @@ class Clock:
     """Seed, epoch, and the watch over repeated masks.
 
     Args:
-        seed: 0 to 2**64 - 1, or `None`: torch's own. In a loader's worker that is the seed of the pass over the data, without the worker's
-            number; without workers likewise; outside of a loader it is `torch.initial_seed()`.
+        seed: 0 to 2**64 - 1, or `None`: torch's own. In a loader's worker that is the seed of the pass over the data, without
+            the worker's number; without workers likewise; outside of a loader it is `torch.initial_seed()`.
         epoch: where to begin.
         on_repeat: `"warn"` when a pass draws the masks of an earlier one again.
     """
@@ -47,10 +46,13 @@ class Clock:
     def __init__(self, seed: int | None, epoch: int, on_repeat: OnRepeat) -> None:
         self.seed = None if seed is None else as_word("seed", seed)
         self.on_repeat = on_repeat
-        # multiprocessing's own shared memory: no torch needed, and it goes through fork, spawn and forkserver.
-        self._shared: Any = RawArray("Q", FIRST_SEEN + MARKS)
+        self._memory = SharedIntegers([0] * (FIRST_SEEN + MARKS))
         self._passes = Passes()
         self.epoch = epoch
+
+    @property
+    def _shared(self) -> npt.NDArray[np.uint64]:
+        return self._memory.array.view(np.uint64)
 
     @property
     def epoch(self) -> int:
@@ -69,9 +71,9 @@ class Clock:
     def watch(self, source: tuple[int, int], keys: npt.NDArray[np.uint64]) -> None:
         """Warn when a pass draws the masks of an earlier one again.
 
-        The first few keys that were drawn for a (seed, epoch) are kept in shared memory, where workers of the next pass find them. When each of
-        them came up again, a second pass over the same data is under way. Rows that are there twice are told from that: not all of the few
-        would be.
+        The first few keys that were drawn for a (seed, epoch) are kept in shared memory, where workers of the next pass find
+        them. When each of them came up again, a second pass over the same data is under way. Rows that are there twice are told
+        from that: not all of the few would be.
         """
         shared = self._shared
         if self.on_repeat == "ignore" or not len(keys):
@@ -88,14 +90,15 @@ class Clock:
         count = shared[WATCHED_COUNT]
         if count > MARKS:
             return  # warned already
-        marks = np.array(shared[FIRST_MARK : FIRST_MARK + count], dtype=np.uint64)
-        for place in np.flatnonzero((keys[:, None] == marks).any(axis=0)).tolist():
+        found = np.array(shared[FIRST_MARK : FIRST_MARK + count], dtype=np.uint64)
+        for place in np.flatnonzero((keys[:, None] == found).any(axis=0)).tolist():
             shared[FIRST_SEEN + place] = 1
         if all(shared[FIRST_SEEN : FIRST_SEEN + count]):
             shared[WATCHED_COUNT] = MARKS + 1
             warnings.warn(
-                f"the masks repeat: these rows were drawn for seed {seed} and epoch {epoch} before. Call collator.set_epoch(epoch) before each "
-                "pass (or use EpochCallback), or leave seed=None; where the same masks are wanted (evaluation), set on_repeat=\"ignore\".",
+                f"the masks repeat: these rows were drawn for seed {seed} and epoch {epoch} before. Call "
+                "collator.set_epoch(epoch) before each pass (or use EpochCallback), or leave seed=None; where the same masks are "
+                'wanted (evaluation), set on_repeat="ignore".',
                 SpanmaskWarning,
                 stacklevel=4,
             )
@@ -115,23 +118,12 @@ class Clock:
             raise ValueError(f"state_dict: has no {missing[0]!r}; give what state_dict() returned.")
         if state["algorithm"] != ALGORITHM:
             raise ValueError(
-                f"state_dict: algorithm {state['algorithm']!r}, this version draws algorithm {ALGORITHM}: the noise would differ. Go on with "
-                "the version of spanmask that began the run."
+                f"state_dict: algorithm {state['algorithm']!r}, this version draws algorithm {ALGORITHM}: the noise would differ. "
+                "Go on with the version of spanmask that began the run."
             )
         self.seed = None if state["seed"] is None else as_word("seed", state["seed"])
         self.epoch = state["epoch"]
         self._shared[WATCHED_COUNT] = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        if get_spawning_popen() is None:  # not on its way into a child process: shared memory stays here, its values go
-            state["_shared"] = list(self._shared)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if isinstance(self._shared, list):
-            self._shared = RawArray("Q", self._shared)
 
 
 class Clocked:
@@ -171,9 +163,9 @@ class Clocked:
 class Passes:
     """torch's own seed, fresh for every pass over a loader and the same for any number of workers.
 
-    A loader draws a base seed for each pass, and gives worker `w` base + w. Without workers nobody is told, so it is read from the loader's
-    iterator, which stands on the call stack above the collator. Persistent workers keep their seed; each new pass shows itself by a new
-    fetcher there, and is added to the seed.
+    A loader draws a base seed for each pass, and gives worker `w` base + w. Without workers nobody is told, so it is read from
+    the loader's iterator, which stands on the call stack above the collator. Persistent workers keep their seed; each new pass
+    shows itself by a new fetcher there, and is added to the seed.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Span corruption of rows: `corrupt`, its inverse `merge`, and `plan_lengths`. What is done to tokens is done in `noise/` of the core."""
+"""Span corruption of rows: `corrupt`, its inverse `merge`, and `plan_lengths`. Tokens are the core's business (`noise/`)."""
 
 from __future__ import annotations
 
@@ -39,23 +39,21 @@ class Corrupted:
 
     Attributes:
         input_ids, labels: `Ragged` of int64, a row for each row given.
-        denoisers: int64 [rows]: the number of each row's denoiser in the mixture; 0 where there is one, -1 where the row was untouched.
+        denoisers: int64 [rows]: the number of each row's denoiser in the mixture; 0 where there is one, -1 where the row was
+            untouched.
         keys: uint64 [rows]: what the noise of each row was drawn from, with seed and epoch.
         report: `NoiseReport`.
     """
 
     def __init__(self, rows: Ragged, arguments: tuple[Any, ...], num_threads: int) -> None:
         spec, source, beside = arguments
-        starts, stops = rows.bounds()
-        outputs, keys, about = _core.corrupt(
-            rows.values, starts, stops, spec, source, beside, None, "rows", num_threads
-        )
+        outputs, keys, about = _core.corrupt((rows.values, *rows.bounds()), spec, source, beside, None, "rows", num_threads)
         inputs, input_offsets, labels, label_offsets, *_ = outputs
         self.input_ids = Ragged(inputs, input_offsets)
         self.labels = Ragged(labels, label_offsets)
         self.keys: npt.NDArray[np.uint64] = keys
         self.denoisers: npt.NDArray[np.int64] = about[0]
-        self.report = report_of(about, inputs, labels, rows)
+        self.report = report_of(about)
         self._given = (rows, arguments, num_threads)
 
     def noise_mask(self) -> Ragged:
@@ -63,16 +61,16 @@ class Corrupted:
 
         Drawn again at each call, from the same stream: nothing of it is kept.
         """
-        rows, arguments, num_threads = self._given
-        mask = _core.noise_mask(rows.values, *rows.bounds(), *arguments, "rows", num_threads)
+        rows, (spec, source, beside), num_threads = self._given
+        mask = _core.noise_mask((rows.values, *rows.bounds()), spec, source, beside, "rows", num_threads)
         return Ragged(mask, rows.offsets)
 
 
-def report_of(about: Any, inputs: npt.NDArray[Any], labels: npt.NDArray[Any], rows: Ragged) -> NoiseReport:
+def report_of(about: tuple[npt.NDArray[np.int64], ...]) -> NoiseReport:
     """Totals of what the core says about each row."""
     denoisers, hidden, spans, tokens = about
     return NoiseReport(
-        rows=len(rows),
+        rows=len(denoisers),
         tokens=int(tokens.sum()),
         noise_tokens=int(hidden.sum()),
         spans=int(spans.sum()),
@@ -99,16 +97,17 @@ def corrupt(
     Noise is a pure function of (seed, epoch, key of the row): the same for any batch, order, worker, rank and number of threads.
 
     Args:
-        rows: token ids, 0 to 2**32 - 1: whatever `Ragged.from_rows` takes. A row's trailing EOS is set aside, and put back once behind inputs
-            and labels. Rows of less than two tokens (EOS not counted) are copied through as they are, with empty labels.
+        rows: token ids, 0 to 2**32 - 1: whatever `Ragged.from_rows` takes. A row's trailing EOS is set aside, and put back once
+            behind inputs and labels. Rows of less than two tokens (EOS not counted) are copied through as they are, with empty
+            labels.
         spec: a `SpanCorruption` or a `DenoiserMixture`.
         seed, epoch: 0 to 2**64 - 1.
-        keys: an integer or a string for each row; by default the XXH3 hash of its ids without the trailing EOS, so that rows of equal
-            content share their noise.
+        keys: an integer or a string for each row; by default the XXH3 hash of its ids without the trailing EOS, so that rows of
+            equal content share their noise.
         noise_mask: a flag for each token: what is hidden, instead of a draw. Flags at a trailing EOS have no effect.
         protected: a flag for each token that must not be hidden, beside `spec.protected_ids`.
-        words: hides words whole: a flag for each token that begins a word, or a number for each token (one number, one word; negative or
-            `None`: no word, never hidden). Density and span length are then ones of words.
+        words: hides words whole: a flag for each token that begins a word, or a number for each token (one number, one word;
+            negative or `None`: no word, never hidden). Density and span length are then ones of words.
         noise_density, mean_noise_span_length: a number for each row, instead of the spec's.
         num_threads: threads for bulk work; the result is the same for any number.
 
@@ -136,7 +135,7 @@ def corrupt(
         if protected is not None and not all(denoiser.sentinel for denoiser in spec.denoisers):
             raise ValueError("protected: a prefix without a sentinel cannot leave tokens out; give it a sentinel.")
     beside = given(
-        ragged,
+        len(ragged),
         keys=keys,
         densities=per_row("noise_density", noise_density, len(ragged), as_density),
         means=per_row("mean_noise_span_length", mean_noise_span_length, len(ragged), as_span_length),
@@ -164,14 +163,14 @@ def merge(input_ids: Any, labels: Any, spec: Marks) -> Ragged:
         (ragged.values.astype(np.int64, copy=False), ragged.offsets)
         for ragged in (Ragged.from_rows(input_ids, "input_ids"), Ragged.from_rows(labels, "labels"))
     ]
-    return Ragged(*_core.merge(*sides, spec._core))
+    return Ragged(*_core.merge(sides[0], sides[1], spec._core))
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
     """The greatest row length whose inputs fit `inputs_length`, and the length of its targets; both with one EOS.
 
-    Agrees with `corrupt` for every setting: the same clamps, the same rounding. Where several row lengths fill the inputs the longest wins,
-    except at density .5, where the one with targets no longer than inputs does (as T5's own helper has it).
+    Agrees with `corrupt` for every setting: the same clamps, the same rounding. Where several row lengths fill the inputs the
+    longest wins, except at density .5, where the one with targets no longer than inputs does (as T5's own helper has it).
 
     Raises:
         ValueError: `inputs_length` below 3, a density or span length out of range.

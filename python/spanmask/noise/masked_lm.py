@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from spanmask import _core
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import as_density, as_id, as_ids, as_number, as_word, given, per_row
 from spanmask.noise.corrupt import check_threads
-from spanmask.ragged import Ragged, RowsView
+from spanmask.ragged import RowsView
 
 __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
 
@@ -29,12 +28,13 @@ class MaskedLM:
         mask_token_id: what hides a token.
         vocab_size: random ids are drawn below it.
         special_ids: never chosen, never drawn as random ids.
-        mlm_probability: each unprotected token (or word) is chosen with this probability; with `mode="span"`, that share of them exactly.
+        mlm_probability: each unprotected token (or word) is chosen with this probability; with `mode="span"`, that share of
+            them exactly.
         mask_share, random_share: of the chosen, how many become the mask, and how many a random id; the rest stay as they are.
         whole_word: words are chosen whole: by `words=` of the call, or by `continuing_ids`.
         continuing_ids: ids that go on with the word in front of them (`##ing`). `None`: words must be given with each call.
-        mode: `"token"`: each token (or word) by itself; `"span"`: spans of them, of geometric length, none touching another, one fate for all
-            tokens of a span.
+        mode: `"token"`: each token (or word) by itself; `"span"`: spans of them, of geometric length, none touching another,
+            one fate for all tokens of a span.
         span_p, max_span_length: the geometric distribution of span lengths, cut at the maximum.
 
     Raises:
@@ -79,7 +79,7 @@ class MaskedLM:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, **options: Any) -> MaskedLM:
-        """The spec for a tokenizer: its mask token, vocabulary and special ids; with `whole_word`, which tokens go on with a word.
+        """The spec for a tokenizer: its mask token, vocabulary, special ids; with `whole_word`, which tokens go on with words.
 
         Raises:
             ValueError: the tokenizer has no mask token, or `whole_word` and its tokens do not tell where words begin.
@@ -155,8 +155,8 @@ class MaskedTokens:
     """Masked rows.
 
     Attributes:
-        input_ids: the rows, chosen tokens replaced; labels: what was there, -100 where nothing was chosen. Both int64; `Ragged`, or the kind and
-            shape of a 2-D input.
+        input_ids: the rows, chosen tokens replaced; labels: what was there, -100 where nothing was chosen. Both int64;
+            `Ragged`, or the kind and shape of a 2-D input.
         chosen: int64 [rows]: tokens with a label.
         keys: uint64 [rows]: what the noise of each row was drawn from, with seed and epoch.
     """
@@ -187,12 +187,14 @@ def mask_tokens(
     A pure function of (seed, epoch, key of the row), as `corrupt`.
 
     Args:
-        rows: token ids, 0 to 2**32 - 1; ragged, or a 2-D array or tensor with `attention_mask` (then padding is neither chosen nor hashed).
+        rows: token ids, 0 to 2**32 - 1; ragged, or a 2-D array or tensor with `attention_mask` (then padding is neither chosen
+            nor hashed).
         spec: a `MaskedLM`.
         seed, epoch: 0 to 2**64 - 1.
         keys: an integer or a string for each row; by default the XXH3 hash of its ids.
         protected: a flag for each token that must not be chosen, beside `spec.special_ids`. Ragged rows only, as `words`.
-        words: for whole words: a flag for each token that begins one, or a number for each token (negative or `None`: no word, never chosen).
+        words: for whole words: a flag for each token that begins one, or a number for each token (negative or `None`: no word,
+            never chosen).
         mlm_probability: one for each row, instead of the spec's.
         ignore_index: what labels hold where nothing was chosen.
         num_threads: threads for bulk work; the result is the same for any number.
@@ -231,32 +233,20 @@ def mask_tokens(
     return MaskedTokens(view.wrap(input_ids), view.wrap(labels), keys, chosen)
 
 
-def mask_given(
-    view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words: Any, mlm_probability: Any
-) -> dict[str, Any]:
+def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words: Any, mlm_probability: Any) -> dict[str, Any]:
     """What goes beside rows, checked."""
     if spec.whole_word and spec.continuing_ids is None and words is None:
         raise ValueError("words: whole_word needs them: a flag or number for each token, or continuing_ids in the spec.")
     if view.shape is not None and (protected is not None or words is not None):
         raise TypeError("protected, words: go with ragged rows; give rows without their padding.")
-    rows = BoundsOnly(len(view.bounds[0])) if view.offsets is None else Ragged(view.values, view.offsets)
+    rows = len(view.bounds[0])
     return given(
-        rows,  # type: ignore[arg-type]
+        rows,
         keys=keys,
-        densities=per_row("mlm_probability", mlm_probability, len(rows), as_probability),
+        densities=per_row("mlm_probability", mlm_probability, rows, as_probability),
         protected=protected,
-        words=words if spec.whole_word or words is None else words,
+        words=words,
     )
-
-
-class BoundsOnly:
-    """So many rows; `given` asks no more of 2-D ones."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return self.rows
 
 
 def keep_padding(view: RowsView, input_ids: npt.NDArray[np.int64]) -> None:

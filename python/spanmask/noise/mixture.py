@@ -31,8 +31,8 @@ class Denoiser:
         kind: `"spans"`, or `"prefix"`: the row's beginning is given, its end must be produced.
         split: where a prefix ends: so that `noise_density` of the row is behind it (`"density"`), or anywhere (`"uniform"`).
         sentinel: a prefix's end is marked by a sentinel in inputs and targets, or by nothing.
-        mode: a token in front of the inputs that says which denoiser it is: an id, or a token's text, looked up when the mixture meets a
-            tokenizer. Added after noising, never hidden.
+        mode: a token in front of the inputs that says which denoiser it is: an id, or a token's text, looked up when the
+            mixture meets a tokenizer. Added after noising, never hidden.
         name: what reports call it.
 
     Raises:
@@ -80,8 +80,8 @@ class DenoiserMixture(Marks):
     Args:
         denoisers: one or more `Denoiser`.
         weights: how often each is used; any numbers that are not negative. All alike by default.
-        sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in `SpanCorruption`. Without
-            `sentinel_ids` the mixture takes them from the tokenizer of the collator it is given to.
+        sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in `SpanCorruption`.
+            Without `sentinel_ids` the mixture takes them from the tokenizer of the collator it is given to.
 
     Raises:
         ValueError: no denoiser, weights that do not fit.
@@ -89,7 +89,8 @@ class DenoiserMixture(Marks):
 
     Source: Tay et al. 2022, "UL2: Unifying Language Learning Paradigms", section 3.1.
 
-    >>> mixture = DenoiserMixture([Denoiser(3.0, .15), Denoiser(kind="prefix", noise_density=.25)], [3, 1], sentinel_ids=[9, 8, 7])
+    >>> denoisers = [Denoiser(3.0, .15), Denoiser(kind="prefix", noise_density=.25)]
+    >>> mixture = DenoiserMixture(denoisers, [3, 1], sentinel_ids=[9, 8, 7])
     >>> mixture.names
     ('spans(3, 0.15)', 'prefix(0.25)')
     """
@@ -97,9 +98,7 @@ class DenoiserMixture(Marks):
     denoisers: tuple[Denoiser, ...]
     weights: tuple[float, ...]
 
-    def __init__(
-        self, denoisers: Iterable[Denoiser], weights: Iterable[float] | None = None, **marks: Any
-    ) -> None:
+    def __init__(self, denoisers: Iterable[Denoiser], weights: Iterable[float] | None = None, **marks: Any) -> None:
         super().__init__(**marks)
         denoisers = tuple(denoisers)
         if not denoisers:
@@ -166,7 +165,8 @@ class DenoiserMixture(Marks):
 
         Args:
             tokenizer: where sentinels, EOS and mode tokens come from; may be left to the collator.
-            mode_tokens: `True` puts `[NLU]`, `[NLG]`, `[S2S]` in front of the inputs of R, X, S; a dict of `"R"`, `"X"`, `"S"` names others.
+            mode_tokens: `True` puts `[NLU]`, `[NLG]`, `[S2S]` in front of the inputs of R, X, S; a dict of `"R"`, `"X"`, `"S"`
+                names others.
             **marks: as in the class. Long rows need more than T5's 100 sentinels (128 for 512 inputs): see `on_exhausted`.
         """
         modes = modes_of(mode_tokens)

@@ -86,8 +86,8 @@ class Marks:
     def plan_lengths(self, inputs_length: int) -> tuple[int, int]:
         """The greatest row length whose inputs fit `inputs_length`, and the greatest length of targets.
 
-        As the module's `plan_lengths`, but with this spec's EOS, final sentinel, mode tokens and exhaustion policy; of several denoisers
-        each counts with its own row length.
+        As the module's `plan_lengths`, but with this spec's EOS, final sentinel, mode tokens and exhaustion policy; of several
+        denoisers each counts with its own row length.
 
         Raises:
             ValueError: no row of two tokens fits.
@@ -121,16 +121,18 @@ class SpanCorruption(Marks):
     """Hide spans of a row: each becomes one sentinel in the inputs, and the targets give what stood there (T5).
 
     Args:
-        sentinel_ids: the ids that stand for spans, the first span's first; any integers, ascending, descending or neither, each once.
+        sentinel_ids: the ids that stand for spans, the first span's first; any integers, ascending, descending or neither, each
+            once.
         eos_token_id: closes inputs and targets, once each; a row's own is set aside before noising. `None`: no EOS anywhere.
         noise_density: the share of tokens that is hidden, above 0 and below 1.
         mean_noise_span_length: tokens a hidden span, on average; at least 1.
         layout: `"classic"`: a row begins clear and ends hidden. `"uniform"`: it may begin and end either way.
         final_sentinel: one more sentinel behind the last span of the targets.
-        on_exhausted: a row with more spans than sentinels is an error (`"raise"`); or is drawn as planned and the last spans become one
-            (`"merge"`); or is drawn with fewer, longer spans (`"cap"`). Where spans are fixed (a mask of one's own, or cut by protected
-            tokens), those without a sentinel stay clear under either. Never an id past the list.
-        on_sentinel: rows that already hold a sentinel are an error (`"raise"`) or taken as they are (`"allow"`; `merge` cannot undo them).
+        on_exhausted: a row with more spans than sentinels is an error (`"raise"`); or is drawn as planned and the last spans
+            become one (`"merge"`); or is drawn with fewer, longer spans (`"cap"`). Where spans are fixed (a mask of one's own,
+            or cut by protected tokens), those without a sentinel stay clear under either. Never an id past the list.
+        on_sentinel: rows that already hold a sentinel are an error (`"raise"`) or taken as they are (`"allow"`; `merge` cannot
+            undo them).
         protected_ids: ids that are never hidden. The share is then one of the other tokens.
 
     Raises:
@@ -170,9 +172,7 @@ class SpanCorruption(Marks):
             protected_ids=protected_ids,  # type: ignore[arg-type]
         )
         object.__setattr__(self, "noise_density", as_density("noise_density", noise_density))
-        object.__setattr__(
-            self, "mean_noise_span_length", as_span_length("mean_noise_span_length", mean_noise_span_length)
-        )
+        object.__setattr__(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", mean_noise_span_length))
         self._core  # noqa: B018  # too few sentinels are an error now, not in the first batch
 
     @classmethod

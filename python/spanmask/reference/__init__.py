@@ -1,11 +1,14 @@
 """The oracle: slow, obvious, pure Python over lists of int, one short function each.
 
 It has the stems of the core and gives the same results, imports nothing of it, and is never a fallback at run time: the tests
-    hold every
-kernel against it, and its functions are what the documentation quotes.
+hold every kernel against it, and its functions are what the documentation quotes.
 """
 
+from spanmask.reference.corrupt import corrupt
 from spanmask.reference.labels import mask_labels, mask_weights
+from spanmask.reference.masked_lm import mask_tokens
+from spanmask.reference.merge import merge
+from spanmask.reference.plan import plan_lengths
 from spanmask.reference.turns import find_turns
 
-__all__ = ["find_turns", "mask_labels", "mask_weights"]
+__all__ = ["corrupt", "find_turns", "mask_labels", "mask_tokens", "mask_weights", "merge", "plan_lengths"]

@@ -13,11 +13,17 @@ const CHUNK_TOKENS: usize = 1 << 18;
 
 /// Cuts rows into ranges of about [`CHUNK_TOKENS`] tokens, at least one row each.
 pub fn chunks<T>(rows: &Ragged<T>) -> Vec<Range<usize>> {
+    chunks_of((0..rows.len()).map(|i| rows.bounds(i).len()))
+}
+
+/// The same for rows of these lengths.
+pub fn chunks_of(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut first, mut tokens) = (0, 0);
-    for i in 0..rows.len() {
-        tokens += rows.bounds(i).len() + 1; // empty rows count too
-        if tokens >= CHUNK_TOKENS || i + 1 == rows.len() {
+    let rows = lengths.len();
+    for (i, len) in lengths.enumerate() {
+        tokens += len + 1; // empty rows count too
+        if tokens >= CHUNK_TOKENS || i + 1 == rows {
             chunks.push(first..i + 1);
             (first, tokens) = (i + 1, 0);
         }

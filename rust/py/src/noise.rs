@@ -3,7 +3,7 @@
 use crate::batch::zeros;
 use crate::bulk;
 use crate::error::to_py;
-use crate::ids::{Ids, with_ids};
+use crate::rows::{Rows, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -180,12 +180,10 @@ type Corrupted<'py> =
 
 /// Corrupts rows; `source` is (seed, epoch).
 #[pyfunction]
-#[pyo3(signature = (values, starts, stops, spec, source, given, padded, name, num_threads))]
+#[pyo3(signature = (rows, spec, source, given, padded, name, num_threads))]
 pub fn corrupt<'py>(
     py: Python<'py>,
-    values: Ids<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
+    rows: Rows<'py>,
     spec: &SpanSpec,
     source: (u64, u64),
     given: Given<'py>,
@@ -193,12 +191,10 @@ pub fn corrupt<'py>(
     name: &str,
     num_threads: usize,
 ) -> PyResult<Corrupted<'py>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
     let source = Source { seed: source.0, epoch: source.1 };
     let extras = given.extras()?;
-    with_ids!(&values, |values| {
-        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, name))?;
-        let corruption = Corruption::new(rows, &spec.spec, source, extras).map_err(|e| to_py(e, name))?;
+    with_rows!(&rows, name, |rows| {
+        let corruption = Corruption::new(&rows, &spec.spec, source, extras).map_err(|e| to_py(e, name))?;
         corrupt_typed(py, &corruption, padded, name, num_threads)
     })
 }
@@ -210,7 +206,7 @@ fn corrupt_typed<'py, T: Token>(
     name: &str,
     num_threads: usize,
 ) -> PyResult<Corrupted<'py>> {
-    let chunks = bulk::chunks(corruption.rows());
+    let chunks = bulk::chunks_of(corruption.rows().iter().map(|row| row.len()));
     let mut plans = plan_all(py, corruption, &chunks, name, num_threads)?;
     let inputs = offsets(plans.iter().map(|plan| plan.inputs));
     let labels = offsets(plans.iter().map(|plan| plan.targets));
@@ -333,24 +329,20 @@ fn batch_of(padded: Option<Padded>, plans: &[RowPlan]) -> PyResult<Batch> {
 
 /// Which tokens `corrupt` hides for the same arguments: one flag a token, flat, one row behind the other.
 #[pyfunction]
-#[pyo3(signature = (values, starts, stops, spec, source, given, name, num_threads))]
+#[pyo3(signature = (rows, spec, source, given, name, num_threads))]
 pub fn noise_mask<'py>(
     py: Python<'py>,
-    values: Ids<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
+    rows: Rows<'py>,
     spec: &SpanSpec,
     source: (u64, u64),
     given: Given<'py>,
     name: &str,
     num_threads: usize,
 ) -> PyResult<Bound<'py, PyArray1<bool>>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
     let source = Source { seed: source.0, epoch: source.1 };
     let extras = given.extras()?;
-    let mask = with_ids!(&values, |values| {
-        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, name))?;
-        let corruption = Corruption::new(rows, &spec.spec, source, extras).map_err(|e| to_py(e, name))?;
+    let mask = with_rows!(&rows, name, |rows| {
+        let corruption = Corruption::new(&rows, &spec.spec, source, extras).map_err(|e| to_py(e, name))?;
         mask_typed(py, &corruption, name, num_threads)?
     });
     Ok(mask.into_pyarray(py))
@@ -362,21 +354,21 @@ fn mask_typed<T: Token>(
     name: &str,
     num_threads: usize,
 ) -> PyResult<Vec<bool>> {
-    let chunks = bulk::chunks(corruption.rows());
+    let chunks = bulk::chunks_of(corruption.rows().iter().map(|row| row.len()));
     let plans = plan_all(py, corruption, &chunks, name, num_threads)?;
-    let mut mask = vec![false; corruption.rows().tokens()];
+    let mut mask = vec![false; tokens(corruption.rows())];
     let mut rest = mask.as_mut_slice();
     let mut jobs = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         let (first, plans) = (chunk.start, &plans[chunk.clone()]);
         let corruption = corruption.slice(chunk);
         let part;
-        (part, rest) = rest.split_at_mut(corruption.rows().tokens());
+        (part, rest) = rest.split_at_mut(tokens(corruption.rows()));
         jobs.push((first, move || {
             let (mut scratch, mut part) = (Scratch::default(), part);
             for (i, plan) in plans.iter().enumerate() {
                 let row;
-                (row, part) = part.split_at_mut(corruption.rows().bounds(i).len());
+                (row, part) = part.split_at_mut(corruption.rows()[i].len());
                 corruption.mask_row(i, plan, &mut scratch, row)?;
             }
             Ok(())
@@ -384,6 +376,10 @@ fn mask_typed<T: Token>(
     }
     bulk::run(py, jobs, num_threads, name)?;
     Ok(mask)
+}
+
+fn tokens<T>(rows: &[&[T]]) -> usize {
+    rows.iter().map(|row| row.len()).sum()
 }
 
 /// Values and offsets.

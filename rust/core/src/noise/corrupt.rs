@@ -180,7 +180,7 @@ pub struct Scratch {
 /// Rows to be corrupted in one way.
 #[derive(Debug, Clone, Copy)]
 pub struct Corruption<'a, T> {
-    rows: Ragged<'a, T>,
+    rows: &'a [&'a [T]],
     spec: &'a Spec,
     source: Source,
     extras: Extras<'a>,
@@ -191,7 +191,7 @@ pub struct Corruption<'a, T> {
 impl<'a, T: Token> Corruption<'a, T> {
     /// Errors: [`Error::Length`] where something given by row has another number of rows.
     pub fn new(
-        rows: Ragged<'a, T>,
+        rows: &'a [&'a [T]],
         spec: &'a Spec,
         source: Source,
         mut extras: Extras<'a>,
@@ -203,13 +203,13 @@ impl<'a, T: Token> Corruption<'a, T> {
     }
 
     /// The rows.
-    pub fn rows(&self) -> &Ragged<'a, T> {
-        &self.rows
+    pub fn rows(&self) -> &'a [&'a [T]] {
+        self.rows
     }
 
     /// The same for the rows `range`; their number within it counts from 0 again.
     pub fn slice(&self, range: Range<usize>) -> Self {
-        Self { rows: self.rows.slice(range.clone()), extras: self.extras.slice(range), ..*self }
+        Self { rows: &self.rows[range.clone()], extras: self.extras.slice(range), ..*self }
     }
 
     /// Plans all rows.
@@ -222,7 +222,7 @@ impl<'a, T: Token> Corruption<'a, T> {
     }
 
     fn plan_row(&self, i: usize, scratch: &mut Scratch) -> Result<RowPlan, Error> {
-        let row = self.rows.row(i);
+        let row = self.rows[i];
         check_len(i, row.len())?;
         let body = without_eos(row, self.spec.eos);
         let untouched = RowPlan { inputs: row.len(), taken: body.len() as u32, ..RowPlan::default() };
@@ -401,7 +401,7 @@ impl<'a, T: Token> Corruption<'a, T> {
                 return Err(Error::Length { want, got });
             }
         }
-        let row = self.rows.row(i);
+        let row = self.rows[i];
         let body = without_eos(row, self.spec.eos);
         let known = plan.key.or(self.extras.keys.map(|keys| keys[i]));
         let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
@@ -430,7 +430,7 @@ impl<'a, T: Token> Corruption<'a, T> {
     ) -> Result<(), Error> {
         out.fill(false);
         let Some(number) = plan.denoiser else { return Ok(()) };
-        let body = without_eos(self.rows.row(i), self.spec.eos);
+        let body = without_eos(self.rows[i], self.spec.eos);
         let known = plan.key.or(self.extras.keys.map(|keys| keys[i]));
         let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
         let denoiser = self.denoiser(i, number as usize);

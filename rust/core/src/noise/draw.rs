@@ -40,16 +40,21 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     bits.resize(total.div_ceil(64) as usize, 0);
     for place in total - parts..total - 1 {
         let drawn = below(stream, place + 1);
-        let taken = bits[(drawn / 64) as usize] >> (drawn % 64) & 1 == 1;
-        let cut = if taken { place } else { drawn };
+        // Taken places give way to the new one; written without a branch, since no predictor can know.
+        let taken = (bits[(drawn / 64) as usize] >> (drawn % 64) & 1) as u32;
+        let cut = drawn ^ (drawn ^ place) & taken.wrapping_neg();
         bits[(cut / 64) as usize] |= 1 << (cut % 64);
     }
     bits[((total - 1) / 64) as usize] |= 1 << ((total - 1) % 64); // the end of the last part
     ends.clear();
-    for (number, &word) in bits.iter().enumerate() {
+    ends.resize(parts as usize, 0);
+    let mut places = ends.iter_mut();
+    for (first, &word) in (1u32..).step_by(64).zip(bits.iter()) {
         let mut word = word;
         while word != 0 {
-            ends.push(number as u32 * 64 + word.trailing_zeros() + 1);
+            if let Some(end) = places.next() {
+                *end = first + word.trailing_zeros();
+            }
             word &= word - 1;
         }
     }

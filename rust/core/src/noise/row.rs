@@ -29,19 +29,18 @@ pub fn check_and_key<T: Token>(
     known: Option<u64>,
     pack: &mut Vec<[u8; 4]>,
 ) -> Result<u64, Error> {
-    // Sums of flags instead of early exits: the loop has no branch, and the compiler makes vectors of it.
-    let (mut high, mut hits) = (0u64, 0u32);
-    let mut look = |token: T| {
-        let id = token.to_i64();
-        high |= id as u64 >> 32;
-        hits += u32::from(forbidden.in_range(id as u32));
-        (id as u32).to_le_bytes()
-    };
+    // Sums of flags instead of early exits, one thing a loop: no branch, and the compiler makes vectors of each.
+    let high = body.iter().fold(0, |high, token| high | token.to_i64() as u64 >> 32);
+    let mut hits = 0;
     if known.is_none() {
         pack.clear();
-        pack.extend(body.iter().map(|&token| look(token)));
-    } else {
-        body.iter().for_each(|&token| _ = look(token));
+        pack.extend(body.iter().map(|token| (token.to_i64() as u32).to_le_bytes()));
+        if !forbidden.ids().is_empty() {
+            hits =
+                pack.iter().fold(0, |hits, id| hits + u32::from(forbidden.in_range(u32::from_le_bytes(*id))));
+        }
+    } else if !forbidden.ids().is_empty() {
+        hits = body.iter().fold(0, |hits, token| hits + u32::from(forbidden.in_range(token.to_i64() as u32)));
     }
     if high != 0 || hits != 0 {
         find_bad(i, body, forbidden)?;

@@ -35,15 +35,15 @@ fn blocks<const N: usize>(mut key: [u64; 2], mut lanes: [[u64; 4]; N]) -> [[u64;
 pub struct Stream {
     key: [u64; 2],
     counter: [u64; 4],
-    words: [[u64; 4]; LANES],
-    /// The next 32-bit half in `words`.
+    halves: [u32; HALVES],
+    /// The next of `halves`.
     next: usize,
 }
 
 impl Stream {
     /// The stream behind `counter`. Rows never come near 2^64 blocks, so only its first word moves.
     pub fn new(key: [u64; 2], counter: [u64; 4]) -> Self {
-        Self { key, counter, words: [[0; 4]; LANES], next: HALVES }
+        Self { key, counter, halves: [0; HALVES], next: HALVES }
     }
 
     #[inline]
@@ -53,7 +53,10 @@ impl Stream {
             counter[0] = counter[0].wrapping_add(lane as u64 + 1);
         }
         self.counter[0] = self.counter[0].wrapping_add(LANES as u64);
-        self.words = blocks(self.key, lanes);
+        let words = blocks(self.key, lanes);
+        for (halves, word) in self.halves.as_chunks_mut::<2>().0.iter_mut().zip(words.as_flattened()) {
+            *halves = [*word as u32, (*word >> 32) as u32];
+        }
         self.next = 0;
     }
 
@@ -63,21 +66,21 @@ impl Stream {
         if self.next >= HALVES {
             self.refill();
         }
-        let half = self.next;
+        let word = self.halves[self.next];
         self.next += 1;
-        (self.words.as_flattened()[half / 2] >> (half % 2 * 32)) as u32
+        word
     }
 
     /// The next 64-bit word.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
         debug_assert!(self.next.is_multiple_of(2), "a stream is read in words of one size");
-        if self.next >= HALVES {
+        if self.next >= HALVES - 1 {
             self.refill();
         }
-        let half = self.next;
+        let [low, high] = [self.halves[self.next], self.halves[self.next + 1]];
         self.next += 2;
-        self.words.as_flattened()[half / 2]
+        u64::from(low) | u64::from(high) << 32
     }
 }
 

@@ -1,0 +1,97 @@
+"""Masked LM for one row, spelled out. Twin of `noise/masked_lm.rs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spanmask.reference.draw import composition, place
+from spanmask.reference.lemire import below, choose, coins, cumulative, threshold
+from spanmask.reference.philox import CHOICE, TREATMENT, Stream, stream
+from spanmask.reference.units import units_of
+from spanmask.reference.xxh3 import row_key
+
+__all__ = ["mask_tokens"]
+
+
+def mask_tokens(
+    row: Sequence[int],
+    spec: Any,
+    seed: int = 0,
+    epoch: int = 0,
+    key: int | None = None,
+    protected: Sequence[Any] | None = None,
+    words: Sequence[Any] | None = None,
+    ignore_index: int = -100,
+) -> tuple[list[int], list[int]]:
+    """Inputs and labels of one row. `spec`: a `MaskedLM`; `key`: 64 bits, by default the row's hash."""
+    key = row_key(row) if key is None else key
+    choices, treatments = stream(seed, epoch, key, CHOICE), stream(seed, epoch, key, TREATMENT)
+    inputs, labels = list(row), [ignore_index] * len(row)
+    for group, shared in chosen_groups(row, spec, choices, protected, words):
+        fate = treatment(treatments, spec) if shared else ""
+        for at in group:
+            now = fate or treatment(treatments, spec)
+            labels[at] = row[at]
+            if now == "mask":
+                inputs[at] = spec.mask_token_id
+            elif now == "random":
+                allowed = [token for token in range(spec.vocab_size) if token not in spec.special_ids]
+                inputs[at] = allowed[below(treatments, len(allowed))]
+    return inputs, labels
+
+
+def chosen_groups(
+    row: Sequence[int], spec: Any, choices: Stream, protected: Sequence[Any] | None, words: Sequence[Any] | None
+) -> list[tuple[range, bool]]:
+    """Positions that are chosen together, and whether they share their fate."""
+    continuing = spec.continuing_ids if spec.whole_word and words is None else None
+    units = units_of(row, spec.special_ids, protected, words, continuing)
+    if spec.mode == "span":
+        spans = [units[start:stop] for start, stop in spans_of(len(units), spec, choices)]
+        return [(flatten(span), True) for span in spans]
+    if words is None and continuing is None:
+        # Coins fall for every position, so that a protected one moves no other's.
+        heads = toss(len(row), spec, choices)
+        return [(range(start, stop), False) for start, stop in units if heads[start]]
+    heads = toss(len(units), spec, choices)
+    return [(range(*unit), False) for unit, head in zip(units, heads, strict=True) if head]
+
+
+def toss(count: int, spec: Any, choices: Stream) -> list[bool]:
+    """A coin each, 64 at a time."""
+    heads: list[bool] = []
+    while len(heads) < count:
+        heads += coins(choices, threshold(spec.mlm_probability), min(64, count - len(heads)))
+    return heads
+
+
+def spans_of(length: int, spec: Any, choices: Stream) -> list[tuple[int, int]]:
+    """SpanBERT: lengths until the share is reached, then a place for each, none touching another."""
+    noise = min(round(length * spec.mlm_probability), length)
+    weights = [1.0]
+    while len(weights) < spec.max_span_length:
+        weights.append(weights[-1] * (1 - spec.span_p))
+    lengths: list[int] = []
+    while sum(lengths) < noise:
+        left = noise - sum(lengths)
+        drawn = choose(choices, cumulative(weights)) + 1
+        last = len(lengths) == length - noise
+        lengths.append(left if last else min(drawn, left))
+    if not lengths:
+        return []
+    gaps = composition(choices, length - noise + 2, len(lengths) + 1)
+    return place([gaps[0] - 1, *gaps[1:]], lengths)
+
+
+def flatten(span: list[tuple[int, int]]) -> Any:
+    """All positions of some units."""
+    return [at for start, stop in span for at in range(start, stop)]
+
+
+def treatment(treatments: Stream, spec: Any) -> str:
+    """What becomes of a chosen token."""
+    word = treatments.next_u32()
+    if word < threshold(spec.mask_share):
+        return "mask"
+    return "random" if word < threshold(spec.mask_share + spec.random_share) else "keep"

@@ -1,0 +1,52 @@
+"""Philox 4x64-10, spelled out. Twin of `rng/philox.rs`; its raw stream is `numpy.random.Philox`'s."""
+
+from __future__ import annotations
+
+__all__ = ["Stream", "block", "stream"]
+
+MASK = 2**64 - 1
+# The streams of an example: what is hidden, which denoiser, which tokens of a masked LM, what becomes of them.
+SPANS, DENOISER, CHOICE, TREATMENT = range(4)
+
+
+def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Four random words: ten rounds over the counter (Salmon et al. 2011).
+
+    >>> [hex(word) for word in block((0, 0), (0, 0, 0, 0))][:2]
+    ['0x16554d9eca36314c', '0xdb20fe9d672d0fdc']
+    """
+    k0, k1 = key
+    x0, x1, x2, x3 = counter
+    for _ in range(10):
+        product0, product1 = 0xD2E7470EE14C6C93 * x0, 0xCA5A826395121157 * x2
+        x0, x1, x2, x3 = product1 >> 64 ^ x1 ^ k0, product1 & MASK, product0 >> 64 ^ x3 ^ k1, product0 & MASK
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & MASK, (k1 + 0xBB67AE8584CAA73B) & MASK
+    return x0, x1, x2, x3
+
+
+class Stream:
+    """The words behind a counter, which moves before the first block; 32-bit words are a word's low half, then its high half."""
+
+    def __init__(self, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
+        self.key, self.counter = key, counter
+        self.words: list[int] = []
+        self.halves: list[int] = []
+
+    def next_u64(self) -> int:
+        """The next 64-bit word."""
+        if not self.words:
+            self.counter = ((self.counter[0] + 1) & MASK, *self.counter[1:])
+            self.words = list(block(self.key, self.counter))
+        return self.words.pop(0)
+
+    def next_u32(self) -> int:
+        """The next 32-bit word."""
+        if not self.halves:
+            word = self.next_u64()
+            self.halves = [word & 0xFFFFFFFF, word >> 32]
+        return self.halves.pop(0)
+
+
+def stream(seed: int, epoch: int, key: int, purpose: int) -> Stream:
+    """The stream of one example for one purpose."""
+    return Stream((seed, key), (0, 0, epoch, purpose))
