@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from random import Random
@@ -41,6 +42,9 @@ def trained(kind: str) -> str:
             vocab_size=900, special_tokens=["<unk>", *bytes_as_tokens()], unk_token="<unk>", show_progress=False
         )
         tokenizer.train_from_iterator(corpus(), trainer)
+        as_json = json.loads(tokenizer.to_str())
+        as_json["model"]["byte_fallback"] = True  # no argument of the trainer
+        return json.dumps(as_json)
     else:
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
         tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
