@@ -7,7 +7,7 @@ import pytest
 import torch
 from chat import truth
 from datasets import Dataset
-from spanmask import DataCollatorForVisionChat, MaskPolicy
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 from vision import zoo
@@ -116,10 +116,13 @@ def test_headers_and_prompts_do_not_train(name):
 def test_media_and_their_wrappers_never_train(name):
     built = zoo.build(name)
     policy = MaskPolicy(roles=("user", "assistant"), include_start=True, train_on_eos="all")
-    batch = DataCollatorForVisionChat(built.processor, policy=policy)(examples(6))
+    derived = DataCollatorForVisionChat(built.processor, policy=policy)
+    written = DataCollatorForVisionChat(built.processor, ChatFormat(derived.chat_format.boundaries), policy)  # knows no media
     media = media_ids(built)
-    assert torch.isin(batch["input_ids"], media).any()
-    assert not torch.isin(batch["labels"], media).any()
+    for collator in (derived, written):
+        batch = collator(examples(6))
+        assert torch.isin(batch["input_ids"], media).any()
+        assert not torch.isin(batch["labels"], media).any()
     labels = DataCollatorForVisionChat(built.processor, policy=policy)([simple(random.Random(0), rounds=1)])["labels"]
     question = simple(random.Random(0), rounds=1)["messages"][0]["content"][-1]["text"]
     assert question[2:] in built.processor.tokenizer.decode(labels[labels != -100])  # the rest of the question does train
