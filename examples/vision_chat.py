@@ -174,6 +174,7 @@ def trained_by_role(batch: dict[str, Any], chat_format: ChatFormat) -> dict[str,
     return {
         role: (int((trained & (roles == number)).sum()), int((roles == number).sum()))
         for number, role in enumerate(chat_format.roles)
+        if (roles == number).any()
     }
 
 
@@ -267,8 +268,8 @@ def main(steps: int = 300, batch_size: int = 32, examples: int = 2048, held_out:
     texts = [part["text"] or "" for row in rows[:200] for message in row["messages"] for part in message["content"]]
     processor = make_processor([f"USER: {text} ASSISTANT: {text}" for text in texts])
 
-    chat_format = ChatFormat.from_strings(processor.tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:")
-    collator = DataCollatorForVisionChat(processor, chat_format)
+    collator = DataCollatorForVisionChat(processor)  # works out from the chat template where turns begin and end
+    chat_format = collator.chat_format
     batches = {"TRL's collator": DataCollatorForVisionLanguageModeling(processor), "spanmask": collator}
     batches = {name: collate(rows[:8]) for name, collate in batches.items()}
 
@@ -279,7 +280,7 @@ def main(steps: int = 300, batch_size: int = 32, examples: int = 2048, held_out:
 
     counts = {name: trained_by_role(batch, chat_format) for name, batch in batches.items()}
     table = Table("tokens with loss, of 8 conversations", *counts, title_justify="left")
-    for role in chat_format.roles:
+    for role in counts["spanmask"]:
         table.add_row(role, *("{} of {}".format(*count[role]) for count in counts.values()))
     console.print(table)
     assert counts["spanmask"]["user"][0] == 0, "a user's token is in the loss"

@@ -20,8 +20,11 @@ ORDER = ("system", "user", ASSISTANT, "tool")
 NEAR = 40  # characters of a gap that a marker's tokens may depend on
 
 
-def assemble(tokenizer: Any, markers: Markers, gaps: Sequence[Gap], atoms: Atoms, ignore_ids: Iterable[int]) -> ChatFormat:
-    """The format of these markers. Where two roles' markers have the same ids, they belong to the first role."""
+def assemble(tokenizer: Any, markers: Markers, gaps: Sequence[Gap], atoms: Atoms, ignore_ids: Iterable[int]) -> ChatFormat | None:
+    """The format of these markers; None where the assistant's have no tokens of their own.
+
+    Where two roles' markers have the same ids, they belong to the first role.
+    """
     shown: dict[Marker, str] = {}
     owners: dict[Marker, str] = {}
     boundaries = []
@@ -32,6 +35,8 @@ def assemble(tokenizer: Any, markers: Markers, gaps: Sequence[Gap], atoms: Atoms
         shown = {**ends, **starts, **shown}
         if starts:
             boundaries.append(RoleBoundary(role, list(starts), list(ends)))
+    if all(boundary.role != ASSISTANT for boundary in boundaries):
+        return None
     stops = ids_of(tokenizer, markers.stops, gaps, atoms)
     heads = ids_of(tokenizer, markers.heads, gaps, atoms)
     return ChatFormat(
@@ -78,7 +83,9 @@ def surroundings_of(text: str, gaps: Sequence[Gap], atoms: Atoms) -> list[Surrou
                 left, open_left = left[len(left) + before[-1] :], False
             if behind := [stop for _, stop in spans if stop >= len(text)]:
                 right, open_right = right[: behind[0] - len(text)], False
-            found[Surroundings(left[-NEAR:], open_left and len(left) <= NEAR, right[:NEAR], open_right and len(right) <= NEAR)] = None
+            found[
+                Surroundings(left[-NEAR:], open_left and len(left) <= NEAR, right[:NEAR], open_right and len(right) <= NEAR)
+            ] = None
             at = gap.text.find(text, at + 1)
     return list(found)
 
@@ -86,8 +93,15 @@ def surroundings_of(text: str, gaps: Sequence[Gap], atoms: Atoms) -> list[Surrou
 def placed(tokenizer: Any, text: str, surroundings: Surroundings) -> list[Placed]:
     """The marker in its surroundings, between content edges: all on one side times a few on the other."""
     left, open_left, right, open_right = surroundings
+    # No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's first blank) that no turn but the first has.
+    lefts, few_lefts = (EDGES, PLAIN[1:]) if open_left else (("",), ("",))
+    rights, few_rights = (("", *EDGES), PLAIN) if open_right else (("",), ("",))
     merged = merging(tokenizer, text) if open_right and not right else []
-    lefts, rights = ("", *EDGES) if open_left else ("",), ("", *EDGES, *merged) if open_right else ("",)
-    few_lefts, few_rights = PLAIN if open_left else ("",), PLAIN if open_right else ("",)
-    pairs = dict.fromkeys([*((a, b) for a in lefts for b in few_rights), *((a, b) for a in few_lefts for b in rights)])
+    pairs = dict.fromkeys(
+        [
+            *((a, b) for a in lefts for b in few_rights),
+            *((a, b) for a in few_lefts for b in rights),
+            *((few_lefts[0], b) for b in merged),
+        ]
+    )
     return [Placed(a + left + text + right + b, len(a + left), len(a + left + text)) for a, b in pairs]

@@ -62,6 +62,7 @@ EDGES = (
     ],
     *(" ", "  ", "\n", "\n\n", "\t", "\u00a0", " a", "\na", " \n", ". ", ".\n", ": ", ">\n"),
 )
+OVERHANGS = ("none", "blanks", "merged")  # how far a token may hang over a marker's edge, one after the other
 MERGING = 500  # tokens looked at that begin with a marker's last character
 PLAIN = ("", "Hi", " ", "\n", ".", "中")  # crossed with all edges on the other side
 
@@ -97,8 +98,9 @@ def format_from_strings(tokenizer: Any, roles: dict[str, MarkerText], ignore_ids
 
 def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
     """One role's argument -> (start, ends), checked."""
-    start, ends = (marker, []) if isinstance(marker, str) else marker if len(marker) == 2 else (None, [])
-    ends = [ends] if isinstance(ends, str) else list(ends)
+    parts: Any = (marker, ()) if isinstance(marker, str) else marker
+    start, ends = parts if isinstance(parts, tuple) and len(parts) == 2 else (None, ())
+    ends = list(ends) if isinstance(ends, (list, tuple)) else [ends]
     if not all(isinstance(text, str) for text in (start, *ends)):
         raise TypeError(f"role {role!r}: expected a start, (start, end) or (start, [end, ...]) as text, got {marker!r}.")
     if not all((start, *ends)):
@@ -118,8 +120,13 @@ def neighbours(tokenizer: Any, starts: Sequence[str], ends: Sequence[str]) -> tu
 
 def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rights: Sequence[str]) -> dict[Marker, str]:
     """All alternatives of one marker, with the text that each spells."""
-    rights = [*rights, *merging(tokenizer, marker)]
-    pairs = dict.fromkeys([*((a, b) for a in lefts for b in PLAIN), *((a, b) for a in PLAIN for b in rights)])
+    pairs = dict.fromkeys(
+        [
+            *((a, b) for a in lefts for b in PLAIN),
+            *((a, b) for a in PLAIN for b in rights),
+            *((" ", b) for b in merging(tokenizer, marker)),
+        ]
+    )
     found = alternatives(tokenizer, [Placed(a + marker + b, len(a), len(a) + len(marker)) for a, b in pairs])
     if not found:
         raise ChatFormatError(
@@ -129,13 +136,14 @@ def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rig
 
 
 def merging(tokenizer: Any, marker: str) -> list[str]:
-    """What the vocabulary merges with a marker's last character: `"<"` for `"助手："`, where `"：<"` is a token."""
-    if not marker[-1:].strip() or marker[-1].isalnum() or any(marker.endswith(text) for text in tokenizer.get_added_vocab()):
+    """What the vocabulary merges with a marker's last visible character: `"<"` for `"助手："`, where `"：<"` is a token."""
+    last = marker[len(marker.rstrip()) - 1 :]
+    if not marker.strip() or marker[-1].isalnum() or any(marker.endswith(text) for text in tokenizer.get_added_vocab()):
         return []
-    last = "".join(tokenizer.convert_ids_to_tokens(tokenizer(marker[-1], add_special_tokens=False)["input_ids"])).lstrip("▁")
-    longer = [token for token in tokenizer.get_vocab() if token.startswith(last) and len(token) > len(last)]
+    spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
+    longer = [token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled)]
     texts = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
-    return list(dict.fromkeys(text[1:] for text in texts if text[:1] == marker[-1] and "\ufffd" not in text))
+    return list(dict.fromkeys(text[len(last) :] for text in texts if text.startswith(last) and "\ufffd" not in text))
 
 
 def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
@@ -153,14 +161,15 @@ def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
 def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Marker, str] | None:
     """The ids of a marker in one place, and what of its text they spell; None where its letters merged with a neighbour.
 
-    A token that hangs over the marker's edge stays outside: it may hold content. If that would cost the marker a visible character,
-    the token is taken in as long as it hangs over by blanks only (SentencePiece: `"▁USER"`). If even that is not enough, losing
-    punctuation is accepted while what is left is more than a bare word; a bare word is found together with the token that merged.
+    A token that hangs over the marker's edge stays outside: it may hold content. Only if that would cost the marker a visible
+    character, it is taken in: while it hangs over by blanks (SentencePiece: `"▁USER"`), else on the right side also with what merged
+    (`"：<"`). What merged on the left is content: there, losing punctuation is accepted while what is left is more than a bare word.
     Beside an added token punctuation is never missed.
     """
     marker = place.text[place.start : place.stop]
+    letters = [char for char in marker if char.isalnum()]
     partial: tuple[Marker, str] | None = None
-    for overhang in (0, 1, 2):
+    for overhang in OVERHANGS:
         inside = [at for at in range(len(tokens.ids)) if lies_inside(place, tokens, at, atoms, overhang)]
         if not inside:
             continue
@@ -169,27 +178,26 @@ def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Ma
         stop = min(place.stop, max(tokens.spans[at][1] for at in inside))
         kept = place.text[start:stop]
         if visible(kept) == visible(marker) and (visible(marker) or kept == marker):
-            return (ids, kept) if overhang < 2 or partial is None else partial
-        letters = [char for char in marker if char.isalnum()]
+            return ids, kept
         if letters and [char for char in kept if char.isalnum()] == letters:
             if not atoms.isdisjoint(ids):
                 return ids, kept
-            if partial is None and len(visible(kept)) > len(letters):
+            if len(visible(kept)) > len(letters):
                 partial = ids, kept
     return partial
 
 
-def lies_inside(place: Placed, tokens: Tokens, at: int, atoms: frozenset[int], overhang: int) -> bool:
-    """Whether a token belongs to the marker: wholly inside (0; added tokens may swallow blanks), with blanks around (1), merged on its right (2)."""
+def lies_inside(place: Placed, tokens: Tokens, at: int, atoms: frozenset[int], overhang: str) -> bool:
+    """Whether a token belongs to the marker. Added tokens may hang over by the blanks that they swallow."""
     start, stop = tokens.spans[at]
     if place.start <= start and stop <= place.stop:
         return start < stop or place.start < start < place.stop
-    if not (overhang or tokens.ids[at] in atoms):
+    if overhang == "none" and tokens.ids[at] not in atoms:
         return False
     text = place.text[start:stop]
     start += len(text) - len(text.lstrip())
     stop -= len(text) - len(text.rstrip())
-    return start < stop and place.start <= start and (stop <= place.stop or (overhang == 2 and start < place.stop))
+    return place.start <= start < min(stop, place.stop) and (stop <= place.stop or overhang == "merged")
 
 
 def visible(text: str) -> str:

@@ -16,6 +16,15 @@ pub trait Token: Copy + Eq + Ord + core::fmt::Debug + Send + Sync + sealed::Seal
 
     /// The low bits of the id: spreads ids over a small table.
     fn low_byte(self) -> u8;
+
+    /// All bits set where the ids are equal, else none: a compare that stays in the vector lane of its id.
+    fn equal_lane(self, other: Self) -> Self;
+
+    /// The bits that are set in either.
+    fn or_lanes(self, other: Self) -> Self;
+
+    /// No bit set.
+    const NO_LANE: Self;
 }
 
 macro_rules! token {
@@ -36,6 +45,18 @@ macro_rules! token {
             fn low_byte(self) -> u8 {
                 self as u8
             }
+
+            #[inline(always)]
+            fn equal_lane(self, other: Self) -> Self {
+                Self::wrapping_sub(0, Self::from(self == other))
+            }
+
+            #[inline(always)]
+            fn or_lanes(self, other: Self) -> Self {
+                self | other
+            }
+
+            const NO_LANE: Self = 0;
         }
     )*};
 }

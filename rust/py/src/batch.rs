@@ -57,6 +57,9 @@ pub fn pad_mask<'py>(
     write(py, &rows, layout, 1, |rows, out| batch::attention_mask_into(rows, layout, out))
 }
 
+/// Each token's position in its row, and its row.
+type Positions<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>);
+
 /// Each token's position in its row (int64) and its row (int32), flat.
 #[pyfunction]
 pub fn positions<'py>(
@@ -64,7 +67,7 @@ pub fn positions<'py>(
     starts: PyReadonlyArray1<'py, i64>,
     stops: PyReadonlyArray1<'py, i64>,
     layout: LayoutTuple,
-) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>)> {
+) -> PyResult<Positions<'py>> {
     let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
     let layout = self::layout(layout)?;
     let values = vec![(); last(stops)];

@@ -116,13 +116,12 @@ pub fn paint<'py>(
     Ok(out.into_pyarray(py))
 }
 
+/// Positions and sequence numbers.
+type Matches<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
 /// Every position of every sequence in one row, overlapping matches too: (positions, sequence numbers), by position, longest first.
 #[pyfunction]
-pub fn find_all<'py>(
-    py: Python<'py>,
-    values: Ids<'py>,
-    sequences: Vec<Vec<i64>>,
-) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>)> {
+pub fn find_all<'py>(py: Python<'py>, values: Ids<'py>, sequences: Vec<Vec<i64>>) -> PyResult<Matches<'py>> {
     fn search<T: Token>(values: &[T], sequences: &[Vec<i64>]) -> (Vec<i64>, Vec<i64>) {
         let searcher = Searcher::<T>::new(sequences.iter().map(Vec::as_slice));
         searcher.find_all(values).map(|(position, number)| (position as i64, number as i64)).unzip()

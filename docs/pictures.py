@@ -1,0 +1,96 @@
+"""Make the pictures of masks: `docs/assets/mask.svg` (README) and `docs/assets/preview.png` (the HTML, on a light and a dark page).
+
+Run it from the project's root: `python docs/pictures.py`. The second picture needs chromium.
+"""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, mask_labels, preview
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+sys.path.insert(0, "examples")
+import vision_chat
+
+ASSETS = Path("docs/assets")
+ROUNDS = [
+    ("What is the dog doing in this picture?", "It walks across the lawn, on a red leash."),
+    ("Is anybody with it?", "Yes: a child in a yellow coat."),
+]
+
+
+def llava() -> tuple[object, dict[str, object]]:
+    """The example's processor at LLaVA's own size, 576 tokens an image, and one conversation."""
+    vision_chat.SIZE, vision_chat.PATCH = 336, 14
+    texts = [f"USER: {question} ASSISTANT: {answer}</s>" for question, answer in ROUNDS]
+    processor = vision_chat.make_processor(texts)
+    messages = []
+    for question, answer in ROUNDS:
+        messages.append({"role": "user", "content": [{"type": "text", "text": question}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    messages[0]["content"].insert(0, {"type": "image"})
+    image = vision_chat.draw("green", "square", vision_chat.random.Random(0))
+    return processor, {"messages": messages, "images": [image]}
+
+
+def mask_svg() -> None:
+    """Before and after, as a terminal shows them."""
+    processor, example = llava()
+    ours = DataCollatorForVisionChat(processor)
+    collators = {
+        "SFTTrainer by default: the question is trained, and 576 image tokens": DataCollatorForVisionLanguageModeling(processor),
+        "data_collator=DataCollatorForVisionChat(processor): the answers only": ours,
+    }
+    console = Console(record=True, width=84, force_terminal=True, color_system="truecolor", file=io.StringIO())
+    for number, (title, collator) in enumerate(collators.items()):
+        console.print(f"{chr(10) * number}[bold]{title}", highlight=False)
+        console.print(preview(collator([example]), tokenizer=processor, chat_format=ours.chat_format))
+    svg = console.export_svg(title="print(spanmask.preview(batch, tokenizer=processor, chat_format=chat_format))")
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # fonts from elsewhere are not shown in a README anyway
+    svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
+    (ASSETS / "mask.svg").write_text(svg)
+
+
+def preview_png(chromium: str) -> None:
+    """The HTML of an agent's row: roles, an ignored region, weights as shades; light beside dark."""
+    processor, _ = llava()
+    tokenizer = processor.tokenizer
+    chat_format = ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:", tool="TOOL:")
+    text = (
+        "USER: How warm is it in Oslo?\nAnd in Rome? ASSISTANT: <think>Two cities: I ask for both.</think>"
+        '{"call": "weather", "cities": ["Oslo", "Rome"]}</s>TOOL: Oslo 4 °C, Rome 19 °C\n'
+        "ASSISTANT: It is 4 °C in Oslo and 19 °C in Rome. 😀</s>"
+    )
+    tokenizer.add_tokens(["<think>", "</think>"])  # one token each, as in models that think
+    ids = tokenizer(text).input_ids
+    think = [tokenizer.convert_tokens_to_ids([tag]) for tag in ("<think>", "</think>")]
+    out = mask_labels([ids], chat_format, MaskPolicy(ignore_between=[think]), turn_weights=[[0.4, 1.0]])
+    html = preview([ids], out, tokenizer, chat_format=chat_format).to_html()
+    panes = "".join(
+        f'<div style="background:{back};color:{fore};padding:14px 22px;width:520px">{html}</div>'
+        for back, fore in (("#ffffff", "#1f2328"), ("#0d1117", "#e6edf3"))
+    )
+    page = f'<!doctype html><meta charset="utf-8"><body style="margin:0;display:flex">{panes}'
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "page.html")
+        source.write_text(page, encoding="utf-8")
+        window = ["--window-size=1128,194", "--force-device-scale-factor=2", "--hide-scrollbars"]
+        shot = [chromium, "--headless", "--no-sandbox", "--disable-gpu", *window, f"--user-data-dir={folder}/profile"]
+        subprocess.run(
+            [*shot, f"--screenshot={(ASSETS / 'preview.png').absolute()}", source.as_uri()], check=True, capture_output=True
+        )
+
+
+if __name__ == "__main__":
+    ASSETS.mkdir(exist_ok=True)
+    mask_svg()
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("preview.png is left as it was: no chromium on the PATH")
+    preview_png(chromium)
