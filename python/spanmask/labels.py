@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -462,20 +463,36 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> tuple[TurnColumn, bool] |
         column = column.to_pylist()
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
-    rows = [turn_row(row, name, number) for number, row in enumerate(column)]
+    rows = list(column)
+    try:
+        flat = np.asarray(list(chain.from_iterable(rows)))
+    except (TypeError, ValueError):
+        flat = np.asarray(None)  # what is wrong with which row, `turn_row` finds out
+    if not valid_entries(flat, name):
+        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
+        flat = np.concatenate(rows)
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
-    return (np.concatenate(rows or [np.empty(0, np.float32)]), offsets[:-1], offsets[1:]), name == "turn_weights"
+    return (flat.astype(np.float32), offsets[:-1], offsets[1:]), name == "turn_weights"
+
+
+def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
+    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
+    if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
+        return False
+    if name == "turn_mask":
+        return bool(np.isin(entries, (0, 1)).all())
+    return bool((np.isfinite(entries) & (entries >= 0)).all())
 
 
 def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
-    """The flags or weights of one row."""
-    array = np.asarray(row)
-    if array.ndim == 1 and (not array.size or array.dtype.kind in "biuf"):
-        finite = array.astype(np.float32)
-        if name == "turn_mask" and np.isin(finite, (0, 1)).all():
-            return finite
-        if name == "turn_weights" and np.isfinite(finite).all() and (finite >= 0).all():
-            return finite
-    wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
-    raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+    """The flags or weights of one row.
+
+    Raises:
+        ValueError: the row is something else.
+    """
+    entries = np.asarray(row)
+    if not valid_entries(entries, name):
+        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
+        raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+    return entries.astype(np.float32)

@@ -44,7 +44,19 @@ CONVENTIONS = {
     "phi3": ("theirs", {"\n", "</s>"}, "line break and EOS behind the stop token"),
     "phi3_5": ("theirs", {"\n", "</s>"}, "line break and EOS behind the stop token"),
     **dict.fromkeys(
-        ("diffusion_gemma", "gemma", "gemma3", "idefics3", "lfm2", "lfm2_2_5", "lfm2_2_5_v2", "lfm2_2_5_vl", "lfm2_v2", "smolvlm"), BREAK
+        (
+            "diffusion_gemma",
+            "gemma",
+            "gemma3",
+            "idefics3",
+            "lfm2",
+            "lfm2_2_5",
+            "lfm2_2_5_v2",
+            "lfm2_2_5_vl",
+            "lfm2_v2",
+            "smolvlm",
+        ),
+        BREAK,
     ),
     **dict.fromkeys(("nemotron_3_5_lightning", "nemotron_3_nano", "nemotron_3_super", "nemotron_3_ultra"), BREAK),
     **dict.fromkeys(("qwen2_5", "qwen2_5_vl", "qwen3", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8"), BREAK),
@@ -194,7 +206,12 @@ def test_calls_train_and_results_do_not(derived, name, kind):
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("qwen3_5_think", "<think>\n"), ("qwen3_5_nothink", "<think>\n\n</think>\n\n"), ("deepseekv3", "<think>\n"), ("qwen2_5", None)],
+    [
+        ("qwen3_5_think", "<think>\n"),
+        ("qwen3_5_nothink", "<think>\n\n</think>\n\n"),
+        ("deepseekv3", "<think>\n"),
+        ("qwen2_5", None),
+    ],
 )
 def test_generation_heads_are_what_the_prompt_supplies(derived, name, head):
     tokenizer, chat_format = derived("trl", name, "byte_level")
@@ -239,8 +256,14 @@ BAD = {
     "drops contents": ("{% for m in messages %}{{ m['role'] }}{% endfor %}", "do not both come through"),
     "doubles contents": ("{% for m in messages %}{{ m['content'] + m['content'] }}{% endfor %}", "do not both come through"),
     "no markers": ("{% for m in messages %}{{ m['content'] + '\n' }}{% endfor %}", "cannot be told apart"),
-    "one marker for all": ("{% for m in messages %}{{ '<|turn|>' + m['content'] + '<|end|>' }}{% endfor %}", "cannot be told apart"),
-    "needs a variable": ("{{ functions|tojson }}{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}", "variables that it needs"),
+    "one marker for all": (
+        "{% for m in messages %}{{ '<|turn|>' + m['content'] + '<|end|>' }}{% endfor %}",
+        "cannot be told apart",
+    ),
+    "needs a variable": (
+        "{{ colours|tojson }}{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}",
+        "variables that it needs",
+    ),
 }
 
 

@@ -98,9 +98,9 @@ def format_from_strings(tokenizer: Any, roles: dict[str, MarkerText], ignore_ids
 
 def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
     """One role's argument -> (start, ends), checked."""
-    parts = (marker, ()) if isinstance(marker, str) else marker
+    parts: Any = (marker, ()) if isinstance(marker, str) else marker
     start, ends = parts if isinstance(parts, tuple) and len(parts) == 2 else (None, ())
-    ends = [ends] if isinstance(ends, str) else list(ends) if isinstance(ends, (list, tuple)) else [ends]
+    ends = list(ends) if isinstance(ends, (list, tuple)) else [ends]
     if not all(isinstance(text, str) for text in (start, *ends)):
         raise TypeError(f"role {role!r}: expected a start, (start, end) or (start, [end, ...]) as text, got {marker!r}.")
     if not all((start, *ends)):
@@ -161,10 +161,10 @@ def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
 def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Marker, str] | None:
     """The ids of a marker in one place, and what of its text they spell; None where its letters merged with a neighbour.
 
-    A token that hangs over the marker's edge stays outside: it may hold content. Only if that would cost the marker a visible character, it
-    is taken in: while it hangs over by blanks (SentencePiece: `"▁USER"`), else on the right side also with what merged (`"：<"`). What merged
-    on the left is content: there, losing punctuation is accepted while what is left is more than a bare word. Beside an added token
-    punctuation is never missed.
+    A token that hangs over the marker's edge stays outside: it may hold content. Only if that would cost the marker a visible
+    character, it is taken in: while it hangs over by blanks (SentencePiece: `"▁USER"`), else on the right side also with what merged
+    (`"：<"`). What merged on the left is content: there, losing punctuation is accepted while what is left is more than a bare word.
+    Beside an added token punctuation is never missed.
     """
     marker = place.text[place.start : place.stop]
     letters = [char for char in marker if char.isalnum()]

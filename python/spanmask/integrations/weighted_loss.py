@@ -1,0 +1,193 @@
+"""A loss that uses `loss_weights`, for a loop of one's own and for transformers' `Trainer`. Importing this module imports both."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from transformers import Trainer
+
+from spanmask.labels import check_choice
+
+__all__ = ["WeightedLossMixin", "WeightedLossTrainer", "refuse_unused_weights", "weighted_loss"]
+
+Normalize = Literal["weights", "tokens"]
+
+
+def weighted_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    normalize: Normalize,
+    amount: torch.Tensor | float | None = None,
+    shift: bool = True,
+    ignore_index: int = -100,
+) -> torch.Tensor:
+    """Cross entropy in which every token counts as much as its weight.
+
+    Args:
+        logits: [..., T, vocabulary]; taken to float32 where tokens train.
+        labels: [..., T]; `ignore_index` where no loss is wanted.
+        weights: [..., T], aligned with `labels`: what a collator puts into `loss_weights`.
+        normalize: the sum of weighted losses is divided by the sum of `"weights"` (the scale of all weights does not matter: weights
+            .5 and 1 train as 1 and 2), or by the number of trained `"tokens"` (it does: a batch of weights .5 has half the loss).
+            With weights of 1 both are the usual mean.
+        amount: this sum or number over a larger batch of which these tokens are a part (`loss_amount`): for gradient accumulation.
+        shift: labels stand on their tokens, and the logits in front of them predict them (causal language models in transformers).
+            `False` for labels made with `MaskPolicy(shift="left")`, and for encoder-decoder models.
+        ignore_index: the label of a token without loss.
+
+    Returns:
+        A scalar, float32. 0 where nothing trains, so that an empty batch leaves no NaN behind.
+
+    Raises:
+        ValueError: shapes that do not fit, or another `normalize`.
+
+    >>> logits, labels = torch.zeros(1, 3, 4), torch.tensor([[-100, 1, 2]])
+    >>> weights = torch.tensor([[0.0, 1.0, 3.0]])
+    >>> weighted_loss(logits, labels, weights, normalize="weights")  # log 4, whatever the weights
+    tensor(1.3863)
+    >>> weighted_loss(logits, labels, weights, normalize="tokens")  # twice as much: 4 / 2
+    tensor(2.7726)
+    """
+    check_shapes(logits, labels, weights)
+    if amount is None:
+        amount = loss_amount(labels, weights, normalize=normalize, shift=shift, ignore_index=ignore_index)
+    else:
+        check_choice("normalize", normalize, Normalize)
+    if shift:
+        logits, labels, weights = logits[..., :-1, :], labels[..., 1:], weights[..., 1:]
+    labels, weights = labels.to(logits.device), weights.to(logits.device)
+    trained = labels != ignore_index
+    # Only these: most tokens of a chat carry no loss, and logits in float32 are the largest tensor of a step.
+    losses = torch.nn.functional.cross_entropy(logits[trained].float(), labels[trained], reduction="none")
+    total = (losses * weights[trained]).sum()
+    return total / torch.as_tensor(amount, device=total.device, dtype=total.dtype).clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def loss_amount(
+    labels: torch.Tensor, weights: torch.Tensor, *, normalize: Normalize, shift: bool = True, ignore_index: int = -100
+) -> torch.Tensor:
+    """What `weighted_loss` divides by: of several batches that make one step, add it up and give it as `amount` with each."""
+    check_choice("normalize", normalize, Normalize)
+    if shift:
+        labels, weights = labels[..., 1:], weights[..., 1:]  # nothing predicts the first token
+    trained = labels != ignore_index
+    return weights[trained].sum() if normalize == "weights" else trained.sum().to(weights.dtype)
+
+
+def check_shapes(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+    """Raise unless labels and weights have an entry for each position of the logits."""
+    for name, tensor in (("labels", labels), ("weights", weights)):
+        if tensor.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"{name}: has shape {tuple(tensor.shape)}, the logits {tuple(logits.shape)}; give one for each position."
+            )
+
+
+class WeightedLossMixin:
+    """Makes a transformers `Trainer` (or TRL's `SFTTrainer`) use the batch's loss weights.
+
+    Stands in front of the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For causal language models. Under
+    gradient accumulation, and across devices as `average_tokens_across_devices` says, the amount divided by is that of the whole
+    step, so that the loss does not depend on how a step is cut into batches.
+
+    Args:
+        normalize: `"weights"` or `"tokens"`; see `weighted_loss`.
+        weight_key: the batch's key for weights, as the collator names it.
+        *args, **kwargs: the trainer's own.
+
+    Raises:
+        TypeError: the mixin stands behind the trainer's class, where it would do nothing.
+        ValueError: a loss of another kind is asked for as well (label smoothing, `compute_loss_func`, router losses), or the model
+            is an encoder-decoder; in training, a batch without weights.
+    """
+
+    loss_is_scaled_for_ga = True  # transformers' own switch: compute_loss divides by the amount of the whole step
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if Trainer in order and order.index(Trainer) < order.index(WeightedLossMixin):
+            raise TypeError(
+                f"{cls.__name__}: name WeightedLossMixin before the trainer's class, or the trainer's own loss is used."
+            )
+
+    def __init__(self, *args: Any, normalize: Normalize, weight_key: str = "loss_weights", **kwargs: Any) -> None:
+        check_choice("normalize", normalize, Normalize)
+        self.normalize: Normalize = normalize
+        self.weight_key = weight_key
+        super().__init__(*args, **kwargs)
+        config = self.model.config  # type: ignore[attr-defined]
+        refused = {
+            "label_smoothing_factor": self.args.label_smoothing_factor,  # type: ignore[attr-defined]
+            "compute_loss_func": self.compute_loss_func,  # type: ignore[attr-defined]
+            "output_router_logits of the model": getattr(config, "output_router_logits", False),
+        }
+        for name, value in refused.items():
+            if value:
+                raise ValueError(f"{name}: goes with the trainer's own loss, not with loss weights; leave it out.")
+        if getattr(config, "is_encoder_decoder", False):
+            raise ValueError(
+                "model: is an encoder-decoder, whose labels are not shifted; call weighted_loss(..., shift=False) instead."
+            )
+        self.model_accepts_loss_kwargs = True  # what says in older versions that the loss is scaled
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """The weighted loss of one batch, divided by the amount of the step."""
+        inputs = dict(inputs)
+        labels, weights = self._labels_and_weights(inputs)
+        del inputs["labels"], inputs[self.weight_key]
+        outputs = model(**inputs)
+        logits = outputs["logits"] if isinstance(outputs, dict) else outputs[0]
+        loss = weighted_loss(logits, labels, weights, normalize=self.normalize, amount=num_items_in_batch)
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:  # type: ignore[attr-defined]
+            loss = loss * self.accelerator.num_processes  # type: ignore[attr-defined]  # gradients are averaged over them
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
+        """What the losses of one step's batches are divided by; `Trainer` counts its tokens here."""
+        if not batch_samples:
+            return None
+        pairs = [self._labels_and_weights(batch) for batch in batch_samples]
+        amount = torch.stack([loss_amount(*pair, normalize=self.normalize) for pair in pairs]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:  # type: ignore[attr-defined]
+            amount = self.accelerator.gather(amount).sum()  # type: ignore[attr-defined]
+        return amount
+
+    def _labels_and_weights(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        for key in ("labels", self.weight_key):
+            if key not in batch:
+                raise ValueError(
+                    f"inputs: no {key!r} in the batch, which has {', '.join(map(repr, batch))}. Give the collator a policy with "
+                    "weights or rows with turn_weights (remove_unused_columns=False keeps that column), and the same weight_key."
+                )
+        return batch["labels"], batch[self.weight_key]
+
+
+class WeightedLossTrainer(WeightedLossMixin, Trainer):  # type: ignore[misc]
+    """transformers' `Trainer` with loss weights.
+
+    Example:
+        `WeightedLossTrainer(model=model, args=args, train_dataset=rows, data_collator=collator, normalize="weights")`
+    """
+
+
+def refuse_unused_weights(model: torch.nn.Module, weight_key: str = "loss_weights") -> Any:
+    """Make a model raise when it is called with loss weights: models swallow keyword arguments that they do not know.
+
+    For loops and trainers without `WeightedLossMixin`. Returns a handle; its `remove()` undoes it.
+
+    Raises:
+        ValueError: by the model, when a batch with weights reaches it.
+    """
+
+    def refuse(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if weight_key in kwargs:
+            raise ValueError(
+                f"{weight_key}: reached {type(module).__name__}, which does not use loss weights: all tokens would count the same. Take "
+                "them out of the batch and call weighted_loss, or train with WeightedLossTrainer (spanmask.integrations.weighted_loss)."
+            )
+
+    return model.register_forward_pre_hook(refuse, with_kwargs=True)
