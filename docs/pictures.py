@@ -11,9 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from spanmask import ChatFormat, DataCollatorForVisionChat, mask_labels, preview
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, mask_labels, preview
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 sys.path.insert(0, "examples")
@@ -62,18 +61,17 @@ def preview_png(chromium: str) -> None:
     """The HTML of an agent's row: roles, an ignored region, weights as shades; light beside dark."""
     processor, _ = llava()
     tokenizer = processor.tokenizer
+    chat_format = ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:", tool="TOOL:")
     text = (
         "USER: How warm is it in Oslo?\nAnd in Rome? ASSISTANT: <think>Two cities: I ask for both.</think>"
         '{"call": "weather", "cities": ["Oslo", "Rome"]}</s>TOOL: Oslo 4 °C, Rome 19 °C\n'
         "ASSISTANT: It is 4 °C in Oslo and 19 °C in Rome. 😀</s>"
     )
-    chat_format = ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:", tool="TOOL:")
-    encoded = tokenizer(text, return_offsets_mapping=True)
-    ids, starts = encoded["input_ids"], np.array([start for start, _ in encoded["offset_mapping"]])
-    labels = mask_labels([ids], chat_format).labels[0].copy()
-    labels[(starts >= text.index("<think>")) & (starts < text.index('{"call"'))] = -100
-    weights = np.where(labels == -100, 0.0, np.where(starts < text.index("TOOL:"), 0.4, 1.0))
-    html = preview(ids, labels, tokenizer, chat_format=chat_format, weights=weights).to_html()
+    tokenizer.add_tokens(["<think>", "</think>"])  # one token each, as in models that think
+    ids = tokenizer(text).input_ids
+    think = [tokenizer.convert_tokens_to_ids([tag]) for tag in ("<think>", "</think>")]
+    out = mask_labels([ids], chat_format, MaskPolicy(ignore_between=[think]), turn_weights=[[0.4, 1.0]])
+    html = preview([ids], out, tokenizer, chat_format=chat_format).to_html()
     panes = "".join(
         f'<div style="background:{back};color:{fore};padding:14px 22px;width:520px">{html}</div>'
         for back, fore in (("#ffffff", "#1f2328"), ("#0d1117", "#e6edf3"))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 from rich.console import Console
-from spanmask import ChatFormat, DataCollatorForChat, Ragged, RoleBoundary, mask_labels, preview
+from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, Ragged, RoleBoundary, mask_labels, preview
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
@@ -154,6 +154,25 @@ def test_weights_are_told(tokenizer):
     assert body(preview(ids, labels, tokenizer, weights=weights)) == "A[[0.5:  red]][[1:  square.]]"
     batch = {"input_ids": ids, "labels": labels, "loss_weights": np.array(weights, np.float32)}
     assert body(preview(batch, tokenizer=tokenizer)) == "A[[0.5:  red]][[1:  square.]]"
+
+
+def test_what_mask_labels_returns_is_taken_whole(tokenizer, row, chat_format):
+    out = mask_labels([row], chat_format, MaskPolicy(role_weights={"assistant": 0.5}))
+    assert body(preview([row], out, tokenizer)) == SHOWN.replace("[[", "[[0.5: ")
+
+
+def test_shifted_labels_are_shown_on_their_tokens(tokenizer, row, chat_format):
+    out = mask_labels([row], chat_format, MaskPolicy(shift="left"))
+    assert body(preview([row], out, tokenizer, shift="left")) == SHOWN
+    assert " -> " in body(preview([row], out, tokenizer))
+
+
+def test_markers_are_set_apart(tokenizer, row, labels, chat_format):
+    written, _ = terminal(preview(row, labels, tokenizer, chat_format=chat_format))
+    dim = "".join(re.findall(r"\x1b\[(?:2|2;3)m([^\x1b]*)", written))
+    assert "USER:" in dim
+    assert " ASSISTANT:" in dim
+    assert "What" not in dim
 
 
 def test_decoder_targets_are_shown_below_the_input():

@@ -109,7 +109,7 @@ def mask_labels(
     ignore_index: int,
     weighted: bool,
     num_threads: int,
-) -> tuple[_Int64, _Float32 | None, _Int64, npt.NDArray[np.uint8], _Bool, list[int]]: ...
+) -> tuple[_Int64, _Float32 | None, npt.NDArray[np.uint8], tuple[int, int, int, list[int], list[int]]]: ...
 def mask_tokens(
     values: _Ids,
     starts: _Int64,

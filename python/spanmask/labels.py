@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -161,11 +162,18 @@ class MaskPolicy:
         return bool(self.role_weights) or self.prompt_weight != 0
 
     def compile(self, chat_format: ChatFormat) -> _core.Policy:
-        """The policy for the roles of `chat_format`, as the core takes it.
+        """The policy for the roles of `chat_format`, as the core takes it; kept for the next call with the same format.
 
         Raises:
             ValueError: a role that the format does not have.
         """
+        kept: tuple[ChatFormat, _core.Policy] | None = self.__dict__.get("_compiled")
+        if kept is None or kept[0] is not chat_format:
+            kept = (chat_format, self._compile(chat_format))
+            object.__setattr__(self, "_compiled", kept)
+        return kept[1]
+
+    def _compile(self, chat_format: ChatFormat) -> _core.Policy:
         for role in self.roles:
             if role not in chat_format.roles:
                 raise ValueError(
@@ -188,6 +196,9 @@ class MaskPolicy:
             train_markers=self.ignore_between_markers == "train",
             shift=self.shift,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
 
 def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
@@ -408,7 +419,7 @@ def mask_rows(
     check_threads(num_threads)
     starts, stops = bounds
     column, fractional = turn_weights or (None, False)
-    out, weights, trained, outcomes, opened, turns = _core.mask_labels(
+    out, weights, outcomes, (tokens, trained, opened, reasons, turns) = _core.mask_labels(
         values,
         starts,
         stops,
@@ -421,17 +432,17 @@ def mask_rows(
         weighted=policy.weighted or fractional,
         num_threads=num_threads,
     )
-    lengths = stops - starts if layout[2] is None else np.minimum(stops - starts, layout[2])
-    untrained = np.flatnonzero(outcomes)
     report = MaskReport(
         rows=len(starts),
-        tokens=int(lengths.sum()),
-        trained_tokens=int(trained.sum()),
+        tokens=tokens,
+        trained_tokens=trained,
         turns=dict(zip(chat_format.roles, turns, strict=True)),
-        open_turns=int(opened.sum()),
-        reasons=Counter({REASONS[code]: int(count) for code, count in enumerate(np.bincount(outcomes)) if code and count}),
-        untrained_rows=[(int(row), REASONS[outcomes[row]]) for row in untrained[:NAMED_ROWS]],
+        open_turns=opened,
+        reasons=Counter({reason: count for reason, count in zip(REASONS[1:], reasons[1:], strict=True) if count}),
     )
+    if report.reasons:
+        untrained = np.flatnonzero(outcomes)[:NAMED_ROWS]
+        report.untrained_rows = [(int(row), REASONS[outcomes[row]]) for row in untrained]
     return MaskedRows(out, weights, outcomes, report)
 
 
@@ -452,20 +463,36 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> tuple[TurnColumn, bool] |
         column = column.to_pylist()
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
-    rows = [turn_row(row, name, number) for number, row in enumerate(column)]
+    rows = list(column)
+    try:
+        flat = np.asarray(list(chain.from_iterable(rows)))
+    except (TypeError, ValueError):
+        flat = np.asarray(None)  # what is wrong with which row, `turn_row` finds out
+    if not valid_entries(flat, name):
+        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
+        flat = np.concatenate(rows)
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
-    return (np.concatenate(rows or [np.empty(0, np.float32)]), offsets[:-1], offsets[1:]), name == "turn_weights"
+    return (flat.astype(np.float32), offsets[:-1], offsets[1:]), name == "turn_weights"
+
+
+def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
+    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
+    if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
+        return False
+    if name == "turn_mask":
+        return bool(np.isin(entries, (0, 1)).all())
+    return bool((np.isfinite(entries) & (entries >= 0)).all())
 
 
 def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
-    """The flags or weights of one row."""
-    array = np.asarray(row)
-    if array.ndim == 1 and (not array.size or array.dtype.kind in "biuf"):
-        finite = array.astype(np.float32)
-        if name == "turn_mask" and np.isin(finite, (0, 1)).all():
-            return finite
-        if name == "turn_weights" and np.isfinite(finite).all() and (finite >= 0).all():
-            return finite
-    wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
-    raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+    """The flags or weights of one row.
+
+    Raises:
+        ValueError: the row is something else.
+    """
+    entries = np.asarray(row)
+    if not valid_entries(entries, name):
+        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
+        raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+    return entries.astype(np.float32)

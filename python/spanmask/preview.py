@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask.chat.format import ChatFormat
+from spanmask.labels import MaskedLabels
 from spanmask.ragged import Ragged, is_arrow, token_array
 from spanmask.turns import find_turns
 
@@ -39,6 +40,7 @@ class Segment:
         trained: the tokens carry loss.
         ignored: they do not, though they are content of a turn that does.
         special: a special token, or a run of one.
+        marker: the opening or closing tokens of a turn.
         weight: their loss weight, where there are weights.
         share: that weight over the greatest one, 0 to 1: the shade.
     """
@@ -47,6 +49,7 @@ class Segment:
     trained: bool = False
     ignored: bool = False
     special: bool = False
+    marker: bool = False
     weight: float | None = None
     share: float = 1.0
 
@@ -135,6 +138,7 @@ def preview(
     weights: Any = None,
     chat_format: ChatFormat | None = None,
     decoder: bool | None = None,
+    shift: Literal["none", "left"] = "none",
     ignore_index: int = -100,
     max_rows: int | None = 8,
 ) -> Preview:
@@ -143,13 +147,15 @@ def preview(
     Args:
         rows: one row of ids, or several: a list, a 1-D or 2-D array or tensor, a `Ragged`, Arrow; or a batch (or an example),
             a mapping with `input_ids`, whose `labels`, `attention_mask`, `loss_weights` and `cu_seq_lens_q` are then used.
-        labels: what `mask_labels` returned as labels, in the shape of the rows.
+        labels: in the shape of the rows; or what `mask_labels` returned, with its weights.
         tokenizer: decodes the ids; a processor's tokenizer is found in it.
         attention_mask: tokens with a 0 are padding and not shown.
         weights: loss weights, aligned with the labels; shown as shades.
-        chat_format: puts each turn on a line of its own beside its role, and marks what is ignored inside trained turns.
+        chat_format: puts each turn on a line of its own beside its role, sets its opening and closing tokens apart (not in plain
+            text), and marks what is ignored inside trained turns.
         decoder: the labels are a decoder's target of its own length, shown below the input; by default they are when a row has
             another length than its labels.
+        shift: as in `MaskPolicy`: with `"left"` a label stands on the token in front of its own.
         ignore_index: the label of a token without loss.
         max_rows: how many rows are shown; `None`: all.
 
@@ -177,6 +183,8 @@ def preview(
         raise TypeError("tokenizer: None; give the tokenizer (or processor) that made the ids.")
     if labels is None:
         raise TypeError("labels: None; give the rows' labels, or a batch that has 'labels'.")
+    if isinstance(labels, MaskedLabels):
+        labels, weights = labels.labels, labels.weights if weights is None else weights
     pieces = Pieces(getattr(tokenizer, "tokenizer", tokenizer))
     all_ids, all_labels = as_rows(rows, "rows"), as_rows(labels, "labels")
     masks = None if attention_mask is None else as_rows(attention_mask, "attention_mask")
@@ -196,10 +204,11 @@ def preview(
             shown.append(pair_row(number, ids[real], row_labels[row_labels != ignore_index], pieces))
             continue
         check_aligned("labels", row_labels, ids, number)
-        looks = Looks(ids[real], row_labels[real], ignore_index)
+        back = 1 if shift == "left" else 0
+        looks = Looks(ids[real], moved(row_labels[real], back, ignore_index), ignore_index)
         if all_weights is not None:
             check_aligned("weights", all_weights[number], ids, number)
-            looks.weigh(all_weights[number][real], greatest)
+            looks.weigh(moved(all_weights[number][real], back, 0), greatest)
         shown.append(chat_row(number, looks, pieces, chat_format))
     return Preview(tuple(shown), len(all_ids) - len(shown))
 
@@ -210,6 +219,11 @@ def check_aligned(name: str, column: npt.NDArray[Any], ids: npt.NDArray[Any], nu
         raise ValueError(f"{name}: row {number} has {len(column)} entries for {len(ids)} ids; give one for each token.")
 
 
+def moved(column: npt.NDArray[Any], places: int, fill: int) -> npt.NDArray[Any]:
+    """A row moved to the right."""
+    return np.concatenate([np.full(min(places, len(column)), fill, column.dtype), column[: len(column) - places]])
+
+
 class Looks:
     """What is to be told about each token of one row, in arrays of its length."""
 
@@ -218,6 +232,7 @@ class Looks:
         self.labels = labels
         self.trained: npt.NDArray[np.bool_] = labels != ignore_index
         self.ignored = np.zeros(len(ids), np.bool_)
+        self.markers = np.zeros(len(ids), np.bool_)
         self.weights: npt.NDArray[Any] | None = None
         self.greatest = 1.0
 
@@ -225,12 +240,13 @@ class Looks:
         """Add loss weights; `greatest` gets the full shade."""
         self.weights, self.greatest = weights, greatest or 1.0
 
-    def __getitem__(self, position: int) -> tuple[bool, bool, float | None, int | None]:
+    def __getitem__(self, position: int) -> tuple[bool, bool, bool, float | None, int | None]:
         """What neighbours must share to stand in one segment."""
         weight = None if self.weights is None else float(self.weights[position])
         trained = bool(self.trained[position])
         replaced = trained and self.labels[position] != self.ids[position]
-        return trained, bool(self.ignored[position]), weight, int(self.labels[position]) if replaced else None
+        ignored, marker = bool(self.ignored[position]), bool(self.markers[position])
+        return trained, ignored, marker, weight, int(self.labels[position]) if replaced else None
 
 
 def chat_row(number: int, looks: Looks, pieces: Pieces, chat_format: ChatFormat | None) -> Row:
@@ -244,7 +260,8 @@ def chat_row(number: int, looks: Looks, pieces: Pieces, chat_format: ChatFormat 
             turns.role, turns.start, turns.content_start, turns.content_stop, turns.stop, strict=True
         ):
             content = slice(content_start, content_stop)
-            if looks.trained[content].any():
+            looks.markers[start:content_start] = looks.markers[content_stop:stop] = True
+            if looks.trained[content_start:stop].any():
                 looks.ignored[content] = ~looks.trained[content]
             spans.append(("", position, start))
             spans.append((turns.roles[role], start, stop))
@@ -281,7 +298,7 @@ def segments(looks: Looks, pieces: Pieces, start: int, stop: int) -> Iterator[Se
     """The tokens [start, stop) in runs of one look; each special token is a run of its own kind."""
     for (look, special), run in groupby(range(start, stop), key=lambda at: (looks[at], pieces.special(int(looks.ids[at])))):
         positions = list(run)
-        trained, ignored, weight, replaced = look
+        trained, ignored, marker, weight, replaced = look
         if special is None:
             text = pieces.text(looks.ids, positions[0], positions[-1] + 1)
         else:
@@ -290,7 +307,7 @@ def segments(looks: Looks, pieces: Pieces, start: int, stop: int) -> Iterator[Se
             label = pieces.special(replaced) or pieces.text(np.array([replaced]), 0, 1)
             text = f"{text} -> {label.strip()}"
         share = 1.0 if weight is None else max(weight, 0.0) / looks.greatest
-        yield Segment(visible(text), trained, ignored, special is not None, weight, share)
+        yield Segment(visible(text), trained, ignored, special is not None, marker, weight, share)
 
 
 class Pieces:
@@ -429,7 +446,7 @@ def rich_style(segment: Segment) -> Any:
         return Style(color="#0b2012", bgcolor=shade, italic=segment.special)
     if segment.ignored:
         return Style(color="red", strike=True, italic=segment.special)
-    return Style(dim=segment.special, italic=segment.special)
+    return Style(dim=segment.special or segment.marker, italic=segment.special)
 
 
 # --- HTML -------------------------------------------------------------------------------------------------------------------------
@@ -464,4 +481,4 @@ def html_segment(segment: Segment) -> str:
     if segment.ignored:
         style += "background:rgba(218,54,51,.18);text-decoration:line-through"
         return f'<span style="{style}" title="ignored">{text}</span>'
-    return f'<span style="{style}opacity:.6">{text}</span>' if segment.special else text
+    return f'<span style="{style}opacity:.6">{text}</span>' if segment.special or segment.marker else text

@@ -68,6 +68,13 @@ class Ragged:
             raise ValueError(f"offsets: row {descents[0]} has a negative length; offsets must ascend.")
 
     @classmethod
+    def _made(cls, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> Ragged:
+        """Rows whose columns were made here, so that nothing is left to check."""
+        ragged = cls.__new__(cls)
+        ragged.values, ragged.offsets = values, offsets
+        return ragged
+
+    @classmethod
     def from_rows(cls, rows: Any, name: str = "rows") -> Ragged:
         """Rows as users hold them; without a copy where one array holds them already.
 
@@ -94,7 +101,7 @@ class Ragged:
             if rows.ndim != 2:
                 shape = f"{rows.ndim}-D array"
                 raise TypeError(f"{name}: expected rows, got one {shape}; wrap a single row in a list: [{name}].")
-            return cls(token_array(rows, name).reshape(-1), np.arange(len(rows) + 1) * rows.shape[1])
+            return cls._made(token_array(rows, name).reshape(-1), np.arange(len(rows) + 1) * rows.shape[1])
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
             raise TypeError(f"{name}: expected a list of rows of token ids, got {type(rows).__name__}.")
         return from_sequence(list(rows), name)
@@ -202,7 +209,7 @@ class RowsView:
         everything = kept is None or len(kept) == rows
         if self.offsets is not None:
             if everything:
-                return Ragged(flat, self.offsets)
+                return Ragged._made(flat, self.offsets)
             return from_sequence(
                 [flat[start:stop] for start, stop in zip(*(edge[kept] for edge in self.bounds), strict=True)], "rows"
             )
@@ -239,7 +246,7 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
         return Ragged(np.empty(0, np.int64), [0])
     first = rows[0]
     if isinstance(first, (list, tuple)):
-        return Ragged(*_core.from_lists(rows, name))
+        return Ragged._made(*_core.from_lists(rows, name))
     if isinstance(first, (str, bytes, Mapping, int, np.integer)) or not isinstance(first, Iterable):
         kind = type(first).__name__
         raise TypeError(
@@ -253,7 +260,7 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
     dtype = next(iter(filled), np.dtype(np.int64))
     offsets = np.zeros(len(arrays) + 1, np.int64)
     np.cumsum([len(array) for array in arrays], out=offsets[1:])
-    return Ragged(np.concatenate([array.astype(dtype, copy=False) for array in arrays]), offsets)
+    return Ragged._made(np.concatenate([array.astype(dtype, copy=False) for array in arrays]), offsets)
 
 
 def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Chat templates in the manner of public formats that TRL does not ship, written for these tests.
 
 Each has something that makes it hard: see the comments. `SPECIAL`: what a tokenizer of such a model holds as added tokens; markers that are
@@ -7,6 +8,8 @@ not there are plain text.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 LOOP = "{% for m in messages %}"
@@ -22,7 +25,7 @@ SYSTEM_FIRST = (
 class Style(NamedTuple):
     template: str
     special: tuple[str, ...] = ()
-    kwargs: dict[str, object] = {}
+    kwargs: Mapping[str, object] = MappingProxyType({})
 
 
 def by_role(system: str, user: str, assistant: str, prompt: str, before: str = "", after: str = "") -> str:
@@ -399,6 +402,149 @@ STYLES = {
         + END
         + CHATML_PROMPT,
         IM,
+    ),
+    # the header's word stands in front of the token
+    "gigachat": Style(
+        LOOP
+        + "{{ m['role'] + '<|role_sep|>\n' + m['content'] + '<|message_sep|>\n\n' }}"
+        + END
+        + "{% if add_generation_prompt %}{{ 'assistant<|role_sep|>\n' }}{% endif %}",
+        ("<|role_sep|>", "<|message_sep|>"),
+    ),
+    "bailing": Style(
+        by_role(
+            "<role>SYSTEM</role>@<|role_end|>", "<role>HUMAN</role>@<|role_end|>", "<role>ASSISTANT</role>@<|role_end|>",
+            "<role>ASSISTANT</role>\n<think>",
+        ),
+        ("<role>", "</role>", "<|role_end|>"),
+    ),
+    "nemotron_v2": Style(
+        by_role(
+            "<SPECIAL_10>System\n@\n", "<SPECIAL_11>User\n@\n", "<SPECIAL_11>Assistant\n<think></think>@\n<SPECIAL_12>\n",
+            "<SPECIAL_11>Assistant\n<think>\n", before="{{ bos_token }}",
+        ),
+        ("<SPECIAL_10>", "<SPECIAL_11>", "<SPECIAL_12>", "<think>", "</think>"),
+    ),
+    "jamba": Style(
+        by_role("<|bom|><|system|> @<|eom|>", "<|bom|><|user|> @<|eom|>", "<|bom|><|assistant|> @<|eom|>", "<|bom|><|assistant|>"),
+        ("<|bom|>", "<|eom|>", "<|system|>", "<|user|>", "<|assistant|>"),
+    ),
+    "telechat": Style(by_role("<_system>@", "<_user>@", "<_bot>@<_end>\n", "<_bot>"), ("<_system>", "<_user>", "<_bot>", "<_end>")),
+    "reka": Style(by_role("@ ", "human: @ <sep> ", "assistant: @ <sep> ", "assistant:"), ("<sep>",)),
+    "ernie": Style(
+        "{{ '<|begin_of_sentence|>' }}" + by_role("@\n", "User: @\n", "Assistant: @<|end_of_sentence|>", "Assistant: "),
+        ("<|begin_of_sentence|>", "<|end_of_sentence|>"),
+    ),
+    "dots": Style(
+        by_role(
+            "<|system|>@<|endofsystem|>", "<|userprompt|>@<|endofuserprompt|>", "<|response|>@<|endofresponse|>", "<|response|>"
+        ),
+        ("<|system|>", "<|endofsystem|>", "<|userprompt|>", "<|endofuserprompt|>", "<|response|>", "<|endofresponse|>"),
+    ),
+    "starcoder2": Style(
+        "{{ eos_token + 'You are an exceptionally intelligent coding assistant.\n\n' }}"
+        + by_role("@\n\n", "### Instruction\n@\n\n", "### Response\n@{{ eos_token }}", "### Response\n")
+    ),
+    # content in parts, the roles in capitals
+    "parts_llava": Style(
+        LOOP
+        + "{% if m['role'] != 'system' %}{{ m['role'].upper() + ': ' }}{% endif %}"
+        + "{% for c in m['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
+        + "{% for c in m['content'] | selectattr('type', 'equalto', 'text') %}{{ c['text'] + ' ' }}{% endfor %}"
+        + END
+        + "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}",
+        ("<image>",),
+    ),
+    # a system prompt with the day's date, unasked
+    "smollm": Style(
+        SYSTEM_FIRST
+        + "{{ '<|im_start|>system\n## Metadata\n\nToday Date: ' + strftime_now('%d %B %Y') + '\n\n## Custom Instructions\n\n' }}"
+        + "{% if system %}{{ system.rstrip() }}{% else %}{{ 'You are a helpful AI assistant.' }}{% endif %}{{ '<|im_end|>\n' }}"
+        + "{% for m in rest %}{% if m['role'] == 'assistant' %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n' + m['content'].lstrip('\n') }}"
+        + "{{ '<|im_end|>\n' }}{% else %}"
+        + CHATML
+        + "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        (*IM, "<think>", "</think>"),
+    ),
+    # reasoning and answer in channels of one turn
+    "solar_open": Style(
+        LOOP
+        + "{% if m['role'] == 'assistant' %}{% if m.reasoning_content %}{{ '<|begin|>assistant<|think|>' + m.reasoning_content + '<|end|>' }}"
+        + "{% endif %}{{ '<|begin|>assistant<|content|>' + m['content'] + '<|end|>' }}"
+        + "{% else %}{{ '<|begin|>' + m['role'] + '<|content|>' + m['content'] + '<|end|>' }}{% endif %}"
+        + END
+        + "{% if add_generation_prompt %}{{ '<|begin|>assistant' }}{% endif %}",
+        ("<|begin|>", "<|think|>", "<|content|>", "<|end|>"),
+    ),
+    # the prompt begins the reasoning in words, earlier turns have none
+    "apriel": Style(
+        LOOP
+        + "{% if m['role'] == 'assistant' %}{{ '<|assistant|>\n' }}"
+        + "{% if m.reasoning_content %}{{ 'Here are my reasoning steps:\n' + m.reasoning_content }}{% endif %}"
+        + "{{ '[BEGIN FINAL RESPONSE]\n' + m['content'] + '\n[END FINAL RESPONSE]\n<|end|>\n' }}"
+        + "{% else %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '\n' }}{% endif %}"
+        + END
+        + "{% if add_generation_prompt %}{{ '<|assistant|>\nHere are my reasoning steps:\n' }}{% endif %}",
+        ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+    ),
+    # results of tools in a role of another name; calls in words
+    "olmo3": Style(
+        LOOP
+        + "{% if m['role'] == 'tool' %}{{ '<|im_start|>environment\n' + m['content'] + '<|im_end|>\n' }}"
+        + "{% elif m['role'] == 'assistant' %}{{ '<|im_start|>assistant\n' }}{% if m['content'] %}{{ m['content'] }}{% endif %}"
+        + "{% if m.tool_calls %}{{ '<function_calls>' }}{% for c in m.tool_calls %}{{ c.function.name }}("
+        + "{% for k, v in c.function.arguments.items() %}{{ k }}={{ v|tojson }}{% endfor %})"
+        + "{% endfor %}{{ '</function_calls>' }}{% endif %}{{ '<|im_end|>\n' }}{% else %}"
+        + CHATML
+        + "{% endif %}"
+        + END
+        + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}",
+        (*IM, "<think>", "</think>"),
+    ),
+    "command_r7b": Style(
+        "{{ bos_token }}<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|># System Preamble\nYou are Command.<|END_OF_TURN_TOKEN|>"
+        + LOOP
+        + "{% if m['role'] == 'system' %}<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|># Developer Preamble\n{{ m['content'] }}<|END_OF_TURN_TOKEN|>"
+        + "{% elif m['role'] == 'user' %}<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{{ m['content'] }}<|END_OF_TURN_TOKEN|>"
+        + "{% elif m['role'] == 'assistant' %}<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{% if m.tool_calls %}<|START_ACTION|>["
+        + "{% for c in m.tool_calls %}{{ c.function|tojson }}{% endfor %}]<|END_ACTION|>"
+        + "{% else %}<|START_RESPONSE|>{{ m['content'] }}<|END_RESPONSE|>{% endif %}<|END_OF_TURN_TOKEN|>"
+        + "{% elif m['role'] == 'tool' %}<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|><|START_TOOL_RESULT|>[{{ m['content']|tojson }}]"
+        + "<|END_TOOL_RESULT|><|END_OF_TURN_TOKEN|>{% endif %}"
+        + END
+        + "{% if add_generation_prompt %}<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{% endif %}",
+        ("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|START_ACTION|>",
+         "<|END_ACTION|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TOOL_RESULT|>", "<|END_TOOL_RESULT|>"),
+    ),
+    "hunyuan_placeholder": Style(
+        SYSTEM_FIRST
+        + "{{ '<|hy_bos|>' }}{% if system %}{{ system + '<|hy_3|>' }}{% endif %}{% for m in rest %}"
+        + "{% if m['role'] == 'user' %}{{ '<|hy_User|>' + m['content'] }}{% else %}{{ '<|hy_Assistant|>' + m['content'] + '<|hy_2|>' }}"
+        + "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|hy_Assistant|>' }}{% else %}{{ '<|hy_8|>' }}{% endif %}",
+        ("<|hy_bos|>", "<|hy_3|>", "<|hy_User|>", "<|hy_Assistant|>", "<|hy_2|>", "<|hy_8|>"),
+    ),
+    "sailor": Style(
+        LOOP
+        + "{% set name = {'user': 'question', 'assistant': 'answer', 'system': 'system'}[m['role']] %}"
+        + "{{ '<|im_start|>' + name + '\n' + m['content'] + '<|im_end|>\n' }}"
+        + END
+        + "{% if add_generation_prompt %}{{ '<|im_start|>answer\n' }}{% endif %}",
+        IM,
+    ),
+    "phi2": Style(by_role("@\n", "Instruct: @\n", "Output: @\n", "Output:")),
+    # calls, results and answers share one turn of the assistant
+    "tools_in_turn": Style(
+        "{{ bos_token }}{% set ns = namespace(open=false) %}"
+        + LOOP
+        + "{% if m['role'] in ('assistant', 'tool') %}{% if not ns.open %}{{ '<|assistant_start|>' }}{% set ns.open = true %}{% endif %}"
+        + "{% if m['role'] == 'tool' %}{{ '<|result|>' + m['content'] + '<|/result|>' }}"
+        + "{% elif m.tool_calls %}{{ '<|call|>' + m.tool_calls[0].function|tojson + '<|/call|>' }}"
+        + "{% else %}{{ m['content'] + '<|assistant_end|>' }}{% set ns.open = false %}{% endif %}"
+        + "{% else %}{{ '<|' + m['role'] + '_start|>' + m['content'] + '<|' + m['role'] + '_end|>' }}{% endif %}"
+        + END
+        + "{% if add_generation_prompt and not ns.open %}{{ '<|assistant_start|>' }}{% endif %}",
+        ("<|system_start|>", "<|system_end|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>", "<|call|>",
+         "<|/call|>", "<|result|>", "<|/result|>"),
     ),
 }  # fmt: skip
 

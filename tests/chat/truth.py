@@ -6,10 +6,21 @@ from random import Random
 from typing import NamedTuple
 
 ENDS = (
-    "", " ", "  ", "\n", "\n\n", "\t", ".", ". ", ".\n", ",", ":", ": ", ";", "!", "?", '"', "'", "`", "(", ")", "[", "]", "{", "}", "<", ">", "</",
-    "#", "*", "-", "_", "=", "7", "42", "a", "Zoë", "中", "。", "é", "😀", "the", "END", "\u00a0",
+    "", " ", "  ", "\n", "\n\n", "\t", ".", ". ", ".\n", ",", ":", ": ", ";", "!", "?", '"', "'", "`", "(", ")", "[", "]", "{", "}",
+    "<", ">", "</", "#", "*", "-", "_", "=", "7", "42", "a", "Zoë", "中", "。", "é", "😀", "the", "END", "\u00a0",
 )  # fmt: skip
-MIDDLES = ("hello there", "x = [1, 2]", "你好，世界", "3.14 apples", "<b>bold</b>", "line\nbreak", "two\n\nparagraphs", "привет", "😀 ok", "{a: b}")
+MIDDLES = (
+    "hello there",
+    "x = [1, 2]",
+    "你好，世界",
+    "3.14 apples",
+    "<b>bold</b>",
+    "line\nbreak",
+    "two\n\nparagraphs",
+    "привет",
+    "😀 ok",
+    "{a: b}",
+)
 
 
 class Content(NamedTuple):
@@ -64,7 +75,10 @@ def faults(tokenizer: object, text: str, contents: list[Content], trained: list[
         inside = [at for at, (a, b) in enumerate(offsets) if start <= a < b <= stop]
         wrong += [f"{text[slice(*offsets[at])]!r} of {content}" for at in inside if trained[at] != content.trains]
         if content.trains and inside:
-            behind = next((at for at in range(inside[-1] + 1, len(ids)) if offsets[at][0] >= stop and text[slice(*offsets[at])].strip()), None)
+            behind = next(
+                (at for at in range(inside[-1] + 1, len(ids)) if offsets[at][0] >= stop and text[slice(*offsets[at])].strip()),
+                None,
+            )
             if behind is not None and ids[behind] in special and not trained[behind]:
                 wrong.append(f"stop {text[slice(*offsets[behind])]!r} behind {content}")
     return wrong

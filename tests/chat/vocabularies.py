@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from random import Random
@@ -10,10 +11,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 KINDS = ("byte_level", "unigram", "sentencepiece_bpe")
-WORDS = (
+TEXT = (
     "the quick brown fox jumps over a lazy dog while user and assistant talk about system tools, weather in Paris and 12345 things "
-    "Hello! Zoë: def f(x): return [x, {y}] (z) <b>bold</b> http://a.b/c?d=e #1 50% it's \"quoted\" 你好 世界 привет 😀 ok END ASSISTANT USER Human"
-).split()
+    'Hello! Zoë: def f(x): return [x, {y}] (z) <b>bold</b> http://a.b/c?d=e #1 50% it\'s "quoted" '
+    "你好 世界 привет 😀 ok END ASSISTANT USER Human"
+)
+WORDS = TEXT.split()
 
 
 def corpus() -> Iterator[str]:
@@ -41,9 +44,14 @@ def trained(kind: str) -> str:
             vocab_size=900, special_tokens=["<unk>", *bytes_as_tokens()], unk_token="<unk>", show_progress=False
         )
         tokenizer.train_from_iterator(corpus(), trainer)
+        as_json = json.loads(tokenizer.to_str())
+        as_json["model"]["byte_fallback"] = True  # no argument of the trainer
+        return json.dumps(as_json)
     else:
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        )
         trainer = trainers.BpeTrainer(
             vocab_size=1500, special_tokens=["<unk>", *bytes_as_tokens()], limit_alphabet=200, show_progress=False
         )

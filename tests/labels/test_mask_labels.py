@@ -190,6 +190,11 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[]]), ValueError, "turn_mask: row 0 has 0 entries for 1 turns"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[True], [True]]), ValueError, "turn_mask: expected 1 items, got 2"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[["yes"]]), ValueError, "turn_mask: row 0"),
+        (lambda: mask_labels([[5, 6, 2]] * 2, FORMAT, turn_mask=[[1], [2]]), ValueError, r"turn_mask: row 1 is \[2\]"),
+        (lambda: mask_labels([[5, 6, 2]] * 2, FORMAT, turn_mask=[[1], 1]), ValueError, "turn_mask: row 1 is 1"),
+        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[-1.0]]), ValueError, "turn_weights: row 0"),
+        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[float("nan")]]), ValueError, "turn_weights: row 0"),
+        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[1]], turn_weights=[[1]]), ValueError, "together with turn_mask"),
         (
             lambda: mask_labels([[1], [2]], FORMAT, MaskPolicy(on_missing="raise")),
             ValueError,
@@ -213,8 +218,17 @@ def test_bad_input(call, error, words):
         ("open_turn", "keep"),
         ("on_missing", None),
         ("include_start", "yes"),
+        ("train_generation_prompt", 1),
+        ("ignore_between_markers", "keep"),
+        ("shift", "right"),
+        ("on_empty", "skip"),
+        ("on_mismatch", "ignore"),
+        ("prompt_weight", -1.0),
+        ("prompt_weight", float("nan")),
+        ("role_weights", {"user": 1.0}),
+        ("role_weights", {"assistant": float("inf")}),
     ],
 )
 def test_bad_policy_names_the_option(option, value):
-    with pytest.raises(ValueError, match=f"{option}: expected"):
+    with pytest.raises(ValueError, match=f"{option}: (expected|'(user|assistant)')"):
         MaskPolicy(**{option: value})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from chat import truth
 from datasets import Dataset
-from spanmask import DataCollatorForVisionChat, MaskPolicy
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 from vision import zoo
@@ -36,8 +36,12 @@ def simple(rng, rounds=2):
     """A conversation without hard edges, for training."""
     messages = []
     for number in range(rounds):
-        messages.append({"role": "user", "content": [{"type": "text", "text": rng.choice(["What is it?", "And this?", "Hello!"])}]})
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": rng.choice(["A lazy dog.", "the weather", "x"])}]})
+        messages.append(
+            {"role": "user", "content": [{"type": "text", "text": rng.choice(["What is it?", "And this?", "Hello!"])}]}
+        )
+        messages.append(
+            {"role": "assistant", "content": [{"type": "text", "text": rng.choice(["A lazy dog.", "the weather", "x"])}]}
+        )
         messages[-2]["content"].insert(0, {"type": "image", "text": None} if number == 0 else {"type": "text", "text": ""})
     return {"messages": messages, "images": [zoo.image(rng)]}
 
@@ -50,6 +54,26 @@ def unpadded(batch, column):
 def aligned(batch):
     """The columns that have an entry for each token."""
     return [name for name, value in batch.items() if value.shape == batch["input_ids"].shape]
+
+
+class Overheard:
+    """Listens to a processor: the texts that it tokenizes, its placeholders written out."""
+
+    def __init__(self, processor):
+        self.write_out = processor.get_text_with_replacements
+        self.patch = mock.patch.object(processor, "get_text_with_replacements", self)
+
+    def __call__(self, *arguments, **options):
+        out = self.write_out(*arguments, **options)
+        self.texts = out[0]
+        return out
+
+    def __enter__(self):
+        self.patch.start()
+        return self
+
+    def __exit__(self, *error):
+        self.patch.stop()
 
 
 def media_ids(built):
@@ -67,14 +91,16 @@ def test_labels_are_what_the_text_says(name):
     rng = random.Random(1)
     for _ in range(12):
         made = [example(rng, rng.randint(1, 3)) for _ in range(3)]
-        with mock.patch.object(processor, "get_text_with_replacements", wraps=processor.get_text_with_replacements) as expand:
-            replaced = []
-            expand.side_effect = lambda *a, **k: replaced.append(type(processor).get_text_with_replacements(processor, *a, **k)) or replaced[-1]
+        with Overheard(processor) as overheard:
             batch = collator([features for features, _ in made])
-        texts = replaced[-1][0]
-        for (_, contents), text, ids, labels in zip(made, texts, unpadded(batch, "input_ids"), unpadded(batch, "labels"), strict=True):
-            assert ids == processor.tokenizer(text, add_special_tokens=False).input_ids  # so the text's positions are the row's
-            assert truth.faults(processor.tokenizer, text, contents, [label != -100 for label in labels]) == []
+        columns = overheard.texts, unpadded(batch, "input_ids"), unpadded(batch, "labels")
+        for (_, contents), text, ids, labels in zip(made, *columns, strict=True):
+            written = processor.tokenizer(text, add_special_tokens=False).input_ids  # so the text's positions are the row's
+            before = len(ids) - len(written)  # BOS, where the tokenizer writes it and not the template
+            assert ids[before:] == written
+            assert before <= 1
+            assert labels[:before] == [-100] * before
+            assert truth.faults(processor.tokenizer, text, contents, [label != -100 for label in labels[before:]]) == []
             assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
 
 
@@ -90,12 +116,16 @@ def test_headers_and_prompts_do_not_train(name):
 def test_media_and_their_wrappers_never_train(name):
     built = zoo.build(name)
     policy = MaskPolicy(roles=("user", "assistant"), include_start=True, train_on_eos="all")
-    batch = DataCollatorForVisionChat(built.processor, policy=policy)(examples(6))
+    derived = DataCollatorForVisionChat(built.processor, policy=policy)
+    written = DataCollatorForVisionChat(built.processor, ChatFormat(derived.chat_format.boundaries), policy)  # knows no media
     media = media_ids(built)
-    assert torch.isin(batch["input_ids"], media).any()
-    assert not torch.isin(batch["labels"], media).any()
-    question = next(iter(built.processor.tokenizer("What").input_ids))
-    assert (DataCollatorForVisionChat(built.processor, policy=policy)([simple(random.Random(0))])["labels"] == question).any()
+    for collator in (derived, written):
+        batch = collator(examples(6))
+        assert torch.isin(batch["input_ids"], media).any()
+        assert not torch.isin(batch["labels"], media).any()
+    labels = DataCollatorForVisionChat(built.processor, policy=policy)([simple(random.Random(0), rounds=1)])["labels"]
+    question = simple(random.Random(0), rounds=1)["messages"][0]["content"][-1]["text"]
+    assert question[2:] in built.processor.tokenizer.decode(labels[labels != -100])  # the rest of the question does train
 
 
 def test_placeholders_are_all_known(name):
@@ -125,11 +155,21 @@ def test_padding_side_is_honoured(name):
 def test_everything_of_the_processor_is_passed_on(name):
     processor, rows = zoo.build(name).processor, examples(3, seed=3)
     batch = DataCollatorForVisionChat(processor, padding_side="right")(rows)
-    texts = [processor.apply_chat_template(row["messages"], tokenize=False) for row in rows]
-    images = [row["images"] for row in rows]
-    expected = processor(
-        text=texts, images=images, padding=True, padding_side="right", add_special_tokens=False, return_tensors="pt"
-    )
+    pictures = [iter(row["images"]) for row in rows]
+    shown = [
+        [
+            {
+                **message,
+                "content": [{**part, "image": next(own)} if part["type"] == "image" else part for part in message["content"]],
+            }
+            for message in row["messages"]
+        ]
+        for row, own in zip(rows, pictures, strict=True)
+    ]
+    settings = {"padding": True, "padding_side": "right"}
+    expected = processor.apply_chat_template(
+        shown, tokenize=True, return_dict=True, return_tensors="pt", processor_kwargs=settings
+    )  # what users call at inference
     assert {*expected, "labels"} == {*batch}
     for column, value in expected.items():
         assert torch.equal(batch[column], value), column
@@ -168,13 +208,14 @@ def test_rows_without_images_stand_beside_rows_with_some(name):
 def test_nothing_is_cut_inside_media(name):
     built = zoo.build(name)
     rows = examples(1, seed=7)
-    whole = DataCollatorForVisionChat(built.processor)(rows)
+    collator = DataCollatorForVisionChat(built.processor, on_all_empty="ignore")
+    whole = collator(rows)
     ids, labels = whole["input_ids"][0], whole["labels"][0]
     media = torch.isin(ids, media_ids(built))
     last = int(media.nonzero()[-1]) + 1
     assert 0 < last < len(ids)
     for max_length in range(1, len(ids) + 2):
-        collator = DataCollatorForVisionChat(built.processor, max_length=max_length, on_all_empty="ignore")
+        collator = DataCollatorForVisionChat(built.processor, collator.chat_format, max_length=max_length, on_all_empty="ignore")
         if max_length < last:
             with pytest.raises(ValueError, match=f"max_length: {max_length} cuts row 0 .* raise max_length to {last} or more"):
                 collator(rows)

@@ -15,7 +15,7 @@ import transformers as tf
 import trl
 from chat.vocabularies import trained
 from PIL import Image
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, processors
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 LLAVA_TEMPLATE = (
@@ -36,10 +36,13 @@ class Built(NamedTuple):
 
 
 def tokenizer_of(kind: str, special: tuple[str, ...], named: dict[str, str] | None = None, eos: str = "</s>") -> Any:
-    """A tokenizer with `special` tokens added; `named` ones are attributes of it, as `image_token`."""
+    """A tokenizer with `special` tokens added; `named` ones are attributes of it, as `image_token`. SentencePiece's writes BOS."""
     tokenizer = Tokenizer.from_str(trained(kind))
     names = dict.fromkeys(["<pad>", "<s>", eos, *special, *(named or {}).values()])
     tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
+    if kind == "sentencepiece_bpe":
+        bos = ("<s>", tokenizer.token_to_id("<s>"))
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[bos])
     return tf.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token=eos, pad_token="<pad>", extra_special_tokens=named or {}
     )
@@ -86,9 +89,7 @@ def llava_next() -> Built:
     tokenizer = tokenizer_of("sentencepiece_bpe", (), {"image_token": "<image>"})
     grid = [[28, 56], [56, 28], [56, 56]]
     processor = tf.LlavaNextProcessor(
-        tf.LlavaNextImageProcessor(
-            size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=grid
-        ),
+        tf.LlavaNextImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=grid),
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",

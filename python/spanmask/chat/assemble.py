@@ -83,7 +83,9 @@ def surroundings_of(text: str, gaps: Sequence[Gap], atoms: Atoms) -> list[Surrou
                 left, open_left = left[len(left) + before[-1] :], False
             if behind := [stop for _, stop in spans if stop >= len(text)]:
                 right, open_right = right[: behind[0] - len(text)], False
-            found[Surroundings(left[-NEAR:], open_left and len(left) <= NEAR, right[:NEAR], open_right and len(right) <= NEAR)] = None
+            found[
+                Surroundings(left[-NEAR:], open_left and len(left) <= NEAR, right[:NEAR], open_right and len(right) <= NEAR)
+            ] = None
             at = gap.text.find(text, at + 1)
     return list(found)
 

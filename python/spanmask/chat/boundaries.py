@@ -13,8 +13,8 @@ from spanmask.chat.probe import ASSISTANT, BEGIN, END, Gap, role_of
 
 __all__ = ["Atoms", "Markers", "find_markers", "walk"]
 
-# Where the reasoning of a turn begins: `<think>`, `[THINK]`, `<|channel>thought`, `<|begin_of_thought|>`. What a template puts there belongs
-# to the head of the turn, not to its marker: with reasoning, without it, and in earlier turns the same role opens differently.
+# Where the reasoning of a turn begins: `<think>`, `[THINK]`, `<|channel>thought`, `<|begin_of_thought|>`. What a template puts there
+# belongs to the head of the turn, not to its marker: with reasoning, without it, and in earlier turns the same role opens differently.
 REASONING = re.compile(r"[<\[][^<>\[\]\s]*(?:think|thought|reason)|<\|channel>thought", re.IGNORECASE)
 
 
@@ -30,6 +30,7 @@ class Atoms:
         self.ends = frozenset(ends)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where added tokens stand in a text."""
         return [match.span() for match in self.pattern.finditer(text)]
 
     def clean(self, text: str, at: int) -> bool:
@@ -51,8 +52,11 @@ class Atoms:
 
 @dataclass
 class Markers:
-    """Markers as text. `starts` and `ends` by role; `stops`: headers whose first token also ends the assistant's turn; `heads`: what the
-    generation prompt puts behind the assistant's header."""
+    """Markers as text: `starts` and `ends` by role.
+
+    `stops`: added tokens of the next header by which the model ends its turn; `heads`: what the generation prompt puts behind the
+    assistant's header.
+    """
 
     starts: dict[str, list[str]] = field(default_factory=dict)
     ends: dict[str, list[str]] = field(default_factory=dict)
@@ -60,6 +64,7 @@ class Markers:
     heads: list[str] = field(default_factory=list)
 
     def owner(self, start: str) -> str | None:
+        """The role that a text opens."""
         return next((role for role, starts in self.starts.items() if start in starts), None)
 
     def add_start(self, role: str, start: str) -> bool:
@@ -71,9 +76,7 @@ class Markers:
         return True
 
 
-def find_markers(
-    gaps: Sequence[Gap], prompts: Sequence[Gap], atoms: Atoms, *, use_prompt: bool = True
-) -> Markers:
+def find_markers(gaps: Sequence[Gap], prompts: Sequence[Gap], atoms: Atoms, *, use_prompt: bool = True) -> Markers:
     """The markers that the gaps of plain conversations show.
 
     `prompts`: the gaps at the end of text when a generation prompt is asked for. `use_prompt=False`: the assistant's header is what the
@@ -116,7 +119,11 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], atoms: Atoms) ->
             preludes |= {gap.text[: min(known)]} if gap.before == BEGIN else set()
         else:
             opening = cut_opening(gap, closes, openings, preludes, atoms)
-        if gap.after == ASSISTANT and (reasoning := REASONING.search(opening)) and atoms.distinctive(opening[: reasoning.start()]):
+        if (
+            gap.after == ASSISTANT
+            and (reasoning := REASONING.search(opening))
+            and atoms.distinctive(opening[: reasoning.start()])
+        ):
             opening = opening[: reasoning.start()]
         if opening not in openings[gap.after]:
             openings[gap.after].append(opening)
@@ -133,21 +140,24 @@ def cut_opening(
             if close and gap.text.startswith(close) and atoms.distinctive(gap.text[len(close) :]):
                 return gap.text[len(close) :]
         return gap.text
-    for prelude in sorted(preludes, key=len, reverse=True):
-        if prelude and gap.text.startswith(prelude) and atoms.distinctive(gap.text[len(prelude) :]):
-            gap = gap._replace(text=gap.text[len(prelude) :])
-            break
-    cuts = [at + len(close) for close in closing if (at := gap.text.rfind(close)) >= 0]
-    rest = next((gap.text[at:] for at in sorted(cuts, reverse=True) if atoms.distinctive(gap.text[at:])), gap.text)
-    if len(rest) <= LONG:
-        return rest
-    for role, known in openings.items():  # another role's header, the name exchanged
-        for header in known:
-            for name, other in ((role, gap.after), (role.upper(), gap.after.upper()), (role.title(), gap.after.title())):
-                exchanged = header.replace(name, other)
-                if name in header and exchanged in gap.text:
-                    return exchanged
-    return rest
+    if gap.text in preludes:
+        return ""
+    prelude = max((prelude for prelude in preludes if gap.text.startswith(prelude)), key=len, default="")
+    text = gap.text[len(prelude) :] if atoms.distinctive(gap.text[len(prelude) :]) else gap.text
+    cuts = [at + len(close) for close in closing if (at := text.rfind(close)) >= 0]
+    rest = next((text[at:] for at in sorted(cuts, reverse=True) if atoms.distinctive(text[at:])), text)
+    exchanged = [header for header in exchange_names(openings, gap.after) if header in rest]  # another role's header in its name
+    at_once = next((header for header in exchanged if rest.startswith(header)), "")
+    return at_once or (rest if len(rest) <= LONG else next(iter(exchanged), rest))
+
+
+def exchange_names(openings: Mapping[str, Sequence[str]], role: str) -> list[str]:
+    """Headers known of other roles, with this role's name in them."""
+    pairs = [(header, name, role) for name, known in openings.items() for header in known]
+    pairs += [(header, style(name), style(role)) for header, name, role in pairs for style in (str.upper, str.title)]
+    return [
+        header.replace(name, other) for header, name, other in pairs if name in header and header.replace(name, other) != header
+    ]
 
 
 def starts_of(openings: Sequence[str], others: Sequence[str], atoms: Atoms) -> list[str]:
@@ -181,14 +191,9 @@ def cut_at_prompt(start: str, prompts: Sequence[Gap], others: Sequence[str], ato
         for at in reversed(range(len(prompt.text))):
             common = common_prefix({prompt.text[at:], start}, atoms)
             alone = atoms.distinctive(common) and not any(common in other for other in others)
-            if alone and len(common) > len(best) and atoms.clean(prompt.text, at) and ends_there(prompt.text[at:], start, common):
+            if alone and len(common) > len(best) and atoms.clean(prompt.text, at):
                 best = common
     return best or start
-
-
-def ends_there(prompt: str, start: str, common: str) -> bool:
-    """Whether the prompt stops inside the header, or goes on behind it: else the two only happen to begin alike."""
-    return common in (prompt, start)
 
 
 def heads_of(starts: Sequence[str], prompts: Sequence[Gap]) -> list[str]:

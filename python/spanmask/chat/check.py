@@ -38,14 +38,23 @@ class Trial(NamedTuple):
 
 
 def check(
-    template: Template, tokenizer: Any, chat_format: ChatFormat, atoms: Atoms, shapes: Sequence[Sequence[str]], *, seed: int, count: int
+    template: Template,
+    tokenizer: Any,
+    chat_format: ChatFormat,
+    atoms: Atoms,
+    shapes: Sequence[Sequence[str]],
+    *,
+    seed: int,
+    count: int,
 ) -> Trial:
     """Mask `count` random conversations of the shapes, in turn, and compare."""
     rng = Random(seed)
     probes = [[(kind, draw_content(rng, kind)) for kind in shapes[number % len(shapes)]] for number in range(count)]
     located = [(len(probe), *found) for probe in probes if (found := locate_probe(template, probe)) is not None]
     rows = encode(tokenizer, [text for _, text, _ in located])
-    for (places, text, marks), row, flags in zip(located, rows, trained_flags([row.ids for row in rows], chat_format), strict=True):
+    for (places, text, marks), row, flags in zip(
+        located, rows, trained_flags([row.ids for row in rows], chat_format), strict=True
+    ):
         at = wrong_token(text, marks, places, row, flags, atoms)
         if at is not None:
             return Trial(len(located), count - len(located), show_fault(text, row, flags, at))
@@ -66,7 +75,9 @@ def locate_probe(template: Template, probe: Sequence[tuple[str, str]]) -> tuple[
     """A conversation's text and the characters of its contents; None where it is refused or not of its bare twin's shape."""
     text = template.render(probe)
     unique = bare([kind for kind, _ in probe])
-    found = template.marks([twin if content.strip() else (kind, content) for (kind, content), twin in zip(probe, unique, strict=True)])
+    found = template.marks(
+        [twin if content.strip() else (kind, content) for (kind, content), twin in zip(probe, unique, strict=True)]
+    )
     if text is None or found is None:
         return None
     spans = locate(text, [gap.text for gap in gaps_of(*found)], [probe[mark.place][1] for mark in found[1]])

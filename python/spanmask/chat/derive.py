@@ -2,7 +2,8 @@
 
 Bare conversations are rendered (`probe.py`), the text between their contents is cut into markers (`boundaries.py`), those are tokenized in
 context (`markers.py`), and the result is tried on random conversations before it is returned (`check.py`): a mask is right, or an error.
-Conversations are rendered whole. Comparing renderings of growing prefixes is the usual trick, and wrong where a template rewrites earlier turns.
+Conversations are rendered whole. Comparing renderings of growing prefixes is the usual trick, and wrong where a template rewrites earlier
+turns.
 """
 
 from __future__ import annotations
@@ -50,9 +51,7 @@ THOUGHTS = (
 CHECKED = 120
 
 
-def format_from_template(
-    renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: Iterable[int] = ()
-) -> ChatFormat:
+def format_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: Iterable[int] = ()) -> ChatFormat:
     """What `ChatFormat.from_tokenizer` and `from_processor` promise. `renderer` has `apply_chat_template`."""
     tokenizer = text_tokenizer(tokenizer)
     ends = {str(token) for token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token) if token}
@@ -133,7 +132,9 @@ def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: 
     Each gap that goes wrong proposes a marker; it is kept when it puts this gap right and none wrong.
     """
     gaps = [*needed, *rare]
-    closes = {kind: common_prefix({gap.text for gap in needed if gap.before == kind}, atoms) for kind in {gap.before for gap in gaps}}
+    closes = {
+        kind: common_prefix({gap.text for gap in needed if gap.before == kind}, atoms) for kind in {gap.before for gap in gaps}
+    }
     closes[BEGIN] = ""
     for gap in needed:
         if gap.after == "tool" and role_of(gap.before) == ASSISTANT:
@@ -152,8 +153,8 @@ def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: 
                 if propose(markers, markers.starts.setdefault(ASSISTANT, []), start, gaps, atoms):
                     break
         else:
-            for start, stop in reversed(atoms.spans(closes[gap.before])):
-                if propose(markers, markers.ends.setdefault(ASSISTANT, []), closes[gap.before][start:stop], gaps, atoms):
+            for left, right in reversed(atoms.spans(closes[gap.before])):
+                if propose(markers, markers.ends.setdefault(ASSISTANT, []), closes[gap.before][left:right], gaps, atoms):
                     break
             else:
                 propose(markers, markers.starts.setdefault(gap.after, []), opening, gaps, atoms)
@@ -163,15 +164,21 @@ def extend(markers: Markers, needed: Sequence[Gap], rare: Sequence[Gap], atoms: 
 def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], atoms: Atoms) -> None:
     """A header of their own for the results of tools, where an added token is in it.
 
-    Where the header has none, but what closes the call ends with one that closes no other turn, that one heads the results; the model writes
-    it to ask for them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM) this header's first is one too.
+    Where the header has none, but what closes the call ends with one that closes no other turn, that one heads the results; the model
+    writes it to ask for them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM) this header's first
+    is one too.
     """
     opening = gap.text[len(close) :].partition(TOOL)[0]
     for end in markers.ends.get(ASSISTANT, ()):
         opening = opening.removeprefix(end)
     spans = atoms.spans(close)
     ends = [end for ends in markers.ends.values() for end in ends]
-    if not atoms.spans(opening) and spans and close.endswith(last := close[slice(*spans[-1])]) and not any(last in end for end in ends):
+    if (
+        not atoms.spans(opening)
+        and spans
+        and close.endswith(last := close[slice(*spans[-1])])
+        and not any(last in end for end in ends)
+    ):
         opening = last + opening
         markers.stops.append(last)
     elif markers.stops and (first := atoms.spans(opening)) and first[0][0] == 0:
@@ -180,9 +187,7 @@ def add_results(markers: Markers, gap: Gap, close: str, gaps: Sequence[Gap], ato
         propose(markers, markers.starts.setdefault("tool", []), opening, gaps, atoms, must_help=False)
 
 
-def propose(
-    markers: Markers, where: list[str], marker: str, gaps: Sequence[Gap], atoms: Atoms, must_help: bool = True
-) -> bool:
+def propose(markers: Markers, where: list[str], marker: str, gaps: Sequence[Gap], atoms: Atoms, must_help: bool = True) -> bool:
     """Add a marker to one of the lists of `markers`, if that puts a gap right and none wrong."""
     marker = marker.partition(TOOL)[0]
     taken = [start for starts in markers.starts.values() for start in starts]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import index
 from typing import Any
 
@@ -124,7 +125,7 @@ class ChatFormat:
         object.__setattr__(self, "generation_heads", as_markers(generation_heads, "generation_heads"))
         object.__setattr__(self, "texts", tuple((as_ids(ids, "texts"), text) for ids, text in texts))
 
-    @property
+    @cached_property
     def roles(self) -> tuple[str, ...]:
         """The roles in the order of the boundaries, each once: `Turns.role` is an index into it."""
         return tuple(dict.fromkeys(boundary.role for boundary in self.boundaries))
@@ -199,22 +200,17 @@ class ChatFormat:
         renderer = processor if getattr(processor, "chat_template", None) else text_tokenizer(processor)
         return format_from_template(renderer, processor, template_kwargs, media_ids(processor))
 
-    @property
+    @cached_property
     def _core(self) -> _core.Format:
-        """The compiled markers, made at the first use and left out of pickles."""
-        compiled = self.__dict__.get("_compiled")
-        if compiled is None:
-            roles = self.roles
-            compiled = _core.Format(
-                [(roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries],
-                self.stop_ids,
-                self.generation_heads,
-            )
-            object.__setattr__(self, "_compiled", compiled)
-        return compiled
+        """The compiled markers, left out of pickles."""
+        return _core.Format(
+            [(self.roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries],
+            self.stop_ids,
+            self.generation_heads,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_core", "roles")}
 
     def __str__(self) -> str:
         texts = dict(self.texts)

@@ -98,8 +98,9 @@ def format_from_strings(tokenizer: Any, roles: dict[str, MarkerText], ignore_ids
 
 def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
     """One role's argument -> (start, ends), checked."""
-    start, ends = (marker, []) if isinstance(marker, str) else marker if len(marker) == 2 else (None, [])
-    ends = [ends] if isinstance(ends, str) else list(ends)
+    parts: Any = (marker, ()) if isinstance(marker, str) else marker
+    start, ends = parts if isinstance(parts, tuple) and len(parts) == 2 else (None, ())
+    ends = list(ends) if isinstance(ends, (list, tuple)) else [ends]
     if not all(isinstance(text, str) for text in (start, *ends)):
         raise TypeError(f"role {role!r}: expected a start, (start, end) or (start, [end, ...]) as text, got {marker!r}.")
     if not all((start, *ends)):
@@ -135,13 +136,14 @@ def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rig
 
 
 def merging(tokenizer: Any, marker: str) -> list[str]:
-    """What the vocabulary merges with a marker's last character: `"<"` for `"助手："`, where `"：<"` is a token."""
-    if not marker[-1:].strip() or marker[-1].isalnum() or any(marker.endswith(text) for text in tokenizer.get_added_vocab()):
+    """What the vocabulary merges with a marker's last visible character: `"<"` for `"助手："`, where `"：<"` is a token."""
+    last = marker[len(marker.rstrip()) - 1 :]
+    if not marker.strip() or marker[-1].isalnum() or any(marker.endswith(text) for text in tokenizer.get_added_vocab()):
         return []
-    last = "".join(tokenizer.convert_ids_to_tokens(tokenizer(marker[-1], add_special_tokens=False)["input_ids"])).lstrip("▁")
-    longer = [token for token in tokenizer.get_vocab() if token.startswith(last) and len(token) > len(last)]
+    spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
+    longer = [token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled)]
     texts = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
-    return list(dict.fromkeys(text[1:] for text in texts if text[:1] == marker[-1] and "\ufffd" not in text))
+    return list(dict.fromkeys(text[len(last) :] for text in texts if text.startswith(last) and "\ufffd" not in text))
 
 
 def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
@@ -159,10 +161,10 @@ def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
 def marker_ids(place: Placed, tokens: Tokens, atoms: frozenset[int]) -> tuple[Marker, str] | None:
     """The ids of a marker in one place, and what of its text they spell; None where its letters merged with a neighbour.
 
-    A token that hangs over the marker's edge stays outside: it may hold content. Only if that would cost the marker a visible character, it
-    is taken in: while it hangs over by blanks (SentencePiece: `"▁USER"`), else on the right side also with what merged (`"：<"`). What merged
-    on the left is content: there, losing punctuation is accepted while what is left is more than a bare word. Beside an added token
-    punctuation is never missed.
+    A token that hangs over the marker's edge stays outside: it may hold content. Only if that would cost the marker a visible
+    character, it is taken in: while it hangs over by blanks (SentencePiece: `"▁USER"`), else on the right side also with what merged
+    (`"：<"`). What merged on the left is content: there, losing punctuation is accepted while what is left is more than a bare word.
+    Beside an added token punctuation is never missed.
     """
     marker = place.text[place.start : place.stop]
     letters = [char for char in marker if char.isalnum()]

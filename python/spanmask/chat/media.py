@@ -22,15 +22,21 @@ WRAPPER = re.compile(
 def media_ids(processor: Any) -> tuple[int, ...]:
     """Ids of placeholders and wrappers, ascending.
 
-    The processor's own lists are asked first (`image_token_ids`): its `image_token_id` may be something else (Gemma 3: the token that stands
-    for an image before it is expanded). Then all that processor and tokenizer name after a medium, and added tokens known as wrappers.
+    The processor's own lists (`image_token_ids`), for its `image_token_id` may be something else (Gemma 3: the token that stands for an
+    image before it is expanded); all that processor and tokenizer name after a medium; and added tokens known as wrappers.
     """
     tokenizer = text_tokenizer(processor)
     added: dict[str, int] = tokenizer.get_added_vocab()
     atoms = atomic_ids(tokenizer)
     found: set[int] = set()
     for owner in (processor, tokenizer):
-        names = {*vars(owner), "image_token_ids", "video_token_ids", "audio_token_ids", *getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ())}
+        names = {
+            *vars(owner),
+            "image_token_ids",
+            "video_token_ids",
+            "audio_token_ids",
+            *getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ()),
+        }
         for name in sorted(names):
             if ATTRIBUTE.search(name):
                 value = getattr(owner, name, None)

@@ -1,7 +1,7 @@
 """Probe conversations: what a chat template makes of messages whose contents are known.
 
-A probe is a list of (kind, content). Kinds are the roles of messages, and the parts of an assistant's turn that are no plain content: `thought`
-(reasoning), `preamble` (text in front of a call) and `call` (a tool call; its content is the argument's value).
+A probe is a list of (kind, content). Kinds are the roles of messages, and the parts of an assistant's turn that are no plain content:
+`thought` (reasoning), `preamble` (text in front of a call) and `call` (a tool call; its content is the argument's value).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ TOOL_SCHEMA = {
         },
     },
 }
+STAND_INS = {"tools": [], "documents": [], "functions": [], "datetime": "2024-01-01", "date_string": "2024-01-01"}
 CALL_ID = "a1b2c3d4e"  # Mistral's templates insist on nine letters or digits
 
 
@@ -65,8 +66,8 @@ def bare(kinds: Sequence[str]) -> list[tuple[str, str]]:
 class Template:
     """A tokenizer's (or processor's) chat template, and the form in which it takes messages.
 
-    Templates differ in what they take as content (a string, a list of parts), as arguments of a call (a mapping, JSON), as content beside a
-    call (none, empty), and whether calls need `tools`. `settle` tries the forms out, once.
+    Templates differ in what they take as content (a string, a list of parts), as arguments of a call (a mapping, JSON), as content beside
+    a call (none, empty), in the variables that they need, and in whether calls need `tools`. `settle` tries the forms out, once.
     """
 
     def __init__(self, renderer: Any, kwargs: dict[str, Any]) -> None:
@@ -76,18 +77,19 @@ class Template:
         self.json_arguments = False
         self.empty_content: str | None = ""
         self.tools = False
+        self.stand_ins: dict[str, Any] = {}  # for variables that a template fails without
         self.refusal: Exception | None = None  # the last one, for the error message
         self.found: dict[tuple[tuple[tuple[str, str], ...], bool], tuple[str, list[Mark]] | None] = {}  # what `marks` saw
 
     def render(self, probe: Probe, generation: bool = False) -> str | None:
         """The text of a probe, or None where the template refuses it."""
         has_call = any(kind in ("call", "tool") for kind, _ in probe)
-        kwargs = {**({"tools": [TOOL_SCHEMA]} if has_call and self.tools else {}), **self.kwargs}
+        kwargs = {**self.stand_ins, **({"tools": [TOOL_SCHEMA]} if has_call and self.tools else {}), **self.kwargs}
         try:
             text = self.renderer.apply_chat_template(
                 self.messages(probe), tokenize=False, add_generation_prompt=generation, **kwargs
             )
-        except Exception as refusal:  # noqa: BLE001: a template may raise whatever Python raises
+        except Exception as refusal:  # a template may raise whatever Python raises
             self.refusal = refusal
             return None
         return text if isinstance(text, str) else None
@@ -120,10 +122,18 @@ class Template:
         return messages
 
     def content(self, role: str, text: str) -> Any:
+        """A text in the form that the template takes for this role."""
         return [{"type": "text", "text": text}] if role in self.parts else text
 
     def settle(self) -> bool:
         """Find the forms in which contents come through; False where even one question and its answer do not."""
+        if not self.settle_content():
+            self.stand_ins = STAND_INS
+            return self.settle_content()
+        return True
+
+    def settle_content(self) -> bool:
+        """Find which roles' content is a list of parts."""
         roles = ("user", ASSISTANT, "system", "tool")
         for parts in ((), roles, roles[:1], roles[:2], roles[1:2], (*roles[:1], *roles[2:3]), roles[1:3]):
             self.parts = frozenset(parts)

@@ -123,10 +123,10 @@ class DataCollatorForSpanCorruption(Clocked):
             "decoder_start": self.decoder_start_token_id,
         }
         source = self.clock.source()
-        outputs, keys, _ = draw(
+        outputs, keys, about = draw(
             columns, lambda rows: _core.corrupt(rows, self.spec._core, source, beside, padded, "input_ids", 1)
         )
-        self.clock.watch(source, keys)
+        self.clock.watch(source, keys[about[0] >= 0])  # rows that nothing was drawn for do not repeat
         input_ids, _, labels, _, attention_mask, decoder_input_ids = outputs
         batch: dict[str, Any] = {
             "input_ids": input_ids.reshape(count, -1),

@@ -89,13 +89,16 @@ class DataCollatorForVisionChat(MaskingCollator):
 
     def _collate(self, columns: Mapping[str, Any]) -> Collated:
         images = images_of(columns)
+        texts = self._texts(columns, images)
+        bos = self.processor.tokenizer.bos_token
         batch = dict(
             self.processor(
-                text=self._texts(columns, images),
+                text=texts,
                 images=images if any(images) else None,
                 padding=True,
                 padding_side=self.padding_side,
-                add_special_tokens=False,  # the template has written them
+                # As the processor itself does at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
+                add_special_tokens=not (bos and texts[0].startswith(bos)),
                 return_tensors="np",
             )
         )

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping
-from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawArray
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +17,7 @@ import numpy.typing as npt
 from spanmask.errors import SpanmaskWarning
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import WORD, as_word
+from spanmask.shared import SharedIntegers
 
 __all__ = ["ALGORITHM", "Clock", "Clocked", "OnRepeat"]
 
@@ -47,10 +46,13 @@ class Clock:
     def __init__(self, seed: int | None, epoch: int, on_repeat: OnRepeat) -> None:
         self.seed = None if seed is None else as_word("seed", seed)
         self.on_repeat = on_repeat
-        # multiprocessing's own shared memory: no torch needed, and it goes through fork, spawn and forkserver.
-        self._shared: Any = RawArray("Q", FIRST_SEEN + MARKS)
+        self._memory = SharedIntegers([0] * (FIRST_SEEN + MARKS))
         self._passes = Passes()
         self.epoch = epoch
+
+    @property
+    def _shared(self) -> npt.NDArray[np.uint64]:
+        return self._memory.array.view(np.uint64)
 
     @property
     def epoch(self) -> int:
@@ -122,17 +124,6 @@ class Clock:
         self.seed = None if state["seed"] is None else as_word("seed", state["seed"])
         self.epoch = state["epoch"]
         self._shared[WATCHED_COUNT] = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        if get_spawning_popen() is None:  # not on its way into a child process: shared memory stays here, its values go
-            state["_shared"] = list(self._shared)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if isinstance(self._shared, list):
-            self._shared = RawArray("Q", self._shared)
 
 
 class Clocked:

@@ -114,16 +114,12 @@ impl Policy {
 /// A column beside the rows: values, starts, stops.
 type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>);
 
-/// Labels (flat, int64), loss weights (flat, float32) where asked for, and what happened: trained tokens, outcome and open turn by
-/// row, turns by role.
-type Masked<'py> = (
-    Bound<'py, PyArray1<i64>>,
-    Option<Bound<'py, PyArray1<f32>>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<u8>>,
-    Bound<'py, PyArray1<bool>>,
-    Vec<u64>,
-);
+/// Labels (flat, int64), loss weights (flat, float32) where asked for, each row's outcome, and what was counted.
+type Masked<'py> =
+    (Bound<'py, PyArray1<i64>>, Option<Bound<'py, PyArray1<f32>>>, Bound<'py, PyArray1<u8>>, Counts);
+
+/// Tokens kept, tokens trained, rows whose last turn is open, rows by outcome, turns by role.
+type Counts = (usize, usize, usize, Vec<usize>, Vec<u64>);
 
 /// Labels of all rows.
 #[pyfunction]
@@ -218,9 +214,17 @@ fn mask_typed<'py, T: Token>(
         }
         bulk::run(py, jobs, num_threads, "rows")?;
     }
-    let trained: Vec<i64> = reports.iter().map(|report| report.trained as i64).collect();
+    let mut outcomes = vec![0; Outcome::COUNT];
+    for report in &reports {
+        outcomes[report.outcome as usize] += 1;
+    }
+    let counts = (
+        (0..rows.len()).map(|i| rows.bounds(i).len().min(layout.max_len)).sum(),
+        reports.iter().map(|report| report.trained).sum(),
+        reports.iter().filter(|report| report.open).count(),
+        outcomes,
+        (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect(),
+    );
     let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
-    let open: Vec<bool> = reports.iter().map(|report| report.open).collect();
-    let turns = (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect();
-    Ok((labels, weights, trained.into_pyarray(py), outcomes.into_pyarray(py), open.into_pyarray(py), turns))
+    Ok((labels, weights, outcomes.into_pyarray(py), counts))
 }

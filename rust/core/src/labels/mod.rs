@@ -107,6 +107,11 @@ pub enum Outcome {
     Excluded = 6,
 }
 
+impl Outcome {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+}
+
 /// What happened to one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowReport {

@@ -1,0 +1,106 @@
+//! `vectors/labels.json`: what the reference says of turns, labels and weights, held against the kernels.
+
+use serde_json::Value;
+use spanmask_core::batch::{Layout, Shape};
+use spanmask_core::labels::{
+    Extras, Ignore, OnMissing, OpenTurn, Outcome, Output, Pair, Policy, Report, RowReport, Shift, TrainOnEos,
+    Turns, mask_labels_into,
+};
+use spanmask_core::turns::{Boundary, Format, find_turns};
+use spanmask_core::{Ragged, Token};
+
+fn list<T>(value: &Value, item: impl Fn(&Value) -> T) -> Vec<T> {
+    value.as_array().unwrap().iter().map(item).collect()
+}
+
+fn ids(value: &Value) -> Vec<i64> {
+    list(value, |id| id.as_i64().unwrap())
+}
+
+fn markers(value: &Value) -> Vec<Vec<i64>> {
+    list(value, ids)
+}
+
+fn format<T: Token>(case: &Value) -> Format<T> {
+    let boundaries = list(&case["boundaries"], |boundary| Boundary {
+        role: boundary[0].as_u64().unwrap() as usize,
+        starts: markers(&boundary[1]),
+        ends: markers(&boundary[2]),
+        include_start: boundary[3].as_bool().unwrap(),
+        include_end: boundary[4].as_bool().unwrap(),
+    });
+    Format::new(&boundaries, &ids(&case["stop_ids"]), &markers(&case["generation_heads"]))
+}
+
+fn policy<T: Token>(rules: &Value) -> Policy<T> {
+    let pairs: Vec<Pair> = list(&rules["ignore_between"], |pair| (markers(&pair[0]), markers(&pair[1])));
+    let flag = |name: &str| rules[name].as_bool().unwrap();
+    let word = |name: &str| rules[name].as_str().unwrap();
+    Policy {
+        roles: list(&rules["roles"], |trains| trains.as_bool().unwrap().then_some(1.0)),
+        prompt_weight: rules["prompt_weight"].as_f64().unwrap() as f32,
+        turns: if word("turns") == "all" { Turns::All } else { Turns::Last },
+        train_on_eos: match word("train_on_eos") {
+            "none" => TrainOnEos::None,
+            "turn" => TrainOnEos::Turn,
+            "last" => TrainOnEos::Last,
+            _ => TrainOnEos::All,
+        },
+        include_start: flag("include_start"),
+        train_generation_prompt: flag("train_generation_prompt"),
+        open_turn: if word("open_turn") == "train" { OpenTurn::Train } else { OpenTurn::Drop },
+        on_missing: if word("on_missing") == "mask" { OnMissing::Mask } else { OnMissing::Keep },
+        ignore: Ignore::new(
+            &ids(&rules["ignore_ids"]),
+            &markers(&rules["ignore_sequences"]),
+            &pairs,
+            flag("train_markers"),
+        ),
+        shift: if word("shift") == "none" { Shift::None } else { Shift::Left },
+    }
+}
+
+fn check<T: Token>(case: &Value) {
+    let row: Vec<T> = ids(&case["row"]).into_iter().map(|id| T::from_i64(id).unwrap()).collect();
+    let format = format::<T>(case);
+    let mut turns = Vec::new();
+    find_turns(&row, &format, &mut turns);
+    let found: Vec<Value> = turns
+        .iter()
+        .map(|t| serde_json::json!([t.role, t.start, t.content_start, t.content_stop, t.stop, t.closed]))
+        .collect();
+    assert_eq!(Value::from(found), case["turns"]);
+
+    let offsets = [0, row.len() as i64];
+    let rows = Ragged::new(&row, &offsets).unwrap();
+    let (mut labels, mut weights) = (vec![0; row.len()], vec![9.0; row.len()]);
+    let mut reports = [RowReport { trained: 0, outcome: Outcome::Trained, open: false }];
+    let mut counts = vec![0; format.roles()];
+    mask_labels_into(
+        &rows,
+        &format,
+        &policy(&case["policy"]),
+        &Extras { labels: None, turn_weights: None, ignore_index: -100 },
+        Layout { shape: Shape::Touching, max_len: usize::MAX },
+        Output { labels: &mut labels, weights: Some(&mut weights) },
+        Report { rows: &mut reports, turns: &mut counts },
+    )
+    .unwrap();
+    assert_eq!(labels, ids(&case["labels"]));
+    assert_eq!(weights, list(&case["weights"], |weight| weight.as_f64().unwrap() as f32));
+    let trained = labels.iter().filter(|&&label| label != -100).count();
+    assert_eq!(reports[0].trained, trained);
+    assert_eq!(reports[0].outcome == Outcome::Trained, trained > 0);
+}
+
+#[test]
+fn vectors_pin_turns_labels_and_weights() {
+    let text = include_str!("../../../vectors/labels.json");
+    let cases: Value = serde_json::from_str(text).unwrap();
+    for case in cases.as_array().unwrap() {
+        check::<u16>(case);
+        check::<u32>(case);
+        check::<i32>(case);
+        check::<i64>(case);
+    }
+}

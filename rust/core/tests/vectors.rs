@@ -1,0 +1,149 @@
+//! The golden vectors: one set for Rust and Python. What changes here changes the data of everyone who resumes a run.
+
+use serde_json::Value;
+use spanmask_core::noise::corrupt::{Corruption, Extras, OnExhausted, RowPlan, Scratch, Spec};
+use spanmask_core::noise::draw::Layout;
+use spanmask_core::noise::ids::IdSet;
+use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
+use spanmask_core::noise::plan::{plan, plan_lengths};
+use spanmask_core::rng::bounded::{below, coins, threshold};
+use spanmask_core::rng::key::row_key;
+use spanmask_core::rng::{Purpose, Source, Stream};
+
+fn vectors(name: &str) -> Value {
+    let path = format!("{}/../../vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap()
+}
+
+fn numbers<T: TryFrom<u64>>(value: &Value) -> Vec<T> {
+    list(value).iter().map(|value| T::try_from(number(value)).ok().unwrap()).collect()
+}
+
+#[test]
+fn raw_stream() {
+    for case in list(&vectors("rng")["philox"]) {
+        let counter = [0, 0, number(&case["epoch"]), number(&case["purpose"])];
+        let mut stream = Stream::new([number(&case["seed"]), number(&case["key"])], counter);
+        for word in numbers::<u64>(&case["words"]) {
+            assert_eq!(stream.next_u64(), word);
+        }
+    }
+}
+
+#[test]
+fn bounded_integers_and_coins() {
+    let vectors = vectors("rng");
+    for case in list(&vectors["below"]) {
+        let mut stream = Stream::new([number(&case["seed"]), 0], [0; 4]);
+        for value in numbers::<u32>(&case["values"]) {
+            assert_eq!(below(&mut stream, number(&case["bound"]) as u32), value);
+        }
+    }
+    for case in list(&vectors["coins"]) {
+        let mut stream = Stream::new([number(&case["seed"]), 0], [0, 0, 0, Purpose::Choice as u64]);
+        let limit = threshold(case["probability"].as_f64().unwrap());
+        let heads = coins(&mut stream, limit, number(&case["count"]) as u32);
+        assert_eq!(heads, numbers::<u64>(&case["heads"]).iter().map(|head| 1 << head).sum::<u64>());
+    }
+}
+
+#[test]
+fn keys() {
+    for case in list(&vectors("rng")["keys"]) {
+        let row: Vec<[u8; 4]> = numbers::<u32>(&case["row"]).iter().map(|id| id.to_le_bytes()).collect();
+        assert_eq!(row_key(&row), number(&case["key"]));
+    }
+}
+
+#[test]
+fn plans() {
+    for case in list(&vectors("plans")) {
+        let (density, mean) = (case["density"].as_f64().unwrap(), case["mean"].as_f64().unwrap());
+        for row in list(&case["plans"]) {
+            let row = numbers::<u32>(row);
+            let plan = plan(row[0], density, mean);
+            assert_eq!([plan.noise, plan.spans], row[1..]);
+        }
+        for row in list(&case["lengths"]) {
+            let row = numbers::<u32>(row);
+            assert_eq!(plan_lengths(row[0], density, mean), Some((row[1], row[2])));
+        }
+    }
+}
+
+fn spans(density: f64, mean: f64) -> Denoiser {
+    Denoiser { objective: Objective::Spans { density, mean }, mode: None, sentinels: true }
+}
+
+fn prefix(split: Split, mode: Option<u32>, sentinels: bool) -> Denoiser {
+    Denoiser { objective: Objective::Prefix(split), mode, sentinels }
+}
+
+/// The specs that `tests/golden.py` names.
+fn spec(name: &str) -> Spec {
+    let (denoisers, weights) = match name {
+        "t5" => (vec![spans(0.15, 3.0)], vec![1.0]),
+        "article" => (vec![spans(0.55, 1.5)], vec![1.0]),
+        "uniform" => (vec![spans(0.3, 2.0)], vec![1.0]),
+        "cap" | "merge" => (vec![spans(0.5, 1.0)], vec![1.0]),
+        "protected" => (vec![spans(0.5, 3.0)], vec![1.0]),
+        "ul2" => {
+            let settings = [(0.15, 3.0), (0.15, 8.0), (0.5, 3.0), (0.5, 8.0), (0.15, 64.0), (0.5, 64.0)];
+            let mut all: Vec<Denoiser> =
+                settings.into_iter().map(|(density, mean)| spans(density, mean)).collect();
+            all.push(prefix(Split::Density(0.25), None, true));
+            (all, vec![1.0; 7])
+        }
+        "ul2r" => {
+            let settings = [(0.15, 3.0), (0.15, 32.0), (0.5, 3.0)];
+            let mut all: Vec<Denoiser> =
+                settings.into_iter().map(|(density, mean)| spans(density, mean)).collect();
+            all.push(prefix(Split::Uniform, None, true));
+            (all, vec![0.25, 0.125, 0.125, 0.5])
+        }
+        "prefix" => (vec![prefix(Split::Uniform, Some(32100), false)], vec![1.0]),
+        other => panic!("no spec {other}"),
+    };
+    let few = matches!(name, "cap" | "merge");
+    let sentinels: Vec<u32> = (0..if few { 3 } else { 100 }).map(|place| 32099 - place).collect();
+    Spec {
+        mixture: Mixture::new(denoisers, &weights).unwrap(),
+        forbidden: IdSet::new(sentinels.iter().copied()),
+        sentinels,
+        eos: Some(1),
+        final_sentinel: name == "merge",
+        layout: if name == "uniform" { Layout::Uniform } else { Layout::Classic },
+        on_exhausted: match name {
+            "cap" => OnExhausted::Cap,
+            "merge" => OnExhausted::Merge,
+            _ => OnExhausted::Raise,
+        },
+        protected_ids: IdSet::new(if name == "protected" { vec![100, 103, 111] } else { Vec::new() }),
+    }
+}
+
+#[test]
+fn corruptions() {
+    for case in list(&vectors("corrupt")) {
+        let spec = spec(case["spec"].as_str().unwrap());
+        let row = numbers::<u32>(&case["row"]);
+        let rows = [row.as_slice()];
+        let source = Source { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let corruption = Corruption::new(&rows, &spec, source, Extras::default()).unwrap();
+        let mut plans = [RowPlan::default()];
+        corruption.plan_into(&mut plans).unwrap();
+        let [plan] = &mut plans;
+        let (mut inputs, mut labels) = (vec![0; plan.inputs], vec![0; plan.targets]);
+        corruption.write_row(0, plan, &mut Scratch::default(), &mut inputs, &mut labels).unwrap();
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        assert_eq!(labels, numbers::<i64>(&case["labels"]), "{case}");
+    }
+}

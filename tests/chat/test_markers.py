@@ -1,0 +1,134 @@
+"""Marker text -> ids in context: `ChatFormat.from_strings`."""
+
+from random import Random
+
+import pytest
+from chat.truth import ENDS, MIDDLES
+from chat.vocabularies import KINDS, tokenizer_of
+from hypothesis import given
+from hypothesis import strategies as st
+from spanmask import ChatFormat, ChatFormatError, mask_labels
+from spanmask.chat.tokens import covering, encode
+from transformers import ByT5Tokenizer
+
+FORMS = {
+    "vicuna": (" USER: ", " ASSISTANT: ", "</s>", {"assistant": ("ASSISTANT:", "</s>"), "user": "USER:"}),
+    "chatml": (
+        "<|im_end|>\n<|im_start|>user\n",
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_end|>\n",
+        {"assistant": ("<|im_start|>assistant\n", ["<|im_end|>"]), "user": ("<|im_start|>user\n", "<|im_end|>")},
+    ),
+    "alpaca": (
+        "\n\n### Instruction:\n",
+        "\n\n### Response:\n",
+        "",
+        {"assistant": "### Response:\n", "user": "### Instruction:\n"},
+    ),
+    "tags": ("<user>", "<assistant>", "</assistant>\n", {"assistant": ("<assistant>", "</assistant>"), "user": "<user>"}),
+}
+SPECIAL = {"chatml": ("<|im_start|>", "<|im_end|>")}
+CONTENTS = st.builds(
+    lambda start, middle, end: start + middle + end, st.sampled_from(ENDS), st.sampled_from(MIDDLES), st.sampled_from(ENDS)
+)
+
+
+def tokenizer_for(kind, form):
+    return ByT5Tokenizer() if kind == "byt5" else tokenizer_of(kind, SPECIAL.get(form, ()))
+
+
+@pytest.fixture(scope="module")
+def formats():
+    """Each form with each tokenizer, made once."""
+    made = {}
+
+    def get(kind, form):
+        if (kind, form) not in made:
+            tokenizer = tokenizer_for(kind, form)
+            made[kind, form] = tokenizer, ChatFormat.from_strings(tokenizer, **FORMS[form][3])
+        return made[kind, form]
+
+    return get
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", [*KINDS, "byt5"])
+@given(contents=st.lists(st.tuples(CONTENTS, CONTENTS), min_size=1, max_size=3))
+def test_from_strings_trains_answers_alone(formats, kind, form, contents):
+    tokenizer, chat_format = formats(kind, form)
+    question, answer, end, _ = FORMS[form]
+    text, spans = "", []
+    for asked, answered in contents:
+        text += question
+        spans.append((len(text), len(text) + len(asked), False))
+        text += asked + answer
+        spans.append((len(text), len(text) + len(answered), True))
+        text += answered + end
+    [tokens] = encode(tokenizer, [text])
+    labels = mask_labels([tokens.ids], chat_format).labels.to_list()[0]
+    for start, stop, trains in spans:
+        inside = [at for at, (a, b) in enumerate(tokens.spans) if start <= a < b <= stop and text[a:b].strip()]
+        wrong = [text[slice(*tokens.spans[at])] for at in inside if (labels[at] != -100) != trains]
+        assert not wrong, (text, start, stop)
+
+
+def test_from_strings_shows_text_and_ids():
+    tokenizer = tokenizer_of("byte_level", SPECIAL["chatml"])
+    chat_format = ChatFormat.from_strings(tokenizer, **FORMS["chatml"][3])
+    start, end, header = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>", "assistant"))
+    assert f"start '<|im_start|>assistant\\n' [{start}, {header}," in str(chat_format)
+    assert f"end '<|im_end|>' [{end}]" in str(chat_format)
+    assert f"'<|im_start|>assistant' [{start}, {header}]" in str(chat_format)  # where the line break merges with the content
+
+
+def test_from_strings_keeps_ignore_ids():
+    assert ChatFormat.from_strings(tokenizer_of("byte_level"), assistant="A:", ignore_ids=[7]).ignore_ids == (7,)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "roles", "error", "message"),
+    [
+        (None, {"assistant": "A:"}, TypeError, "expected a transformers tokenizer"),
+        ("byte_level", {}, ChatFormatError, "none given"),
+        ("byte_level", {"assistant": ""}, ChatFormatError, "empty marker"),
+        ("byte_level", {"assistant": ("A:", "")}, ChatFormatError, "empty marker"),
+        ("byte_level", {"assistant": 7}, TypeError, "expected a start"),
+        ("byte_level", {"assistant": ("A:", "b", "c")}, TypeError, "expected a start"),
+        ("byte_level", {"assistant": ("A:", 7)}, TypeError, "expected a start"),
+        ("byte_level", {"assistant": [1, 2]}, TypeError, "expected a start"),
+        ("byte_level", {"assistant": "A:", "user": "A:"}, ChatFormatError, "opens both"),
+        ("lossy", {"assistant": "A:"}, ChatFormatError, "use its fast version"),
+    ],
+)
+def test_from_strings_refuses(tokenizer, roles, error, message):
+    made = LossyTokenizer() if tokenizer == "lossy" else tokenizer_of(tokenizer) if tokenizer else None
+    with pytest.raises(error, match=message):
+        ChatFormat.from_strings(made, **roles)
+
+
+class LossyTokenizer(ByT5Tokenizer):
+    """A tokenizer without offsets whose tokens do not spell the text."""
+
+    def decode(self, ids, **kwargs):
+        return super().decode(ids, **kwargs).upper() + "?"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "byt5"])
+def test_encode_covers_the_text_in_order(kind):
+    tokenizer = tokenizer_for(kind, "vicuna")
+    rng = Random(0)
+    for _ in range(50):
+        text = "".join(rng.choice([*ENDS, *MIDDLES, "</s>"]) for _ in range(rng.randint(1, 6)))
+        [tokens] = encode(tokenizer, [text])
+        assert len(tokens.ids) == len(tokens.spans)
+        covered = 0
+        for start, stop in tokens.spans:
+            assert start <= covered
+            assert start <= stop
+            covered = max(covered, stop)
+        assert covered == (len(text) if tokens.ids else 0)
+
+
+def test_covering_gives_holes_to_the_token_behind():
+    assert covering([(0, 2), (3, 5), (3, 5), (0, 0)], 7) == [(0, 2), (2, 5), (3, 5), (5, 7)]
+    assert covering([], 0) == []

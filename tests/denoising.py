@@ -1,0 +1,107 @@
+"""Tokenizers, rows and specs for the tests of denoising."""
+
+from hypothesis import strategies as st
+from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption
+from transformers import BertTokenizerFast, T5Tokenizer
+
+EOS = 1
+SENTINELS = range(1000, 900, -1)
+WORDS = "The cute dog walks in the green park".split()
+
+
+def t5_tokenizer(words=(), sentinels=100):
+    """A word-level T5 tokenizer; like T5's own, `<extra_id_0>` is its last id."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -1.0 - n) for n, word in enumerate(words))]
+    return T5Tokenizer(vocab=[*pieces, *((f"<extra_id_{n}>", 0.0) for n in reversed(range(sentinels)))], extra_ids=sentinels)
+
+
+def bert_tokenizer(words=500):
+    """A WordPiece tokenizer, half of whose tokens go on with a word."""
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(words)), *(f"##w{n}" for n in range(words))]
+    return BertTokenizerFast(vocab={token: number for number, token in enumerate(tokens)})
+
+
+seeds = st.integers(0, 2**64 - 1)
+ids = st.integers(2, 40)
+rows = st.lists(ids, max_size=120).flatmap(lambda row: st.sampled_from([row, [*row, EOS]]))
+densities = st.sampled_from([0.01, 0.15, 0.35, 0.5, 0.9, 0.99]) | st.floats(0.001, 0.999)
+lengths = st.sampled_from([1, 1.5, 3, 8, 64]) | st.floats(1, 100)
+marks = {
+    "eos_token_id": st.sampled_from([EOS, None]),
+    "layout": st.sampled_from(["classic", "uniform"]),
+    "on_exhausted": st.sampled_from(["merge", "cap"]),
+    "protected_ids": st.sampled_from([(), (5, 6, 7)]),
+}
+
+
+@st.composite
+def specs(draw):
+    """Span corruption in all its settings, few sentinels among them."""
+    count = draw(st.sampled_from([2, 3, 100]))
+    return SpanCorruption(
+        draw(st.sampled_from([SENTINELS[:count], SENTINELS[:count][::-1]])),
+        noise_density=draw(densities),
+        mean_noise_span_length=draw(lengths),
+        final_sentinel=draw(st.booleans()),
+        **{name: draw(choices) for name, choices in marks.items()},
+    )
+
+
+@st.composite
+def mixtures(draw):
+    """Spans and prefixes, with and without sentinels and mode tokens."""
+    options = {name: draw(choices) for name, choices in marks.items()}
+    sentinel = st.just(True) if options["protected_ids"] else st.booleans()
+    modes = st.sampled_from([None, 2000, 2001])
+    prefix = st.builds(
+        Denoiser,
+        noise_density=densities,
+        kind=st.just("prefix"),
+        split=st.sampled_from(["density", "uniform"]),
+        sentinel=sentinel,
+        mode=modes,
+    )
+    spans = st.builds(Denoiser, lengths, densities, mode=modes)
+    denoisers = draw(st.lists(prefix | spans, min_size=1, max_size=4))
+    weights = draw(st.lists(st.floats(0.1, 10), min_size=len(denoisers), max_size=len(denoisers)))
+    return DenoiserMixture(denoisers, weights, sentinel_ids=SENTINELS, **options)
+
+
+@st.composite
+def masked_lms(draw):
+    """Tokens, words and spans; all shares."""
+    mask_share = draw(st.floats(0, 1))
+    whole_word = draw(st.booleans())
+    return MaskedLM(
+        mask_token_id=4,
+        vocab_size=draw(st.sampled_from([10, 50, 1000])),
+        special_ids=draw(st.sampled_from([(), (0, 1, 2, 3, 4), (5, 7, 30, 999)])),
+        mlm_probability=draw(st.sampled_from([0.15, 0.5, 1.0]) | st.floats(0.001, 1)),
+        mask_share=mask_share,
+        random_share=draw(st.floats(0, 1)) * (1 - mask_share),
+        whole_word=whole_word,
+        continuing_ids=(8, 9, 10, 11) if whole_word else None,
+        mode=draw(st.sampled_from(["token", "span"])),
+    )
+
+
+def flags_of(row, data):
+    """A flag for each token."""
+    return data.draw(st.lists(st.booleans(), min_size=len(row), max_size=len(row)))
+
+
+def words_of(row, data):
+    """Words, by their starts or by number."""
+    numbers = st.lists(st.none() | st.integers(-1, 4), min_size=len(row), max_size=len(row))
+    return data.draw(st.one_of(st.just(flags_of(row, data)), numbers))
+
+
+def body(row, eos=EOS):
+    """The row less its trailing EOS."""
+    return row[:-1] if row and row[-1] == eos else row
+
+
+def runs(mask):
+    """Where a mask is set, as (start, stop)."""
+    edges = [at for at in range(len(mask) + 1) if (at > 0 and mask[at - 1]) != (at < len(mask) and mask[at])]
+    return list(zip(edges[::2], edges[1::2], strict=True))

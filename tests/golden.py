@@ -1,0 +1,100 @@
+"""Writes `vectors/`: run it by hand after a change of the algorithm, which needs a new version of it and a line in the CHANGELOG.
+
+    python tests/golden.py
+
+What it writes comes from `spanmask.reference`; Rust and Python tests read it.
+"""
+
+import json
+from pathlib import Path
+
+from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, reference
+from spanmask.reference import lemire, philox, plan, xxh3
+
+FOLDER = Path(__file__).parents[1] / "vectors"
+SENTINELS = list(range(32099, 31999, -1))
+SPAN_SPECS = {
+    "t5": SpanCorruption(SENTINELS, 1),
+    "article": SpanCorruption(SENTINELS, 1, 0.55, 1.5),
+    "uniform": SpanCorruption(SENTINELS, 1, 0.3, 2.0, layout="uniform"),
+    "cap": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="cap"),
+    "merge": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="merge", final_sentinel=True),
+    "protected": SpanCorruption(SENTINELS, 1, 0.5, 3.0, protected_ids=[100, 103, 111]),
+    "ul2": DenoiserMixture.ul2(sentinel_ids=SENTINELS, eos_token_id=1),
+    "ul2r": DenoiserMixture.ul2r(sentinel_ids=SENTINELS, eos_token_id=1),
+    "prefix": DenoiserMixture(
+        [Denoiser(kind="prefix", split="uniform", sentinel=False, mode=32100)], sentinel_ids=SENTINELS, eos_token_id=1
+    ),
+}
+MASK_SPECS = {
+    "bert": MaskedLM(103, 30522, (0, 100, 101, 102, 103)),
+    "words": MaskedLM(103, 30522, (0, 100, 101, 102, 103), whole_word=True, continuing_ids=tuple(range(105, 200, 3))),
+    "spans": MaskedLM(103, 30522, (0, 100, 101, 102, 103), mode="span"),
+    "all": MaskedLM(103, 500, (0, 100, 101, 102, 103), mlm_probability=1.0, mask_share=0.2, random_share=0.6),
+}
+
+
+def row_of(length):
+    """A row without chance in it."""
+    return [100 + 7 * at % 89 for at in range(length)]
+
+
+def rng():
+    """The raw stream and what is made of it."""
+    words = []
+    for seed, epoch, key, purpose in [(0, 0, 0, 0), (42, 1, 7, 0), (2**64 - 1, 2**64 - 1, 2**64 - 1, 3)]:
+        stream = philox.stream(seed, epoch, key, purpose)
+        # 64-bit words as text: JSON numbers are doubles to many readers.
+        drawn = [str(stream.next_u64()) for _ in range(9)]
+        words.append({"seed": str(seed), "epoch": str(epoch), "key": str(key), "purpose": purpose, "words": drawn})
+    below = []
+    for seed, bound in [(0, 1), (1, 2), (2, 100), (3, 3 << 30), (4, 2**32 - 1)]:
+        stream = philox.stream(seed, 0, 0, 0)
+        below.append({"seed": str(seed), "bound": bound, "values": [lemire.below(stream, bound) for _ in range(8)]})
+    coins = []
+    for seed, probability, count in [(0, 0.15, 64), (1, 0.5, 64), (2, 0.999, 7), (3, 1.0, 3), (4, 0.0, 64)]:
+        heads = lemire.coins(philox.stream(seed, 0, 0, 2), lemire.threshold(probability), count)
+        heads = [number for number, head in enumerate(heads) if head]
+        coins.append({"seed": str(seed), "probability": probability, "count": count, "heads": heads})
+    keys = [{"row": row, "key": str(xxh3.row_key(row))} for row in map(row_of, (0, 1, 2, 4, 20, 50, 100, 600))]
+    return {"philox": words, "below": below, "coins": coins, "keys": keys}
+
+
+def plans():
+    """Lengths."""
+    settings = [(0.15, 3.0), (0.5, 3.0), (0.5, 8.0), (0.15, 64.0), (0.5, 1.0), (0.35, 3.0), (0.9, 1.5), (0.01, 3.0)]
+    cases = []
+    for density, mean in settings:
+        counts = [[length, *plan.plan(length, density, mean)] for length in (2, 3, 10, 50, 350, 568, 2274)]
+        lengths = [[inputs, *plan.plan_lengths(inputs, density, mean)] for inputs in (3, 10, 128, 512, 2048)]
+        cases.append({"density": density, "mean": mean, "plans": counts, "lengths": lengths})
+    return cases
+
+
+def corruptions():
+    """Inputs and targets, by spec."""
+    cases = []
+    for name, spec in SPAN_SPECS.items():
+        for length in (1, 2, 3, 9, 40):
+            row = [*row_of(length), 1]
+            inputs, labels = reference.corrupt(row, spec, seed=42, epoch=length % 2)
+            cases.append({"spec": name, "row": row, "seed": 42, "epoch": length % 2, "input_ids": inputs, "labels": labels})
+    return cases
+
+
+def maskings():
+    """Inputs and labels of masked LMs, by spec."""
+    cases = []
+    for name, spec in MASK_SPECS.items():
+        for length in (1, 9, 70):
+            row = [101, *row_of(length), 102]
+            inputs, labels = reference.mask_tokens(row, spec, seed=42, epoch=1)
+            cases.append({"spec": name, "row": row, "seed": 42, "epoch": 1, "input_ids": inputs, "labels": labels})
+    return cases
+
+
+if __name__ == "__main__":
+    for name, content in [("rng", rng()), ("plans", plans()), ("corrupt", corruptions()), ("mask_tokens", maskings())]:
+        cases = content if isinstance(content, list) else None
+        text = json.dumps(content) if cases is None else "[\n" + ",\n".join(map(json.dumps, cases)) + "\n]"
+        (FOLDER / f"{name}.json").write_text(text + "\n")

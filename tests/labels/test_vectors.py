@@ -1,0 +1,45 @@
+"""The golden vectors are what the reference says today, and what the core gives."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spanmask import ChatFormat, MaskPolicy, RoleBoundary, find_turns, mask_labels, reference
+
+CASES = json.loads((Path(__file__).parents[2] / "vectors" / "labels.json").read_text())
+
+
+@pytest.mark.parametrize("masker", ["core", "reference"])
+def test_vectors_pin_turns_labels_and_weights(masker):
+    for case in CASES:
+        names = [f"role{number}" for number in range(1 + max(boundary[0] for boundary in case["boundaries"]))]
+        fmt = ChatFormat(
+            [RoleBoundary(names[role], start, end, *flags) for role, start, end, *flags in case["boundaries"]],
+            stop_ids=case["stop_ids"],
+            generation_heads=case["generation_heads"],
+        )
+        rules = dict(case["policy"])
+        trained = [name for name, flag in zip(names, rules.pop("roles"), strict=True) if flag]
+        rules["ignore_between_markers"] = "train" if rules.pop("train_markers") else "ignore"
+        policy = MaskPolicy(roles=trained, **rules)
+        row = case["row"]
+        if masker == "reference":
+            assert [list(turn[:6]) for turn in reference.find_turns(row, fmt)] == case["turns"]
+            assert reference.mask_labels(row, fmt, policy) == case["labels"]
+            assert reference.mask_weights(row, fmt, policy) == case["weights"]
+            continue
+        turns = find_turns([row], fmt)
+        columns = (turns.role, turns.start, turns.content_start, turns.content_stop, turns.stop, turns.closed)
+        assert [list(turn) for turn in zip(*(column.tolist() for column in columns), strict=True)] == case["turns"]
+        out = mask_labels([row], fmt, policy)
+        assert out.labels == [case["labels"]]
+        if out.weights is not None:
+            assert out.weights[0].tolist() == case["weights"]
+
+
+def test_vectors_exercise_every_option():
+    seen = {(name, str(value)) for case in CASES for name, value in case["policy"].items() if isinstance(value, (str, bool))}
+    assert {("turns", "last"), ("train_on_eos", "last"), ("open_turn", "drop"), ("shift", "left"), ("on_missing", "keep")} <= seen
+    assert sum(bool(case["policy"]["ignore_between"]) for case in CASES) > 20
+    assert sum(any(label != -100 for label in case["labels"]) for case in CASES) > 100

@@ -1,0 +1,461 @@
+"""Span corruption: the core against the oracle, the invariants of the design, and everything that must be an error."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from denoising import EOS, SENTINELS, WORDS, body, flags_of, mixtures, rows, runs, seeds, specs, t5_tokenizer, words_of
+from hypothesis import example, given
+from hypothesis import strategies as st
+from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, denoise, merge, reference
+from spanmask.reference.plan import plan
+from strategies import DTYPES
+from transformers import ByT5Tokenizer
+from golden import SPAN_SPECS
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+SPEC = SpanCorruption(SENTINELS, EOS)
+ROW = list(range(2, 60))
+
+
+@given(row=rows, spec=specs() | mixtures(), seed=seeds, epoch=st.integers(0, 3), data=st.data())
+def test_corrupt_is_the_reference(row, spec, seed, epoch, data):
+    key = data.draw(st.none() | seeds)
+    free = all(getattr(denoiser, "sentinel", True) for denoiser in getattr(spec, "denoisers", ()))
+    protected = flags_of(row, data) if free and data.draw(st.booleans()) else None
+    words = words_of(row, data) if free and data.draw(st.booleans()) else None
+    if words is not None and not any(isinstance(word, bool) for word in words) and None in words:
+        words = [-1 if word is None else word for word in words]
+    out = corrupt(
+        [row],
+        spec,
+        seed=seed,
+        epoch=epoch,
+        keys=None if key is None else [key],
+        protected=None if protected is None else [protected],
+        words=None if words is None else [words],
+    )
+    expected = reference.corrupt(row, spec, seed, epoch, key, protected=protected, words=words)
+    assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
+
+
+@given(row=rows, spec=specs(), data=st.data())
+def test_a_mask_of_ones_own_is_used(row, spec, data):
+    mask = flags_of(row, data)
+    out = corrupt([row], spec, noise_mask=[mask])
+    assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == reference.corrupt(row, spec, noise_mask=mask)
+
+
+@given(batch=st.lists(rows, max_size=5), spec=specs() | mixtures(), seed=seeds)
+def test_the_mask_that_was_drawn_gives_the_same_again(batch, spec, seed):
+    out = corrupt(batch, spec, seed=seed)
+    mask = out.noise_mask()
+    assert mask.values.dtype == np.bool_
+    assert [len(row) for row in mask] == [len(row) for row in batch]
+    assert out.report.noise_tokens == mask.values.sum()
+    assert out.report.untouched == (out.denoisers < 0).sum()
+    if isinstance(spec, SpanCorruption):
+        # A row of which too little may be hidden is copied through, a row with an empty mask is not: it gets its EOS.
+        again = corrupt(batch, spec, noise_mask=mask)
+        for number in np.flatnonzero(out.denoisers >= 0).tolist():
+            assert again.input_ids[number].tolist() == out.input_ids[number].tolist()
+            assert again.labels[number].tolist() == out.labels[number].tolist()
+
+
+@given(row=st.lists(st.integers(2, 40), min_size=2, max_size=300), spec=specs(), seed=seeds)
+@example(row=[5, 6, 7], spec=SpanCorruption(SENTINELS, EOS, 0.5, 1.0), seed=0)  # the published scripts crash here
+@example(row=[5, 6], spec=SpanCorruption(SENTINELS, EOS, 0.01, 3.0), seed=0)  # and the newest of them here
+def test_the_mask_is_as_planned(row, spec, seed):
+    if spec.protected_ids:
+        return
+    mask = corrupt([row], spec, seed=seed).noise_mask()[0].tolist()
+    noise, spans = plan(len(row), spec.noise_density, spec.mean_noise_span_length)
+    assert sum(mask) == noise
+    assert len(runs(mask)) == min(spans, len(spec.sentinel_ids) - spec.final_sentinel)
+    if spec.layout == "classic":
+        assert not mask[0]
+        assert mask[-1]
+
+
+@given(row=rows, spec=specs() | mixtures(), seed=seeds)
+def test_sentinels_are_the_same_on_both_sides(row, spec, seed):
+    out = corrupt([row], spec, seed=seed)
+    inputs, labels = out.input_ids[0].tolist(), out.labels[0].tolist()
+    if not labels:
+        assert inputs == row
+        return
+    sides = [[token for token in side if token in spec.sentinel_ids] for side in (inputs, labels)]
+    count = len(sides[0])
+    assert sides[0] == list(spec.sentinel_ids[:count])
+    assert sides[1] in (sides[0], list(spec.sentinel_ids[: count + spec.final_sentinel]))
+    if spec.eos_token_id is not None:
+        ends = row.count(EOS) - (row[-1] == EOS)  # those inside the row are tokens
+        assert inputs[-1] == labels[-1] == EOS
+        assert inputs.count(EOS) + labels.count(EOS) == ends + 2
+
+
+@given(row=rows, spec=specs(), seed=seeds, data=st.data())
+def test_protected_tokens_are_never_hidden(row, spec, seed, data):
+    protected = flags_of(row, data)
+    mask = corrupt([row], spec, seed=seed, protected=[protected]).noise_mask()[0]
+    assert not any(hidden and (flag or token in spec.protected_ids) for hidden, flag, token in zip(mask, protected, row, strict=True))
+
+
+@given(row=st.lists(st.integers(8, 40), min_size=2, max_size=80), seed=seeds, data=st.data())
+def test_words_are_hidden_whole(row, seed, data):
+    starts = [True, *flags_of(row, data)[1:]]
+    mask = corrupt([row], SpanCorruption(SENTINELS, EOS, 0.3), seed=seed, words=[starts]).noise_mask()[0].tolist()
+    assert all(mask[at] == mask[at - 1] for at in range(1, len(row)) if not starts[at])
+    noise, _ = plan(sum(starts), 0.3, 3.0) if sum(starts) > 1 else (0, 0)
+    assert sum(hidden for hidden, start in zip(mask, starts, strict=True) if start) == noise
+
+
+@given(batch=st.lists(rows, min_size=1, max_size=6), spec=specs() | mixtures(), seed=seeds, data=st.data())
+def test_corrupt_ignores_the_other_rows(batch, spec, seed, data):
+    order = data.draw(st.permutations(range(len(batch))))
+    whole, shuffled = corrupt(batch, spec, seed=seed), corrupt([batch[at] for at in order], spec, seed=seed)
+    assert shuffled.input_ids == [whole.input_ids[at].tolist() for at in order]
+    assert shuffled.labels == [whole.labels[at].tolist() for at in order]
+    assert shuffled.denoisers.tolist() == whole.denoisers[order].tolist()
+
+
+@pytest.mark.parametrize("spec", [SPEC, DenoiserMixture.ul2(sentinel_ids=range(3000, 2000, -1), eos_token_id=EOS)], ids=["t5", "ul2"])
+def test_threads_change_nothing(spec):
+    generator = np.random.default_rng(0)
+    batch = [generator.integers(2, 900, size=size) for size in generator.integers(0, 2000, size=900)]
+    if spec is SPEC:
+        batch = [row[:1500] for row in batch]
+    one, two, many = (corrupt(batch, spec, seed=1, num_threads=threads) for threads in (1, 2, 7))
+    assert one.input_ids == two.input_ids == many.input_ids
+    assert one.labels == two.labels == many.labels
+    assert one.noise_mask() == many.noise_mask()
+    assert np.array_equal(one.keys, many.keys)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_kind_of_rows_gives_the_same(dtype):
+    table = np.arange(2, 202).reshape(4, 50)
+    expected = corrupt(table.tolist(), SPEC)
+    kinds = [
+        table.astype(dtype),
+        list(table.astype(dtype)),
+        [row[::2].repeat(2)[: len(row)] * 0 + row for row in table.astype(dtype)],
+        np.asfortranarray(table.astype(dtype)),
+        table.astype(np.dtype(dtype).newbyteorder(">")),
+        pa.array(table.astype(dtype).tolist()),
+    ]
+    if dtype not in (np.uint16, np.uint32):
+        kinds.append(torch.from_numpy(table.astype(dtype)))
+    for given_rows in kinds:
+        assert corrupt(given_rows, SPEC).input_ids == expected.input_ids
+
+
+def test_inputs_are_not_touched():
+    table = np.arange(2, 202).reshape(4, 50)
+    table.flags.writeable = False
+    before = table.copy()
+    corrupt(table, SPEC)
+    assert np.array_equal(table, before)
+
+
+@pytest.mark.parametrize("row", [[], [EOS], [7], [7, EOS]])
+def test_rows_of_less_than_two_tokens_are_copied_through(row):
+    out = corrupt([row, ROW], SPEC)
+    assert out.input_ids[0].tolist() == row
+    assert out.labels[0].tolist() == []
+    assert out.report.untouched == 1
+    assert out.denoisers.tolist() == [-1, 0]
+
+
+def test_the_shortest_rows():
+    out = corrupt([[7, 8], [7, 8, EOS], [7, 8, 9]], SPEC)
+    first, second = SENTINELS[:2]
+    assert out.input_ids[0].tolist() == [7, first, EOS] == out.input_ids[1].tolist()
+    assert out.labels[0].tolist() == [first, 8, EOS]
+    assert out.labels[2].tolist() == [first, 9, EOS]
+    half = corrupt([[7, 8, 9]], SpanCorruption(SENTINELS, EOS, 0.5, 1.0))
+    assert second not in half.input_ids[0]
+
+
+def test_the_article():
+    row = [37, 5295, 1782, 10681, 16, 8, 1442, 2447, 1]
+    out = corrupt([row], SpanCorruption(range(32099, 31999, -1), 1, 0.55, 1.5))
+    assert (len(out.input_ids[0]), len(out.labels[0])) == (8, 8)
+    assert merge(out.input_ids, out.labels, SPEC_T5) == [row[:-1]]
+
+
+SPEC_T5 = SpanCorruption(range(32099, 31999, -1), 1)
+
+
+def test_the_sentence_that_crashed_the_script():
+    """transformers issue 22246: "all input arrays must have the same shape" for density .35, span length 3."""
+    tokenizer = t5_tokenizer(WORDS)
+    pair = denoise(tokenizer, " ".join(WORDS), noise_density=0.35, mean_noise_span_length=3, seed=0)
+    assert pair["labels"].shape[0] == 1
+
+
+@pytest.mark.parametrize("case", json.loads((VECTORS / "corrupt.json").read_text()), ids=lambda case: f"{case['spec']}-{len(case['row'])}")
+def test_corruptions_are_pinned(case):
+    """What changes here changes the data of everyone who resumes a run: a new algorithm version, and Values in the CHANGELOG."""
+    out = corrupt([case["row"]], SPAN_SPECS[case["spec"]], seed=case["seed"], epoch=case["epoch"])
+    assert out.input_ids[0].tolist() == case["input_ids"]
+    assert out.labels[0].tolist() == case["labels"]
+
+
+def test_another_epoch_another_seed_another_key_other_noise():
+    masks = {
+        corrupt([ROW], SPEC, **kind).noise_mask().values.tobytes()
+        for kind in ({}, {"epoch": 1}, {"seed": 1}, {"keys": [1]}, {"keys": ["1"]}, {"epoch": 2**64 - 1}, {"seed": 2**64 - 1})
+    }
+    assert len(masks) == 7
+
+
+def test_density_and_span_length_by_row():
+    batch, densities, means = [ROW] * 3, [0.1, 0.5, 0.9], np.array([1.0, 3.0, 8.0])
+    out = corrupt(batch, SPEC, noise_density=densities, mean_noise_span_length=means)
+    for number, (density, mean) in enumerate(zip(densities, means.tolist(), strict=True)):
+        alone = corrupt([ROW], SpanCorruption(SENTINELS, EOS, density, mean))
+        assert out.input_ids[number].tolist() == alone.input_ids[0].tolist()
+    assert corrupt(batch, SPEC, noise_density=0.5).labels == corrupt(batch, SpanCorruption(SENTINELS, EOS, 0.5)).labels
+
+
+@pytest.mark.parametrize("policy", ["merge", "cap"])
+def test_no_id_past_the_list(policy):
+    spec = SpanCorruption(SENTINELS[:3], EOS, 0.5, 1.0, on_exhausted=policy)
+    out = corrupt([ROW], spec)
+    assert {token for token in out.input_ids[0].tolist() if token > 100} == set(SENTINELS[:3])
+    assert len(out.labels[0]) == 29 + 3 + 1
+    own = corrupt([ROW], spec, noise_mask=[[at % 2 == 1 for at in range(len(ROW))]])
+    assert len(own.labels[0]) == 3 + 3 + 1  # fixed spans: those without a sentinel stay clear
+    assert merge(own.input_ids, own.labels, spec) == [ROW]
+
+
+def test_an_explicit_list_in_any_order():
+    spec = SpanCorruption([500, 77, 900], EOS, 0.5, 20.0)
+    out = corrupt([ROW[:-10]], SpanCorruption([500, 770, 900], EOS, 0.5, 12.0))
+    assert [token for token in out.input_ids[0].tolist() if token > 100] == [500, 770]
+    assert spec.sentinel_ids == (500, 77, 900)
+
+
+class TestTokenizers:
+    def test_t5_descends(self):
+        tokenizer = t5_tokenizer(WORDS)
+        ids = SpanCorruption.from_tokenizer(tokenizer).sentinel_ids
+        assert ids == tuple(range(len(tokenizer) - 1, len(tokenizer) - 101, -1))
+
+    def test_tokens_added_later_move_nothing(self):
+        tokenizer = t5_tokenizer(WORDS)
+        before = SpanCorruption.from_tokenizer(tokenizer)
+        tokenizer.add_tokens(["[NLU]", "new"])
+        assert SpanCorruption.from_tokenizer(tokenizer) == before
+
+    def test_byt5_ascends(self):
+        spec = SpanCorruption.from_tokenizer(ByT5Tokenizer())
+        assert spec.sentinel_ids == tuple(range(259, 384))
+        assert spec.eos_token_id == 1
+
+    def test_without_sentinels_it_is_an_error(self, bert):
+        with pytest.raises(SentinelError, match="tokenizer: has no <extra_id_0>"):
+            SpanCorruption.from_tokenizer(bert, eos_token_id=3)
+
+    def test_options_win(self):
+        spec = SpanCorruption.from_tokenizer(t5_tokenizer(WORDS), sentinel_ids=[7, 8], eos_token_id=None, noise_density=0.3)
+        assert (spec.sentinel_ids, spec.eos_token_id, spec.noise_density) == ((7, 8), None, 0.3)
+
+
+GOOD = {"sentinel_ids": SENTINELS, "eos_token_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"noise_density": 0}, ValueError, "noise_density: expected a share above 0 and below 1, got 0"),
+        ({"noise_density": 1}, ValueError, "noise_density: expected a share"),
+        ({"noise_density": -0.1}, ValueError, "noise_density: expected a share"),
+        ({"noise_density": math.nan}, ValueError, "noise_density: expected a share"),
+        ({"noise_density": "0.1"}, TypeError, "noise_density: expected a number, got str"),
+        ({"noise_density": True}, TypeError, "noise_density: expected a number"),
+        ({"mean_noise_span_length": 0}, ValueError, "mean_noise_span_length: expected a finite length of at least 1"),
+        ({"mean_noise_span_length": math.inf}, ValueError, "mean_noise_span_length: expected a finite length"),
+        ({"mean_noise_span_length": math.nan}, ValueError, "mean_noise_span_length: expected a finite length"),
+        ({"sentinel_ids": []}, SentinelError, "sentinel_ids: 0 given, at least 1 needed"),
+        ({"sentinel_ids": [9], "final_sentinel": True}, SentinelError, "sentinel_ids: 1 given, at least 2 needed"),
+        ({"sentinel_ids": [9, 8, 9]}, SentinelError, "sentinel_ids: 9 is there twice"),
+        ({"sentinel_ids": [9, 1]}, SentinelError, "sentinel_ids: 1 is eos_token_id"),
+        ({"sentinel_ids": [-1]}, ValueError, "sentinel_ids: expected a token id from 0 to 2.*, got -1"),
+        ({"sentinel_ids": [2**32]}, ValueError, "sentinel_ids: expected a token id"),
+        ({"sentinel_ids": [1.5]}, TypeError, "sentinel_ids: expected a token id, got float"),
+        ({"sentinel_ids": [True]}, TypeError, "sentinel_ids: expected a token id, got the bool"),
+        ({"sentinel_ids": "12"}, TypeError, "sentinel_ids: expected token ids, got str"),
+        ({"eos_token_id": -1}, ValueError, "eos_token_id: expected a token id"),
+        ({"layout": "random"}, ValueError, "layout: expected one of 'classic', 'uniform', got 'random'"),
+        ({"on_exhausted": "wrap"}, ValueError, "on_exhausted: expected one of"),
+        ({"on_sentinel": "drop"}, ValueError, "on_sentinel: expected one of"),
+        ({"final_sentinel": 1}, ValueError, "final_sentinel: expected True or False"),
+        ({"protected_ids": [-7]}, ValueError, "protected_ids: expected a token id"),
+    ],
+)
+def test_bad_specs(options, error, message):
+    with pytest.raises(error, match=message):
+        SpanCorruption(**{**GOOD, **options})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"rows": [ROW, [5, -7, 6]]}, ValueError, "rows: row 1 has -7 at position 1; noise takes ids from 0"),
+        ({"rows": [[5, 2**32, 6]]}, ValueError, "rows: row 0 has 4294967296 at position 1"),
+        ({"rows": [[5, 2**70, 6]]}, ValueError, "rows: row 0 has 1180591620717411303424 at position 1"),
+        ({"rows": [ROW, [5, 6, 1000]]}, SentinelError, "rows: row 1 already holds sentinel 1000 at position 2; take it out"),
+        ({"rows": [[5, 6.0]]}, TypeError, "rows: row 0 has 6.0 .*at position 1"),
+        ({"rows": [[5, True]]}, TypeError, "rows: row 0 has True"),
+        ({"rows": [[5, None]]}, TypeError, "rows: row 0 has None"),
+        ({"rows": np.ones((2, 3))}, TypeError, "rows: expected integer token ids, got float64"),
+        ({"rows": np.ones(3, int)}, TypeError, "rows: expected rows, got one 1-D array"),
+        ({"rows": [5, 6]}, TypeError, "rows: expected a list of rows"),
+        ({"rows": pa.array([[1, None]])}, ValueError, "rows: row 0 has a null at position 1"),
+        ({"rows": [np.array([5, 6]), np.array([5, 6], np.int32)]}, TypeError, "rows: row 1 is int32, row 0 int64"),
+        ({"seed": -1}, ValueError, "seed: expected an integer from 0 to 2"),
+        ({"seed": 2**64}, ValueError, "seed: expected an integer from 0 to 2"),
+        ({"seed": 1.0}, TypeError, "seed: expected an integer, got float"),
+        ({"seed": True}, ValueError, "seed: expected an integer"),
+        ({"epoch": -1}, ValueError, "epoch: expected an integer from 0"),
+        ({"noise_density": [0.5]}, ValueError, "noise_density: 1 values for 2 rows"),
+        ({"noise_density": [0.5, 1.0]}, ValueError, "noise_density: row 1: expected a share"),
+        ({"noise_density": [0.5, None]}, TypeError, "noise_density: row 1: expected a number"),
+        ({"mean_noise_span_length": [0.5, 1.0]}, ValueError, "mean_noise_span_length: row 0: expected a finite length"),
+        ({"noise_mask": [[True] * 58]}, ValueError, "noise_mask: 1 rows for 2 rows of ids"),
+        ({"noise_mask": [[True] * 58, [True] * 57]}, ValueError, "noise_mask: row 1 has 57 entries for 58 ids"),
+        ({"noise_mask": [[2] * 58] * 2}, ValueError, "noise_mask: holds 2; expected flags"),
+        ({"noise_mask": [[0.5] * 58] * 2}, TypeError, "noise_mask: row 0 is no row of flags"),
+        ({"noise_mask": True}, TypeError, "noise_mask: expected a row of flags for each row"),
+        ({"noise_mask": np.ones(58, bool)}, TypeError, "noise_mask: expected a row of flags for each row of ids, got a 1-D array"),
+        ({"protected": [[True] * 3] * 2}, ValueError, "protected: row 0 has 3 entries for 58 ids"),
+        ({"words": [[0] * 3] * 2}, ValueError, "words: row 0 has 3 entries for 58 ids"),
+        ({"words": [[True] * 3] * 2}, ValueError, "words: row 0 has 3 entries for 58 ids"),
+        ({"spec": "t5"}, TypeError, "spec: expected SpanCorruption or DenoiserMixture, got str"),
+        ({"num_threads": 0}, ValueError, "num_threads: expected a positive integer, got 0"),
+        (
+            {"spec": SpanCorruption(SENTINELS[:5], 1, 0.5, 1.0)},
+            SentinelError,
+            r"sentinel_ids: row 0 needs 29 spans, 5 sentinels given; add sentinels.*on_exhausted=\"merge\"",
+        ),
+        (
+            {"spec": SpanCorruption(SENTINELS[:2], 1), "noise_mask": [[at % 2 == 1 for at in range(58)]] * 2},
+            SentinelError,
+            "sentinel_ids: row 0 needs 29 spans, 2 sentinels given",
+        ),
+    ],
+)
+def test_bad_calls(arguments, error, message):
+    arguments = {"rows": [ROW, ROW], "spec": SPEC, **arguments}
+    with pytest.raises(error, match=message):
+        corrupt(**arguments)
+
+
+def test_the_error_names_the_first_bad_row_for_any_number_of_threads():
+    batch = [ROW] * 20_000
+    batch[15_000] = batch[19_000] = [5, -1]
+    for threads in (1, 3):
+        with pytest.raises(ValueError, match="rows: row 15000 has -1 at position 1"):
+            corrupt(batch, SPEC, num_threads=threads)
+
+
+def test_sentinels_in_rows_may_be_allowed():
+    spec = SpanCorruption(SENTINELS, EOS, on_sentinel="allow")
+    assert 1000 in corrupt([[5, 1000, 6, 7, 8, 9, 10, 11]], spec).input_ids[0]
+
+
+def test_an_empty_batch_is_an_empty_batch():
+    out = corrupt([], SPEC)
+    assert (out.input_ids.to_list(), out.labels.to_list(), out.noise_mask().to_list()) == ([], [], [])
+
+
+class TestMixture:
+    def test_shares_follow_the_weights(self):
+        denoisers = [Denoiser(3.0, 0.15), Denoiser(8.0, 0.5), Denoiser(kind="prefix", noise_density=0.25)]
+        mixture = DenoiserMixture(denoisers, [1, 2, 5], sentinel_ids=range(3000, 2000, -1), eos_token_id=EOS)
+        out = corrupt(np.arange(2, 34)[None].repeat(20_000, 0), mixture, keys=np.arange(20_000))
+        counts = np.bincount(out.denoisers, minlength=3)
+        # Chi-square with 2 degrees of freedom: above 18.4 for one seed in 10,000.
+        expected = 20_000 * np.array([1, 2, 5]) / 8
+        assert ((counts - expected) ** 2 / expected).sum() < 18.4
+
+    def test_presets(self):
+        spans = {(d.mean_noise_span_length, d.noise_density) for d in DenoiserMixture.ul2().denoisers if d.kind == "spans"}
+        assert spans == {(3, 0.15), (8, 0.15), (3, 0.5), (8, 0.5), (64, 0.15), (64, 0.5)}
+        assert [d.kind for d in DenoiserMixture.ul2().denoisers].count("prefix") == 1
+        assert sum(DenoiserMixture.ul2r().weights) == 1
+        t5 = DenoiserMixture.t5(sentinel_ids=SENTINELS, eos_token_id=EOS)
+        assert corrupt([ROW], t5, seed=3).input_ids == corrupt([ROW], SPEC, seed=3).input_ids
+
+    def test_mode_tokens_stand_in_front_and_are_never_hidden(self):
+        tokenizer = t5_tokenizer(WORDS)
+        tokenizer.add_tokens(["[NLU]", "[NLG]", "[S2S]"])
+        mixture = DenoiserMixture.ul2(tokenizer, mode_tokens=True)
+        modes = [tokenizer.convert_tokens_to_ids(token) for token in ("[NLU]", "[NLG]", "[S2S]")]
+        out = corrupt([list(range(3, 11))] * 50, mixture, keys=range(50))
+        for number, row in zip(out.denoisers.tolist(), out.input_ids, strict=True):
+            assert row[0] == modes["RXS".index(mixture.names[number][0])]
+        assert merge(out.input_ids, out.labels, mixture) == [list(range(3, 11))] * 50
+
+    def test_a_missing_mode_token_is_an_error(self):
+        with pytest.raises(ValueError, match=r"mode tokens: the tokenizer has no '\[NLU\]'"):
+            DenoiserMixture.ul2(t5_tokenizer(WORDS), mode_tokens=True)
+
+    def test_a_prefix_is_the_row_up_to_its_split(self):
+        spec = {"sentinel_ids": SENTINELS, "eos_token_id": EOS}
+        marked = corrupt([ROW], DenoiserMixture([Denoiser(kind="prefix", noise_density=0.25)], **spec))
+        assert marked.input_ids[0].tolist() == [*ROW[:44], 1000, EOS]
+        assert marked.labels[0].tolist() == [1000, *ROW[44:], EOS]
+        plain = corrupt([ROW], DenoiserMixture([Denoiser(kind="prefix", noise_density=0.25, sentinel=False)], **spec))
+        assert plain.input_ids[0].tolist() == [*ROW[:44], EOS]
+        assert plain.labels[0].tolist() == [*ROW[44:], EOS]
+
+    @pytest.mark.parametrize(
+        ("build", "error", "message"),
+        [
+            (lambda: DenoiserMixture([]), ValueError, "denoisers: none given"),
+            (lambda: DenoiserMixture(["R"]), TypeError, "denoisers: expected Denoiser, got str"),
+            (lambda: DenoiserMixture([Denoiser()], [1, 2]), ValueError, "weights: 2 for 1 denoisers"),
+            (lambda: DenoiserMixture([Denoiser()], [0]), ValueError, "weights: give one for each denoiser"),
+            (lambda: DenoiserMixture([Denoiser()], [-1]), ValueError, "weights: give one for each denoiser"),
+            (lambda: DenoiserMixture([Denoiser()], [math.nan]), ValueError, "weights: give one for each denoiser"),
+            (lambda: DenoiserMixture([Denoiser()], ["1"]), TypeError, "weights: expected a number"),
+            (lambda: Denoiser(0.5), ValueError, "mean_noise_span_length: expected a finite length"),
+            (lambda: Denoiser(3, 1.5), ValueError, "noise_density: expected a share"),
+            (lambda: Denoiser(kind="suffix"), ValueError, "kind: expected one of 'spans', 'prefix'"),
+            (lambda: Denoiser(kind="prefix", split="half"), ValueError, "split: expected one of"),
+            (lambda: Denoiser(sentinel=False), ValueError, "sentinel: only a prefix can do without"),
+            (lambda: Denoiser(mode=-1), ValueError, "mode: expected a token id"),
+            (
+                lambda: DenoiserMixture([Denoiser(kind="prefix", sentinel=False)], protected_ids=[5]),
+                ValueError,
+                "protected_ids: a prefix without a sentinel",
+            ),
+            (lambda: corrupt([ROW], DenoiserMixture.ul2()), SentinelError, "sentinel_ids: 0 given, at least 1 needed"),
+            (lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=[9], mode_tokens=True)), ValueError, r"mode: '\[NLU\]' has no id"),
+            (lambda: DenoiserMixture.ul2(mode_tokens={"Q": "[Q]"}), ValueError, "mode_tokens: unknown denoiser 'Q'"),
+            (
+                lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=SENTINELS), noise_mask=[[True] * 58]),
+                ValueError,
+                "noise_mask: nothing is drawn",
+            ),
+        ],
+    )
+    def test_bad_mixtures(self, build, error, message):
+        with pytest.raises(error, match=message):
+            build()
+
+
+@given(row=rows, spec=specs() | mixtures(), seed=seeds)
+def test_lengths_never_depend_on_the_draw_where_they_are_planned(row, spec, seed):
+    if spec.protected_ids or isinstance(spec, DenoiserMixture):
+        return
+    lengths = {(len(out.input_ids[0]), len(out.labels[0])) for out in (corrupt([row], spec, seed=s) for s in (seed, 1, 2))}
+    assert len(lengths) == 1
+    assert body(row) == merge(corrupt([row], spec).input_ids, corrupt([row], spec).labels, spec)[0].tolist() or spec.eos_token_id is None

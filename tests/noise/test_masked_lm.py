@@ -1,0 +1,179 @@
+"""Masked LM: the core against the oracle, and everything that must be an error."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from denoising import body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
+from golden import MASK_SPECS
+from hypothesis import given
+from hypothesis import strategies as st
+from spanmask import MaskedLM, mask_tokens, reference
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+SPEC = MaskedLM(mask_token_id=4, vocab_size=1000, special_ids=range(5), mlm_probability=0.5)
+ROW = [1, *range(50, 150), 2]
+
+
+@given(row=rows, spec=masked_lms(), seed=seeds, epoch=st.integers(0, 3), data=st.data())
+def test_mask_tokens_is_the_reference(row, spec, seed, epoch, data):
+    key = data.draw(st.none() | seeds)
+    protected = flags_of(row, data) if data.draw(st.booleans()) else None
+    words = words_of(row, data) if data.draw(st.booleans()) else None
+    if words is not None and not any(isinstance(word, bool) for word in words):
+        words = [-1 if word is None else word for word in words]
+    out = mask_tokens(
+        [row],
+        spec,
+        seed=seed,
+        epoch=epoch,
+        keys=None if key is None else [key],
+        protected=None if protected is None else [protected],
+        words=None if words is None else [words],
+    )
+    expected = reference.mask_tokens(row, spec, seed, epoch, key, protected=protected, words=words)
+    assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
+    assert out.chosen.tolist() == [sum(label != -100 for label in expected[1])]
+
+
+@pytest.mark.parametrize(
+    "case", json.loads((VECTORS / "mask_tokens.json").read_text()), ids=lambda case: f"{case['spec']}-{len(case['row'])}"
+)
+def test_masks_are_pinned(case):
+    out = mask_tokens([case["row"]], MASK_SPECS[case["spec"]], seed=case["seed"], epoch=case["epoch"])
+    assert out.input_ids[0].tolist() == case["input_ids"]
+    assert out.labels[0].tolist() == case["labels"]
+
+
+@given(batch=st.lists(rows, max_size=5), spec=masked_lms(), seed=seeds)
+def test_labels_are_what_was_there(batch, spec, seed):
+    out = mask_tokens(batch, spec, seed=seed)
+    for row, inputs, labels in zip(batch, out.input_ids, out.labels, strict=True):
+        for token, now, label in zip(row, inputs.tolist(), labels.tolist(), strict=True):
+            assert label in (token, -100)
+            assert label != -100 or now == token
+            assert label == -100 or token not in spec.special_ids
+            assert now in (token, spec.mask_token_id) or (now < spec.vocab_size and now not in spec.special_ids)
+
+
+@given(row=st.lists(st.integers(5, 40), min_size=1, max_size=80), seed=seeds, data=st.data())
+def test_words_are_chosen_whole(row, seed, data):
+    numbers = np.cumsum([True, *flags_of(row, data)[1:]]).tolist()
+    labels = mask_tokens([row], SPEC, seed=seed, words=[numbers]).labels[0]
+    for number in set(numbers):
+        assert len({label == -100 for label, word in zip(labels.tolist(), numbers, strict=True) if word == number}) == 1
+
+
+def test_spans_hold_the_share_exactly_and_share_their_fate():
+    spec = MaskedLM(4, 1000, range(5), 0.15, mode="span")
+    out = mask_tokens([ROW] * 200, spec, keys=range(200))
+    assert set(out.chosen.tolist()) == {15}
+    for inputs, labels in zip(out.input_ids, out.labels, strict=True):
+        chosen = [None if label == -100 else now == 4 for now, label in zip(inputs.tolist(), labels.tolist(), strict=True)]
+        for one, other in zip(chosen, chosen[1:], strict=False):
+            assert None in (one, other) or one == other
+
+
+def test_padding_is_not_chosen_and_stays():
+    table = np.array([[5, 6, 7, 0, 0], [8, 9, 10, 11, 12]])
+    mask = (table != 0).astype(int)
+    all_ = MaskedLM(4, 1000, range(5), 1.0, mask_share=1.0, random_share=0.0)
+    out = mask_tokens(torch.from_numpy(table), all_, attention_mask=torch.from_numpy(mask))
+    assert out.input_ids.tolist() == [[4, 4, 4, 0, 0], [4] * 5]
+    assert out.labels.tolist() == [[5, 6, 7, -100, -100], table[1].tolist()]
+    padded = np.array([[999, 999, 5, 6, 7]])
+    left = mask_tokens(padded, SPEC, attention_mask=np.array([[0, 0, 1, 1, 1]]))
+    assert left.input_ids[0, :2].tolist() == [999, 999]
+    assert left.labels[0, 2:].tolist() == mask_tokens([[5, 6, 7]], SPEC).labels[0].tolist()
+
+
+def test_threads_change_nothing():
+    batch = np.random.default_rng(0).integers(5, 1000, size=(3000, 300))
+    one, many = (mask_tokens(batch, SPEC, num_threads=threads) for threads in (1, 5))
+    assert np.array_equal(one.input_ids, many.input_ids)
+    assert np.array_equal(one.labels, many.labels)
+
+
+def test_probability_by_row_and_ignore_index():
+    out = mask_tokens([ROW, ROW], SPEC, mlm_probability=[0.05, 1.0], ignore_index=-1)
+    assert out.labels[1].tolist()[1:-1] == ROW[1:-1]
+    assert out.labels[0].tolist()[0] == -1
+    assert out.chosen[0] < 30
+
+
+class TestTokenizers:
+    def test_wordpiece_tells_where_words_go_on(self, bert):
+        spec = MaskedLM.from_tokenizer(bert, whole_word=True)
+        assert spec.special_ids == (0, 1, 2, 3, 4)
+        assert spec.continuing_ids[0] == bert.convert_tokens_to_ids("##w0")
+        row = bert("w1 w2")["input_ids"]
+        word = [row[1], bert.convert_tokens_to_ids("##w3"), bert.convert_tokens_to_ids("##w4")]
+        labels = mask_tokens([[2, *word, *word, 3]] * 60, spec, keys=range(60)).labels
+        for one in labels:
+            assert [label == -100 for label in one.tolist()[1:4]] in ([True] * 3, [False] * 3)
+
+    def test_sentencepiece_tells_where_words_begin(self):
+        tokenizer = t5_tokenizer(["a", "b"])
+        spec = MaskedLM.from_tokenizer(tokenizer, mask_token_id=9, whole_word=True)
+        begins = set(tokenizer.convert_tokens_to_ids(["▁a", "▁b"]))
+        assert not begins & set(spec.continuing_ids)
+
+    def test_a_tokenizer_without_mask_is_an_error(self, t5):
+        with pytest.raises(ValueError, match="tokenizer: has no mask token"):
+            MaskedLM.from_tokenizer(t5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"mlm_probability": 0}, ValueError, "mlm_probability: expected a probability above 0, at most 1, got 0"),
+        ({"mlm_probability": 1.1}, ValueError, "mlm_probability: expected a probability"),
+        ({"mlm_probability": float("nan")}, ValueError, "mlm_probability: expected a probability"),
+        ({"mlm_probability": None}, TypeError, "mlm_probability: expected a number"),
+        ({"mask_share": -0.1}, ValueError, "mask_share: expected a share from 0 to 1"),
+        ({"mask_share": 0.8, "random_share": 0.3}, ValueError, "mask_share, random_share: .* more than 1 together"),
+        ({"mask_token_id": -1}, ValueError, "mask_token_id: expected a token id"),
+        ({"mask_token_id": None}, TypeError, "mask_token_id: expected a token id"),
+        ({"vocab_size": 5}, ValueError, "vocab_size: no id below it may be drawn"),
+        ({"vocab_size": 0}, ValueError, "vocab_size: no id below it may be drawn"),
+        ({"special_ids": 5}, TypeError, "special_ids: expected token ids"),
+        ({"mode": "phrase"}, ValueError, "mode: expected one of 'token', 'span'"),
+        ({"span_p": 1}, ValueError, "span_p: expected a share"),
+        ({"max_span_length": 0}, ValueError, "max_span_length: expected a positive integer"),
+    ],
+)
+def test_bad_specs(options, error, message):
+    with pytest.raises(error, match=message):
+        MaskedLM(**{"mask_token_id": 4, "vocab_size": 1000, "special_ids": range(5), **options})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"rows": [ROW, [5, -100]]}, ValueError, "rows: row 1 has -100 at position 1; noise takes ids from 0"),
+        ({"rows": [[5, 2**33]]}, ValueError, "rows: row 0 has 8589934592 at position 1"),
+        ({"rows": [[0.5]]}, TypeError, "rows: row 0 has 0.5"),
+        ({"spec": MaskedLM(4, 100, whole_word=True)}, ValueError, "words: whole_word needs them"),
+        ({"spec": None}, TypeError, "spec: expected MaskedLM, got NoneType"),
+        ({"attention_mask": [[1] * 102]}, TypeError, "attention_mask: goes with a 2-D array"),
+        ({"rows": np.array([ROW]), "words": [ROW]}, TypeError, "protected, words: go with ragged rows"),
+        ({"rows": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 0, 1]])}, ValueError, "attention_mask: row 0 has a zero"),
+        ({"protected": [[True]]}, ValueError, "protected: row 0 has 1 entries for 102 ids"),
+        ({"words": [[1, 2]]}, ValueError, "words: row 0 has 2 entries for 102 ids"),
+        ({"mlm_probability": [2]}, ValueError, "mlm_probability: row 0: expected a probability"),
+        ({"seed": -1}, ValueError, "seed: expected an integer from 0"),
+        ({"keys": [1, 2]}, ValueError, "keys: 2 keys for 1 rows"),
+        ({"num_threads": -1}, ValueError, "num_threads: expected a positive integer"),
+    ],
+)
+def test_bad_calls(arguments, error, message):
+    with pytest.raises(error, match=message):
+        mask_tokens(**{"rows": [ROW], "spec": SPEC, **arguments})
+
+
+def test_empty():
+    assert mask_tokens([], SPEC).input_ids.to_list() == []
+    assert mask_tokens([[]], SPEC).labels.to_list() == [[]]
+    assert body([]) == []
