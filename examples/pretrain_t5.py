@@ -65,9 +65,7 @@ def make_model(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
     )
 
 
-def pretrain(
-    tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: int, fresh: bool
-) -> T5ForConditionalGeneration:
+def pretrain(tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: int, fresh: bool) -> T5ForConditionalGeneration:
     """Train from scratch. `fresh`: other spans in each epoch."""
     set_seed(0)
     model = make_model(tokenizer)

@@ -1,4 +1,4 @@
-"""The collator of transformers' Flax T5 example, re-written from its description: the oracle of `compat.flax_t5`, the peer of the benchmarks.
+"""The collator of transformers' Flax T5 example, re-written from its description: oracle of `compat.flax_t5`, peer of the benchmarks.
 
 NumPy arrays in and out, rows of one length, a loop over rows for the masks, the global random state: as slow and as strict as it was.
 """

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 import torch
 from denoising import EOS, SENTINELS, WORDS, body, flags_of, mixtures, rows, runs, seeds, specs, t5_tokenizer, words_of
+from golden import SPAN_SPECS
 from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, denoise, merge, reference
 from spanmask.reference.plan import plan
 from strategies import DTYPES
 from transformers import ByT5Tokenizer
-from golden import SPAN_SPECS
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 SPEC = SpanCorruption(SENTINELS, EOS)
