@@ -1,8 +1,8 @@
 """Pre-train a small T5 on sentences of a grammar, and see what fresh noise is worth.
 
-The job: a text corpus, an encoder-decoder from scratch, spans hidden anew in each epoch. Every sentence tells three facts about a person;
-a model that has learnt them fills the gaps of sentences it never saw. The same training with the noise frozen to one epoch hides the same
-words of each sentence for ever: what is never hidden is never asked, and is not learnt as well.
+The job: a text corpus, an encoder-decoder from scratch, spans hidden anew in each epoch. Every sentence tells three facts about a person,
+and they follow from the names; a model that found out how fills the gaps of sentences it never saw. The same training with the noise frozen to one epoch hides the same
+words of each sentence for ever: the model learns these by heart, and less of what they follow from.
 
 The lines that a user writes are in `pretrain`: the collator, and `set_epoch` in front of each pass (`EpochCallback` does it for
 transformers' `Trainer`).
@@ -27,18 +27,21 @@ FOODS = "apples bread cheese dates eggs figs grapes honey kale lentils".split()
 TIMES = "always daily mostly never now often rarely soon then today".split()
 
 
-def make_corpus(people: int, sentences_each: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Sentences to train on, and others about the same people, each told at a time that it was not told before."""
+def make_corpus(count: int, names: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Sentences to train on, and 200 others about people that they do not tell of.
+
+    A first name decides the city, a family name the job and the food. Every sentence gives both, so a reader of many can work out what an
+    unknown person does, where and on what.
+    """
     dice = random.Random(seed)
-    seen, unseen = [], []
-    for number in range(people):
-        job, city, food = dice.choice(JOBS), dice.choice(CITIES), dice.choice(FOODS)
-        times = dice.sample(TIMES, sentences_each + 1)
-        told = [f"p{number} the {job} of {city} eats {food} {moment}" for moment in times]
-        seen += told[:-1]
-        unseen.append(told[-1])
-    dice.shuffle(seen)
-    return seen, unseen
+    cities = [dice.choice(CITIES) for _ in range(names)]
+    facts = [(dice.choice(JOBS), dice.choice(FOODS)) for _ in range(names)]
+    people = [(first, family) for first in range(names) for family in range(names)]
+    told = []
+    for first, family in dice.sample(people, count + 200):
+        job, food = facts[family]
+        told.append(f"Y{first} F{family} the {job} of {cities[first]} eats {food} {dice.choice(TIMES)}")
+    return told[:count], told[count:]
 
 
 def make_tokenizer(sentences: list[str]) -> T5Tokenizer:
@@ -77,7 +80,7 @@ def pretrain(tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: i
         seed=42,
         on_repeat="warn" if fresh else "ignore",
     )
-    loader = DataLoader(rows, batch_size=64, shuffle=True, collate_fn=collator)  # type: ignore[arg-type]
+    loader = DataLoader(rows, batch_size=16, shuffle=True, collate_fn=collator)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=epochs * len(loader))
     for epoch in range(epochs):
@@ -100,9 +103,9 @@ def fill(model: T5ForConditionalGeneration, tokenizer: T5Tokenizer, sentences: l
     """Hide job, city and food of each sentence; the share of these words that the model writes back exactly."""
     wanted, questions = [], []
     for sentence in sentences:
-        person, _, job, _, city, _, food, moment = sentence.split()
+        first, family, _, job, _, city, _, food, moment = sentence.split()
         wanted.append([job, city, food])
-        questions.append(f"{person} the <extra_id_0> of <extra_id_1> eats <extra_id_2> {moment}")
+        questions.append(f"{first} {family} the <extra_id_0> of <extra_id_1> eats <extra_id_2> {moment}")
     model.eval()
     inputs = tokenizer(questions, return_tensors="pt", padding=True)
     written = model.generate(**inputs, max_new_tokens=9, do_sample=False)
@@ -120,8 +123,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer people and epochs")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    people, epochs = (40, 30) if quick else (700, 45)
-    seen, unseen = make_corpus(people, 3)
+    count, names, epochs = (600, 30, 12) if quick else (1000, 40, 50)
+    seen, unseen = make_corpus(count, names)
     tokenizer = make_tokenizer(seen + unseen)
     rows = [{"input_ids": tokenizer(sentence)["input_ids"]} for sentence in seen]
     print(f"{len(rows)} sentences, for instance: {seen[0]}\n")
