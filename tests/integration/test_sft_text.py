@@ -233,6 +233,20 @@ def test_our_padding_free_batches_in_the_plain_trainer(tokenizer, chat_format, r
     assert torch.equal(our_end, their_end)
 
 
+def test_rows_of_a_padding_free_batch_do_not_see_each_other(tokenizer):
+    features = [{"messages": messages} for messages in CONVERSATIONS[:3]]
+    flat = DataCollatorForChat(tokenizer, padding_free=True)(features)
+    padded = DataCollatorForChat(tokenizer)(features)
+    model = causal_model(tokenizer)
+
+    def loss(batch, **options):
+        return model(**batch, **options).loss.item()
+
+    assert loss(flat, use_cache=False) == pytest.approx(loss(padded), abs=1e-6)
+    # What the how-to page warns of. When this fails, the page can say less.
+    assert loss(flat, use_cache=True) != pytest.approx(loss(padded), abs=1e-6)
+
+
 @pytest.mark.parametrize(("context", "workers"), [(None, 0), ("fork", 2), ("spawn", 1), ("forkserver", 1)])
 def test_loader_workers_give_the_same_batches(chat_format, context, workers):
     tokenizer = chat_tokenizer()
