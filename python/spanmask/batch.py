@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,20 +26,24 @@ __all__ = [
 ]
 
 ReturnTensors = Literal["pt", "np"]
+# Columns that a chat template reads, as Python's own lists and dicts.
+RENDERED = ("messages", "tools")
 
 
 def columns_of(features: Any) -> dict[str, Any]:
     """The columns of a batch of examples: a list of dicts, an Arrow table or record batch, or a dict of columns.
 
     Raises:
-        ValueError: no example, or one without a column that the first one has; the message names both.
+        ValueError: no example, or one that has not the columns of the first one; the message names both.
         TypeError: examples that are not dicts.
     """
     if is_arrow(features) and hasattr(features, "column_names"):
         if not features.num_rows:
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
-        return {name: features[name] for name in features.column_names}
+        return {name: features[name].to_pylist() if name in RENDERED else features[name] for name in features.column_names}
     if isinstance(features, Mapping):
+        if not any(len(column) for column in features.values()):
+            raise ValueError("features: the batch is empty; a collator needs at least one example.")
         return dict(features)
     if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
         raise TypeError(f"features: expected a list of examples, got {type(features).__name__}.")
@@ -49,16 +53,15 @@ def columns_of(features: Any) -> dict[str, Any]:
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping):
             raise TypeError(f"features: example {number} is a {type(example).__name__}; expected a dict of columns.")
-    columns = {}
-    for name in examples[0]:
-        try:
-            columns[name] = [example[name] for example in examples]
-        except KeyError:
-            number = next(number for number, example in enumerate(examples) if name not in example)
+    names = examples[0].keys()
+    for number, example in enumerate(examples):
+        if example.keys() != names:  # a column of one example alone, labels for instance, would be lost without a word
+            name = next(name for name in (*names, *example) if name not in example or name not in names)
+            has, lacks = (0, number) if name in names else (number, 0)
             raise ValueError(
-                f"features: example {number} has no {name!r}, which example 0 has; give all examples the same columns."
-            ) from None
-    return columns
+                f"features: example {lacks} has no {name!r}, which example {has} has; give all examples the same columns."
+            )
+    return {name: [example[name] for example in examples] for name in names}
 
 
 def real_tokens(rows: Ragged, attention_mask: Any | None) -> Bounds:
@@ -72,11 +75,19 @@ def real_tokens(rows: Ragged, attention_mask: Any | None) -> Bounds:
 
 def as_integers(column: Any) -> Any:
     """A column of flags as a column of integers; anything else as it is."""
-    if isinstance(column, list) and column and isinstance(column[0], np.ndarray) and column[0].dtype == np.bool_:
-        return [row.view(np.uint8) for row in column]
-    if isinstance(column, list) and column and is_tensor(column[0]) and str(column[0].dtype) == "torch.bool":
-        return [row.byte() for row in column]
-    return column
+    return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
+
+
+def flags_as_integers(row: Any) -> Any:
+    """A row of flags as a row of integers, of the same kind."""
+    if isinstance(row, (list, tuple)) and row and isinstance(row[0], bool):
+        array = np.asarray(row)
+        return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row
+    if isinstance(row, np.ndarray) and row.dtype == np.bool_:
+        return row.view(np.uint8)
+    if is_tensor(row) and str(row.dtype) == "torch.bool":
+        return row.byte()
+    return row
 
 
 def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, multiple_of: int | None = None) -> Layout:
@@ -146,6 +157,8 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
 
 def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     """Arrays as torch tensors over the same memory (`"pt"`), or as they are (`"np"`)."""
+    if return_tensors not in get_args(ReturnTensors):
+        raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
     if return_tensors == "np":
         return dict(batch)
     import torch

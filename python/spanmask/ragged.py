@@ -245,6 +245,8 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
     if not rows:
         return Ragged(np.empty(0, np.int64), [0])
     first = rows[0]
+    if first is None:
+        raise TypeError(f"{name}: row 0 is None; remove such rows or fill them.")
     if isinstance(first, (list, tuple)):
         return Ragged._made(*_core.from_lists(rows, name))
     if isinstance(first, (str, bytes, Mapping, int, np.integer)) or not isinstance(first, Iterable):
@@ -268,6 +270,8 @@ def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
     where = f"{name}: row {number}"
     if isinstance(row, (list, tuple)):
         raise TypeError(f"{where} is a {type(row).__name__}, row 0 an array; give all rows alike.")
+    if row is None:
+        raise TypeError(f"{where} is None; remove such rows or fill them.")
     array = tensor_to_numpy(row, where) if is_tensor(row) else np.asarray(row)
     if array.ndim != 1:
         raise ValueError(f"{where} has shape {array.shape}; expected 1-D.")

@@ -221,10 +221,46 @@ def test_collators_pickle_and_serve_threads(tokenizer):
     assert collator.report.rows == 600
 
 
+def test_messages_in_an_arrow_table_are_rendered(tokenizer):
+    messages = [conversation("hello", "yes"), conversation("hello hello", "no")]
+    expected = DataCollatorForChat(tokenizer, FORMAT)([{"messages": row} for row in messages])
+    batch = DataCollatorForChat(tokenizer, FORMAT)(pa.table({"messages": messages, "tools": [None, None]}))
+    assert batch["labels"].tolist() == expected["labels"].tolist()
+
+
+@pytest.mark.parametrize("flags", [list, tuple, lambda row: np.array(row), lambda row: torch.tensor(row)])
+def test_masks_may_be_flags(tokenizer, flags):
+    masks = [flags([False] * 2 + [True] * len(row)) for row in ROWS]
+    batch = DataCollatorForChat(tokenizer, FORMAT)(features([[0, 0, *row] for row in ROWS], attention_mask=masks))
+    assert batch["labels"].tolist() == padded(LABELS, 12, -100)
+
+
+def test_a_column_that_the_first_example_lacks_is_not_lost(tokenizer):
+    rows = features()
+    rows[1]["labels"] = [-100] * len(ROWS[1])
+    with pytest.raises(ValueError, match="features: example 0 has no 'labels', which example 1 has"):
+        DataCollatorForChat(tokenizer, FORMAT)(rows)
+
+
+def test_kept_columns_do_not_replace_the_labels(tokenizer):
+    with pytest.raises(ValueError, match="keep_columns: 'labels' is a column that the collator makes itself"):
+        DataCollatorForChat(tokenizer, FORMAT, keep_columns="labels")(features(ROWS[:1], labels=ROWS[:1]))
+
+
+@pytest.mark.parametrize("messages", [[], None, "hello", [{"content": "yes"}]])
+def test_messages_that_no_template_renders_are_named(tokenizer, messages):
+    with pytest.raises(ValueError, match="messages: row 1 cannot be rendered by the chat template"):
+        DataCollatorForChat(tokenizer, FORMAT)([{"messages": conversation("hello", "yes")}, {"messages": messages}])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
         (lambda collator: collator([]), ValueError, "features: the batch is empty"),
+        (lambda collator: collator({}), ValueError, "features: the batch is empty"),
+        (lambda collator: collator({"input_ids": []}), ValueError, "features: the batch is empty"),
+        (lambda collator: collator(features(), "tf"), ValueError, "return_tensors: expected 'pt' or 'np', got 'tf'"),
+        (lambda collator: collator(features(labels=[None] * 3)), TypeError, "labels: row 0 is None; remove such rows"),
         (lambda collator: collator([[1, 2]]), TypeError, "features: example 0 is a list"),
         (lambda collator: collator(5), TypeError, "features: expected a list of examples, got int"),
         (
@@ -264,6 +300,13 @@ def test_bad_batches(tokenizer, call, error, words):
 def test_bad_options(tokenizer, options, words):
     with pytest.raises(ValueError, match=words):
         DataCollatorForChat(tokenizer, FORMAT, **options)
+
+
+def test_arguments_of_another_kind(tokenizer):
+    with pytest.raises(TypeError, match="policy: expected a MaskPolicy, got str"):
+        DataCollatorForChat(tokenizer, FORMAT, "last")
+    with pytest.raises(TypeError, match="chat_format: expected a ChatFormat, got str"):
+        DataCollatorForChat(tokenizer, "chatml")
 
 
 def test_bad_columns_and_tokenizers(tokenizer):

@@ -186,7 +186,7 @@ def test_evaluation_is_weighted_too(model, tokenizer, tmp_path):
 def test_weights_that_nothing_uses_are_an_error(model, tokenizer, tmp_path):
     collator = DataCollatorForChat(tokenizer, FORMAT, POLICY)
     handle = refuse_unused_weights(model)
-    with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which does not use loss weights"):
+    with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which does not use them"):
         train(model, collator, tmp_path, cls=Trainer)
     train(model, collator, tmp_path, normalize="weights")  # here they do not reach it
     handle.remove()

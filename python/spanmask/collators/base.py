@@ -63,7 +63,11 @@ class MaskingCollator:
     ) -> None:
         self._tokenizer = tokenizer
         self.chat_format = chat_format
-        self.policy = policy or MaskPolicy()
+        self.policy = MaskPolicy() if policy is None else policy
+        if not isinstance(chat_format, ChatFormat):
+            raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
+        if not isinstance(self.policy, MaskPolicy):
+            raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
         self.policy.compile(chat_format)  # a role that the format lacks is an error now, not in the first batch
         self.max_length = check_length("max_length", max_length)
         self.padding_side = str(padding_side or getattr(tokenizer, "padding_side", "right"))
@@ -73,7 +77,7 @@ class MaskingCollator:
         check_choice("return_tensors", return_tensors, ReturnTensors)
         check_choice("on_all_empty", on_all_empty, OnAllEmpty)
         self.return_tensors = return_tensors
-        self.keep_columns = tuple(keep_columns)
+        self.keep_columns = (keep_columns,) if isinstance(keep_columns, str) else tuple(keep_columns)
         self.on_all_empty = on_all_empty
         self.weight_key = weight_key
         self._running = RunningReport(chat_format.roles)
@@ -104,8 +108,11 @@ class MaskingCollator:
                 )
             columns = select_rows(columns, kept)
             collated = self._collate(columns)
-        batch = {**collated.batch, **stack_columns(columns, self.keep_columns)}
-        return to_tensors(batch, return_tensors or self.return_tensors)
+        beside = stack_columns(columns, self.keep_columns)
+        for name in beside:
+            if name in collated.batch:
+                raise ValueError(f"keep_columns: {name!r} is a column that the collator makes itself; leave it out.")
+        return to_tensors({**collated.batch, **beside}, return_tensors or self.return_tensors)
 
     def _collate(self, columns: Mapping[str, Any]) -> Collated:
         raise NotImplementedError

@@ -120,9 +120,13 @@ class DataCollatorForChat(MaskingCollator):
         messages = columns["messages"]
         tools = columns.get("tools") or [None] * len(messages)
         return Ragged.from_rows(
-            [
-                self.tokenizer.apply_chat_template(conversation, tools=tool, tokenize=True, return_dict=False)
-                for conversation, tool in zip(messages, tools, strict=True)
-            ],
-            "messages",
+            [self._render(*row) for row in zip(range(len(messages)), messages, tools, strict=True)], "messages"
         )
+
+    def _render(self, row: int, messages: Any, tools: Any) -> Any:
+        try:
+            return self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=True, return_dict=False)
+        except Exception as error:  # a template raises what it likes
+            raise ValueError(
+                f"messages: row {row} cannot be rendered by the chat template ({type(error).__name__}: {error}); mend or drop it."
+            ) from error

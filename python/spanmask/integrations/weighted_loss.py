@@ -186,8 +186,8 @@ def refuse_unused_weights(model: torch.nn.Module, weight_key: str = "loss_weight
     def refuse(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if weight_key in kwargs:
             raise ValueError(
-                f"{weight_key}: reached {type(module).__name__}, which does not use loss weights: all tokens would count the same. Take "
-                "them out of the batch and call weighted_loss, or train with WeightedLossTrainer (spanmask.integrations.weighted_loss)."
+                f"{weight_key}: reached {type(module).__name__}, which does not use them: every token would count the same. Take them out "
+                "and call weighted_loss, or train with WeightedLossTrainer."
             )
 
     return model.register_forward_pre_hook(refuse, with_kwargs=True)

@@ -200,7 +200,7 @@ class Passes:
             self._count += self._fetcher is not None
             self._fetcher = fetcher
         # Weyl's constant: passes of one loader do not run into the seeds of the next.
-        return (worker.seed - worker.id + self._count * 0x9E3779B97F4A7C15) % WORD
+        return int(worker.seed - worker.id + self._count * 0x9E3779B97F4A7C15) % WORD
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
