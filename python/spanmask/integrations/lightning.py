@@ -11,7 +11,7 @@ from spanmask.noise.clock import Clocked
 __all__ = ["EpochCallback"]
 
 
-class EpochCallback(Callback):
+class EpochCallback(Callback):  # type: ignore[misc]
     """Calls `collator.set_epoch` at the beginning of each epoch, and keeps the collators' state in checkpoints.
 
     Args:

@@ -39,7 +39,7 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     bits.clear();
     bits.resize(total.div_ceil(64) as usize, 0);
     for place in total - parts..total - 1 {
-        let drawn = below(stream, place + 1);
+        let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
         // Taken places give way to the new one; written without a branch, since no predictor can know.
         let taken = (bits[(drawn / 64) as usize] >> (drawn % 64) & 1) as u32;
         let cut = drawn ^ (drawn ^ place) & taken.wrapping_neg();
@@ -57,7 +57,7 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
                 ends.get_mut(found + step..).and_then(|ends| ends.first_chunk_mut::<AHEAD>())
             {
                 for place in places {
-                    *place = first + word.trailing_zeros();
+                    *place = first.wrapping_add(word.trailing_zeros());
                     word &= word.wrapping_sub(1);
                 }
             }

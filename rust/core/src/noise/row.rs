@@ -25,6 +25,10 @@ const LANES: usize = 8;
 ///
 /// Errors: [`Error::IdRange`] for an id outside `0..2^32`, [`Error::Sentinel`] for one of `forbidden`.
 #[inline]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "`enumerate` counts with an overflow check, which keeps loops scalar"
+)]
 pub fn check_and_key<T: Token>(
     i: usize,
     body: &[T],
@@ -32,26 +36,28 @@ pub fn check_and_key<T: Token>(
     known: Option<u64>,
     pack: &mut Vec<[u8; 4]>,
 ) -> Result<u64, Error> {
-    // Flags add up in eight lanes instead of exits: no branch a token, and the compiler makes vectors of the lanes.
+    // Flags gather in eight lanes instead of exits, and nothing can overflow: the compiler makes vectors of the lanes.
     let (mut high, mut hits) = ([0u32; LANES], [0u32; LANES]);
     let mut look = |lane: usize, token: T| {
         let id = token.to_i64();
         high[lane] |= (id as u64 >> 32) as u32;
-        hits[lane] += u32::from(forbidden.in_range(id as u32));
+        hits[lane] |= u32::from(forbidden.in_range(id as u32));
         (id as u32).to_le_bytes()
     };
     let (blocks, rest) = body.as_chunks::<LANES>();
     if known.is_some() {
         for block in blocks {
-            block.iter().enumerate().for_each(|(lane, &token)| _ = look(lane, token));
+            for lane in 0..LANES {
+                look(lane, block[lane]);
+            }
         }
         rest.iter().for_each(|&token| _ = look(0, token));
     } else {
         pack.resize(body.len(), [0; 4]);
         let (packed, packed_rest) = pack.as_chunks_mut::<LANES>();
         for (packed, block) in packed.iter_mut().zip(blocks) {
-            for (lane, (packed, &token)) in packed.iter_mut().zip(block).enumerate() {
-                *packed = look(lane, token);
+            for lane in 0..LANES {
+                packed[lane] = look(lane, block[lane]);
             }
         }
         for (packed, &token) in packed_rest.iter_mut().zip(rest) {

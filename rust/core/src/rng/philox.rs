@@ -67,7 +67,7 @@ impl Stream {
             self.refill();
         }
         let word = self.halves[self.next];
-        self.next += 1;
+        self.next = self.next.wrapping_add(1); // at most `HALVES`
         word
     }
 
