@@ -4,6 +4,7 @@ The job: hide spans of each sentence behind sentinels, and train an encoder-deco
 collator, and one callback that tells it the epoch, so that each pass over the data hides other spans:
 
     collator = DataCollatorForSpanCorruption(tokenizer, noise_density=0.15, mean_noise_span_length=3.0, seed=42)
+    trainer = Trainer(model, args, train_dataset=dataset, data_collator=collator, callbacks=[EpochCallback(collator)])
 
 Everything else here makes the job small enough to run offline on one core in seconds: a vocabulary of one sentence's words and a T5
 built from its configuration. With a checkpoint you would write `T5Tokenizer.from_pretrained(...)` and
@@ -21,6 +22,7 @@ import torch
 from datasets import Dataset
 from rich.console import Console
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, denoise, merge, preview
+from spanmask.integrations.transformers import EpochCallback
 from transformers import (
     ByT5Tokenizer,
     PrinterCallback,
@@ -62,14 +64,8 @@ def make_model(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
     )
 
 
-class EachEpoch(TrainerCallback):
-    """Tells the collator which epoch it is, and prints the loss now and then."""
-
-    def __init__(self, collator: DataCollatorForSpanCorruption) -> None:
-        self.collator = collator
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: D102
-        self.collator.set_epoch(round(state.epoch or 0))
+class PrintLoss(TrainerCallback):
+    """Prints each logged loss."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:  # noqa: D102
         if "loss" in logs:
@@ -100,7 +96,7 @@ def train(
             ),
             train_dataset=dataset,
             data_collator=collator,
-            callbacks=[EachEpoch(collator)],
+            callbacks=[EpochCallback(collator), PrintLoss()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

@@ -17,3 +17,17 @@ def one_torch_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def bert():
+    from denoising import bert_tokenizer
+
+    return bert_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def t5():
+    from denoising import WORDS, t5_tokenizer
+
+    return t5_tokenizer(WORDS)

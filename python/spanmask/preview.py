@@ -107,7 +107,7 @@ class Preview:
             return self.to_text()
         with console.capture() as captured:
             console.print(self)
-        return captured.get().rstrip("\n")
+        return str(captured.get()).rstrip("\n")
 
     __repr__ = __str__
 

@@ -7,12 +7,14 @@ A fence of `py` is only shown.
 
 import contextlib
 import io
+import random
 import re
 from pathlib import Path
 
 import datasets
 import pytest
 from tiny import CONVERSATIONS, causal_model, chat_tokenizer
+from vision import zoo
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,7 +25,12 @@ GIVEN = re.compile(r"<!-- given: (.*?) -->")
 def given():
     """What a page may take for granted."""
     tokenizer = chat_tokenizer()
+    vision = zoo.build("llava")
+    rng = random.Random(0)
     return {
+        "processor": vision.processor,
+        "vision_model": vision.make_model(),
+        "images": [zoo.image(rng) for _ in range(4)],
         "tokenizer": tokenizer,
         "model": causal_model(tokenizer),
         "dataset": datasets.Dataset.from_dict({"messages": CONVERSATIONS}),

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, find_turns, mask_labels, reference
 
 CASES = json.loads((Path(__file__).parents[2] / "vectors" / "labels.json").read_text())

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 import torch
 from denoising import EOS, SENTINELS, WORDS, body, flags_of, mixtures, rows, runs, seeds, specs, t5_tokenizer, words_of
+from golden import SPAN_SPECS
 from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, denoise, merge, reference
 from spanmask.reference.plan import plan
 from strategies import DTYPES
 from transformers import ByT5Tokenizer
-from golden import SPAN_SPECS
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 SPEC = SpanCorruption(SENTINELS, EOS)
@@ -102,7 +102,9 @@ def test_sentinels_are_the_same_on_both_sides(row, spec, seed):
 def test_protected_tokens_are_never_hidden(row, spec, seed, data):
     protected = flags_of(row, data)
     mask = corrupt([row], spec, seed=seed, protected=[protected]).noise_mask()[0]
-    assert not any(hidden and (flag or token in spec.protected_ids) for hidden, flag, token in zip(mask, protected, row, strict=True))
+    assert not any(
+        hidden and (flag or token in spec.protected_ids) for hidden, flag, token in zip(mask, protected, row, strict=True)
+    )
 
 
 @given(row=st.lists(st.integers(8, 40), min_size=2, max_size=80), seed=seeds, data=st.data())
@@ -123,7 +125,9 @@ def test_corrupt_ignores_the_other_rows(batch, spec, seed, data):
     assert shuffled.denoisers.tolist() == whole.denoisers[order].tolist()
 
 
-@pytest.mark.parametrize("spec", [SPEC, DenoiserMixture.ul2(sentinel_ids=range(3000, 2000, -1), eos_token_id=EOS)], ids=["t5", "ul2"])
+@pytest.mark.parametrize(
+    "spec", [SPEC, DenoiserMixture.ul2(sentinel_ids=range(3000, 2000, -1), eos_token_id=EOS)], ids=["t5", "ul2"]
+)
 def test_threads_change_nothing(spec):
     generator = np.random.default_rng(0)
     batch = [generator.integers(2, 900, size=size) for size in generator.integers(0, 2000, size=900)]
@@ -198,7 +202,9 @@ def test_the_sentence_that_crashed_the_script():
     assert pair["labels"].shape[0] == 1
 
 
-@pytest.mark.parametrize("case", json.loads((VECTORS / "corrupt.json").read_text()), ids=lambda case: f"{case['spec']}-{len(case['row'])}")
+@pytest.mark.parametrize(
+    "case", json.loads((VECTORS / "corrupt.json").read_text()), ids=lambda case: f"{case['spec']}-{len(case['row'])}"
+)
 def test_corruptions_are_pinned(case):
     """What changes here changes the data of everyone who resumes a run: a new algorithm version, and Values in the CHANGELOG."""
     out = corrupt([case["row"]], SPAN_SPECS[case["spec"]], seed=case["seed"], epoch=case["epoch"])
@@ -333,7 +339,11 @@ def test_bad_specs(options, error, message):
         ({"noise_mask": [[2] * 58] * 2}, ValueError, "noise_mask: holds 2; expected flags"),
         ({"noise_mask": [[0.5] * 58] * 2}, TypeError, "noise_mask: row 0 is no row of flags"),
         ({"noise_mask": True}, TypeError, "noise_mask: expected a row of flags for each row"),
-        ({"noise_mask": np.ones(58, bool)}, TypeError, "noise_mask: expected a row of flags for each row of ids, got a 1-D array"),
+        (
+            {"noise_mask": np.ones(58, bool)},
+            TypeError,
+            "noise_mask: expected a row of flags for each row of ids, got a 1-D array",
+        ),
         ({"protected": [[True] * 3] * 2}, ValueError, "protected: row 0 has 3 entries for 58 ids"),
         ({"words": [[0] * 3] * 2}, ValueError, "words: row 0 has 3 entries for 58 ids"),
         ({"words": [[True] * 3] * 2}, ValueError, "words: row 0 has 3 entries for 58 ids"),
@@ -438,7 +448,11 @@ class TestMixture:
                 "protected_ids: a prefix without a sentinel",
             ),
             (lambda: corrupt([ROW], DenoiserMixture.ul2()), SentinelError, "sentinel_ids: 0 given, at least 1 needed"),
-            (lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=[9], mode_tokens=True)), ValueError, r"mode: '\[NLU\]' has no id"),
+            (
+                lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=[9], mode_tokens=True)),
+                ValueError,
+                r"mode: '\[NLU\]' has no id",
+            ),
             (lambda: DenoiserMixture.ul2(mode_tokens={"Q": "[Q]"}), ValueError, "mode_tokens: unknown denoiser 'Q'"),
             (
                 lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=SENTINELS), noise_mask=[[True] * 58]),
@@ -458,4 +472,7 @@ def test_lengths_never_depend_on_the_draw_where_they_are_planned(row, spec, seed
         return
     lengths = {(len(out.input_ids[0]), len(out.labels[0])) for out in (corrupt([row], spec, seed=s) for s in (seed, 1, 2))}
     assert len(lengths) == 1
-    assert body(row) == merge(corrupt([row], spec).input_ids, corrupt([row], spec).labels, spec)[0].tolist() or spec.eos_token_id is None
+    assert (
+        body(row) == merge(corrupt([row], spec).input_ids, corrupt([row], spec).labels, spec)[0].tolist()
+        or spec.eos_token_id is None
+    )

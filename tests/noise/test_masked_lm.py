@@ -159,7 +159,11 @@ def test_bad_specs(options, error, message):
         ({"spec": None}, TypeError, "spec: expected MaskedLM, got NoneType"),
         ({"attention_mask": [[1] * 102]}, TypeError, "attention_mask: goes with a 2-D array"),
         ({"rows": np.array([ROW]), "words": [ROW]}, TypeError, "protected, words: go with ragged rows"),
-        ({"rows": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 0, 1]])}, ValueError, "attention_mask: row 0 has a zero"),
+        (
+            {"rows": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 0, 1]])},
+            ValueError,
+            "attention_mask: row 0 has a zero",
+        ),
         ({"protected": [[True]]}, ValueError, "protected: row 0 has 1 entries for 102 ids"),
         ({"words": [[1, 2]]}, ValueError, "words: row 0 has 2 entries for 102 ids"),
         ({"mlm_probability": [2]}, ValueError, "mlm_probability: row 0: expected a probability"),

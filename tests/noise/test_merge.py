@@ -25,13 +25,19 @@ def test_merge_undoes_a_mask_of_ones_own(row, spec, data):
 def test_merge_is_the_reference(row, spec, seed):
     inputs, labels = reference.corrupt(row, spec, seed)
     modes = {denoiser.mode for denoiser in getattr(spec, "denoisers", ())}
-    assert merge([inputs], [labels], spec)[0].tolist() == reference.merge(inputs, labels, spec.sentinel_ids, spec.eos_token_id, modes)
+    assert merge([inputs], [labels], spec)[0].tolist() == reference.merge(
+        inputs, labels, spec.sentinel_ids, spec.eos_token_id, modes
+    )
 
 
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
-        ([[7, 99, 1], [7, 98, 1]], [[99, 8, 1], [99, 8, 1]], "input_ids: row 1 has sentinel 98 at position 1, labels have it not"),
+        (
+            [[7, 99, 1], [7, 98, 1]],
+            [[99, 8, 1], [99, 8, 1]],
+            "input_ids: row 1 has sentinel 98 at position 1, labels have it not",
+        ),
         ([[7, 1]], [[99, 8, 1]], "labels: row 0 has sentinel 99 at position 0, input_ids have it not"),
         ([[7, 99, 6, 98, 1]], [[99, 8, 1]], "input_ids: row 0 has sentinel 98 at position 3"),
         ([[7, 99, 98, 1]], [[98, 8, 99, 8, 1]], "input_ids: row 0 has sentinel 99 at position 1"),

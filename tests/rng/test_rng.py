@@ -59,7 +59,9 @@ def test_xxh3_is_that_of_its_authors(data):
     assert xxh3.xxh3(data) == xxhash.xxh3_64_intdigest(data)
 
 
-@given(st.lists(st.lists(st.integers(2, 2**32 - 1).filter(lambda token: token not in SPEC.sentinel_ids), max_size=400), max_size=3))
+@given(
+    st.lists(st.lists(st.integers(2, 2**32 - 1).filter(lambda token: token not in SPEC.sentinel_ids), max_size=400), max_size=3)
+)
 def test_default_keys_hash_the_ids(rows):
     assert corrupt(rows, SPEC).keys.tolist() == [xxhash.xxh3_64_intdigest(np.array(row, "<u4").tobytes()) for row in rows]
 

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.parametrize("name", zoo.MODELS)
 
 def example(rng, rounds, images=None):
     """A conversation with hard edges and images in its questions, and the contents that it was made of."""
-    contents = truth.conversation(rng, ["user", "assistant"] * rounds)
+    system = ["system"] * rng.randrange(2)
+    contents = truth.conversation(rng, [*system, *["user", "assistant"] * rounds])
     messages, pictures = truth.messages(contents, parts=True), []
-    for number, message in enumerate(messages[::2]):
+    for number, message in enumerate(messages[len(system) :: 2]):
         count = rng.randrange(3) if images is None else images * (number == 0)
         for _ in range(count or (images is None and number == 0)):
             message["content"].insert(rng.choice([0, len(message["content"])]), {"type": "image"})

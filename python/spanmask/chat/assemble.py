@@ -52,7 +52,8 @@ def ids_of(tokenizer: Any, texts: Sequence[str], gaps: Sequence[Gap], atoms: Ato
     """The alternatives of several markers, wherever they stand in the gaps."""
     found: dict[Marker, str] = {}
     for text in texts:
-        places = [place for surroundings in surroundings_of(text, gaps, atoms) for place in placed(tokenizer, text, surroundings)]
+        merged = merging(tokenizer, text)
+        places = [place for surroundings in surroundings_of(text, gaps, atoms) for place in placed(text, surroundings, merged)]
         found = {**alternatives(tokenizer, places), **found}
     return found
 
@@ -90,18 +91,17 @@ def surroundings_of(text: str, gaps: Sequence[Gap], atoms: Atoms) -> list[Surrou
     return list(found)
 
 
-def placed(tokenizer: Any, text: str, surroundings: Surroundings) -> list[Placed]:
+def placed(text: str, surroundings: Surroundings, merged: Sequence[str]) -> list[Placed]:
     """The marker in its surroundings, between content edges: all on one side times a few on the other."""
     left, open_left, right, open_right = surroundings
     # No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's first blank) that no turn but the first has.
     lefts, few_lefts = (EDGES, PLAIN[1:]) if open_left else (("",), ("",))
     rights, few_rights = (("", *EDGES), PLAIN) if open_right else (("",), ("",))
-    merged = merging(tokenizer, text) if open_right and not right else []
     pairs = dict.fromkeys(
         [
             *((a, b) for a in lefts for b in few_rights),
             *((a, b) for a in few_lefts for b in rights),
-            *((few_lefts[0], b) for b in merged),
+            *((few_lefts[0], b) for b in (merged if open_right and not right else ())),
         ]
     )
     return [Placed(a + left + text + right + b, len(a + left), len(a + left + text)) for a, b in pairs]

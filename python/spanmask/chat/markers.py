@@ -138,8 +138,8 @@ def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rig
 def merging(tokenizer: Any, marker: str) -> list[str]:
     """What the vocabulary merges with a marker's last visible character: `"<"` for `"助手："`, where `"：<"` is a token."""
     last = marker[len(marker.rstrip()) - 1 :]
-    if not marker.strip() or marker[-1].isalnum() or any(marker.endswith(text) for text in tokenizer.get_added_vocab()):
-        return []
+    if not marker.strip() or marker[-1].isalnum() or any(text in marker for text in tokenizer.get_added_vocab() if text.strip()):
+        return []  # beside an added token a missing character does not matter
     spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
     longer = [token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled)]
     texts = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]

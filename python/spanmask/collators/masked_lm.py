@@ -78,7 +78,6 @@ class DataCollatorForMaskedLM(Clocked):
             raise TypeError(f"{next(iter(options))}: goes into the spec that you gave.")
         if not isinstance(spec, MaskedLM):
             raise TypeError(f"spec: expected MaskedLM, got {type(spec).__name__}.")
-        self.tokenizer = tokenizer
         self.spec = spec
         self.key_column = key_column
         self.max_length = check_length("max_length", max_length)

@@ -84,7 +84,6 @@ class DataCollatorForSpanCorruption(Clocked):
         elif options:
             raise TypeError(f"{next(iter(options))}: goes into the spec that you gave.")
         check_spec(spec)
-        self.tokenizer = tokenizer
         self.spec: Marks = spec.for_tokenizer(tokenizer) if isinstance(spec, DenoiserMixture) else spec
         self.key_column = key_column
         self.inputs_length = check_length("inputs_length", inputs_length)

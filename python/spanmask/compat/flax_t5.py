@@ -113,12 +113,8 @@ class FlaxDataCollatorForT5MLM:
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """One batch; see the class."""
-        batch: dict[str, Any] = {name: np.array([example[name] for example in examples]) for name in examples[0]}
+        batch: dict[str, Any] = {name: stack(name, [example[name] for example in examples]) for name in examples[0]}
         ids = batch["input_ids"]
-        if ids.ndim != 2:
-            raise ValueError(
-                "input_ids: rows differ in length; the scripts take rows of one length only, cut and joined beforehand."
-            )
         mask = self._masks(ids)
         batch["input_ids"] = self.filter_input_ids(ids, self.create_sentinel_ids(mask.astype(np.int8)))
         batch["labels"] = self.filter_input_ids(ids, self.create_sentinel_ids((~mask).astype(np.int8)))
@@ -200,6 +196,13 @@ class FlaxDataCollatorForT5MLM:
         mask = corrupt(ids, spec, seed=self.seed, epoch=self.epoch, keys=keys).noise_mask()
         hidden: npt.NDArray[np.bool_] = mask.values.reshape(ids.shape)
         return hidden
+
+
+def stack(name: str, entries: list[Any]) -> Array:
+    """A column as one array."""
+    if len({np.shape(entry) for entry in entries}) > 1:
+        raise ValueError(f"{name}: rows differ in length; the scripts take rows of one length only, cut and joined beforehand.")
+    return np.array(entries)
 
 
 def segments(items: int, count: int, shuffle: Any) -> Array:

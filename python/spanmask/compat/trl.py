@@ -20,7 +20,7 @@ from spanmask.errors import SpanmaskWarning
 __all__ = ["DataCollatorForCompletionOnlyLM"]
 
 
-class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):
+class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):  # type: ignore[misc]
     """Pads rows as transformers' `DataCollatorForLanguageModeling` does, and labels what follows the response template.
 
     What it does that one would not expect, all of it kept:
@@ -65,7 +65,7 @@ class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):
         padding_free: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, mlm=mlm, **kwargs)  # type: ignore[misc]  # as there: *args ends before `mlm`
+        super().__init__(*args, mlm=mlm, **kwargs)  # as there: *args ends before `mlm`
         self.response_template = response_template
         self.response_token_ids = self._template_ids(response_template, "response_template")
         self.instruction_template = instruction_template

@@ -26,11 +26,13 @@ OnRepeat = Literal["warn", "ignore"]
 # The version of everything that decides noise: streams, draws, plans. Another one: other noise for the same seed.
 ALGORITHM = 1
 
-# Places in the shared array.
-EPOCH, WATCHED_SEED, WATCHED_EPOCH, WATCHED_COUNT = range(4)
+# Places in the shared array: the epoch, then what the watch over repeats knows.
+EPOCH, SEED, WATCHED_EPOCH, PASS, COUNT = range(5)
 MARKS = 4
-FIRST_MARK = 4
+FIRST_MARK = 5
 FIRST_SEEN = FIRST_MARK + MARKS
+WARNED = MARKS + 1  # in COUNT
+NO_LOADER = WORD - 1  # in PASS
 
 
 class Clock:
@@ -72,29 +74,31 @@ class Clock:
         """Warn when a pass draws the masks of an earlier one again.
 
         The first few keys that were drawn for a (seed, epoch) are kept in shared memory, where workers of the next pass find
-        them. When each of them came up again, a second pass over the same data is under way. Rows that are there twice are told
-        from that: not all of the few would be.
+        them. One of them in another pass of a loader is a repeat. Outside of loaders nobody tells passes apart: there all of
+        them must come up again, since a row may be in the data twice.
         """
         shared = self._shared
         if self.on_repeat == "ignore" or not len(keys):
             return
         seed, epoch = source
-        if not shared[WATCHED_COUNT] or shared[WATCHED_SEED] != seed or shared[WATCHED_EPOCH] != epoch:
+        this_pass = self._passes.number()
+        count = int(shared[COUNT])
+        if not count or (shared[SEED], shared[WATCHED_EPOCH]) != source:
             marks = list(dict.fromkeys(keys[:MARKS].tolist()))
-            shared[WATCHED_COUNT] = 0
-            shared[WATCHED_SEED], shared[WATCHED_EPOCH] = seed, epoch
-            for place, mark in enumerate(marks):
-                shared[FIRST_MARK + place], shared[FIRST_SEEN + place] = mark, 0
-            shared[WATCHED_COUNT] = len(marks)
+            shared[COUNT] = 0
+            shared[SEED], shared[WATCHED_EPOCH], shared[PASS] = seed, epoch, this_pass
+            shared[FIRST_MARK : FIRST_MARK + len(marks)] = marks
+            shared[FIRST_SEEN:] = 0
+            shared[COUNT] = len(marks)
             return
-        count = shared[WATCHED_COUNT]
-        if count > MARKS:
-            return  # warned already
-        found = np.array(shared[FIRST_MARK : FIRST_MARK + count], dtype=np.uint64)
-        for place in np.flatnonzero((keys[:, None] == found).any(axis=0)).tolist():
-            shared[FIRST_SEEN + place] = 1
-        if all(shared[FIRST_SEEN : FIRST_SEEN + count]):
-            shared[WATCHED_COUNT] = MARKS + 1
+        same_pass = bool(shared[PASS] == this_pass)
+        if count == WARNED or (same_pass and this_pass != NO_LOADER):
+            return
+        found = (keys[:, None] == shared[FIRST_MARK : FIRST_MARK + count]).any(axis=0)
+        seen = shared[FIRST_SEEN : FIRST_SEEN + count]
+        seen[found] = 1
+        if seen.all() or (not same_pass and found.any()):
+            shared[COUNT] = WARNED
             warnings.warn(
                 f"the masks repeat: these rows were drawn for seed {seed} and epoch {epoch} before. Call "
                 "collator.set_epoch(epoch) before each pass (or use EpochCallback), or leave seed=None; where the same masks are "
@@ -123,7 +127,7 @@ class Clock:
             )
         self.seed = None if state["seed"] is None else as_word("seed", state["seed"])
         self.epoch = state["epoch"]
-        self._shared[WATCHED_COUNT] = 0
+        self._shared[COUNT] = 0
 
 
 class Clocked:
@@ -173,20 +177,30 @@ class Passes:
         self._count = 0
 
     def seed(self) -> int:
-        """The seed of this pass."""
+        """The seed of this pass; outside of loaders torch's own."""
         import torch
+
+        number = self._of_loader()
+        return int(torch.initial_seed()) % WORD if number is None else number
+
+    def number(self) -> int:
+        """What tells this pass from others; `NO_LOADER` where nothing does."""
+        number = self._of_loader() if "torch" in sys.modules else None
+        return NO_LOADER if number is None else number
+
+    def _of_loader(self) -> int | None:
         from torch.utils.data import get_worker_info
 
         worker = get_worker_info()
         fetcher, iterator = loader_frames()
-        if fetcher is not self._fetcher and worker is not None:
+        if worker is None:
+            base = getattr(iterator, "_base_seed", None)
+            return None if base is None else int(base) % WORD
+        if fetcher is not self._fetcher:
             self._count += self._fetcher is not None
             self._fetcher = fetcher
-        if worker is not None:
-            # Weyl's constant: passes of one loader do not run into the seeds of the next.
-            return (worker.seed - worker.id + self._count * 0x9E3779B97F4A7C15) % WORD
-        base = getattr(iterator, "_base_seed", None)
-        return int(torch.initial_seed() if base is None else base) % WORD
+        # Weyl's constant: passes of one loader do not run into the seeds of the next.
+        return int(worker.seed - worker.id + self._count * 0x9E3779B97F4A7C15) % WORD
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

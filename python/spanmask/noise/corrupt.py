@@ -49,12 +49,24 @@ class Corrupted:
         spec, source, beside = arguments
         outputs, keys, about = _core.corrupt((rows.values, *rows.bounds()), spec, source, beside, None, "rows", num_threads)
         inputs, input_offsets, labels, label_offsets, *_ = outputs
-        self.input_ids = Ragged(inputs, input_offsets)
-        self.labels = Ragged(labels, label_offsets)
+        self.input_ids = Ragged._made(inputs, input_offsets)
+        self.labels = Ragged._made(labels, label_offsets)
         self.keys: npt.NDArray[np.uint64] = keys
         self.denoisers: npt.NDArray[np.int64] = about[0]
-        self.report = report_of(about)
+        self._about = about
         self._given = (rows, arguments, num_threads)
+
+    @property
+    def report(self) -> NoiseReport:
+        """Totals of what was hidden."""
+        denoisers, hidden, spans, tokens = self._about
+        return NoiseReport(
+            rows=len(denoisers),
+            tokens=int(tokens.sum()),
+            noise_tokens=int(hidden.sum()),
+            spans=int(spans.sum()),
+            untouched=int((denoisers < 0).sum()),
+        )
 
     def noise_mask(self) -> Ragged:
         """The mask that was drawn: `Ragged` of bool, a flag for each token of the rows given (a trailing EOS is never hidden).
@@ -63,19 +75,7 @@ class Corrupted:
         """
         rows, (spec, source, beside), num_threads = self._given
         mask = _core.noise_mask((rows.values, *rows.bounds()), spec, source, beside, "rows", num_threads)
-        return Ragged(mask, rows.offsets)
-
-
-def report_of(about: tuple[npt.NDArray[np.int64], ...]) -> NoiseReport:
-    """Totals of what the core says about each row."""
-    denoisers, hidden, spans, tokens = about
-    return NoiseReport(
-        rows=len(denoisers),
-        tokens=int(tokens.sum()),
-        noise_tokens=int(hidden.sum()),
-        spans=int(spans.sum()),
-        untouched=int((denoisers < 0).sum()),
-    )
+        return Ragged._made(mask, rows.offsets)
 
 
 def corrupt(
@@ -163,7 +163,7 @@ def merge(input_ids: Any, labels: Any, spec: Marks) -> Ragged:
         (ragged.values.astype(np.int64, copy=False), ragged.offsets)
         for ragged in (Ragged.from_rows(input_ids, "input_ids"), Ragged.from_rows(labels, "labels"))
     ]
-    return Ragged(*_core.merge(sides[0], sides[1], spec._core))
+    return Ragged._made(*_core.merge(sides[0], sides[1], spec._core))
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:

@@ -1,4 +1,5 @@
 //! `vectors/labels.json`: what the reference says of turns, labels and weights, held against the kernels.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test: what is missing is a failure")]
 
 use serde_json::Value;
 use spanmask_core::batch::{Layout, Shape};
