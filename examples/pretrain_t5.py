@@ -1,8 +1,8 @@
 """Pre-train a small T5 on sentences of a grammar, and see what fresh noise is worth.
 
 The job: a text corpus, an encoder-decoder from scratch, spans hidden anew in each epoch. Every sentence tells three facts about a person,
-and they follow from the names; a model that found out how fills the gaps of sentences it never saw. The same training with the noise frozen to one epoch hides the same
-words of each sentence for ever: the model learns these by heart, and less of what they follow from.
+and they follow from the names; a model that found out how fills the gaps of sentences it never saw. The same training with the noise
+frozen to one epoch hides the same words of each sentence for ever: the model learns these by heart, and less of what they follow from.
 
 The lines that a user writes are in `pretrain`: the collator, and `set_epoch` in front of each pass (`EpochCallback` does it for
 transformers' `Trainer`).
@@ -21,10 +21,10 @@ from spanmask import DataCollatorForSpanCorruption
 from torch.utils.data import DataLoader
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer, set_seed
 
-JOBS = "baker doctor farmer fisher miller painter pilot singer smith teacher".split()
-CITIES = "Aachen Bergen Cadiz Delft Essen Faro Ghent Halle Izmir Jena".split()
-FOODS = "apples bread cheese dates eggs figs grapes honey kale lentils".split()
-TIMES = "always daily mostly never now often rarely soon then today".split()
+JOBS = ["baker", "doctor", "farmer", "fisher", "miller", "painter", "pilot", "singer", "smith", "teacher"]
+CITIES = ["Aachen", "Bergen", "Cadiz", "Delft", "Essen", "Faro", "Ghent", "Halle", "Izmir", "Jena"]
+FOODS = ["apples", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "kale", "lentils"]
+TIMES = ["always", "daily", "mostly", "never", "now", "often", "rarely", "soon", "then", "today"]
 
 
 def make_corpus(count: int, names: int, seed: int = 0) -> tuple[list[str], list[str]]:
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer people and epochs")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    count, names, epochs = (600, 30, 12) if quick else (1000, 40, 50)
+    count, names, epochs = (600, 30, 12) if quick else (2000, 50, 30)
     seen, unseen = make_corpus(count, names)
     tokenizer = make_tokenizer(seen + unseen)
     rows = [{"input_ids": tokenizer(sentence)["input_ids"]} for sentence in seen]

@@ -6,7 +6,7 @@ from transformers import BertTokenizerFast, T5Tokenizer
 
 EOS = 1
 SENTINELS = range(1000, 900, -1)
-WORDS = "The cute dog walks in the green park".split()
+WORDS = ["The", "cute", "dog", "walks", "in", "the", "green", "park"]
 
 
 def t5_tokenizer(words=(), sentinels=100):

@@ -243,5 +243,5 @@ def test_a_t5_learns_from_a_mixture():
             model(**batch).loss.backward()
             optimizer.step()
     after = losses()
-    print("loss by denoiser:", {name: (round(before[name], 2), round(after[name], 2)) for name in before})
+    print("loss by denoiser:", {name: (round(before[name], 2), round(after[name], 2)) for name in before})  # noqa: T201
     assert all(after[name] < before[name] / 2 for name in before), (before, after)

@@ -1,6 +1,7 @@
 """Masked LM: the core against the oracle, and everything that must be an error."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_spans_hold_the_share_exactly_and_share_their_fate():
     assert set(out.chosen.tolist()) == {15}
     for inputs, labels in zip(out.input_ids, out.labels, strict=True):
         chosen = [None if label == -100 else now == 4 for now, label in zip(inputs.tolist(), labels.tolist(), strict=True)]
-        for one, other in zip(chosen, chosen[1:], strict=False):
+        for one, other in pairwise(chosen):
             assert None in (one, other) or one == other
 
 

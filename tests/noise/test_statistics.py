@@ -1,8 +1,6 @@
 """Is the noise what it should be? Every seed is fixed: these pass or fail for good.
 
-Beside each limit stands how often another seed would miss it.
-
-Chi-square limits are quantiles: with d degrees of freedom, d + 1.4 z sqrt(2 d) or so; the exact ones are written out.
+Beside each limit stands how often another seed would miss it. Chi-square limits are quantiles.
 """
 
 import math

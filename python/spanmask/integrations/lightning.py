@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
-    from lightning.pytorch import Callback
-except ImportError:
-    from pytorch_lightning import Callback  # the same under its older name
+from lightning.pytorch import Callback
 
 from spanmask.noise.clock import Clocked
 
 __all__ = ["EpochCallback"]
 
 
-class EpochCallback(Callback):  # type: ignore[misc]
+class EpochCallback(Callback):
     """Calls `collator.set_epoch` at the beginning of each epoch, and keeps the collators' state in checkpoints.
 
     Args:

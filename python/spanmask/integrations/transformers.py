@@ -11,7 +11,7 @@ from spanmask.noise.clock import Clocked
 __all__ = ["EpochCallback"]
 
 
-class EpochCallback(TrainerCallback):  # type: ignore[misc]
+class EpochCallback(TrainerCallback):
     """Calls `collator.set_epoch` at the beginning of each epoch, in a resumed run too.
 
     Args:

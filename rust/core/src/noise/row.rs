@@ -43,17 +43,15 @@ pub fn check_and_key<T: Token>(
     let (blocks, rest) = body.as_chunks::<LANES>();
     if known.is_some() {
         for block in blocks {
-            for lane in 0..LANES {
-                look(lane, block[lane]);
-            }
+            block.iter().enumerate().for_each(|(lane, &token)| _ = look(lane, token));
         }
         rest.iter().for_each(|&token| _ = look(0, token));
     } else {
         pack.resize(body.len(), [0; 4]);
         let (packed, packed_rest) = pack.as_chunks_mut::<LANES>();
         for (packed, block) in packed.iter_mut().zip(blocks) {
-            for lane in 0..LANES {
-                packed[lane] = look(lane, block[lane]);
+            for (lane, (packed, &token)) in packed.iter_mut().zip(block).enumerate() {
+                *packed = look(lane, token);
             }
         }
         for (packed, &token) in packed_rest.iter_mut().zip(rest) {
