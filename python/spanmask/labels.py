@@ -417,6 +417,8 @@ def mask_rows(
     if not isinstance(policy, MaskPolicy):
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
     check_threads(num_threads)
+    if not isinstance(ignore_index, (int, np.integer)) or isinstance(ignore_index, bool) or not -(2**63) <= ignore_index < 2**63:
+        raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index!r}.")
     starts, stops = bounds
     column, fractional = turn_weights or (None, False)
     out, weights, outcomes, (tokens, trained, opened, reasons, turns) = _core.mask_labels(

@@ -1,5 +1,11 @@
 """Loss weights in transformers' real Trainer, with a tiny model, against losses computed by hand."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from datasets import Dataset
@@ -133,6 +139,40 @@ def test_weights_of_one_equal_the_unweighted_trainer(model, tokenizer, tmp_path,
     torch.testing.assert_close(parameters(model), expected)
     for ours, theirs in zip(weighted.state.log_history[:3], plain.state.log_history[:3], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_ranks_equal_one(tmp_path):
+    """Four rows in one step: one rank with a batch of 4; two ranks, each with two batches of one row."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ends = []
+    for world, batch, accumulate in [(1, 4, 1), (2, 1, 2)]:
+        out = tmp_path / f"{world}.pt"
+        command = [sys.executable, str(Path(__file__).with_name("rank.py")), "weights", str(out), str(batch), str(accumulate)]
+        ranks = [
+            subprocess.Popen(
+                command, env=os.environ | (distributed(rank, world, port) if world > 1 else {}), stdout=subprocess.DEVNULL
+            )
+            for rank in range(world)
+        ]
+        assert [rank.wait(timeout=200) for rank in ranks] == [0] * world
+        ends.append(torch.load(out))
+    torch.testing.assert_close(*ends)
+
+
+def distributed(rank, world, port):
+    """What torchrun puts into a rank's environment."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
 
 
 def test_padding_free_batches_have_the_same_loss(model, tokenizer):

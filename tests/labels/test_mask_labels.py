@@ -232,3 +232,9 @@ def test_bad_input(call, error, words):
 def test_bad_policy_names_the_option(option, value):
     with pytest.raises(ValueError, match=f"{option}: (expected|'(user|assistant)')"):
         MaskPolicy(**{option: value})
+
+
+@pytest.mark.parametrize("ignore_index", [-1.5, 2**70, True, None])
+def test_ignore_index_is_an_integer(ignore_index):
+    with pytest.raises(ValueError, match="ignore_index: expected an integer of 64 bits"):
+        mask_labels([CHAT], FORMAT, ignore_index=ignore_index)
