@@ -4,6 +4,7 @@ Rows are told apart by an `id` column that the collator stacks; a pass is a dict
 """
 
 import itertools
+import os
 import subprocess
 import sys
 import warnings
@@ -226,7 +227,8 @@ def corrupt_batch(batch):
     return {"noised": out.input_ids.to_list(), "labels": out.labels.to_list()}
 
 
-def test_dataset_map_with_two_processes():
+def test_dataset_map_with_two_processes(monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ)  # datasets leaves a copy there, which rich would not see
     data = datasets.Dataset.from_list(ROWS)
     done = data.map(corrupt_batch, batched=True, batch_size=5, num_proc=2)
     assert {row["id"]: (row["noised"], row["labels"]) for row in done} == expected(0)
