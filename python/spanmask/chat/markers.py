@@ -136,14 +136,19 @@ def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rig
 
 
 def merging(tokenizer: Any, marker: str) -> list[str]:
-    """What the vocabulary merges with a marker's last visible character: `"<"` for `"助手："`, where `"：<"` is a token."""
-    last = marker[len(marker.rstrip()) - 1 :]
+    """What the vocabulary merges with a marker's last signs: `"<"` for `"助手："`, where `"：<"` is a token, `"]<"` where `"：]<"` is one."""
     if not marker.strip() or marker[-1].isalnum() or any(text in marker for text in tokenizer.get_added_vocab() if text.strip()):
         return []  # beside an added token a missing character does not matter
-    spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
-    longer = [token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled)]
-    texts = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
-    return list(dict.fromkeys(text[len(last) :] for text in texts if text.startswith(last) and "\ufffd" not in text))
+    texts: dict[str, None] = {}
+    at = len(marker.rstrip())
+    while at and not marker[at - 1].isalnum():
+        at -= 1
+        last = marker[at:]
+        spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
+        longer = [token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled)]
+        merged = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
+        texts |= dict.fromkeys(text[len(last) :] for text in merged if text.startswith(last) and "\ufffd" not in text)
+    return list(texts)
 
 
 def alternatives(tokenizer: Any, places: Iterable[Placed]) -> dict[Marker, str]:
