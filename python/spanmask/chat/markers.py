@@ -95,7 +95,7 @@ def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rig
 
 
 def merging(tokenizer: Any, marker: str) -> list[str]:
-    """What the vocabulary merges with a marker's last signs: `"<"` for `"助手："`, where `"：<"` is a token, `"]<"` where `"：]<"` is one."""
+    """What the vocabulary merges with a marker's last signs: `"<"` for `"助手："`, where `"：<"` is a token."""
     if not marker.strip() or marker[-1].isalnum() or any(text in marker for text in tokenizer.get_added_vocab() if text.strip()):
         return []  # beside an added token a missing character does not matter
     texts: dict[str, None] = {}
