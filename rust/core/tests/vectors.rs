@@ -7,12 +7,15 @@
 )]
 
 use serde_json::Value;
+use spanmask_core::Ragged;
+use spanmask_core::batch::{Layout as Batch, Shape};
 use spanmask_core::noise::corrupt::{Corruption, Extras, OnExhausted, RowPlan, Scratch, Spec};
 use spanmask_core::noise::draw::Layout;
 use spanmask_core::noise::ids::IdSet;
+use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
 use spanmask_core::noise::plan::{plan, plan_lengths};
-use spanmask_core::rng::bounded::{below, coins, threshold};
+use spanmask_core::rng::bounded::{below, coins, cumulative, threshold};
 use spanmask_core::rng::key::row_key;
 use spanmask_core::rng::{Purpose, Source, Stream};
 
@@ -151,5 +154,49 @@ fn corruptions() {
         corruption.write_row(0, plan, &mut Scratch::default(), &mut inputs, &mut labels).unwrap();
         assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
         assert_eq!(labels, numbers::<i64>(&case["labels"]), "{case}");
+    }
+}
+
+/// As `MASK_SPECS` in `tests/golden.py`.
+fn mask_spec(name: &str) -> masked_lm::Spec {
+    let special = || IdSet::new([0, 100, 101, 102, 103]);
+    let (probability, mask_share, random_share, vocab_size) =
+        if name == "all" { (1.0, 0.2, 0.6, 500) } else { (0.15, 0.8, 0.1, 30522) };
+    // SpanBERT: lengths from 1 to 10, each .8 times as likely as the one before.
+    let lengths: Vec<f64> = std::iter::successors(Some(1.0), |weight| Some(weight * 0.8)).take(10).collect();
+    masked_lm::Spec {
+        probability,
+        choice: if name == "spans" { Choice::Spans(cumulative(&lengths).unwrap()) } else { Choice::Each },
+        mask_id: 103,
+        mask_below: threshold(mask_share),
+        random_below: threshold(mask_share + random_share),
+        random_ids: RandomIds::new(vocab_size, &special()).unwrap(),
+        protected_ids: special(),
+        continuing_ids: (name == "words").then(|| IdSet::new((105..200).step_by(3))),
+    }
+}
+
+#[test]
+fn maskings() {
+    for case in list(&vectors("mask_tokens")) {
+        let row = numbers::<u32>(&case["row"]);
+        let offsets = [0, row.len() as i64];
+        let rows = Ragged::new(&row, &offsets).unwrap();
+        let (mut inputs, mut labels) = (vec![0; row.len()], vec![0; row.len()]);
+        mask_tokens_into(
+            &rows,
+            &mask_spec(case["spec"].as_str().unwrap()),
+            Source { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
+            &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
+            Batch { shape: Shape::Touching, max_len: usize::MAX },
+            0,
+            &mut inputs,
+            &mut labels,
+            &mut [masked_lm::RowReport::default()],
+        )
+        .unwrap();
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        let expected: Vec<i64> = list(&case["labels"]).iter().map(|label| label.as_i64().unwrap()).collect();
+        assert_eq!(labels, expected, "{case}");
     }
 }
