@@ -226,6 +226,10 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
+# What `policy=None` means; one object, so that it stays compiled from call to call.
+DEFAULT_POLICY = MaskPolicy()
+
+
 @dataclass
 class MaskReport:
     """What masking did: counts, and a reason for each row that trains nothing. Reports add up with `+`.
@@ -351,7 +355,7 @@ def mask_labels(
         >>> out.report.untrained_rows
         [(1, 'truncated before the answer')]
     """
-    policy = policy or MaskPolicy()
+    policy = DEFAULT_POLICY if policy is None else policy
     view = RowsView(rows, attention_mask)
     masked = mask_rows(
         view.values,
