@@ -7,7 +7,8 @@ from chat.truth import ENDS, MIDDLES
 from chat.vocabularies import KINDS, tokenizer_of
 from hypothesis import given
 from hypothesis import strategies as st
-from spanmask import ChatFormat, ChatFormatError, mask_labels
+from spanmask import ChatFormat, ChatFormatError, MaskPolicy, RoleBoundary, mask_labels
+from spanmask.chat import ids_in_context
 from spanmask.chat.tokens import covering, encode
 from transformers import ByT5Tokenizer
 
@@ -132,3 +133,29 @@ def test_encode_covers_the_text_in_order(kind):
 def test_covering_gives_holes_to_the_token_behind():
     assert covering([(0, 2), (3, 5), (3, 5), (0, 0)], 7) == [(0, 2), (2, 5), (3, 5), (5, 7)]
     assert covering([], 0) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_in_context_find_a_marker_in_any_content(kind):
+    tokenizer = tokenizer_of(kind)
+    opens, closes = ids_in_context(tokenizer, "<think>"), ids_in_context(tokenizer, "</think>")
+    everything = ChatFormat([RoleBoundary("assistant", [10**6])])
+    policy = MaskPolicy(on_missing="keep", ignore_between=[(opens, closes)])
+    for before in ("", "Hi", "so ", "a\n", "1."):
+        for inside in ("two miles", "\nmany\n", "42"):
+            for behind in ("", "A walk", "\n\nA walk", " 7", ".", "(b)"):
+                text = f"{before}<think>{inside}</think>{behind}"
+                encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+                labels = mask_labels([encoded["input_ids"]], everything, policy).labels[0]
+                start, stop = len(before), len(text) - len(behind)
+                for label, (left, right) in zip(labels, encoded["offset_mapping"], strict=True):
+                    if start <= left < right <= stop:
+                        assert label == -100, (text, text[left:right])
+                    elif (right <= start or left >= stop) and text[left:right].strip():
+                        assert label != -100, (text, text[left:right])
+
+
+@pytest.mark.parametrize(("text", "error"), [(5, TypeError), ("", ChatFormatError)])
+def test_ids_in_context_of_no_marker(text, error):
+    with pytest.raises(error, match="text: "):
+        ids_in_context(tokenizer_of("byte_level"), text)

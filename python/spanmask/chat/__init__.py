@@ -1,5 +1,6 @@
 """Chat formats: how turns open and close, written by hand or derived from a template."""
 
 from spanmask.chat.format import ChatFormat, RoleBoundary
+from spanmask.chat.markers import ids_in_context
 
-__all__ = ["ChatFormat", "RoleBoundary"]
+__all__ = ["ChatFormat", "RoleBoundary", "ids_in_context"]

@@ -13,7 +13,7 @@ from spanmask.chat.format import ChatFormat, Marker, MarkerText, RoleBoundary
 from spanmask.chat.tokens import Tokens, atomic_ids, encode, text_tokenizer
 from spanmask.errors import ChatFormatError
 
-__all__ = ["EDGES", "Placed", "alternatives", "format_from_strings", "marker_ids"]
+__all__ = ["EDGES", "Placed", "alternatives", "format_from_strings", "ids_in_context", "marker_ids"]
 
 # What a content may begin or end with, as far as tokenizers care: letters, digits, blanks, each bracket, punctuation that merges,
 # scripts without blanks, characters of several tokens.
@@ -53,6 +53,34 @@ def format_from_strings(tokenizer: Any, roles: dict[str, MarkerText], ignore_ids
         for some in reversed(found):
             shown.update(some)
     return ChatFormat(boundaries, ignore_ids=ignore_ids, texts=shown.items())
+
+
+def ids_in_context(tokenizer: Any, text: str) -> tuple[Marker, ...]:
+    """All id sequences of a marker that stands as text in contents, one for each way in which it merges with its neighbours.
+
+    For `MaskPolicy(ignore_between=..., ignore_sequences=...)`: `<think>` that is no token of its own has other ids before a line break,
+    before a letter, behind a blank.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        text: the marker.
+
+    Returns:
+        The alternatives, the longest text first.
+
+    Raises:
+        ChatFormatError: the marker has no token of its own in any context; the tokenizer gives no offsets.
+        TypeError: the marker is not text.
+
+    Example:
+        `MaskPolicy(ignore_between=[(ids_in_context(tokenizer, "<think>"), ids_in_context(tokenizer, "</think>"))])`
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"text: expected a marker as text, got {type(text).__name__}.")
+    if not text:
+        raise ChatFormatError("text: an empty marker stands everywhere; give its text.")
+    tokenizer = text_tokenizer(tokenizer)
+    return tuple(in_context(tokenizer, "text", text, *neighbours(tokenizer, (), ())))
 
 
 def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
