@@ -476,3 +476,16 @@ def test_lengths_never_depend_on_the_draw_where_they_are_planned(row, spec, seed
         body(row) == merge(corrupt([row], spec).input_ids, corrupt([row], spec).labels, spec)[0].tolist()
         or spec.eos_token_id is None
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (5, TypeError, "text: expected a string or a list of them, got int"),
+        (["a", 5], TypeError, "text: .* item 1 is a int"),
+        ([], ValueError, "text: no text given"),
+    ],
+)
+def test_bad_texts(text, error, message):
+    with pytest.raises(error, match=message):
+        denoise(ByT5Tokenizer(), text)

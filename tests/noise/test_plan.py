@@ -98,8 +98,8 @@ class TestOfASpec:
     ("arguments", "error", "message"),
     [
         ((2, 0.15, 3), ValueError, "inputs_length: expected at least 3"),
-        ((-5, 0.15, 3), ValueError, "inputs_length: expected a token id|inputs_length: expected"),
-        ((512.0, 0.15, 3), TypeError, "inputs_length"),
+        ((-5, 0.15, 3), ValueError, "inputs_length: expected an integer"),
+        ((512.0, 0.15, 3), TypeError, "inputs_length: expected an integer, got float"),
         ((512, 0, 3), ValueError, "noise_density: expected a share"),
         ((512, math.nan, 3), ValueError, "noise_density: expected a share"),
         ((512, 1, 3), ValueError, "noise_density: expected a share"),

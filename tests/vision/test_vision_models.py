@@ -286,3 +286,10 @@ def test_the_loss_is_of_the_answers_alone(name):
     logs = out.logits[0].log_softmax(-1)
     wanted = [-logs[at - 1, label].item() for at, label in enumerate(batch["labels"][0]) if label != -100]
     assert out.loss.item() == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
+
+
+def test_a_tokenizer_is_no_processor(name):
+    with pytest.raises(
+        TypeError, match="processor: expected a transformers processor with a tokenizer, got .*use DataCollatorForChat"
+    ):
+        DataCollatorForVisionChat(zoo.build(name).processor.tokenizer)

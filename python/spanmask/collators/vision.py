@@ -65,6 +65,11 @@ class DataCollatorForVisionChat(MaskingCollator):
         prepare: Callable[[Any], Mapping[str, Any]] | None = None,
         weight_key: str = "loss_weights",
     ) -> None:
+        if getattr(processor, "tokenizer", None) is None:
+            raise TypeError(
+                f"processor: expected a transformers processor with a tokenizer, got {type(processor).__name__}; "
+                "for text alone use DataCollatorForChat(tokenizer)."
+            )
         self.media_ids = media_ids(processor)
         policy = policy or MaskPolicy()
         super().__init__(

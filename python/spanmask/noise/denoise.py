@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from spanmask.noise.spec import SpanCorruption
@@ -38,6 +39,8 @@ def denoise(
     """
     from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 
+    if not isinstance(text, Iterable):
+        raise TypeError(f"text: expected a string or a list of them, got {type(text).__name__}.")
     texts = [text] if isinstance(text, str) else list(text)
     for number, item in enumerate(texts):
         if not isinstance(item, str):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from spanmask import _core
 from spanmask.errors import SentinelError
 from spanmask.labels import check_choice
-from spanmask.noise.arguments import as_density, as_id, as_ids, as_span_length
+from spanmask.noise.arguments import as_density, as_id, as_ids, as_span_length, as_word
 from spanmask.noise.sentinels import eos_of, sentinels_of
 
 __all__ = ["DenoiserRow", "Marks", "SpanCorruption"]
@@ -110,7 +110,7 @@ class Marks:
 
 def check_inputs_length(value: Any) -> int:
     """A length of inputs: an integer of at least 3."""
-    length = as_id("inputs_length", value)
+    length = as_word("inputs_length", value)
     if length < 3:
         raise ValueError(f"inputs_length: expected at least 3 (a token, a sentinel, EOS), got {value}.")
     return length
