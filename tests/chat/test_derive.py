@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 from random import Random
 
@@ -298,3 +300,19 @@ def test_a_slow_tokenizer_that_spells_its_text_will_do():
     chat_format = ChatFormat.from_tokenizer(tokenizer)
     [starts] = [boundary.start for boundary in chat_format.boundaries if boundary.role == "assistant"]
     assert tokenizer.decode(starts[0]).strip() == "### Response:"
+
+
+def test_a_derived_format_is_the_same_in_every_process():
+    """Vocabularies are hash maps: what a format holds must not follow their order, or caches and runs would differ."""
+    code = (
+        "from chat.templates import STYLES; from chat.vocabularies import tokenizer_of; from spanmask import ChatFormat\n"
+        "style = STYLES['apriel']\n"
+        "tokenizer = tokenizer_of('sentencepiece_bpe', style.special)\n"
+        "tokenizer.chat_template = style.template\n"
+        "print(repr(ChatFormat.from_tokenizer(tokenizer, **style.kwargs)))"
+    )
+    seen = set()
+    for seed in "12":
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        seen.add(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True).stdout)
+    assert len(seen) == 1

@@ -132,7 +132,7 @@ def merging(tokenizer: Any, marker: str) -> list[str]:
         at -= 1
         last = marker[at:]
         spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
-        longer = [token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled)]
+        longer = sorted(token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled))
         merged = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
         texts |= dict.fromkeys(text[len(last) :] for text in merged if text.startswith(last) and "\ufffd" not in text)
     return list(texts)
