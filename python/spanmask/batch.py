@@ -14,6 +14,7 @@ from spanmask.ragged import Bounds, Layout, Ragged, check_aligned, is_arrow, is_
 __all__ = [
     "ReturnTensors",
     "check_length",
+    "check_side",
     "columns_of",
     "flatten",
     "pad",
@@ -23,6 +24,7 @@ __all__ = [
     "select_rows",
     "stack_columns",
     "to_tensors",
+    "token_column",
 ]
 
 ReturnTensors = Literal["pt", "np"]
@@ -171,6 +173,24 @@ def check_length(name: str, value: int | None) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
     return value
+
+
+def check_side(padding_side: Any) -> str:
+    """`padding_side`, or an error unless it is `"right"` or `"left"`."""
+    if padding_side not in ("right", "left"):
+        raise ValueError(f"padding_side: expected 'right' or 'left', got {padding_side!r}.")
+    return str(padding_side)
+
+
+def token_column(columns: Mapping[str, Any]) -> Any:
+    """The column of token ids.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if "input_ids" not in columns:
+        raise ValueError(f"features: no 'input_ids'; the examples have {', '.join(map(repr, columns))}.")
+    return columns["input_ids"]
 
 
 def pad_token_id(tokenizer: Any) -> int:

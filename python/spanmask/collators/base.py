@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, check_length, columns_of, select_rows, stack_columns, to_tensors
+from spanmask.batch import ReturnTensors, check_length, check_side, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
 from spanmask.labels import REASONS, MaskedRows, MaskPolicy, MaskReport, check_choice
@@ -70,9 +70,7 @@ class MaskingCollator:
             raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
         self.policy.compile(chat_format)  # a role that the format lacks is an error now, not in the first batch
         self.max_length = check_length("max_length", max_length)
-        self.padding_side = str(padding_side or getattr(tokenizer, "padding_side", "right"))
-        if self.padding_side not in ("right", "left"):
-            raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
+        self.padding_side = check_side(padding_side or getattr(tokenizer, "padding_side", "right"))
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
         check_choice("return_tensors", return_tensors, ReturnTensors)
         check_choice("on_all_empty", on_all_empty, OnAllEmpty)

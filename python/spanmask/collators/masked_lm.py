@@ -9,12 +9,14 @@ from spanmask import _core
 from spanmask.batch import (
     ReturnTensors,
     check_length,
+    check_side,
     columns_of,
     pad_token_id,
     padded_layout,
     real_tokens,
     stack_columns,
     to_tensors,
+    token_column,
 )
 from spanmask.collators.span_corruption import key_column as key_column_of
 from spanmask.labels import check_choice
@@ -82,9 +84,7 @@ class DataCollatorForMaskedLM(Clocked):
         self.key_column = key_column
         self.max_length = check_length("max_length", max_length)
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
-        self.padding_side = str(padding_side or getattr(tokenizer, "padding_side", "right"))
-        if self.padding_side not in ("right", "left"):
-            raise ValueError(f"padding_side: expected 'right' or 'left', got {self.padding_side!r}.")
+        self.padding_side = check_side(padding_side or getattr(tokenizer, "padding_side", "right"))
         check_choice("return_tensors", return_tensors, ReturnTensors)
         self.return_tensors = return_tensors
         self.keep_columns = tuple(keep_columns)
@@ -93,9 +93,7 @@ class DataCollatorForMaskedLM(Clocked):
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
         columns = columns_of(features)
-        if "input_ids" not in columns:
-            raise ValueError(f"features: no 'input_ids'; the examples have {', '.join(map(repr, columns))}.")
-        rows = Ragged.from_rows(columns["input_ids"], "input_ids")
+        rows = Ragged.from_rows(token_column(columns), "input_ids")
         bounds = real_tokens(rows, columns.get("attention_mask"))
         words = columns.get("words")
         if words is None and self.spec.whole_word and self.spec.continuing_ids is None:

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, check_length, columns_of, pad_token_id, real_tokens, stack_columns, to_tensors
+from spanmask.batch import (
+    ReturnTensors,
+    check_length,
+    check_side,
+    columns_of,
+    pad_token_id,
+    real_tokens,
+    stack_columns,
+    to_tensors,
+    token_column,
+)
 from spanmask.labels import check_choice
 from spanmask.noise.arguments import as_id, given
 from spanmask.noise.clock import Clocked, OnRepeat
@@ -97,9 +107,7 @@ class DataCollatorForSpanCorruption(Clocked):
             decoder_start_token_id = as_id("decoder_start_token_id", decoder_start_token_id)
         self.decoder_start_token_id = decoder_start_token_id
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
-        if padding_side not in ("right", "left"):
-            raise ValueError(f"padding_side: expected 'right' or 'left', got {padding_side!r}.")
-        self.padding_side = padding_side
+        self.padding_side = check_side(padding_side)
         check_choice("return_tensors", return_tensors, ReturnTensors)
         self.return_tensors = return_tensors
         self.keep_columns = tuple(keep_columns)
@@ -108,10 +116,8 @@ class DataCollatorForSpanCorruption(Clocked):
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
         columns = columns_of(features)
-        if "input_ids" not in columns:
-            raise ValueError(f"features: no 'input_ids'; the examples have {', '.join(map(repr, columns))}.")
         limits = None if self.inputs_length is None or self.targets_length is None else (self.inputs_length, self.targets_length)
-        count = len(columns["input_ids"])
+        count = len(token_column(columns))
         beside = given(count, keys=key_column(columns, self.key_column), limits=limits)
         padded = {
             "side": self.padding_side,

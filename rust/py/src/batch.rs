@@ -97,7 +97,7 @@ pub fn write<'py, T: Sync>(
     num_threads: usize,
     fill: impl Fn(&Ragged<T>, &mut [i64]) -> Result<(), spanmask_core::Error> + Sync,
 ) -> PyResult<Bound<'py, PyArray1<i64>>> {
-    let out = zeros(py, layout.output_len(rows))?;
+    let out = fresh(py, layout.output_len(rows))?;
     {
         let mut out = out.readwrite();
         let mut rest = out.as_slice_mut()?;
@@ -114,13 +114,14 @@ pub fn write<'py, T: Sync>(
     Ok(out)
 }
 
-/// A fresh array. Zeroed memory of some size comes from the system untouched, so it is written once, by the kernel.
-pub fn zeros<O: Element>(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArray1<O>>> {
+/// A fresh array for a kernel that writes every place of it.
+pub fn fresh<O: Element>(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArray1<O>>> {
     if len > isize::MAX as usize / size_of::<O>() {
         return Err(PyValueError::new_err(format!(
             "rows: an output of {len} tokens does not fit memory; cut the rows."
         )));
     }
     // SAFETY: nobody reads the array before a kernel has written every place of it; where a kernel fails the array is dropped.
+    // Zeroing first cost 1.3 to 1.5 times the whole of `mask_labels` on 32 x 8192 tokens.
     Ok(unsafe { PyArray1::new(py, len, false) })
 }

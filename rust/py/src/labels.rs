@@ -1,6 +1,6 @@
 //! `_core.Policy`, `_core.mask_labels`.
 
-use crate::batch::{LayoutTuple, layout, zeros};
+use crate::batch::{LayoutTuple, fresh, layout};
 use crate::bulk;
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
@@ -179,8 +179,8 @@ fn mask_typed<'py, T: Token>(
     num_threads: usize,
 ) -> PyResult<Masked<'py>> {
     let places = layout.output_len(rows);
-    let labels = zeros(py, places)?;
-    let weights = if weighted { Some(zeros(py, places)?) } else { None };
+    let labels = fresh(py, places)?;
+    let weights = if weighted { Some(fresh(py, places)?) } else { None };
     let chunks = bulk::chunks(rows);
     let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, open: false }; rows.len()];
     let mut turn_counts = vec![vec![0; format.roles()]; chunks.len()];

@@ -1,6 +1,6 @@
 //! `_core.MaskSpec`, `_core.mask_tokens`.
 
-use crate::batch::{LayoutTuple, layout, zeros};
+use crate::batch::{LayoutTuple, fresh, layout};
 use crate::bulk;
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
@@ -112,7 +112,7 @@ fn mask_typed<'py, T: Token>(
     num_threads: usize,
 ) -> PyResult<Masked<'py>> {
     let len = layout.output_len(rows);
-    let (inputs, labels) = (zeros(py, len)?, zeros(py, len)?);
+    let (inputs, labels) = (fresh(py, len)?, fresh(py, len)?);
     let mut reports = vec![RowReport::default(); rows.len()];
     {
         let (mut inputs, mut labels) = (inputs.readwrite(), labels.readwrite());

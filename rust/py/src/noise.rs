@@ -1,6 +1,6 @@
 //! `_core.SpanSpec`, `_core.corrupt`, `_core.noise_mask`, `_core.merge`, `_core.plan_lengths`.
 
-use crate::batch::zeros;
+use crate::batch::fresh;
 use crate::bulk;
 use crate::error::to_py;
 use crate::rows::{Rows, with_rows};
@@ -221,10 +221,10 @@ fn corrupt_typed<'py, T: Token>(
     let (input_len, label_len) =
         (at(batch.inputs, &inputs, plans.len()), at(batch.labels, &labels, plans.len()));
     let arrays = [
-        zeros(py, input_len)?,
-        zeros(py, if with_attention { input_len } else { 0 })?,
-        zeros(py, label_len)?,
-        zeros(py, if with_decoder { label_len } else { 0 })?,
+        fresh(py, input_len)?,
+        fresh(py, if with_attention { input_len } else { 0 })?,
+        fresh(py, label_len)?,
+        fresh(py, if with_decoder { label_len } else { 0 })?,
     ];
     {
         let mut writers = arrays.each_ref().map(|array| array.readwrite());
