@@ -17,6 +17,7 @@
 pub mod batch;
 pub mod error;
 pub mod labels;
+mod level;
 pub mod noise;
 pub mod ragged;
 pub mod rng;

@@ -14,21 +14,28 @@ pub trait Token: Copy + Eq + Ord + core::fmt::Debug + Send + Sync + sealed::Seal
     /// `id` in this type; `None` where it does not fit (such an id stands in no row of this type).
     fn from_i64(id: i64) -> Option<Self>;
 
+    /// Writes ids as `i64`, each at its place; both slices are of one length.
+    fn copy_into(ids: &[Self], out: &mut [i64]);
+
     /// The low bits of the id: spreads ids over a small table.
-    fn low_byte(self) -> u8;
+    fn low_bits(self) -> u16;
+}
 
-    /// All bits set where the ids are equal, else none: a compare that stays in the vector lane of its id.
-    fn equal_lane(self, other: Self) -> Self;
+/// The ids one by one.
+#[inline(always)]
+fn widen_into<T: Token>(ids: &[T], out: &mut [i64]) {
+    for (place, id) in out.iter_mut().zip(ids) {
+        *place = id.to_i64();
+    }
+}
 
-    /// The bits that are set in either.
-    fn or_lanes(self, other: Self) -> Self;
-
-    /// No bit set.
-    const NO_LANE: Self;
+#[inline(always)]
+fn copy_equal_into(ids: &[i64], out: &mut [i64]) {
+    out.copy_from_slice(ids);
 }
 
 macro_rules! token {
-    ($($int:ty),*) => {$(
+    ($($int:ty: $copy_into:path),*) => {$(
         impl sealed::Sealed for $int {}
         impl Token for $int {
             #[inline(always)]
@@ -42,23 +49,17 @@ macro_rules! token {
             }
 
             #[inline(always)]
-            fn low_byte(self) -> u8 {
-                self as u8
+            fn copy_into(ids: &[Self], out: &mut [i64]) {
+                $copy_into(ids, out);
             }
 
             #[inline(always)]
-            fn equal_lane(self, other: Self) -> Self {
-                Self::wrapping_sub(0, Self::from(self == other))
+            fn low_bits(self) -> u16 {
+                self as u16
             }
-
-            #[inline(always)]
-            fn or_lanes(self, other: Self) -> Self {
-                self | other
-            }
-
-            const NO_LANE: Self = 0;
         }
     )*};
 }
 
-token!(u16, u32, i32, i64);
+// The system's copy beats a loop by an eighth where ids are as wide as labels.
+token!(u16: widen_into, u32: widen_into, i32: widen_into, i64: copy_equal_into);

@@ -87,25 +87,24 @@ impl<T: Token> Ignore<T> {
     /// Regions inside `content`: from an opening marker to the first closing one of its pair, or to the end where there is none.
     fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) {
         let row = &row[..content.end]; // a marker that reaches behind the content is none
+        let inner = &row[content.start..];
+        let mut closes: Vec<_> = self.closes.iter().map(|close| (close, close.candidates(inner))).collect();
         let mut free_from = content.start;
-        for at in self.opens.candidates(&row[content.start..]).map(|at| content.start + at) {
+        for at in self.opens.candidates(inner).map(|at| content.start + at) {
             if at < free_from {
                 continue;
             }
             let Some((open, len)) = self.opens.matches_at(row, at).next() else { continue };
             let inside = at + len;
-            let close = first_match(&self.closes[self.pairs[open]], row, inside);
+            // Regions ascend, so each pair's closing markers are walked through once.
+            let (close, candidates) = &mut closes[self.pairs[open]];
+            let close = candidates.map(|at| content.start + at).filter(|&at| at >= inside).find_map(|at| {
+                let (_, len) = close.matches_at(row, at).next()?;
+                Some((at, at + len))
+            });
             let (close, stop) = close.unwrap_or((row.len(), row.len()));
             holes.push(if self.train_markers { inside..close } else { at..stop });
             free_from = stop;
         }
     }
-}
-
-/// The first match at or behind `from`, the longest there: (start, stop).
-fn first_match<T: Token>(searcher: &Searcher<T>, row: &[T], from: usize) -> Option<(usize, usize)> {
-    searcher.candidates(&row[from..]).map(|at| from + at).find_map(|at| {
-        let (_, len) = searcher.matches_at(row, at).next()?;
-        Some((at, at + len))
-    })
 }

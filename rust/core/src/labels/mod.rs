@@ -6,6 +6,7 @@ mod spans;
 
 use crate::batch::Layout;
 use crate::error::Column;
+use crate::level::{Level, Loop};
 use crate::turns::{Format, Turn, find_turns};
 use crate::{Error, Ragged, Token};
 pub use ignore::{Ignore, Pair};
@@ -180,6 +181,7 @@ pub fn mask_labels_into<T: Token>(
         }
     }
     let (mut turns, mut spans) = (Vec::new(), Spans::default());
+    let level = Level::detect();
     for i in 0..rows.len() {
         let row = rows.row(i);
         let at_row = |error: Error| error.at_row(i);
@@ -190,7 +192,8 @@ pub fn mask_labels_into<T: Token>(
         let (mut cell, rest) = layout.split_cell(i, rows.bounds(i), out.labels)?;
         out.labels = rest;
         cell.fill_padding(extras.ignore_index);
-        labels_into(row, &spans, extras.ignore_index, policy.shift, cell.content);
+        let (ignore, shift) = (extras.ignore_index, policy.shift);
+        level.run(Labels { row, spans: &spans, ignore, shift, out: cell.content });
         let mut trained = spans.tokens_within(policy.shift, cell.content.len());
         let mut excluded = false;
         if let Some(labels) = extras.labels {
@@ -223,18 +226,30 @@ pub fn mask_labels_into<T: Token>(
 }
 
 /// Copies `row` inside the spans, writes `ignore` elsewhere. `out` may be shorter than `row`: the rest is cut.
-fn labels_into<T: Token>(row: &[T], spans: &Spans, ignore: i64, shift: Shift, out: &mut [i64]) {
-    let mut at = 0; // each place is written once: spans are few and long, so are the gaps
-    for span in &spans.0 {
-        let places = span.places(shift, out.len());
-        out[at..places.start].fill(ignore);
-        let first = places.start + shift.distance();
-        for (label, token) in out[places.clone()].iter_mut().zip(&row[first..first + places.len()]) {
-            *label = token.to_i64();
+struct Labels<'a, T> {
+    row: &'a [T],
+    spans: &'a Spans,
+    ignore: i64,
+    shift: Shift,
+    out: &'a mut [i64],
+}
+
+impl<T: Token> Loop for Labels<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { row, spans, ignore, shift, out } = self;
+        let mut at = 0; // each place is written once: spans are few and long, so are the gaps
+        for span in &spans.0 {
+            let places = span.places(shift, out.len());
+            out[at..places.start].fill(ignore);
+            let first = places.start + shift.distance();
+            T::copy_into(&row[first..first + places.len()], &mut out[places.clone()]);
+            at = places.end;
         }
-        at = places.end;
+        out[at..].fill(ignore);
     }
-    out[at..].fill(ignore);
 }
 
 /// Writes each span's weight where `labels` train, 0 elsewhere.

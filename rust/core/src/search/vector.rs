@@ -1,22 +1,32 @@
-//! "Is this token one of a few?", a block of tokens at a time.
+//! "Is this token one of a few?", a window of tokens at a time.
 //!
-//! The compares are plain loops over fixed-size blocks: the compiler vectorizes them for the instruction set of the function they are
-//! inlined into. [`Level`] picks that function once a row, from what the processor has.
-#![allow(unsafe_code)] // calls of `target_feature` functions, behind a run-time check
+//! The compares are plain loops over fixed-size blocks: the compiler vectorizes them for each instruction set that [`Level`] knows.
 
 use crate::Token;
+use crate::level::{Level, Loop};
 
 /// Tokens a block: one bit each in a `u64`.
 const BLOCK: usize = 64;
-/// Tokens that are compared side by side: a few vectors of any instruction set.
-const LANES: usize = 16;
+/// Tokens a window: one bit for each of its blocks in a `u64`. 32 KiB of int64: a window stays in the first cache while its blocks are
+/// looked at.
+const WINDOW: usize = 64 * BLOCK;
+/// So many first tokens are compared one by one.
+const FEW: usize = 4;
+/// From three on they are told by their range where it is no wider than this: special tokens stand side by side in a vocabulary.
+const NARROW: u64 = 256;
+/// Others are looked up, by the low bits of an id.
+const TABLE: usize = 1 << 16;
 
 /// The distinct first tokens of all needles.
 #[derive(Debug, Clone)]
 pub struct First<T> {
+    /// Ascending.
     tokens: Vec<T>,
-    /// `table[low byte]`: whether some first token has it. Asked where there are too many to compare with each.
-    table: [bool; 256],
+    /// The range from the first to the last tells them well enough.
+    narrow: bool,
+    /// Whether some token has these low bits, by the bits. Empty where tokens are few.
+    table: Vec<bool>,
+    level: Level,
 }
 
 impl<T: Token> First<T> {
@@ -24,98 +34,119 @@ impl<T: Token> First<T> {
     pub fn new(tokens: impl Iterator<Item = T>) -> Self {
         let mut tokens: Vec<T> = tokens.collect();
         tokens.dedup();
-        let mut table = [false; 256];
-        for token in &tokens {
-            table[usize::from(token.low_byte())] = true;
+        let narrow = match *tokens.as_slice() {
+            [low, _, .., high] => high.to_i64().abs_diff(low.to_i64()) <= NARROW,
+            _ => false,
+        };
+        let (mut table, mut level) = (Vec::new(), Level::detect());
+        if tokens.len() > FEW {
+            table.resize(TABLE, false);
+            tokens.iter().for_each(|&token| table[place(token)] = true);
+            if !narrow {
+                level = Level::BASELINE; // the vector instructions for look-ups take half as long again
+            }
         }
-        Self { tokens, table }
+        Self { tokens, narrow, table, level }
     }
 
     /// The positions of these tokens in `row`, ascending.
     pub fn candidates<'a>(&'a self, row: &'a [T]) -> Candidates<'a, T> {
-        Candidates { first: self, row, level: Level::detect(), next_block: 0, base: 0, bits: 0 }
+        Candidates { first: self, row, next_window: 0, window: 0, blocks: 0, block: 0, bits: 0 }
     }
 
-    /// The first block at or behind token `from` that may hold one of these, as (its start, its bits).
+    /// One bit a block of `window`: whether it may hold one of these; 1 for the block that the row's end cuts short.
     #[inline(always)]
-    fn next_block(&self, row: &[T], from: usize) -> Option<(usize, u64)> {
+    fn blocks(&self, window: &[T]) -> u64 {
+        let (whole, tail) = window.as_chunks::<BLOCK>();
+        let mut blocks = if tail.is_empty() { 0 } else { 1 << whole.len() };
+        for (i, block) in whole.iter().enumerate() {
+            if self.may_hold(block) {
+                blocks |= 1 << i;
+            }
+        }
+        blocks
+    }
+
+    /// Nothing is short-circuited: compares and ORs are all there is.
+    #[inline(always)]
+    fn may_hold(&self, block: &[T; BLOCK]) -> bool {
         match *self.tokens.as_slice() {
-            [] => None,
-            [a] => self.scan(row, from, [a]),
-            [a, b] => self.scan(row, from, [a, b]),
-            [a, b, c] => self.scan(row, from, [a, b, c]),
-            [a, b, c, d] => self.scan(row, from, [a, b, c, d]),
-            _ => self.scan_table(row, from),
+            [] => false,
+            [low, .., high] if self.narrow => {
+                block.iter().fold(false, |any, &token| any | (low <= token) & (token <= high))
+            }
+            [a] => any(block, [a]),
+            [a, b] => any(block, [a, b]),
+            [a, b, c] => any(block, [a, b, c]),
+            [a, b, c, d] => any(block, [a, b, c, d]),
+            _ => match <&[bool; TABLE]>::try_from(self.table.as_slice()) {
+                Ok(table) => block.iter().fold(false, |any, &token| any | table[place(token)]),
+                Err(_) => true,
+            },
         }
     }
 
-    /// Skips whole blocks that hold none of `firsts`: one branch a block, none a token.
+    /// One bit a token of `block`: whether it is one of these.
     #[inline(always)]
-    fn scan<const N: usize>(&self, row: &[T], mut from: usize, firsts: [T; N]) -> Option<(usize, u64)> {
-        while from < row.len() {
-            let block = &row[from..row.len().min(from + BLOCK)];
-            let any = match <&[T; BLOCK]>::try_from(block) {
-                Ok(whole) => holds_any(whole, firsts),
-                Err(_) => true, // the row's tail
-            };
-            if any {
-                let bits =
-                    bits(block, |token| firsts.iter().fold(false, |hit, &first| hit | (token == first)));
-                if bits != 0 {
-                    return Some((from, bits));
-                }
-            }
-            from += BLOCK;
+    fn bits(&self, block: &[T]) -> u64 {
+        match *self.tokens.as_slice() {
+            [] => 0,
+            [a] => bits(block, |token| token == a),
+            [a, b] => bits(block, |token| (token == a) | (token == b)),
+            [a, b, c] => bits(block, |token| (token == a) | (token == b) | (token == c)),
+            [a, b, c, d] => bits(block, |token| (token == a) | (token == b) | (token == c) | (token == d)),
+            _ => self.bits_of_many(block),
         }
-        None
     }
 
-    /// The same for many first tokens: a table of low bytes lets few others through, and a binary search tells those.
+    /// The same for many: the table lets few others through, and a binary search tells those.
     #[inline(always)]
-    fn scan_table(&self, row: &[T], mut from: usize) -> Option<(usize, u64)> {
-        let may_be = |token: T| self.table[usize::from(token.low_byte())];
-        while from < row.len() {
-            let block = &row[from..row.len().min(from + BLOCK)];
-            let mut candidates = bits(block, may_be);
-            let mut bits = 0;
-            while candidates != 0 {
-                let i = candidates.trailing_zeros();
-                bits |= u64::from(self.tokens.binary_search(&block[i as usize]).is_ok()) << i;
-                candidates &= candidates - 1;
-            }
-            if bits != 0 {
-                return Some((from, bits));
-            }
-            from += BLOCK;
+    fn bits_of_many(&self, block: &[T]) -> u64 {
+        let mut may_be = bits(block, |token| self.table[place(token)]);
+        let mut bits = 0;
+        while may_be != 0 {
+            let i = may_be.trailing_zeros();
+            bits |= u64::from(self.tokens.binary_search(&block[i as usize]).is_ok()) << i;
+            may_be &= may_be - 1;
         }
-        None
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,bmi2")]
-    fn next_block_avx512(&self, row: &[T], from: usize) -> Option<(usize, u64)> {
-        self.next_block(row, from)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn next_block_avx2(&self, row: &[T], from: usize) -> Option<(usize, u64)> {
-        self.next_block(row, from)
+        bits
     }
 }
 
-/// Whether one of `firsts` stands in the block. Lanes are kept apart until the end, so that compares and ORs are all there is.
-#[inline(always)]
-fn holds_any<T: Token, const N: usize>(block: &[T; BLOCK], firsts: [T; N]) -> bool {
-    let mut lanes = [T::NO_LANE; LANES];
-    for tokens in block.as_chunks::<LANES>().0 {
-        for (lane, &token) in lanes.iter_mut().zip(tokens) {
-            for first in firsts {
-                *lane = lane.or_lanes(token.equal_lane(first));
-            }
-        }
+/// [`First::blocks`] of a window.
+struct Blocks<'a, T>(&'a First<T>, &'a [T]);
+
+impl<T: Token> Loop for Blocks<'_, T> {
+    type Out = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        self.0.blocks(self.1)
     }
-    lanes.iter().fold(T::NO_LANE, |any, &lane| any.or_lanes(lane)) != T::NO_LANE
+}
+
+/// [`First::bits`] of a block.
+struct Bits<'a, T>(&'a First<T>, &'a [T]);
+
+impl<T: Token> Loop for Bits<'_, T> {
+    type Out = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        self.0.bits(self.1)
+    }
+}
+
+/// Where the table tells of `token`.
+#[inline(always)]
+fn place<T: Token>(token: T) -> usize {
+    usize::from(token.low_bits())
+}
+
+/// Whether one of `firsts` stands in the block.
+#[inline(always)]
+fn any<T: Token, const N: usize>(block: &[T; BLOCK], firsts: [T; N]) -> bool {
+    block.iter().fold(false, |any, &token| firsts.iter().fold(any, |any, &first| any | (token == first)))
 }
 
 /// One bit a token of `block`: whether it is a first token.
@@ -132,56 +163,19 @@ fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
     })
 }
 
-/// The instruction set that a search runs with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
-    /// What every machine of the target has (SSE2 on x86-64, NEON on aarch64).
-    Baseline,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Level {
-    fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") {
-                return Self::Avx2;
-            }
-        }
-        Self::Baseline
-    }
-
-    /// All that this machine has: every x86-64 processor with AVX-512 has AVX2.
-    #[cfg(test)]
-    fn available() -> Vec<Self> {
-        match Self::detect() {
-            Self::Baseline => vec![Self::Baseline],
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => vec![Self::Baseline, Self::Avx2],
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => vec![Self::Baseline, Self::Avx2, Self::Avx512],
-        }
-    }
-}
-
 /// Iterator over the positions of first tokens, see [`First::candidates`].
+///
+/// It reads one window ahead: who stops early has had at most [`WINDOW`] tokens too many compared.
 #[derive(Debug, Clone)]
 pub struct Candidates<'a, T> {
     first: &'a First<T>,
     row: &'a [T],
-    level: Level,
-    next_block: usize,
-    base: usize,
+    next_window: usize,
+    /// Where the window starts whose blocks are in `blocks`, one bit each of those that are left.
+    window: usize,
+    blocks: u64,
+    /// Where the block starts whose candidates are in `bits`, one bit each of those that are left.
+    block: usize,
     bits: u64,
 }
 
@@ -190,25 +184,21 @@ impl<T: Token> Iterator for Candidates<'_, T> {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
-        if self.bits == 0 {
-            let found = match self.level {
-                Level::Baseline => self.first.next_block(self.row, self.next_block),
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Level::Avx2` is made only by `Level::detect`, which saw the features.
-                Level::Avx2 => unsafe { self.first.next_block_avx2(self.row, self.next_block) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: likewise.
-                Level::Avx512 => unsafe { self.first.next_block_avx512(self.row, self.next_block) },
-            };
-            let Some((base, bits)) = found else {
-                self.next_block = self.row.len(); // stays exhausted
-                return None;
-            };
-            (self.base, self.bits, self.next_block) = (base, bits, base + BLOCK);
+        while self.bits == 0 {
+            while self.blocks == 0 {
+                let rest = self.row.get(self.next_window..).filter(|rest| !rest.is_empty())?;
+                self.window = self.next_window;
+                self.next_window += WINDOW;
+                self.blocks = self.first.level.run(Blocks(self.first, &rest[..rest.len().min(WINDOW)]));
+            }
+            self.block = self.window + self.blocks.trailing_zeros() as usize * BLOCK;
+            self.blocks &= self.blocks - 1;
+            let rest = &self.row[self.block..];
+            self.bits = self.first.level.run(Bits(self.first, &rest[..rest.len().min(BLOCK)]));
         }
         let bit = self.bits.trailing_zeros() as usize;
         self.bits &= self.bits - 1;
-        Some(self.base + bit)
+        Some(self.block + bit)
     }
 }
 
@@ -218,13 +208,16 @@ mod tests {
 
     #[test]
     fn every_level_finds_the_same() {
-        let row: Vec<i64> = (0..1000).map(|i| (i * 7919) % 61).collect();
+        let row: Vec<i64> = (0..10_000).map(|i| (i * 7919) % 61).collect();
         for count in 0..12 {
-            let first = First::new((0..count).map(|t| t * 5));
-            let want: Vec<usize> = (0..row.len()).filter(|&i| first.tokens.contains(&row[i])).collect();
             for level in Level::available() {
-                let found = Candidates { level, ..first.candidates(&row) };
-                assert_eq!(found.collect::<Vec<_>>(), want, "{level:?}, {count} first tokens");
+                let first = First { level, ..First::new((0..count).map(|t| t * 5)) };
+                let want: Vec<usize> = (0..row.len()).filter(|&i| first.tokens.contains(&row[i])).collect();
+                assert_eq!(
+                    first.candidates(&row).collect::<Vec<_>>(),
+                    want,
+                    "{level:?}, {count} first tokens"
+                );
             }
         }
     }
