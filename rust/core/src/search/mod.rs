@@ -9,10 +9,13 @@ pub mod vector;
 use crate::Token;
 use vector::First;
 
+/// So many candidates of a block are looked at one by one.
+const FEW: usize = 8;
+
 /// Finds several token sequences in one pass over a row.
 #[derive(Debug, Clone)]
 pub struct Searcher<T> {
-    /// By first token, then longest first, then as listed.
+    /// Descending by tokens, so that of those that stand at one place the longest comes first; then as listed.
     needles: Vec<Needle<T>>,
     first: First<T>,
 }
@@ -33,11 +36,8 @@ impl<T: Token> Searcher<T> {
             let tokens: Option<Vec<T>> = needle.iter().map(|&token| T::from_i64(token)).collect();
             kept.extend(tokens.filter(|tokens| !tokens.is_empty()).map(|tokens| Needle { tokens, id }));
         }
-        kept.sort_by(|a, b| {
-            let length = b.tokens.len().cmp(&a.tokens.len());
-            a.tokens[0].cmp(&b.tokens[0]).then(length).then(a.id.cmp(&b.id))
-        });
-        let first = First::new(kept.iter().map(|needle| needle.tokens[0]));
+        kept.sort_by(|a, b| b.tokens.cmp(&a.tokens).then(a.id.cmp(&b.id)));
+        let first = First::new(kept.iter().rev().map(|needle| needle.tokens[0]));
         Self { needles: kept, first }
     }
 
@@ -46,9 +46,43 @@ impl<T: Token> Searcher<T> {
         self.needles.is_empty()
     }
 
-    /// The positions in `row` where some needle's first token stands, ascending.
-    pub fn candidates<'a>(&'a self, row: &'a [T]) -> vector::Candidates<'a, T> {
-        self.first.candidates(row)
+    /// Positions in `row`, ascending: all where a needle stands, and some where only its first token does.
+    pub fn candidates<'a>(&'a self, row: &'a [T]) -> impl Iterator<Item = usize> + 'a {
+        let mut unfiltered = 0; // so many blocks are taken as they are
+        self.first.candidates(row, move |block, bits| {
+            if (bits.count_ones() as usize) <= self.needles.len().max(FEW) || unfiltered > 0 {
+                unfiltered = u32::saturating_sub(unfiltered, 1);
+                return bits;
+            }
+            let standing = self.standing(row, block, bits);
+            if 2 * standing.count_ones() > bits.count_ones() {
+                unfiltered = 16; // needles all along: comparing them twice does not pay
+            }
+            standing
+        })
+    }
+
+    /// Of the candidates `bits` behind `block`, those where a needle stands.
+    ///
+    /// A row may hold nothing but first tokens, or long beginnings of needles. There all places of a block are compared at once with a
+    /// needle's next token, and what neighbours in the list begin with is compared once.
+    fn standing(&self, row: &[T], block: usize, bits: u64) -> u64 {
+        let (mut standing, mut prefixes, mut tokens) = (0, Vec::new(), &[][..]);
+        for needle in &self.needles {
+            prefixes.truncate(tokens.iter().zip(&needle.tokens).take_while(|(a, b)| a == b).count());
+            tokens = &needle.tokens;
+            for (i, &token) in tokens.iter().enumerate().skip(prefixes.len()) {
+                let left = prefixes.last().copied().unwrap_or(bits);
+                if left == 0 {
+                    break;
+                }
+                prefixes.push(left & self.first.equal(row.get(block + i..).unwrap_or_default(), token));
+            }
+            if prefixes.len() == tokens.len() {
+                standing |= prefixes.last().copied().unwrap_or(0);
+            }
+        }
+        standing
     }
 
     /// The needles that stand at `position`, longest first, then as listed: (number, length).
@@ -59,7 +93,7 @@ impl<T: Token> Searcher<T> {
     ) -> impl Iterator<Item = (usize, usize)> + 'a {
         let tail = &row[position..];
         let first = tail.first().copied();
-        let from = self.needles.partition_point(|needle| Some(needle.tokens[0]) < first);
+        let from = self.needles.partition_point(|needle| Some(needle.tokens[0]) > first);
         self.needles[from..]
             .iter()
             .take_while(move |needle| Some(needle.tokens[0]) == first)

@@ -49,9 +49,19 @@ impl<T: Token> First<T> {
         Self { tokens, narrow, table, level }
     }
 
-    /// The positions of these tokens in `row`, ascending.
-    pub fn candidates<'a>(&'a self, row: &'a [T]) -> Candidates<'a, T> {
-        Candidates { first: self, row, next_window: 0, window: 0, blocks: 0, block: 0, bits: 0 }
+    /// The positions of these tokens in `row`, ascending, as far as `filter` lets them through: it is given where a block starts and one
+    /// bit for each of its positions.
+    pub fn candidates<'a, F: FnMut(usize, u64) -> u64>(
+        &'a self,
+        row: &'a [T],
+        filter: F,
+    ) -> Candidates<'a, T, F> {
+        Candidates { first: self, row, filter, next_window: 0, window: 0, blocks: 0, block: 0, bits: 0 }
+    }
+
+    /// One bit for each of the first 64 tokens of `row`: whether it is `token`.
+    pub fn equal(&self, row: &[T], token: T) -> u64 {
+        self.level.run(Equal(&row[..row.len().min(BLOCK)], token))
     }
 
     /// One bit a block of `window`: whether it may hold one of these; 1 for the block that the row's end cuts short.
@@ -137,6 +147,18 @@ impl<T: Token> Loop for Bits<'_, T> {
     }
 }
 
+/// Which tokens of a block are this one.
+struct Equal<'a, T>(&'a [T], T);
+
+impl<T: Token> Loop for Equal<'_, T> {
+    type Out = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        bits(self.0, |token| token == self.1)
+    }
+}
+
 /// Where the table tells of `token`.
 #[inline(always)]
 fn place<T: Token>(token: T) -> usize {
@@ -167,9 +189,10 @@ fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
 ///
 /// It reads one window ahead: who stops early has had at most [`WINDOW`] tokens too many compared.
 #[derive(Debug, Clone)]
-pub struct Candidates<'a, T> {
+pub struct Candidates<'a, T, F> {
     first: &'a First<T>,
     row: &'a [T],
+    filter: F,
     next_window: usize,
     /// Where the window starts whose blocks are in `blocks`, one bit each of those that are left.
     window: usize,
@@ -179,7 +202,7 @@ pub struct Candidates<'a, T> {
     bits: u64,
 }
 
-impl<T: Token> Iterator for Candidates<'_, T> {
+impl<T: Token, F: FnMut(usize, u64) -> u64> Iterator for Candidates<'_, T, F> {
     type Item = usize;
 
     #[inline]
@@ -194,7 +217,8 @@ impl<T: Token> Iterator for Candidates<'_, T> {
             self.block = self.window + self.blocks.trailing_zeros() as usize * BLOCK;
             self.blocks &= self.blocks - 1;
             let rest = &self.row[self.block..];
-            self.bits = self.first.level.run(Bits(self.first, &rest[..rest.len().min(BLOCK)]));
+            let bits = self.first.level.run(Bits(self.first, &rest[..rest.len().min(BLOCK)]));
+            self.bits = (self.filter)(self.block, bits);
         }
         let bit = self.bits.trailing_zeros() as usize;
         self.bits &= self.bits - 1;
@@ -214,7 +238,7 @@ mod tests {
                 let first = First { level, ..First::new((0..count).map(|t| t * 5)) };
                 let want: Vec<usize> = (0..row.len()).filter(|&i| first.tokens.contains(&row[i])).collect();
                 assert_eq!(
-                    first.candidates(&row).collect::<Vec<_>>(),
+                    first.candidates(&row, |_, bits| bits).collect::<Vec<_>>(),
                     want,
                     "{level:?}, {count} first tokens"
                 );
