@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -52,6 +54,10 @@ def columns_of(features: Any) -> dict[str, Any]:
     examples = list(features)
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
+    if set(map(type, examples)) == {dict} and len(set(map(len, examples))) == 1:
+        # As a batch should be. A name that some example lacks is found below.
+        with suppress(KeyError):
+            return {name: list(map(itemgetter(name), examples)) for name in examples[0]}
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping):
             raise TypeError(f"features: example {number} is a {type(example).__name__}; expected a dict of columns.")

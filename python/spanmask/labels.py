@@ -6,7 +6,7 @@ Which tokens train is decided in `labels.rs`. This file checks what users give, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, get_args
@@ -263,6 +263,20 @@ class MaskReport:
     mismatches: int = 0
     mismatched_rows: list[int] = field(default_factory=list)
 
+    @classmethod
+    def from_counts(cls, counts: npt.NDArray[np.int64], roles: Sequence[str]) -> MaskReport:
+        """What the core counted: rows, tokens, trained tokens, open turns, rows by outcome, turns by role."""
+        rows, tokens, trained, opened, *rest = counts.tolist()
+        outcomes, turns = rest[: len(REASONS)], rest[len(REASONS) :]
+        return cls(
+            rows=rows,
+            tokens=tokens,
+            trained_tokens=trained,
+            turns=dict(zip(roles, turns, strict=True)),
+            open_turns=opened,
+            reasons=Counter({reason: count for reason, count in zip(REASONS[1:], outcomes[1:], strict=True) if count}),
+        )
+
     @property
     def rows_without_trained_token(self) -> int:
         """How many rows train nothing, for whatever reason."""
@@ -299,7 +313,6 @@ class MaskReport:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
-@dataclass(frozen=True)
 class MaskedLabels:
     """What `mask_labels` returns.
 
@@ -310,10 +323,70 @@ class MaskedLabels:
         report: a `MaskReport`.
     """
 
-    labels: Any
-    weights: Any
-    rows: npt.NDArray[np.int64]
-    report: MaskReport
+    __slots__ = ("_kept", "_tally", "labels", "weights")
+
+    def __init__(self, labels: Any, weights: Any, tally: Tally, kept: npt.NDArray[np.int64] | None) -> None:
+        self.labels = labels
+        self.weights = weights
+        self._tally = tally
+        self._kept = kept
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The numbers of the rows that `labels` holds."""
+        return np.arange(len(self._tally.outcomes)) if self._kept is None else self._kept
+
+    @property
+    def report(self) -> MaskReport:
+        """What masking did."""
+        return self._tally.report
+
+    def __repr__(self) -> str:
+        return f"MaskedLabels(labels={self.labels!r}, weights={self.weights!r}, rows={self.rows!r}, report={self.report!r})"
+
+
+class Tally:
+    """What the core counted, and each row's outcome. The report is made of it when someone asks: that takes as long as the masks."""
+
+    __slots__ = ("counts", "outcomes", "roles")
+
+    def __init__(self, counts: npt.NDArray[np.int64], outcomes: npt.NDArray[np.uint8], roles: tuple[str, ...]) -> None:
+        self.counts = counts
+        self.outcomes = outcomes
+        self.roles = roles
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.outcomes)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether some row trains nothing."""
+        return bool(self.counts[4] < len(self.outcomes))
+
+    @property
+    def report(self) -> MaskReport:
+        """The counts with their names."""
+        report = MaskReport.from_counts(self.counts, self.roles)
+        untrained = np.flatnonzero(self.outcomes)[:NAMED_ROWS]
+        report.untrained_rows = [(int(row), REASONS[self.outcomes[row]]) for row in untrained]
+        return report
+
+    def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64] | None:
+        """The rows that stay under `policy.on_empty`; `None`: all.
+
+        Raises:
+            ValueError: a row has nothing to train, and `on_empty="raise"`.
+        """
+        if policy.on_empty == "keep" or not self.untrained:
+            return None
+        if policy.on_empty == "raise":
+            row, reason = self.report.untrained_rows[0]
+            raise ValueError(
+                f'rows: row {row} has nothing to train: {reason}; drop it (on_empty="drop"), keep it (on_empty="keep"), or mend it.'
+            )
+        return np.flatnonzero(self.outcomes == 0)
 
 
 def mask_labels(
@@ -357,7 +430,7 @@ def mask_labels(
     """
     policy = DEFAULT_POLICY if policy is None else policy
     view = RowsView(rows, attention_mask)
-    masked = mask_rows(
+    flat, weights, tally = mask_rows(
         view.values,
         view.bounds,
         view.layout,
@@ -368,33 +441,8 @@ def mask_labels(
         ignore_index=ignore_index,
         num_threads=num_threads,
     )
-    kept = masked.kept_rows(policy)
-    return MaskedLabels(
-        view.wrap(masked.labels, kept), None if masked.weights is None else view.wrap(masked.weights, kept), kept, masked.report
-    )
-
-
-@dataclass(frozen=True)
-class MaskedRows:
-    """What `mask_rows` returns: flat arrays in the layout asked for, the core's outcome of each row, and the report."""
-
-    labels: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float32] | None
-    outcomes: npt.NDArray[np.uint8]
-    report: MaskReport
-
-    def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64]:
-        """The rows that stay under `policy.on_empty`.
-
-        Raises:
-            ValueError: a row has nothing to train, and `on_empty="raise"`.
-        """
-        if policy.on_empty == "raise" and self.report.untrained_rows:
-            row, reason = self.report.untrained_rows[0]
-            raise ValueError(
-                f'rows: row {row} has nothing to train: {reason}; drop it (on_empty="drop"), keep it (on_empty="keep"), or mend it.'
-            )
-        return np.arange(len(self.outcomes)) if policy.on_empty == "keep" else np.flatnonzero(self.outcomes == 0)
+    kept = tally.kept_rows(policy)
+    return MaskedLabels(view.wrap(flat, kept), None if weights is None else view.wrap(weights, kept), tally, kept)
 
 
 TurnColumn = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -411,8 +459,8 @@ def mask_rows(
     turn_weights: tuple[TurnColumn, bool] | None = None,
     ignore_index: int = -100,
     num_threads: int = 1,
-) -> MaskedRows:
-    """Labels of rows anywhere in `values`, written flat in `layout`; what `mask_labels` and the collators share.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None, Tally]:
+    """Labels and loss weights of rows anywhere in `values`, written flat in `layout`; what `mask_labels` and the collators share.
 
     `labels` are existing ones, aligned with `values`; `turn_weights` is what `turn_columns` makes.
     """
@@ -425,7 +473,7 @@ def mask_rows(
         raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index!r}.")
     starts, stops = bounds
     column, fractional = turn_weights or (None, False)
-    out, weights, outcomes, (tokens, trained, opened, reasons, turns) = _core.mask_labels(
+    out, weights, outcomes, counts = _core.mask_labels(
         values,
         starts,
         stops,
@@ -438,18 +486,7 @@ def mask_rows(
         weighted=policy.weighted or fractional,
         num_threads=num_threads,
     )
-    report = MaskReport(
-        rows=len(starts),
-        tokens=tokens,
-        trained_tokens=trained,
-        turns=dict(zip(chat_format.roles, turns, strict=True)),
-        open_turns=opened,
-        reasons=Counter({reason: count for reason, count in zip(REASONS[1:], reasons[1:], strict=True) if count}),
-    )
-    if report.reasons:
-        untrained = np.flatnonzero(outcomes)[:NAMED_ROWS]
-        report.untrained_rows = [(int(row), REASONS[outcomes[row]]) for row in untrained]
-    return MaskedRows(out, weights, outcomes, report)
+    return out, weights, Tally(counts, outcomes, chat_format.roles)
 
 
 def check_threads(num_threads: int) -> None:

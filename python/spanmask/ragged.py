@@ -101,7 +101,7 @@ class Ragged:
             if rows.ndim != 2:
                 shape = f"{rows.ndim}-D array"
                 raise TypeError(f"{name}: expected rows, got one {shape}; wrap a single row in a list: [{name}].")
-            return cls._made(token_array(rows, name).reshape(-1), np.arange(len(rows) + 1) * rows.shape[1])
+            return cls._made(token_array(rows, name).reshape(-1), edges_of(*rows.shape))
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
             raise TypeError(f"{name}: expected a list of rows of token ids, got {type(rows).__name__}.")
         return from_sequence(list(rows), name)
@@ -182,7 +182,7 @@ class RowsView:
         if isinstance(array, np.ndarray) and array.ndim == 2:
             self.shape = (array.shape[0], array.shape[1])
             self.values = token_array(array, name).reshape(-1)
-            edges = np.arange(len(array) + 1, dtype=np.int64) * array.shape[1]
+            edges = edges_of(*self.shape)
             self.bounds = (edges[:-1], edges[1:])
             self.layout = ("in_place", array.shape[1], None)
             if attention_mask is not None:
@@ -222,6 +222,11 @@ class RowsView:
         return torch.from_numpy(out)
 
 
+def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
+    """The offsets of rows of one length."""
+    return np.arange(0, rows * width + 1, width) if width else np.zeros(rows + 1, np.int64)
+
+
 def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
     """Raise unless `column` has one entry for each token of `rows`."""
     if len(column) != len(rows):
@@ -254,6 +259,9 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
         raise TypeError(
             f"{name}: expected a list of rows of token ids, but row 0 is a {kind}; wrap a single row in a list: [{name}]."
         )
+    made = _core.from_arrays(rows) if isinstance(first, np.ndarray) else None
+    if made is not None:
+        return Ragged._made(*made)
     arrays = [row_array(row, name, number) for number, row in enumerate(rows)]
     filled = {array.dtype: number for number, array in reversed(list(enumerate(arrays))) if len(array)}
     if len(filled) > 1:
@@ -280,6 +288,9 @@ def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
 
 def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """`array` in a dtype and memory order that the core reads: as it is where possible, else a copy that loses nothing."""
+    flags = array.flags
+    if array.dtype in TOKEN_DTYPES and flags.c_contiguous and flags.aligned:
+        return array
     if array.dtype in WIDENED_DTYPES:
         array = array.astype(np.int32)
     elif array.dtype == np.uint64:

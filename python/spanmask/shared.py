@@ -19,13 +19,15 @@ class SharedIntegers:
     A plain pickle (to disk, to another machine) copies the values. Writes are not atomic: give each writer places of its own.
     """
 
-    def __init__(self, values: Iterable[int]) -> None:
-        self._memory: Any = RawArray("q", list(values))
+    array: npt.NDArray[np.int64]
+    """The integers, as a view."""
 
-    @property
-    def array(self) -> npt.NDArray[np.int64]:
-        """The integers, as a view."""
-        return np.frombuffer(self._memory, dtype=np.int64)
+    def __init__(self, values: Iterable[int]) -> None:
+        self._share(RawArray("q", list(values)))
+
+    def _share(self, memory: Any) -> None:
+        self._memory = memory
+        self.array = np.frombuffer(memory, dtype=np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         # Only on its way into a child process can the memory itself go along.
@@ -33,4 +35,4 @@ class SharedIntegers:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory = state["_memory"]
-        self._memory = RawArray("q", memory) if isinstance(memory, list) else memory
+        self._share(RawArray("q", memory) if isinstance(memory, list) else memory)

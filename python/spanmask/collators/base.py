@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from spanmask import _core
 from spanmask.batch import ReturnTensors, check_length, check_side, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
-from spanmask.labels import REASONS, MaskedRows, MaskPolicy, MaskReport, check_choice
+from spanmask.labels import REASONS, MaskPolicy, MaskReport, Tally, check_choice
 from spanmask.ragged import Bounds
 from spanmask.shared import SharedIntegers
 
@@ -40,7 +39,7 @@ class Collated:
     """One batch before it becomes tensors: its arrays, what masking did, and where its rows of ids are."""
 
     batch: dict[str, Any]
-    masked: MaskedRows
+    tally: Tally
     values: npt.NDArray[Any]
     bounds: Bounds
 
@@ -93,17 +92,16 @@ class MaskingCollator:
         """One batch; see the class."""
         columns = columns_of(features)
         collated = self._collate(columns)
+        tally = collated.tally
         mismatched = self._mismatched(collated, columns)
-        report = replace(collated.masked.report, mismatches=len(mismatched), mismatched_rows=mismatched)
-        kept = collated.masked.kept_rows(self.policy)
-        self._running.add(report, self.on_all_empty, lambda row: self._decode(collated, row))
+        kept = tally.kept_rows(self.policy)
+        self._running.add(tally, mismatched, self.on_all_empty, lambda row: self._decode(collated, row))
         if mismatched and self.policy.on_mismatch == "drop":
-            kept = np.setdiff1d(kept, mismatched)
-        if len(kept) < report.rows:
+            kept = np.setdiff1d(np.arange(tally.rows) if kept is None else kept, mismatched)
+        if kept is not None:
             if not len(kept):
-                raise ValueError(
-                    f"features: no row of this batch is left: {', '.join(report.reasons) or 'roles differ from messages'}."
-                )
+                reasons = ", ".join(tally.report.reasons) or "roles differ from messages"
+                raise ValueError(f"features: no row of this batch is left: {reasons}.")
             columns = select_rows(columns, kept)
             collated = self._collate(columns)
         beside = stack_columns(columns, self.keep_columns)
@@ -173,52 +171,50 @@ class RunningReport:
 
     def __init__(self, roles: Sequence[str]) -> None:
         self._roles = tuple(roles)
-        self._counts = SharedIntegers([0] * (SLOTS * self._width))
-        self._named = MaskReport()  # rows by name, as this process saw them
+        width = 4 + len(REASONS) + len(roles) + 1  # what the core counts, and the mismatches
+        self._counts = SharedIntegers([0] * (SLOTS * width))
+        self._rows = 0  # that this process saw
+        self._named = MaskReport()  # those of them that are named
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
     @property
-    def _width(self) -> int:
-        return 5 + len(REASONS) + len(self._roles)
-
-    @property
     def total(self) -> MaskReport:
         """All that was counted so far."""
-        rows, tokens, trained, opened, mismatches, *rest = self._counts.array.reshape(SLOTS, -1).sum(axis=0).tolist()
-        reasons, turns = rest[: len(REASONS)], rest[len(REASONS) :]
-        return MaskReport(
-            rows=rows,
-            tokens=tokens,
-            trained_tokens=trained,
-            turns=dict(zip(self._roles, turns, strict=True)),
-            open_turns=opened,
-            reasons=Counter({reason: count for reason, count in zip(REASONS, reasons, strict=True) if count}),
-            untrained_rows=self._named.untrained_rows,
-            mismatches=mismatches,
-            mismatched_rows=self._named.mismatched_rows,
-        )
+        counts = self._counts.array.reshape(SLOTS, -1).sum(axis=0)
+        report = MaskReport.from_counts(counts[:-1], self._roles)
+        report.mismatches = int(counts[-1])
+        report.untrained_rows, report.mismatched_rows = self._named.untrained_rows, self._named.mismatched_rows
+        return report
 
     def reset(self) -> None:
         """Forget all counts, in all processes."""
         with self._lock:
             self._counts.array[:] = 0
-            self._named = MaskReport()
+            self._rows, self._named = 0, MaskReport()
             self._warned.clear()
 
-    def add(self, report: MaskReport, on_all_empty: OnAllEmpty, decode: Callable[[int], str]) -> None:
+    def add(self, tally: Tally, mismatched: list[int], on_all_empty: OnAllEmpty, decode: Callable[[int], str]) -> None:
         """Count one batch. `decode(row)` gives the text of a row for the message.
 
         Raises:
             ValueError: no row of the batch trains anything, and `on_all_empty="raise"`.
         """
-        counts = [report.rows, report.tokens, report.trained_tokens, report.open_turns, report.mismatches]
-        counts += [report.reasons[reason] for reason in REASONS]
-        counts += [report.turns[role] for role in self._roles]
+        worker = worker_slot()
         with self._lock:
-            self._counts.array.reshape(SLOTS, -1)[worker_slot()] += np.array(counts)
+            slot = self._counts.array.reshape(SLOTS, -1)[worker]
+            slot[:-1] += tally.counts
+            slot[-1] += len(mismatched)
+            first_row = self._rows
+            self._rows += tally.rows
+        if not tally.untrained and not mismatched:
+            return
+        report = tally.report
+        report.mismatches, report.mismatched_rows = len(mismatched), mismatched
+        with self._lock:
+            self._named.rows = first_row
             self._named += report
-        all_empty = report.rows > 0 and report.rows_without_trained_token == report.rows
+        all_empty = report.rows_without_trained_token == report.rows
         if all_empty and on_all_empty == "raise":
             raise ValueError(
                 f"features: no row of this batch has a token to train. {describe(report, decode)} "

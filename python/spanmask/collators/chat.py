@@ -90,7 +90,9 @@ class DataCollatorForChat(MaskingCollator):
         if not self.padding_free:
             layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
         weights = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
-        masked = mask_rows(rows.values, bounds, layout, self.chat_format, self.policy, labels=labels, turn_weights=weights)
+        flat, loss_weights, tally = mask_rows(
+            rows.values, bounds, layout, self.chat_format, self.policy, labels=labels, turn_weights=weights
+        )
         batch: dict[str, Any]
         if self.padding_free:
             about = flatten(bounds, self.max_length)
@@ -98,19 +100,19 @@ class DataCollatorForChat(MaskingCollator):
                 edges = about["cu_seq_lens_q"]
                 # A row's first token would be predicted from the row in front of it.
                 firsts = edges[:-1][np.diff(edges) > 0]
-                masked.labels[firsts] = -100
-                if masked.weights is not None:
-                    masked.weights[firsts] = 0
-            batch = {"input_ids": _core.pad(rows.values, *bounds, layout, 0)[None], "labels": masked.labels[None], **about}
+                flat[firsts] = -100
+                if loss_weights is not None:
+                    loss_weights[firsts] = 0
+            batch = {"input_ids": _core.pad(rows.values, *bounds, layout, 0)[None], "labels": flat[None], **about}
         else:
             batch = {
                 "input_ids": pad(rows.values, bounds, layout, self.pad_token_id),
                 "attention_mask": _core.pad_mask(*bounds, layout).reshape(len(rows), -1),
-                "labels": masked.labels.reshape(len(rows), -1),
+                "labels": flat.reshape(len(rows), -1),
             }
-        if masked.weights is not None:
-            batch[self.weight_key] = masked.weights.reshape(batch["labels"].shape)
-        return Collated(batch, masked, rows.values, bounds)
+        if loss_weights is not None:
+            batch[self.weight_key] = loss_weights.reshape(batch["labels"].shape)
+        return Collated(batch, tally, rows.values, bounds)
 
     def _rows(self, columns: Mapping[str, Any]) -> Ragged:
         if "input_ids" in columns:

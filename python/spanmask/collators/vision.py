@@ -15,7 +15,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.collators.base import Collated, MaskingCollator, OnAllEmpty
 from spanmask.labels import MaskPolicy, mask_rows, turn_columns
-from spanmask.ragged import Bounds
+from spanmask.ragged import Bounds, edges_of
 
 __all__ = ["DataCollatorForVisionChat"]
 
@@ -108,21 +108,21 @@ class DataCollatorForVisionChat(MaskingCollator):
             )
         )
         ids = np.ascontiguousarray(batch["input_ids"])
-        values, edges = ids.reshape(-1), np.arange(len(ids) + 1, dtype=np.int64) * ids.shape[1]
+        values, edges = ids.reshape(-1), edges_of(*ids.shape)
         bounds = _core.mask_bounds(np.ascontiguousarray(batch["attention_mask"]).reshape(-1), edges[:-1], edges[1:])
         self._check_cut(values, bounds)
         layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
         weights = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
-        masked = mask_rows(values, bounds, layout, self.chat_format, self.policy, turn_weights=weights)
+        flat, loss_weights, tally = mask_rows(values, bounds, layout, self.chat_format, self.policy, turn_weights=weights)
         for name, value in batch.items():
             # What has an entry for each token is laid out anew; what belongs to images stays as it is.
             if isinstance(value, np.ndarray) and value.shape == ids.shape and value.dtype.kind in "iu":
                 padding = self.processor.tokenizer.pad_token_id if name == "input_ids" else 0
                 batch[name] = pad(np.ascontiguousarray(value).reshape(-1), bounds, layout, padding)
-        batch["labels"] = masked.labels.reshape(len(ids), -1)
-        if masked.weights is not None:
-            batch[self.weight_key] = masked.weights.reshape(len(ids), -1)
-        return Collated(batch, masked, values, bounds)
+        batch["labels"] = flat.reshape(len(ids), -1)
+        if loss_weights is not None:
+            batch[self.weight_key] = loss_weights.reshape(len(ids), -1)
+        return Collated(batch, tally, values, bounds)
 
     def _texts(self, columns: Mapping[str, Any], images: Sequence[Sequence[Any]]) -> list[str]:
         """Each conversation as the chat template writes it."""

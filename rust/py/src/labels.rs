@@ -114,12 +114,14 @@ impl Policy {
 /// A column beside the rows: values, starts, stops.
 type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>);
 
-/// Labels (flat, int64), loss weights (flat, float32) where asked for, each row's outcome, and what was counted.
-type Masked<'py> =
-    (Bound<'py, PyArray1<i64>>, Option<Bound<'py, PyArray1<f32>>>, Bound<'py, PyArray1<u8>>, Counts);
-
-/// Tokens kept, tokens trained, rows whose last turn is open, rows by outcome, turns by role.
-type Counts = (usize, usize, usize, Vec<usize>, Vec<u64>);
+/// Labels (flat, int64), loss weights (flat, float32) where asked for, each row's outcome, and what was counted: rows, tokens kept,
+/// tokens trained, rows whose last turn is open, rows by outcome, turns by role.
+type Masked<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Option<Bound<'py, PyArray1<f32>>>,
+    Bound<'py, PyArray1<u8>>,
+    Bound<'py, PyArray1<i64>>,
+);
 
 /// Labels of all rows.
 #[pyfunction]
@@ -214,17 +216,19 @@ fn mask_typed<'py, T: Token>(
         }
         bulk::run(py, jobs, num_threads, "rows")?;
     }
-    let mut outcomes = vec![0; Outcome::COUNT];
+    let mut outcomes = [0; Outcome::COUNT];
     for report in &reports {
         outcomes[report.outcome as usize] += 1;
     }
-    let counts = (
+    let totals = [
+        rows.len(),
         (0..rows.len()).map(|i| rows.bounds(i).len().min(layout.max_len)).sum(),
         reports.iter().map(|report| report.trained).sum(),
         reports.iter().filter(|report| report.open).count(),
-        outcomes,
-        (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect(),
-    );
+    ];
+    let turns = (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role] as i64).sum());
+    let counts: Vec<i64> =
+        totals.into_iter().chain(outcomes).map(|count| count as i64).chain(turns).collect();
     let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
-    Ok((labels, weights, outcomes.into_pyarray(py), counts))
+    Ok((labels, weights, outcomes.into_pyarray(py), counts.into_pyarray(py)))
 }

@@ -27,7 +27,7 @@ mod _core {
     #[pymodule_export]
     use super::noise::{SpanSpec, corrupt, merge, noise_mask, plan_lengths};
     #[pymodule_export]
-    use super::ragged::{from_lists, mask_bounds};
+    use super::ragged::{from_arrays, from_lists, mask_bounds};
     #[pymodule_export]
     use super::rng::name_keys;
     #[pymodule_export]

@@ -2,6 +2,7 @@
 
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
+use crate::rows::{Rows, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -46,6 +47,23 @@ pub fn from_lists<'py>(py: Python<'py>, rows: &Bound<'py, PyList>, name: &str) -
         offsets.push(values.len() as i64);
     }
     Ok((values.into_pyarray(py), offsets.into_pyarray(py)))
+}
+
+/// Arrays, all contiguous and of one token type -> values of that type and offsets. `None` where they are not.
+#[pyfunction]
+pub fn from_arrays<'py>(
+    py: Python<'py>,
+    rows: &Bound<'py, PyList>,
+) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)>> {
+    let Ok(rows) = rows.extract::<Rows>() else { return Ok(None) };
+    Ok(Some(with_rows!(&rows, "rows", |rows| {
+        let ends = rows.iter().scan(0, |end, row| {
+            *end += row.len() as i64;
+            Some(*end)
+        });
+        let offsets: Vec<i64> = core::iter::once(0).chain(ends).collect();
+        (rows.concat().into_pyarray(py).into_any(), offsets.into_pyarray(py))
+    })))
 }
 
 fn not_an_id(name: &str, row: usize, position: usize, item: &Bound<'_, PyAny>) -> PyErr {
