@@ -4,8 +4,8 @@ use crate::batch::{LayoutTuple, fresh, layout};
 use crate::bulk;
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
-use crate::turns::{Compiled, Format};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use crate::turns::{Compiled, Format, compiled};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use spanmask_core::batch::Layout;
@@ -15,16 +15,16 @@ use spanmask_core::labels::{
 };
 use spanmask_core::{Ragged, Token};
 
-/// A `MaskPolicy` for the roles of one `ChatFormat`.
+/// A `MaskPolicy` for the roles of one `ChatFormat`, compiled for each token type.
 #[pyclass(frozen, module = "spanmask._core")]
 pub struct Policy {
-    /// The choices; `ignore` is compiled for the token type of a call.
-    choices: labels::Policy<i64>,
-    ignore_ids: Vec<i64>,
-    ignore_sequences: Vec<Vec<i64>>,
-    ignore_between: Vec<Pair>,
-    train_markers: bool,
+    u16: labels::Policy<u16>,
+    u32: labels::Policy<u32>,
+    i32: labels::Policy<i32>,
+    i64: labels::Policy<i64>,
 }
+
+compiled!(Policy => labels::Policy);
 
 #[pymethods]
 impl Policy {
@@ -50,7 +50,7 @@ impl Policy {
     ) -> PyResult<Self> {
         let unknown =
             |name: &str, value: &str| PyValueError::new_err(format!("{name}: unknown value {value:?}."));
-        let choices = labels::Policy {
+        let i64 = labels::Policy {
             roles,
             prompt_weight,
             turns: match turns {
@@ -78,36 +78,19 @@ impl Policy {
                 "raise" => OnMissing::Raise,
                 other => return Err(unknown("on_missing", other)),
             },
-            ignore: Ignore::new(&[], &[], &[], false),
+            ignore: Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers),
             shift: match shift {
                 "none" => Shift::None,
                 "left" => Shift::Left,
                 other => return Err(unknown("shift", other)),
             },
         };
-        Ok(Self { choices, ignore_ids, ignore_sequences, ignore_between, train_markers })
-    }
-}
-
-impl Policy {
-    fn for_tokens<T: Token>(&self) -> labels::Policy<T> {
-        labels::Policy {
-            roles: self.choices.roles.clone(),
-            prompt_weight: self.choices.prompt_weight,
-            turns: self.choices.turns,
-            train_on_eos: self.choices.train_on_eos,
-            include_start: self.choices.include_start,
-            train_generation_prompt: self.choices.train_generation_prompt,
-            open_turn: self.choices.open_turn,
-            on_missing: self.choices.on_missing,
-            ignore: Ignore::new(
-                &self.ignore_ids,
-                &self.ignore_sequences,
-                &self.ignore_between,
-                self.train_markers,
-            ),
-            shift: self.choices.shift,
-        }
+        Ok(Self {
+            u16: i64.with_ignore(Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)),
+            u32: i64.with_ignore(Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)),
+            i32: i64.with_ignore(Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)),
+            i64,
+        })
     }
 }
 
@@ -153,7 +136,7 @@ pub fn mask_labels<'py>(
     let extras = Extras { labels, turn_weights, ignore_index };
     with_ids!(&values, |values| {
         let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-        mask_typed(py, &rows, format.get(), &policy.for_tokens(), extras, layout, weighted, num_threads)
+        mask_typed(py, &rows, format.get(), policy.get(), extras, layout, weighted, num_threads)
     })
 }
 
@@ -230,5 +213,6 @@ fn mask_typed<'py, T: Token>(
     let counts: Vec<i64> =
         totals.into_iter().chain(outcomes).map(|count| count as i64).chain(turns).collect();
     let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
-    Ok((labels, weights, outcomes.into_pyarray(py), counts.into_pyarray(py)))
+    // Copied: a vector that NumPy is to own needs an object of its own.
+    Ok((labels, weights, PyArray1::from_slice(py, &outcomes), PyArray1::from_slice(py, &counts)))
 }

@@ -45,20 +45,29 @@ impl Format {
 }
 
 /// Picks what was compiled for a token type.
-pub trait Compiled<T> {
-    fn get(&self) -> &turns::Format<T>;
+pub trait Compiled<C> {
+    fn get(&self) -> &C;
 }
 
+/// `$class` holds a `$compiled` for each token type, in fields of the types' names.
 macro_rules! compiled {
-    ($($int:ident),*) => {$(
-        impl Compiled<$int> for Format {
-            fn get(&self) -> &turns::Format<$int> {
+    ($class:ident => $($compiled:ident)::+) => {
+        compiled!($class => $($compiled)::+; u16);
+        compiled!($class => $($compiled)::+; u32);
+        compiled!($class => $($compiled)::+; i32);
+        compiled!($class => $($compiled)::+; i64);
+    };
+    ($class:ident => $($compiled:ident)::+; $int:ident) => {
+        impl $crate::turns::Compiled<$($compiled)::+<$int>> for $class {
+            fn get(&self) -> &$($compiled)::+<$int> {
                 &self.$int
             }
         }
-    )*};
+    };
 }
-compiled!(u16, u32, i32, i64);
+pub(crate) use compiled;
+
+compiled!(Format => turns::Format);
 
 /// Columns of turns: row, role, start, content_start, content_stop, stop (int64) and closed (bool).
 type TurnColumns<'py> = (Bound<'py, PyTuple>, Bound<'py, PyArray1<bool>>);

@@ -88,6 +88,24 @@ pub struct Policy<T> {
     pub shift: Shift,
 }
 
+impl<T> Policy<T> {
+    /// The same choices with other tokens that never train, of another type maybe.
+    pub fn with_ignore<U>(&self, ignore: Ignore<U>) -> Policy<U> {
+        Policy {
+            roles: self.roles.clone(),
+            prompt_weight: self.prompt_weight,
+            turns: self.turns,
+            train_on_eos: self.train_on_eos,
+            include_start: self.include_start,
+            train_generation_prompt: self.train_generation_prompt,
+            open_turn: self.open_turn,
+            on_missing: self.on_missing,
+            ignore,
+            shift: self.shift,
+        }
+    }
+}
+
 /// Why a row trains, or why not. The numbers are what the binding hands to Python.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
