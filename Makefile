@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-thorough bench lint docs clean
+.PHONY: demo test test-thorough bench bench-loader lint docs clean
 
 demo: $(VENV)/.installed
 	$(SAY) "Story 1: a vision-language model that trains on the answers only"
@@ -44,6 +44,10 @@ bench: $(VENV)/.installed
 	$(SAY) "Benchmarks: ours and the peers' in one run"
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=target/bench.json --timeout 0
 	$(BIN)/python benches/report.py target/bench.json
+
+bench-loader: $(VENV)/.installed
+	$(SAY) "Loaders: tokens a second, core-hours, cores; about a minute"
+	$(BIN)/python benches/loader.py
 
 lint: $(VENV)/.installed
 	$(SAY) "Rust: rustfmt, clippy"
