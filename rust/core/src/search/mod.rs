@@ -9,7 +9,7 @@ pub mod vector;
 use crate::Token;
 use vector::First;
 
-/// So many candidates of a block are looked at one by one.
+/// So many needles, or candidates of a block, are looked at one by one.
 const FEW: usize = 8;
 
 /// Finds several token sequences in one pass over a row.
@@ -92,11 +92,14 @@ impl<T: Token> Searcher<T> {
         position: usize,
     ) -> impl Iterator<Item = (usize, usize)> + 'a {
         let tail = &row[position..];
-        let first = tail.first().copied();
-        let from = self.needles.partition_point(|needle| Some(needle.tokens[0]) > first);
-        self.needles[from..]
+        let mut needles = self.needles.as_slice();
+        if needles.len() > FEW {
+            let first = tail.first().copied();
+            needles = &needles[needles.partition_point(|needle| Some(needle.tokens[0]) > first)..];
+            needles = &needles[..needles.partition_point(|needle| Some(needle.tokens[0]) == first)];
+        }
+        needles
             .iter()
-            .take_while(move |needle| Some(needle.tokens[0]) == first)
             .filter(move |needle| starts_with(tail, &needle.tokens))
             .map(|needle| (needle.id, needle.tokens.len()))
     }
