@@ -79,19 +79,19 @@ impl IdSet {
     /// One bit a token of `block`, at most [`BLOCK`] of them: whether its id, which fits 32 bits, is in the set.
     #[inline]
     pub fn find<T: Token>(&self, block: &[T]) -> u64 {
-        let in_range = |token: &T| self.in_range(token.to_i64() as u32);
         if let Ok(whole) = <&[T; BLOCK]>::try_from(block) {
             // Special ids are rare: most blocks are ruled out by compares and ORs alone, eight lanes side by side.
+            let ids = whole.map(|token| token.to_i64() as u32);
             let mut hits = [0; 8];
-            for tokens in whole.as_chunks::<8>().0 {
-                hits.iter_mut().zip(tokens).for_each(|(hit, token)| *hit |= u32::from(in_range(token)));
+            for ids in ids.as_chunks::<8>().0 {
+                hits.iter_mut().zip(ids).for_each(|(hit, &id)| *hit |= u32::from(self.in_range(id)));
             }
             if hits == [0; 8] {
                 return 0;
             }
             if self.is_range() {
                 // A byte a token, then eight bytes into eight bits by one multiplication.
-                let flags = whole.map(|token| u8::from(in_range(&token)));
+                let flags = ids.map(|id| u8::from(self.in_range(id)));
                 return flags.as_chunks::<8>().0.iter().rev().fold(0, |bits, &eight| {
                     bits << 8 | u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
                 });

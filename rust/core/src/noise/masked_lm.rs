@@ -266,7 +266,7 @@ impl<T: Token> Masker<'_, T> {
     }
 
     /// Draws what becomes of the token at `at`, and replaces it.
-    #[inline]
+    #[inline(always)]
     fn hide(&mut self, at: usize) {
         let word = u64::from(self.treatments.next_u32());
         // One branch, for the draw; nobody could predict another one between the mask and the token itself.
