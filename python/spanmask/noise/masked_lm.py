@@ -228,7 +228,7 @@ def mask_tokens(
         "rows",
         check_threads(num_threads),
     )
-    if view.shape is not None:
+    if attention_mask is not None:  # else there is no padding
         keep_padding(view, input_ids)
     return MaskedTokens(view.wrap(input_ids), view.wrap(labels), keys, chosen)
 

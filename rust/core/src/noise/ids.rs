@@ -1,5 +1,7 @@
 //! Sets of token ids: sentinels, protected tokens.
 
+use crate::Token;
+
 /// A set of ids, asked once a token.
 #[derive(Debug, Clone)]
 pub struct IdSet {
@@ -45,6 +47,11 @@ impl IdSet {
         &self.ids
     }
 
+    /// The lowest id, and how far the highest is from it; of no id: a range that no vocabulary holds.
+    pub fn range(&self) -> (u32, u32) {
+        (self.low, self.reach)
+    }
+
     /// Whether `id` may be in the set; a yes needs [`IdSet::contains`]. Branch-free: a whole row is ruled out in one pass.
     #[inline(always)]
     pub fn in_range(&self, id: u32) -> bool {
@@ -60,9 +67,56 @@ impl IdSet {
         let place = id - self.low;
         match self.bits.get((place / 64) as usize) {
             Some(word) => word >> (place % 64) & 1 == 1,
-            None => self.reach as usize + 1 == self.ids.len() || self.ids.binary_search(&id).is_ok(),
+            None => self.is_range() || self.ids.binary_search(&id).is_ok(),
         }
     }
+
+    /// Whether every id of the range is in the set.
+    fn is_range(&self) -> bool {
+        self.reach as usize + 1 == self.ids.len()
+    }
+
+    /// One bit a token of `block`, at most [`BLOCK`] of them: whether its id, which fits 32 bits, is in the set.
+    #[inline]
+    pub fn find<T: Token>(&self, block: &[T]) -> u64 {
+        if let Ok(whole) = <&[T; BLOCK]>::try_from(block) {
+            // Special ids are rare: most blocks are ruled out by compares and ORs alone, eight lanes side by side.
+            let ids = whole.map(|token| token.to_i64() as u32);
+            let mut hits = [0; 8];
+            for ids in ids.as_chunks::<8>().0 {
+                hits.iter_mut().zip(ids).for_each(|(hit, &id)| *hit |= u32::from(self.in_range(id)));
+            }
+            if hits == [0; 8] {
+                return 0;
+            }
+            if self.is_range() {
+                // A byte a token, then eight bytes into eight bits by one multiplication.
+                let flags = ids.map(|id| u8::from(self.in_range(id)));
+                return flags.as_chunks::<8>().0.iter().rev().fold(0, |bits, &eight| {
+                    bits << 8 | u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
+                });
+            }
+        }
+        let ids = block.iter().map(|token| token.to_i64() as u32);
+        if self.bits.is_empty() {
+            return bits(ids.map(|id| self.contains(id)));
+        }
+        // Looked up without a branch, since no predictor can know: for ids out of range any word will do.
+        bits(ids.map(|id| {
+            let place = id.wrapping_sub(self.low);
+            let word = self.bits[(place.min(self.reach) / 64) as usize];
+            self.in_range(id) & (word >> (place % 64) & 1 == 1)
+        }))
+    }
+}
+
+/// Tokens that are looked at as one: a bit each in a word.
+pub const BLOCK: usize = 64;
+
+/// Flags, at most [`BLOCK`] of them, as bits: the first one lowest.
+#[inline]
+pub fn bits(flags: impl DoubleEndedIterator<Item = bool>) -> u64 {
+    flags.rev().fold(0, |bits, flag| bits << 1 | u64::from(flag))
 }
 
 #[cfg(test)]
@@ -82,6 +136,12 @@ mod tests {
             let set = IdSet::new(ids.iter().copied());
             for probe in (0..200).chain([1 << 30, u32::MAX - 1, u32::MAX]) {
                 assert_eq!(set.contains(probe), ids.contains(&probe), "{probe} in {ids:?}");
+            }
+            for row in
+                [(0..64).collect::<Vec<u32>>(), (200..264).collect(), vec![7; 64], vec![4, 100, 5, 1 << 30]]
+            {
+                let expected = row.iter().rev().fold(0, |bits, id| bits << 1 | u64::from(ids.contains(id)));
+                assert_eq!(set.find(&row), expected, "{row:?} in {ids:?}");
             }
         }
     }

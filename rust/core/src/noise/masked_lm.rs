@@ -163,8 +163,7 @@ pub fn mask_tokens_into<T: Token>(
                         let at = first + heads.trailing_zeros() as usize;
                         heads &= heads - 1;
                         if rules.may_hide(i, at, row[at]) {
-                            let treatment = masker.treatment();
-                            masker.replace(at, treatment);
+                            masker.hide(at);
                         }
                     }
                     first += block.len();
@@ -179,8 +178,7 @@ pub fn mask_tokens_into<T: Token>(
                         let unit = block[heads.trailing_zeros() as usize];
                         heads &= heads - 1;
                         for at in unit.start..unit.stop {
-                            let treatment = masker.treatment();
-                            masker.replace(at as usize, treatment);
+                            masker.hide(at as usize);
                         }
                     }
                 }
@@ -267,14 +265,36 @@ impl<T: Token> Masker<'_, T> {
         }
     }
 
-    /// Replaces the token at `at`; behind the cut of a row, only the draw happens.
+    /// Draws what becomes of the token at `at`, and replaces it.
+    #[inline(always)]
+    fn hide(&mut self, at: usize) {
+        let word = u64::from(self.treatments.next_u32());
+        // One branch, for the draw; nobody could predict another one between the mask and the token itself.
+        let masked =
+            if word < self.spec.mask_below { i64::from(self.spec.mask_id) } else { self.row[at].to_i64() };
+        let random = (self.spec.mask_below..self.spec.random_below).contains(&word);
+        let id = if random { self.random_id() } else { masked };
+        self.write(at, id);
+    }
+
+    /// Replaces the token at `at` in a way that was drawn.
     #[inline]
     fn replace(&mut self, at: usize, treatment: Treatment) {
         let id = match treatment {
             Treatment::Mask => i64::from(self.spec.mask_id),
-            Treatment::Random => i64::from(self.spec.random_ids.draw(&mut self.treatments)),
+            Treatment::Random => self.random_id(),
             Treatment::Keep => self.row[at].to_i64(),
         };
+        self.write(at, id);
+    }
+
+    fn random_id(&mut self) -> i64 {
+        i64::from(self.spec.random_ids.draw(&mut self.treatments))
+    }
+
+    /// Behind the cut of a row nothing is written; what was drawn stays drawn.
+    #[inline]
+    fn write(&mut self, at: usize, id: i64) {
         if let (Some(input), Some(label)) = (self.input.get_mut(at), self.label.get_mut(at)) {
             *input = id;
             *label = self.row[at].to_i64();

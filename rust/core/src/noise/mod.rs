@@ -20,3 +20,4 @@ pub mod mixture;
 pub mod plan;
 pub mod row;
 pub mod units;
+mod vector;

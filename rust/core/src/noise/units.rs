@@ -2,9 +2,10 @@
 //! Oracle: `spanmask.reference.units`.
 
 use super::draw::Span;
-use super::ids::IdSet;
+use super::ids::{BLOCK, IdSet, bits};
 use crate::error::Column;
 use crate::{Error, Ragged, Token};
+use core::ops::Range;
 
 /// Where words begin, given beside the rows.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The same rules for the rows `range`.
-    pub fn slice(&self, range: core::ops::Range<usize>) -> Self {
+    pub fn slice(&self, range: Range<usize>) -> Self {
         Self {
             protected: self.protected.map(|flags| flags.slice(range.clone())),
             words: self.words.map(|words| match words {
@@ -78,35 +79,61 @@ impl<'a> Rules<'a> {
     /// The units of row `i` that may be hidden, in order. `body` is the row, or its beginning; ids fit 32 bits, columns were checked.
     pub fn units_into<T: Token>(&self, i: usize, body: &[T], units: &mut Vec<Span>) {
         units.clear();
-        let mut free = true; // the last unit may be hidden
-        for (at, &token) in body.iter().enumerate() {
-            let (goes_on, is_word) = match self.words {
-                Some(Words::Starts(flags)) => (!flags.row(i)[at], true),
-                Some(Words::Ids(ids)) => {
-                    let ids = ids.row(i);
-                    (at > 0 && ids[at] == ids[at - 1], ids[at] >= 0)
+        // The unit that is open, and whether it holds a token that is never hidden. None is open yet, and none may be taken.
+        let (mut start, mut held) = (0, true);
+        let mut first = 0;
+        for block in body.chunks(BLOCK) {
+            let range = first..first + block.len();
+            let held_bits = self.held(i, block, range.clone());
+            let mut starts = self.starts(i, block, range);
+            let mut left = held_bits;
+            while starts != 0 {
+                let at = (first + starts.trailing_zeros() as usize) as u32;
+                let before = (starts & starts.wrapping_neg()).wrapping_sub(1);
+                if !held && left & before == 0 {
+                    units.push(Span { start, stop: at });
                 }
-                None => (self.continuing_ids.is_some_and(|ids| ids.contains(token.to_i64() as u32)), true),
-            };
-            let may_hide = is_word && self.may_hide(i, at, token);
-            let position = at as u32;
-            match units.last_mut() {
-                Some(last) if goes_on && last.stop == position => {
-                    last.stop = position + 1;
-                    free &= may_hide;
-                }
-                _ => {
-                    if !free {
-                        units.pop();
-                    }
-                    units.push(Span { start: position, stop: position + 1 });
-                    free = may_hide;
-                }
+                (start, held) = (at, false);
+                left &= !before;
+                starts &= starts.wrapping_sub(1);
             }
+            held |= left != 0;
+            first += block.len();
         }
-        if !free {
-            units.pop();
+        if !held {
+            units.push(Span { start, stop: body.len() as u32 });
         }
+    }
+
+    /// One bit a token of `block`, which stands at `range` of row `i`: whether a unit begins with it.
+    fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
+        let all = u64::MAX >> (BLOCK - block.len());
+        let starts = match (self.words, self.continuing_ids) {
+            (Some(Words::Starts(flags)), _) => bits(flags.row(i)[range.clone()].iter().copied()),
+            (Some(Words::Ids(ids)), _) => {
+                let ids = ids.row(i);
+                let (here, before) =
+                    (&ids[range.clone()], &ids[range.start.saturating_sub(1)..range.end - 1]);
+                // In front of the row's first token stands nothing: its block is shifted by one.
+                let differ = bits(here[here.len() - before.len()..].iter().zip(before).map(|(a, b)| a != b));
+                differ << (here.len() - before.len())
+            }
+            (None, Some(ids)) => !ids.find(block),
+            (None, None) => all,
+        };
+        (starts | u64::from(range.start == 0)) & all
+    }
+
+    /// One bit a token of `block`, which stands at `range` of row `i`: whether it is never hidden.
+    fn held<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
+        let mut held = self.protected_ids.map_or(0, |ids| ids.find(block));
+        if let Some(flags) = self.protected {
+            held |= bits(flags.row(i)[range.clone()].iter().copied());
+        }
+        if let Some(Words::Ids(ids)) = self.words {
+            held |= bits(ids.row(i)[range].iter().map(|&id| id < 0));
+        }
+        held
     }
 }
 
