@@ -47,11 +47,6 @@ impl IdSet {
         &self.ids
     }
 
-    /// The lowest id, and how far the highest is from it; of no id: a range that no vocabulary holds.
-    pub fn range(&self) -> (u32, u32) {
-        (self.low, self.reach)
-    }
-
     /// Whether `id` may be in the set; a yes needs [`IdSet::contains`]. Branch-free: a whole row is ruled out in one pass.
     #[inline(always)]
     pub fn in_range(&self, id: u32) -> bool {
@@ -137,9 +132,7 @@ mod tests {
             for probe in (0..200).chain([1 << 30, u32::MAX - 1, u32::MAX]) {
                 assert_eq!(set.contains(probe), ids.contains(&probe), "{probe} in {ids:?}");
             }
-            for row in
-                [(0..64).collect::<Vec<u32>>(), (200..264).collect(), vec![7; 64], vec![4, 100, 5, 1 << 30]]
-            {
+            for row in [(0..64).collect::<Vec<u32>>(), (200..264).collect(), vec![7; 64], vec![4, 100, 5, 1 << 30]] {
                 let expected = row.iter().rev().fold(0, |bits, id| bits << 1 | u64::from(ids.contains(id)));
                 assert_eq!(set.find(&row), expected, "{row:?} in {ids:?}");
             }

@@ -20,4 +20,3 @@ pub mod mixture;
 pub mod plan;
 pub mod row;
 pub mod units;
-mod vector;

@@ -1,7 +1,6 @@
 //! A row as noise sees it: ids checked, its key known.
 
 use super::ids::IdSet;
-use super::vector;
 use crate::rng::key::row_key;
 use crate::{Error, Token};
 
@@ -37,12 +36,6 @@ pub fn check_and_key<T: Token>(
     known: Option<u64>,
     pack: &mut Vec<[u8; 4]>,
 ) -> Result<u64, Error> {
-    if let Some((bad, key)) = vector::check_and_key(body, forbidden) {
-        if bad {
-            find_bad(i, body, forbidden)?;
-        }
-        return Ok(known.unwrap_or(key)); // ids in the range of `forbidden`, but not in it, are in the key as all others
-    }
     // Flags gather in eight lanes instead of exits, and nothing can overflow: the compiler makes vectors of the lanes.
     let (mut high, mut hits) = ([0u32; LANES], [0u32; LANES]);
     let mut look = |lane: usize, token: T| {
