@@ -132,7 +132,9 @@ mod tests {
             for probe in (0..200).chain([1 << 30, u32::MAX - 1, u32::MAX]) {
                 assert_eq!(set.contains(probe), ids.contains(&probe), "{probe} in {ids:?}");
             }
-            for row in [(0..64).collect::<Vec<u32>>(), (200..264).collect(), vec![7; 64], vec![4, 100, 5, 1 << 30]] {
+            for row in
+                [(0..64).collect::<Vec<u32>>(), (200..264).collect(), vec![7; 64], vec![4, 100, 5, 1 << 30]]
+            {
                 let expected = row.iter().rev().fold(0, |bits, id| bits << 1 | u64::from(ids.contains(id)));
                 assert_eq!(set.find(&row), expected, "{row:?} in {ids:?}");
             }

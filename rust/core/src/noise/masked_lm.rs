@@ -270,7 +270,8 @@ impl<T: Token> Masker<'_, T> {
     fn hide(&mut self, at: usize) {
         let word = u64::from(self.treatments.next_u32());
         // One branch, for the draw; nobody could predict another one between the mask and the token itself.
-        let masked = if word < self.spec.mask_below { i64::from(self.spec.mask_id) } else { self.row[at].to_i64() };
+        let masked =
+            if word < self.spec.mask_below { i64::from(self.spec.mask_id) } else { self.row[at].to_i64() };
         let random = (self.spec.mask_below..self.spec.random_below).contains(&word);
         let id = if random { self.random_id() } else { masked };
         self.write(at, id);

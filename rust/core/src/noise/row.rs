@@ -1,6 +1,7 @@
 //! A row as noise sees it: ids checked, its key known.
 
 use super::ids::IdSet;
+use crate::level::{Level, Loop};
 use crate::rng::key::row_key;
 use crate::{Error, Token};
 
@@ -18,17 +19,10 @@ pub fn without_eos<T: Token>(row: &[T], eos: Option<u32>) -> &[T] {
     }
 }
 
-/// Tokens looked at side by side.
-const LANES: usize = 8;
-
 /// Checks the ids of row `i`, and gives its key where none is `known`: the hash of `body`.
 ///
 /// Errors: [`Error::IdRange`] for an id outside `0..2^32`, [`Error::Sentinel`] for one of `forbidden`.
 #[inline]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "`enumerate` counts with an overflow check, which keeps loops scalar"
-)]
 pub fn check_and_key<T: Token>(
     i: usize,
     body: &[T],
@@ -36,39 +30,48 @@ pub fn check_and_key<T: Token>(
     known: Option<u64>,
     pack: &mut Vec<[u8; 4]>,
 ) -> Result<u64, Error> {
-    // Flags gather in eight lanes instead of exits, and nothing can overflow: the compiler makes vectors of the lanes.
-    let (mut high, mut hits) = ([0u32; LANES], [0u32; LANES]);
-    let mut look = |lane: usize, token: T| {
-        let id = token.to_i64();
-        high[lane] |= (id as u64 >> 32) as u32;
-        hits[lane] |= u32::from(forbidden.in_range(id as u32));
-        (id as u32).to_le_bytes()
-    };
-    let (blocks, rest) = body.as_chunks::<LANES>();
-    if known.is_some() {
-        for block in blocks {
-            for lane in 0..LANES {
-                look(lane, block[lane]);
-            }
-        }
-        rest.iter().for_each(|&token| _ = look(0, token));
-    } else {
-        pack.resize(body.len(), [0; 4]);
-        let (packed, packed_rest) = pack.as_chunks_mut::<LANES>();
-        for (packed, block) in packed.iter_mut().zip(blocks) {
-            for lane in 0..LANES {
-                packed[lane] = look(lane, block[lane]);
-            }
-        }
-        for (packed, &token) in packed_rest.iter_mut().zip(rest) {
-            *packed = look(0, token);
-        }
-    }
-    let (high, hits) = (high.iter().any(|&h| h != 0), hits.iter().any(|&h| h != 0));
-    if high || hits {
+    let level = Level::detect();
+    if level.run(Suspect { body, forbidden }) {
         find_bad(i, body, forbidden)?;
     }
-    Ok(known.unwrap_or_else(|| row_key(pack)))
+    Ok(known.unwrap_or_else(|| {
+        level.run(Pack { body, pack });
+        row_key(pack)
+    }))
+}
+
+/// Whether some id may be a bad one. Nothing is short-circuited: a row is ruled out by compares and ORs alone.
+struct Suspect<'a, T> {
+    body: &'a [T],
+    forbidden: &'a IdSet,
+}
+
+impl<T: Token> Loop for Suspect<'_, T> {
+    type Out = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        self.body.iter().fold(false, |bad, token| {
+            let id = token.to_i64();
+            bad | (id as u64 >> 32 != 0) | self.forbidden.in_range(id as u32)
+        })
+    }
+}
+
+/// Ids as the bytes that are hashed.
+struct Pack<'a, T> {
+    body: &'a [T],
+    pack: &'a mut Vec<[u8; 4]>,
+}
+
+impl<T: Token> Loop for Pack<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.pack.clear();
+        self.pack.extend(self.body.iter().map(|token| (token.to_i64() as u32).to_le_bytes()));
+    }
 }
 
 #[cold]

@@ -112,7 +112,8 @@ impl<'a> Rules<'a> {
             (Some(Words::Starts(flags)), _) => bits(flags.row(i)[range.clone()].iter().copied()),
             (Some(Words::Ids(ids)), _) => {
                 let ids = ids.row(i);
-                let (here, before) = (&ids[range.clone()], &ids[range.start.saturating_sub(1)..range.end - 1]);
+                let (here, before) =
+                    (&ids[range.clone()], &ids[range.start.saturating_sub(1)..range.end - 1]);
                 // In front of the row's first token stands nothing: its block is shifted by one.
                 let differ = bits(here[here.len() - before.len()..].iter().zip(before).map(|(a, b)| a != b));
                 differ << (here.len() - before.len())
