@@ -8,7 +8,7 @@ import torch
 from chats import EOS, FORMAT, chat_format, chat_rows
 from peers import REMOVED_TRL, completion_only_masking, loop_labels
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, mask_labels, reference
-from timing import ROWS, TOKENS, TYPICAL, beside, copies, fewer
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, fewer
 
 SHAPES = [(8, 2048), (32, 8192)]
 TURNS = 4
@@ -114,24 +114,21 @@ ADVERSARIAL = {
 }
 
 
+@pytest.mark.parametrize("shape", [TYPICAL, LONGER], ids=["typical", "longer"])
 @pytest.mark.parametrize("case", ADVERSARIAL)
-def test_adversarial(flat, case):
+def test_adversarial(flat, case, shape):
     repeated, fmt, policy = ADVERSARIAL[case]
-    flat(
-        lambda *shape: np.resize(np.array(repeated), shape),
-        TYPICAL,
-        f"adversarial:{case}",
-        fmt,
-        MaskPolicy(**policy),
-        adversarial=case,
-    )
+
+    def made(rows, length):
+        return np.resize(np.array(repeated), (rows, length))
+
+    flat(made, shape, f"adversarial:{case}", fmt, MaskPolicy(**policy), adversarial=case)
 
 
-@pytest.mark.parametrize("engine", ["spanmask"])
-def test_one_call(bench, engine):
+def test_one_call(bench):
     ids = chat_rows(1, 16, 2)
     np.testing.assert_array_equal(mask_labels(ids, FORMAT).labels, expected(ids, FORMAT, MaskPolicy()))
-    bench("labels/1x16/int64/one-call", engine)(mask_labels, ids, FORMAT)
+    bench("labels/1x16/int64/one-call", "spanmask")(mask_labels, ids, FORMAT)
 
 
 def test_threads(bench, timed):

@@ -8,8 +8,8 @@ import torch
 from denoising import bert_tokenizer
 from peers import TRANSFORMERS
 from spanmask import MaskedLM, mask_tokens, reference
+from timing import LONGER, TOKENS, TYPICAL, beside, copies, fewer
 from timing import ROWS as FLAT_ROWS
-from timing import TOKENS, TYPICAL, beside, copies, fewer
 from transformers import DataCollatorForLanguageModeling
 
 ROWS, LENGTH, WORDS = 128, 512, 10000
@@ -138,10 +138,11 @@ ADVERSARIAL = {
 }
 
 
+@pytest.mark.parametrize("shape", [TYPICAL, LONGER], ids=["typical", "longer"])
 @pytest.mark.parametrize("case", ADVERSARIAL)
-def test_adversarial(flat, case):
+def test_adversarial(flat, case, shape):
     made, options = ADVERSARIAL[case]
-    flat(TYPICAL, f"adversarial:{case}", options, made, adversarial=case)
+    flat(shape, f"adversarial:{case}", options, made, adversarial=case)
 
 
 def test_one_call(bench):

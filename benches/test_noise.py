@@ -7,7 +7,7 @@ from flax_script import FlaxScriptCollator
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, reference
 from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
-from timing import ROWS, TOKENS, TYPICAL, beside, copies, fewer
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, fewer
 
 ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
 VOCABULARY = 32000
@@ -117,15 +117,16 @@ ADVERSARIAL = {
     "half-of-the-ids-protected": (some_rows, {"protected_ids": range(3, VOCABULARY, 2)}),
     "ids-between-sentinels": (
         some_rows,
-        {"sentinel_ids": [1 << 20, *range(VOCABULARY, VOCABULARY + 5000), 2]},
+        {"sentinel_ids": [1 << 20, *range(VOCABULARY, VOCABULARY + 7000), 2]},
     ),
 }
 
 
+@pytest.mark.parametrize("shape", [TYPICAL, LONGER], ids=["typical", "longer"])
 @pytest.mark.parametrize("case", ADVERSARIAL)
-def test_adversarial(flat, case):
+def test_adversarial(flat, case, shape):
     made, options = ADVERSARIAL[case]
-    flat(TYPICAL, f"adversarial:{case}", options, made, adversarial=case)
+    flat(shape, f"adversarial:{case}", options, made, adversarial=case)
 
 
 def test_one_call(bench):

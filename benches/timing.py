@@ -7,6 +7,7 @@ import time
 TOKENS = 1 << 20
 ROWS = (1, 4, 32, 128, 512, 4096)
 TYPICAL = (128, 8192)
+LONGER = (8, 131072)  # 16 times: what is quadratic in a row shows
 
 
 def beside(benchmark, run, others, rounds=50):
