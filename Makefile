@@ -1,6 +1,8 @@
 # make demo   both stories on real models, in about three minutes after set-up
 # make test   all tests, against the built wheel
-# make bench · make lint · make docs
+# make bench   speed, ours and the peers': tables and pictures; about four minutes, on a machine that does nothing else
+# make bench-instructions   instructions a token, the same on every run; needs valgrind
+# make lint · make docs
 #
 # All targets share one .venv. Set-up happens by itself, and only what changed is done again.
 
@@ -12,7 +14,8 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUST := Cargo.toml $(shell find rust -name '*.rs' -o -name Cargo.toml | grep -v '^rust/fuzz/')
+RUST := Cargo.toml $(shell find rust -name '*.rs' -o -name Cargo.toml | grep -v -e '^rust/fuzz/' -e '/benches/')
+KERNELS := $(filter-out instructions,$(basename $(notdir $(wildcard rust/core/benches/*.rs))))
 SOURCES := $(RUST) pyproject.toml README.md LICENSE $(shell find python -name '*.py' -o -name '*.pyi')
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
@@ -21,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-thorough bench bench-loader lint docs clean
+.PHONY: demo test test-thorough bench bench-instructions bench-loader lint docs clean
 
 demo: $(VENV)/.installed
 	$(SAY) "Story 1: a vision-language model that trains on the answers only"
@@ -41,9 +44,16 @@ test-thorough: $(VENV)/.installed
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest tests --timeout 0
 
 bench: $(VENV)/.installed
-	$(SAY) "Benchmarks: ours and the peers' in one run"
+	$(SAY) "The kernels alone, beside memory copies"
+	mkdir -p target
+	cargo bench --quiet --package spanmask-core $(KERNELS:%=--bench %) | tee target/kernels.txt
+	$(SAY) "Ours and the peers' in one run"
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=target/bench.json --timeout 0
-	$(BIN)/python benches/report.py target/bench.json
+	$(BIN)/python benches/report.py target/bench.json target/kernels.txt
+
+bench-instructions:
+	$(SAY) "Instructions a token, under callgrind"
+	$(PYTHON) benches/instructions.py
 
 bench-loader: $(VENV)/.installed
 	$(SAY) "Loaders: tokens a second, core-hours, cores; about a minute"

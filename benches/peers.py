@@ -1,10 +1,14 @@
 """Peers that no package holds, written again from their description, and parts of installed ones, to be timed by themselves."""
 
-import torch
-from completion_only import removed_class
+import importlib.metadata
 
-EOS = 2
-ASSISTANT, USER = (5, 6, 9), (5, 7, 9)  # headers: "ASSISTANT:" and "USER:", three tokens each
+import torch
+from chats import ASSISTANT, EOS, USER
+from completion_only import WHEEL, removed_class
+
+TRL = f"trl-{importlib.metadata.version('trl')}"
+REMOVED_TRL = "-".join(WHEEL.name.split("-")[:2])
+TRANSFORMERS = f"transformers-{importlib.metadata.version('transformers')}"
 
 
 def loop_labels(input_ids, attention_mask, header=ASSISTANT, eos=EOS):

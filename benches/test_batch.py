@@ -5,28 +5,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from peers import ASSISTANT, EOS, USER
-from spanmask import ChatFormat, DataCollatorForChat, RoleBoundary, mask_labels
+from chats import FORMAT, chat_rows
+from peers import TRL
+from spanmask import DataCollatorForChat, mask_labels
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-
-FORMAT = ChatFormat([RoleBoundary("assistant", ASSISTANT, [EOS]), RoleBoundary("user", USER)])
 
 
 @pytest.fixture(scope="module")
 def rows():
     """8 rows of 1k to 2k ids, 4 turns each."""
-    rng = np.random.default_rng(0)
-    made = []
-    for length in rng.integers(1024, 2049, 8).tolist():
-        row = rng.integers(10, 32000, length)
-        for turn, start in enumerate(np.linspace(0, length, 5, dtype=int)[:4].tolist()):
-            row[start : start + 3] = ASSISTANT if turn % 2 else USER
-            if turn % 2 == 0 and turn:
-                row[start - 1] = EOS
-        made.append(row)
-    return made
+    lengths = np.random.default_rng(0).integers(1024, 2049, 8).tolist()
+    return [chat_rows(1, length, 4)[0] for length in lengths]
 
 
 @pytest.fixture(scope="module")
@@ -44,34 +35,32 @@ def calls(rows):
     arrow = datasets.Dataset(table).with_format("arrow")
     everything = list(range(len(rows)))
     return {
-        "lists/trl-1.16": lambda: theirs(ready),
+        f"lists/{TRL}": lambda: theirs(ready),
         "lists/spanmask": lambda: ours(lists),
-        "numpy/trl-1.16 (lists)": lambda: theirs(ready),
-        "numpy/spanmask": lambda: ours(arrays),
-        "arrow/trl-1.16 (datasets rows)": lambda: theirs(dataset.__getitems__(everything)),
+        f"numpy-rows/{TRL}:lists": lambda: theirs(ready),
+        "numpy-rows/spanmask": lambda: ours(arrays),
+        f"arrow/{TRL}:datasets-rows": lambda: theirs(dataset.__getitems__(everything)),
         "arrow/spanmask": lambda: ours(table),
-        "arrow/spanmask (datasets, arrow format)": lambda: ours(arrow[everything]),
+        "arrow/spanmask:datasets-arrow-format": lambda: ours(arrow[everything]),
     }
 
 
 ENGINES = [
-    "lists/trl-1.16",
+    f"lists/{TRL}",
     "lists/spanmask",
-    "numpy/trl-1.16 (lists)",
-    "numpy/spanmask",
-    "arrow/trl-1.16 (datasets rows)",
+    f"numpy-rows/{TRL}:lists",
+    "numpy-rows/spanmask",
+    f"arrow/{TRL}:datasets-rows",
     "arrow/spanmask",
-    "arrow/spanmask (datasets, arrow format)",
+    "arrow/spanmask:datasets-arrow-format",
 ]
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_batch(benchmark, calls, name):
+def test_batch(bench, calls, name):
     kind, _, engine = name.partition("/")
-    benchmark.group = f"collate/8x1k-2k/{kind}"
-    benchmark.extra_info["engine"] = engine
-    expected = calls["lists/trl-1.16"]()
+    expected = calls[f"lists/{TRL}"]()
     batch = calls[name]()
     for column in ("input_ids", "labels", "attention_mask"):
         assert torch.equal(batch[column], expected[column]), column
-    benchmark(calls[name])
+    bench(f"chat-collator/8x1k-2k/int64/{kind}", engine)(calls[name])

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from denoising import bert_tokenizer
-from spanmask import MaskedLM, mask_tokens
+from peers import TRANSFORMERS
+from spanmask import MaskedLM, mask_tokens, reference
+from timing import LONGER, TOKENS, TYPICAL, beside, copies, fewer
+from timing import ROWS as FLAT_ROWS
 from transformers import DataCollatorForLanguageModeling
 
 ROWS, LENGTH, WORDS = 128, 512, 10000
@@ -40,10 +43,8 @@ def check(ids, inputs, labels):
     assert abs((inputs[chosen] == TOKENIZER.mask_token_id).sum() - 0.8 * count) < 5 * math.sqrt(count * 0.16)
 
 
-@pytest.mark.parametrize("engine", ["spanmask", "transformers", "rewritten:numpy"])
-def test_masked_lm(benchmark, ids, engine):
-    benchmark.group = f"masked-lm/{ROWS}x{LENGTH}/int64/tokens"
-    benchmark.extra_info["engine"] = engine
+@pytest.mark.parametrize("engine", ["spanmask", TRANSFORMERS, "rewritten:numpy"])
+def test_masked_lm(bench, ids, engine):
     spec = MaskedLM.from_tokenizer(TOKENIZER)
     tensor = torch.from_numpy(ids)
     theirs = DataCollatorForLanguageModeling(TOKENIZER)
@@ -55,19 +56,17 @@ def test_masked_lm(benchmark, ids, engine):
     # transformers' works in place: it gets a copy, which takes a hundredth of its time.
     run = {
         "spanmask": ours,
-        "transformers": lambda: theirs.torch_mask_tokens(tensor.clone()),
+        TRANSFORMERS: lambda: theirs.torch_mask_tokens(tensor.clone()),
         "rewritten:numpy": lambda: numpy_mask(ids),
     }[engine]
     torch.manual_seed(0)
     check(ids, *map(np.asarray, run()))
-    benchmark(run)
+    bench(f"masked-lm/{ROWS}x{LENGTH}/int64/tokens", engine)(run)
 
 
-@pytest.mark.parametrize("engine", ["spanmask", "transformers"])
-def test_whole_words(benchmark, ids, engine):
+@pytest.mark.parametrize("engine", ["spanmask", TRANSFORMERS])
+def test_whole_words(bench, ids, engine):
     rows = ids[:32]
-    benchmark.group = "masked-lm/32x512/int64/whole-words"
-    benchmark.extra_info["engine"] = engine
     spec = MaskedLM.from_tokenizer(TOKENIZER, whole_word=True)
     # transformers tells words by the offsets of characters that the tokenizer gives: those of a word touch.
     lengths = np.where(rows >= 5 + WORDS, 0, 1)
@@ -75,6 +74,7 @@ def test_whole_words(benchmark, ids, engine):
     offsets = [[[int(start), int(start) + 1] for start in row] for row in starts]
     theirs = DataCollatorForLanguageModeling(TOKENIZER, whole_word_mask=True, mask_replace_prob=1, random_replace_prob=0)
     tensor = torch.from_numpy(rows)
+    benchmark = bench("masked-lm/32x512/int64/whole-words", engine)
     if engine == "spanmask":
         out = mask_tokens(tensor, spec)
         inside = (rows >= 5 + WORDS)[:, 1:]
@@ -86,3 +86,79 @@ def test_whole_words(benchmark, ids, engine):
         run = lambda: theirs.torch_mask_tokens(tensor.clone(), special.clone(), torch.tensor(offsets))  # noqa: E731
         run()
         benchmark(run)
+
+
+SPECIAL_IDS = range(5)
+VOCABULARY = 1000  # small: the reference lists it for every random id
+
+
+def spec_for(**options):
+    return MaskedLM(**{"mask_token_id": 4, "vocab_size": VOCABULARY, "special_ids": SPECIAL_IDS, **options})
+
+
+def some_rows(rows, length, dtype="int64"):
+    return np.random.default_rng(0).integers(len(SPECIAL_IDS), VOCABULARY, (rows, length), dtype=dtype)
+
+
+@pytest.fixture
+def flat(bench, timed):
+    """Times masking beside a copy of its outputs, after the reference was asked about two short rows."""
+
+    def time(shape, case, options=(), made=some_rows, **about):
+        spec = spec_for(**dict(options))
+        short = made(2, 512)
+        out = mask_tokens(short, spec)
+        for row, inputs, labels in zip(short, out.input_ids, out.labels, strict=True):
+            assert (inputs.tolist(), labels.tolist()) == reference.mask_tokens(row.tolist(), spec)
+        rows = made(*(shape if timed else fewer(*shape)))
+        out = mask_tokens(rows, spec)
+        benchmark = bench(f"masked-lm/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.size, **about)
+        beside(benchmark, lambda: mask_tokens(rows, spec), {"memcpy": copies([out.input_ids, out.labels])})
+
+    return time
+
+
+@pytest.mark.parametrize("rows", FLAT_ROWS)
+def test_cost_over_shapes(flat, rows):
+    shape = rows, TOKENS // rows
+    flat(shape, "tokens", axes={"rows": rows} | ({"probability": 0.15} if shape == TYPICAL else {}))
+
+
+@pytest.mark.parametrize("probability", [0.05, 0.3, 0.5, 1.0])
+def test_cost_over_probabilities(flat, probability):
+    flat(TYPICAL, f"probability-{probability}", {"mlm_probability": probability}, axes={"probability": probability})
+
+
+ADVERSARIAL = {
+    "every-token-special": (lambda *shape: np.full(shape, 3), {}),
+    "half-of-the-ids-special": (some_rows, {"special_ids": range(0, VOCABULARY, 2)}),
+    "words-of-one-token": (some_rows, {"whole_word": True, "continuing_ids": [VOCABULARY]}),
+    "one-word-a-row": (some_rows, {"whole_word": True, "continuing_ids": range(VOCABULARY)}),
+    "spans": (some_rows, {"mode": "span"}),
+}
+
+
+@pytest.mark.parametrize("shape", [TYPICAL, LONGER], ids=["typical", "longer"])
+@pytest.mark.parametrize("case", ADVERSARIAL)
+def test_adversarial(flat, case, shape):
+    made, options = ADVERSARIAL[case]
+    flat(shape, f"adversarial:{case}", options, made, adversarial=case)
+
+
+def test_one_call(bench):
+    bench("masked-lm/1x16/int64/one-call", "spanmask")(mask_tokens, some_rows(1, 16), spec_for())
+
+
+def test_threads(bench, timed):
+    """int32 ids: 64M tokens are 256 MiB, their inputs and labels 1 GiB."""
+    shape = (8192, 8192)
+    rows, spec = some_rows(*fewer(*shape), "int32"), spec_for()
+    one, two = (mask_tokens(rows, spec, num_threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one.input_ids, two.input_ids)
+    np.testing.assert_array_equal(one.labels, two.labels)
+    if timed:
+        rows = some_rows(*shape, "int32")
+        one = mask_tokens(rows, spec)
+    others = {"spanmask:1-thread": lambda: mask_tokens(rows, spec), "memcpy": copies([one.input_ids, one.labels])}
+    benchmark = bench("masked-lm/8192x8192/int32/threads", "spanmask:2-threads", tokens=rows.size)
+    beside(benchmark, lambda: mask_tokens(rows, spec, num_threads=2), others, rounds=7)

@@ -1,4 +1,4 @@
-"""Span corruption: the kernel, and a whole collator call. Ours, a memory copy of inputs and outputs, the example script's collator."""
+"""Span corruption: the function, and a whole collator call. Ours, a memory copy of its outputs, the example script's collator."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,12 @@ from flax_script import FlaxScriptCollator
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, reference
 from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, fewer
 
-ROWS, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
+ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
 VOCABULARY = 32000
+T5 = SpanCorruption(range(VOCABULARY, VOCABULARY + 100), 1)
+SHORT = (2, 512)  # what the reference is asked about
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def ids():
-    return np.random.default_rng(0).integers(3, VOCABULARY, size=(ROWS, LENGTH))
+    return np.random.default_rng(0).integers(3, VOCABULARY, size=(ROWS_T5, LENGTH))
 
 
 def collators(tokenizer):
@@ -34,35 +37,114 @@ def collators(tokenizer):
 
 @pytest.mark.parametrize("engine", ["spanmask", "spanmask:compat.flax_t5", "rewritten:flax-script"])
 @pytest.mark.parametrize("kind", ["numpy-rows", "lists"])
-def test_collator(benchmark, tokenizer, ids, kind, engine):
-    benchmark.group = f"span-corruption-collator/{ROWS}x{LENGTH}/int64/{kind}"
-    benchmark.extra_info["engine"] = engine
+def test_collator(bench, tokenizer, ids, kind, engine):
     examples = [{"input_ids": row if kind == "numpy-rows" else row.tolist()} for row in ids]
     batch = collators(tokenizer)[engine](examples)
     # Each draws masks of its own: the same lengths, the row on both sides, as many sentinels in the same order.
-    assert batch["input_ids"].shape == (ROWS, INPUTS)
-    assert batch["labels"].shape == (ROWS, TARGETS)
+    assert batch["input_ids"].shape == (ROWS_T5, INPUTS)
+    assert batch["labels"].shape == (ROWS_T5, TARGETS)
     sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)
     for row, inputs, labels in zip(ids.tolist(), batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         assert reference.merge(inputs, labels, sentinels, eos=1) == row
-    benchmark(collators(tokenizer)[engine], examples)
+    run = collators(tokenizer)[engine]
+    bench(f"span-corruption-collator/{ROWS_T5}x{LENGTH}/int64/{kind}", engine)(run, examples)
 
 
-@pytest.mark.parametrize("engine", ["memcpy", "spanmask", "spanmask:2-threads"])
-@pytest.mark.parametrize(("rows", "length"), [(128, 568), (16384, 568), (8, 8192), (1, 16)])
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_corrupt(benchmark, rows, length, dtype, engine):
-    benchmark.group = f"corrupt/{rows}x{length}/{dtype}/t5"
-    benchmark.extra_info["engine"] = engine
-    values = np.random.default_rng(0).integers(3, 32000, size=rows * length).astype(dtype)
-    ragged = Ragged(values, np.arange(rows + 1) * length)
-    spec = SpanCorruption(range(40000, 36000, -1), 1)
-    out = corrupt(ragged, spec)
-    if engine == "memcpy":
-        into = np.empty(len(out.input_ids.values) + len(out.labels.values), np.int64)
-        source = np.concatenate([out.input_ids.values, out.labels.values])
-        benchmark(np.copyto, into, source)
-        return
-    inputs, labels = reference.corrupt(ragged[0].tolist(), spec)
+def some_rows(rows, length, dtype="int64"):
+    values = np.random.default_rng(0).integers(3, VOCABULARY, size=rows * length, dtype=dtype)
+    return Ragged(values, np.arange(rows + 1) * length)
+
+
+def spec_for(length, sentinel_ids=None, **options):
+    """As many sentinels as a row of this length can need, behind what stands in rows."""
+    return SpanCorruption(sentinel_ids or range(VOCABULARY, VOCABULARY + length // 2 + 1), 1, **options)
+
+
+def check(rows, spec):
+    """`corrupt` of the first row is what the reference says."""
+    inputs, labels = reference.corrupt(rows[0].tolist(), spec)
+    out = corrupt(rows, spec)
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == (inputs, labels)
-    benchmark(corrupt, ragged, spec, num_threads=2 if "2" in engine else 1)
+
+
+@pytest.mark.parametrize("engine", ["memcpy", "spanmask"])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_corrupt(bench, dtype, engine):
+    rows, spec = some_rows(ROWS_T5, LENGTH, dtype), T5
+    check(rows, spec)
+    out = corrupt(rows, spec)
+    columns = [out.input_ids.values, out.labels.values]
+    run = copies(columns) if engine == "memcpy" else lambda: corrupt(rows, spec)
+    bench(f"corrupt/{ROWS_T5}x{LENGTH}/{dtype}/t5", engine, tokens=rows.values.size)(run)
+
+
+@pytest.fixture
+def flat(bench, timed):
+    """Times corruption beside a copy of its outputs, after the reference was asked about two short rows."""
+
+    def time(shape, case, options=(), made=some_rows, **about):
+        options = dict(options)
+        check(made(*SHORT), spec_for(SHORT[1], **options))
+        shape_now = shape if timed else fewer(*shape)
+        rows, spec = made(*shape_now), spec_for(shape_now[1], **options)
+        out = corrupt(rows, spec)
+        benchmark = bench(f"corrupt/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.values.size, **about)
+        beside(benchmark, lambda: corrupt(rows, spec), {"memcpy": copies([out.input_ids.values, out.labels.values])})
+
+    return time
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_cost_over_shapes(flat, rows):
+    shape = rows, TOKENS // rows
+    axes = {"rows": rows} | ({"density": 0.15, "mean span": 3} if shape == TYPICAL else {})
+    flat(shape, "t5", axes=axes)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.3, 0.5])
+def test_cost_over_densities(flat, density):
+    flat(TYPICAL, f"density-{density}", {"noise_density": density}, axes={"density": density})
+
+
+@pytest.mark.parametrize("mean", [1, 8, 64])
+def test_cost_over_span_lengths(flat, mean):
+    flat(TYPICAL, f"mean-span-{mean}", {"mean_noise_span_length": float(mean)}, axes={"mean span": mean})
+
+
+# What of each row may be hidden, and what its ids look like.
+ADVERSARIAL = {
+    "one-id-everywhere": (lambda rows, length: Ragged(np.full(rows * length, 7), np.arange(rows + 1) * length), {}),
+    "half-of-the-ids-protected": (some_rows, {"protected_ids": range(3, VOCABULARY, 2)}),
+    "ids-between-sentinels": (
+        some_rows,
+        {"sentinel_ids": [1 << 20, *range(VOCABULARY, VOCABULARY + 7000), 2]},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", [TYPICAL, LONGER], ids=["typical", "longer"])
+@pytest.mark.parametrize("case", ADVERSARIAL)
+def test_adversarial(flat, case, shape):
+    made, options = ADVERSARIAL[case]
+    flat(shape, f"adversarial:{case}", options, made, adversarial=case)
+
+
+def test_one_call(bench):
+    rows, spec = some_rows(1, 16), T5
+    check(rows, spec)
+    bench("corrupt/1x16/int64/one-call", "spanmask")(corrupt, rows, spec)
+
+
+def test_threads(bench, timed):
+    """int32 ids: 64M tokens are 256 MiB, their inputs and targets 590 MiB."""
+    shape = (8192, 8192)
+    rows, spec = some_rows(*fewer(*shape), "int32"), spec_for(shape[1])
+    one, two = (corrupt(rows, spec, num_threads=threads) for threads in (1, 2))
+    assert one.input_ids == two.input_ids
+    assert one.labels == two.labels
+    if timed:
+        rows = some_rows(*shape, "int32")
+        one = corrupt(rows, spec)
+    others = {"spanmask:1-thread": lambda: corrupt(rows, spec), "memcpy": copies([one.input_ids.values, one.labels.values])}
+    benchmark = bench("corrupt/8192x8192/int32/threads", "spanmask:2-threads", tokens=rows.values.size)
+    beside(benchmark, lambda: corrupt(rows, spec, num_threads=2), others, rounds=7)

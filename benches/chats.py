@@ -1,0 +1,28 @@
+"""Chat rows to be masked: random ids, of turns whose markers are three ids long; every answer is closed by EOS."""
+
+import numpy as np
+from spanmask import ChatFormat, RoleBoundary
+
+EOS = 2
+ASSISTANT, USER = (5, 6, 9), (5, 7, 9)  # headers: "ASSISTANT:" and "USER:"
+FORMAT = ChatFormat([RoleBoundary("assistant", ASSISTANT, [EOS]), RoleBoundary("user", USER)])
+LOWEST = 100  # ids below are markers
+
+
+def chat_rows(rows, length, turns, dtype="int64"):
+    """Ids [rows, length]: `turns` turns of equal length a row, the user's and the assistant's in turn."""
+    ids = np.random.default_rng(0).integers(LOWEST, 32000, (rows, length)).astype(dtype)
+    size = length // turns
+    for turn in range(turns):
+        ids[:, turn * size : turn * size + 3] = ASSISTANT if turn % 2 else USER
+        if turn % 2:
+            ids[:, (turn + 1) * size - 1] = EOS
+    return ids
+
+
+def chat_format(markers):
+    """A format of so many markers: one, or those of `FORMAT` and starts of roles that no row has, each with a first id of its own."""
+    if markers == 1:
+        return ChatFormat([RoleBoundary("assistant", ASSISTANT)])
+    others = [RoleBoundary(f"role {number}", (10 + number, 8, 9)) for number in range(markers - 3)]
+    return ChatFormat([*FORMAT.boundaries, *others])

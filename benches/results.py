@@ -1,0 +1,57 @@
+"""What was measured, read back: pytest-benchmark's JSON, and the table that divan prints."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+# divan: the kernel or memcpy, then its cases, each with fastest, slowest, median, ...
+BRANCH = re.compile(r"^[├╰]─ (\w+)")
+LEAF = re.compile(r"^[│ ]+[├╰]─ (\S+) +[\d.]+ \S+ +│ [\d.]+ \S+ +│ ([\d.]+) (\S+) ")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Engines that were timed on one input. `seconds`: medians by engine; `axes`: what was varied, and its value here."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    axes: dict[str, float] = field(default_factory=dict)
+    about: dict[str, object] = field(default_factory=dict)
+
+    def times(self, engine, other="spanmask"):
+        """How many times as long as `other` an engine takes."""
+        return self.seconds[engine] / self.seconds[other]
+
+    def a_token(self, engine="spanmask"):
+        """Nanoseconds."""
+        return self.seconds[engine] / self.about["tokens"] * 1e9
+
+
+def read_bench(file):
+    """The machine, and the groups by id."""
+    report = json.loads(Path(file).read_text())
+    groups = {}
+    for bench in report["benchmarks"]:
+        about = bench["extra_info"]
+        group = groups.setdefault(bench["group"], Group(axes=about.get("axes", {}), about=about))
+        group.seconds.update(about.get("beside", {}), **{about["engine"]: bench["stats"]["median"]})
+    return report["machine_info"], groups
+
+
+def read_kernels(file):
+    """Groups of `kernel` and `memcpy`, by id."""
+    groups = {}
+    engine = ""
+    for line in Path(file).read_text().splitlines():
+        if branch := BRANCH.match(line):
+            engine = branch[1]
+        elif leaf := LEAF.match(line):
+            groups.setdefault(leaf[1], Group()).seconds[engine] = float(leaf[2]) * SECONDS[leaf[3]]
+    return groups
+
+
+def over(groups, kernel, axis):
+    """The groups in which `axis` of a kernel was varied: (its value, group), ascending."""
+    points = [(group.axes[axis], group) for name, group in groups.items() if name.startswith(f"{kernel}/") and axis in group.axes]
+    return sorted(points, key=lambda point: point[0])

@@ -1,0 +1,45 @@
+"""How a call is timed beside others: in turn, so that what slows the machine down for a while slows all of them."""
+
+import statistics
+import time
+
+# Every case has as many tokens, so that costs a token compare: int64 ids and labels are 8 MiB each, past L2, inside a large L3.
+TOKENS = 1 << 20
+ROWS = (1, 4, 32, 128, 512, 4096)
+TYPICAL = (128, 8192)
+LONGER = (8, 131072)  # 16 times: what is quadratic in a row shows
+
+
+def beside(benchmark, run, others, rounds=50):
+    """Times `run`; each of `others` once in front of each round. Their medians go into the benchmark's extra information, by engine.
+
+    What a call returns is dropped inside its time, so that the next one finds the same memory free.
+    """
+    times = {engine: [] for engine in others}
+
+    def in_front():
+        for engine, other in others.items():
+            began = time.perf_counter()
+            other()
+            times[engine].append(time.perf_counter() - began)
+
+    def dropped():
+        run()
+
+    benchmark.pedantic(dropped, setup=in_front, rounds=rounds, warmup_rounds=2)
+    benchmark.extra_info["beside"] = {engine: statistics.median(taken) for engine, taken in times.items()}
+
+
+def copies(arrays):
+    """A memory copy of these arrays, each into fresh memory: what a function that returns arrays like them cannot do without."""
+
+    def copy():
+        for made in [array.copy() for array in arrays]:
+            del made
+
+    return copy
+
+
+def fewer(rows, length):
+    """A shape of 1/64 of the tokens: the same rows, fewer of them, or a shorter one."""
+    return (rows // 64, length) if rows >= 64 else (1, rows * length // 64)

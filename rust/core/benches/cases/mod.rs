@@ -1,0 +1,307 @@
+//! What the kernels are timed on, and counted on: fixed inputs, one closure a kernel, and the memory copy that is its floor.
+#![allow(dead_code, reason = "each bench takes its own kernel's cases")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark: what is missing is a failure")]
+
+use spanmask_core::batch::{Layout, Shape, Side, values_into};
+use spanmask_core::labels::{
+    Extras, Ignore, OnMissing, OpenTurn, Outcome, Output, Policy, Report, RowReport, Shift, TrainOnEos,
+    Turns, mask_labels_into,
+};
+use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
+use spanmask_core::noise::draw;
+use spanmask_core::noise::ids::IdSet;
+use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
+use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective};
+use spanmask_core::rng::Source;
+use spanmask_core::rng::bounded::threshold;
+use spanmask_core::search::Searcher;
+use spanmask_core::turns::{Boundary, Format};
+use spanmask_core::{Ragged, Token};
+use std::hint::black_box;
+
+/// One kernel on one input.
+pub struct Case {
+    /// `kernel/shape/dtype/case`, as in `benches/`.
+    pub id: &'static str,
+    /// Of all rows.
+    pub tokens: usize,
+    /// What the kernel writes, or where it writes nothing, reads: the bytes that its floor copies.
+    pub bytes: usize,
+    /// One call.
+    pub run: Box<dyn FnMut()>,
+}
+
+impl Case {
+    fn new(id: &'static str, tokens: usize, bytes: usize, run: impl FnMut() + 'static) -> Self {
+        Self { id, tokens, bytes, run: Box::new(run) }
+    }
+
+    /// A memory copy of as many bytes.
+    pub fn floor(&self) -> impl FnMut() + 'static {
+        let (from, mut into) = (vec![1u8; self.bytes], vec![0u8; self.bytes]);
+        move || black_box(&mut into).copy_from_slice(black_box(&from))
+    }
+}
+
+const EOS: i64 = 2;
+const ASSISTANT: [i64; 3] = [5, 6, 9];
+const USER: [i64; 3] = [5, 7, 9];
+const TOUCHING: Layout = Layout { shape: Shape::Touching, max_len: usize::MAX };
+
+/// Numbers below `bound`, by splitmix64: inputs must not change with a dependency.
+fn numbers(count: usize, low: u64, bound: u64) -> impl Iterator<Item = i64> {
+    let mut state = 0u64;
+    (0..count).map(move |_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (low + (word ^ word >> 31) % (bound - low)) as i64
+    })
+}
+
+fn typed<T: Token>(ids: impl Iterator<Item = i64>) -> Vec<T> {
+    ids.map(|id| T::from_i64(id).unwrap()).collect()
+}
+
+fn offsets(rows: usize, len: usize) -> Vec<i64> {
+    (0..=rows).map(|row| (row * len) as i64).collect()
+}
+
+/// Rows of random ids, of `turns` turns of equal length: users' and assistants' in turn, the latter closed.
+fn chats(rows: usize, len: usize, turns: usize) -> Vec<i64> {
+    let mut ids: Vec<i64> = numbers(rows * len, 100, 32_000).collect();
+    let size = len / turns;
+    for row in ids.chunks_mut(len) {
+        for (number, turn) in row.chunks_mut(size).take(turns).enumerate() {
+            turn[..3].copy_from_slice(if number % 2 == 0 { &USER } else { &ASSISTANT });
+            if number % 2 == 1 {
+                turn[size - 1] = EOS;
+            }
+        }
+    }
+    ids
+}
+
+/// The two roles, and `more` roles that no row has, each with a first token of its own.
+fn boundaries(more: usize) -> Vec<Boundary> {
+    let boundary = |role, start: &[i64], ends: &[i64]| Boundary {
+        role,
+        starts: vec![start.to_vec()],
+        ends: ends.iter().map(|&end| vec![end]).collect(),
+        include_start: false,
+        include_end: true,
+    };
+    let mut all = vec![boundary(0, &ASSISTANT, &[EOS]), boundary(1, &USER, &[])];
+    all.extend((0..more).map(|role| boundary(role + 2, &[10 + role as i64, 8, 9], &[])));
+    all
+}
+
+fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries: &[Boundary]) -> Case {
+    let ids: Vec<T> = typed(ids.iter().copied());
+    let offsets = offsets(rows, ids.len() / rows);
+    let format = Format::<T>::new(boundaries, &[], &[]);
+    let policy = Policy {
+        roles: vec![Some(1.0)],
+        prompt_weight: 0.0,
+        turns: Turns::All,
+        train_on_eos: TrainOnEos::Turn,
+        include_start: false,
+        train_generation_prompt: false,
+        open_turn: OpenTurn::Train,
+        on_missing: OnMissing::Mask,
+        ignore: Ignore::new(&[], &[], &[], false),
+        shift: Shift::None,
+    };
+    let mut labels = vec![0; ids.len()];
+    let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, open: false }; rows];
+    let mut counts = vec![0; format.roles()];
+    Case::new(id, ids.len(), ids.len() * size_of::<i64>(), move || {
+        let rows = Ragged::new(black_box(&ids), &offsets).unwrap();
+        let extras = Extras { labels: None, turn_weights: None, ignore_index: -100 };
+        let out = Output { labels: black_box(&mut labels), weights: None };
+        let report = Report { rows: &mut reports, turns: &mut counts };
+        mask_labels_into(&rows, &format, &policy, &extras, TOUCHING, out, report).unwrap();
+    })
+}
+
+/// Turns found, labels written.
+pub fn labels() -> Vec<Case> {
+    let (short, long) = (chats(8, 2048, 4), chats(32, 8192, 4));
+    let two = boundaries(0);
+    vec![
+        mask_labels::<i64>("labels/8x2048/int64/4-turns", 8, &short, &two),
+        mask_labels::<i64>("labels/32x8192/int64/4-turns", 32, &long, &two),
+        mask_labels::<u16>("labels/32x8192/uint16/4-turns", 32, &long, &two),
+        mask_labels::<i64>("labels/32x8192/int64/256-turns", 32, &chats(32, 8192, 256), &two),
+        mask_labels::<i64>("labels/8x2048/int64/64-markers", 8, &short, &boundaries(61)),
+        mask_labels::<i64>("labels/8x2048/int64/every-token-a-first", 8, &[5; 8 * 2048], &two),
+    ]
+}
+
+fn find_all<T: Token>(id: &'static str, ids: &[i64], needles: &[&[i64]]) -> Case {
+    let ids: Vec<T> = typed(ids.iter().copied());
+    let searcher = Searcher::<T>::new(needles.iter().copied());
+    Case::new(id, ids.len(), size_of_val(ids.as_slice()), move || {
+        black_box(searcher.find_all(black_box(&ids)).count());
+    })
+}
+
+/// Rows read, nothing written.
+pub fn search() -> Vec<Case> {
+    let text: Vec<i64> = numbers(1 << 18, 100, 32_000).collect();
+    let two: &[&[i64]] = &[&ASSISTANT, &USER];
+    vec![
+        find_all::<i64>("search/1x262144/int64/never", &text, two),
+        find_all::<u16>("search/1x262144/uint16/never", &text, two),
+        find_all::<i64>(
+            "search/1x262144/int64/4-firsts-never",
+            &text,
+            &[&ASSISTANT, &[6, 7], &[7, 7], &[EOS]],
+        ),
+    ]
+}
+
+fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64, mean: f64) -> Case {
+    // Borrowed by the rows that the closure holds, for as long as the benchmark runs.
+    let ids: &'static [T] = typed(numbers(rows * len, 100, 32_000)).leak();
+    let rows: &'static [&'static [T]] = ids.chunks(len).collect::<Vec<_>>().leak();
+    let sentinels: Vec<u32> = (36_001..=40_000).rev().collect();
+    let denoiser = Denoiser { objective: Objective::Spans { density, mean }, mode: None, sentinels: true };
+    let spec: &'static corrupt::Spec = Box::leak(Box::new(corrupt::Spec {
+        mixture: Mixture::new(vec![denoiser], &[1.0]).unwrap(),
+        forbidden: IdSet::new(sentinels.iter().copied()),
+        sentinels,
+        eos: Some(1),
+        final_sentinel: false,
+        layout: draw::Layout::Classic,
+        on_exhausted: OnExhausted::Raise,
+        protected_ids: IdSet::default(),
+    }));
+    let source = Source { seed: 0, epoch: 0 };
+    let corruption = Corruption::new(rows, spec, source, corrupt::Extras::default()).unwrap();
+    let batch =
+        Batch { inputs: TOUCHING, labels: TOUCHING, padding: 0, ignore_index: -100, decoder_start: 0 };
+    let mut plans = vec![RowPlan::default(); rows.len()];
+    corruption.plan_into(&mut plans).unwrap();
+    let total = |length: fn(&RowPlan) -> usize| plans.iter().map(length).sum();
+    let (mut inputs, mut labels) = (vec![0; total(|plan| plan.inputs)], vec![0; total(|plan| plan.targets)]);
+    Case::new(id, ids.len(), (inputs.len() + labels.len()) * size_of::<i64>(), move || {
+        corruption.plan_into(black_box(&mut plans)).unwrap();
+        let (inputs, labels) = (black_box(&mut inputs), black_box(&mut labels));
+        let outputs = Outputs { inputs, attention: &mut [], labels, decoder: &mut [] };
+        corruption.write_into(&mut plans, &batch, outputs).unwrap();
+    })
+}
+
+/// Lengths planned, spans drawn, inputs and targets written.
+pub fn noise() -> Vec<Case> {
+    vec![
+        corruption::<i64>("corrupt/128x568/int64/t5", 128, 568, 0.15, 3.0),
+        corruption::<i32>("corrupt/128x568/int32/t5", 128, 568, 0.15, 3.0),
+        corruption::<i64>("corrupt/128x568/int64/half-hidden", 128, 568, 0.5, 3.0),
+    ]
+}
+
+fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: bool) -> Case {
+    let ids: Vec<T> = typed(numbers(rows * len, 5, 30_000));
+    let offsets = offsets(rows, len);
+    let special = IdSet::new(0..5);
+    let spec = masked_lm::Spec {
+        probability: 0.15,
+        choice: Choice::Each,
+        mask_id: 4,
+        mask_below: threshold(0.8),
+        random_below: threshold(0.9),
+        random_ids: RandomIds::new(30_000, &special).unwrap(),
+        protected_ids: special,
+        continuing_ids: whole_words.then(|| IdSet::new(20_000..30_000)),
+    };
+    let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
+    let mut reports = vec![masked_lm::RowReport::default(); rows];
+    Case::new(id, ids.len(), 2 * ids.len() * size_of::<i64>(), move || {
+        mask_tokens_into(
+            &Ragged::new(black_box(&ids), &offsets).unwrap(),
+            &spec,
+            Source { seed: 0, epoch: 0 },
+            &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
+            TOUCHING,
+            0,
+            black_box(&mut inputs),
+            black_box(&mut labels),
+            &mut reports,
+        )
+        .unwrap();
+    })
+}
+
+/// Tokens or words chosen and replaced.
+pub fn masked_lm() -> Vec<Case> {
+    vec![
+        masking::<i64>("masked-lm/128x512/int64/tokens", 128, 512, false),
+        masking::<i32>("masked-lm/128x512/int32/tokens", 128, 512, false),
+        masking::<i64>("masked-lm/32x512/int64/whole-words", 32, 512, true),
+    ]
+}
+
+fn pad<T: Token>(id: &'static str, rows: usize, longest: usize, side: Side) -> Case {
+    let lengths: Vec<usize> =
+        numbers(rows, longest as u64 / 2, longest as u64 + 1).map(|len| len as usize).collect();
+    let offsets: Vec<i64> = std::iter::once(0)
+        .chain(lengths.iter().scan(0, |at, &len| {
+            *at += len as i64;
+            Some(*at)
+        }))
+        .collect();
+    let ids: Vec<T> = typed(numbers(lengths.iter().sum(), 100, 32_000));
+    let layout = Layout { shape: Shape::Padded { width: longest, side }, max_len: usize::MAX };
+    let mut out = vec![0; rows * longest];
+    Case::new(id, ids.len(), out.len() * size_of::<i64>(), move || {
+        let rows = Ragged::new(black_box(&ids), &offsets).unwrap();
+        values_into(&rows, layout, T::to_i64, 0, black_box(&mut out)).unwrap();
+    })
+}
+
+/// Rows padded into cells.
+pub fn batch() -> Vec<Case> {
+    vec![
+        pad::<i64>("pad/8x1k-2k/int64/right", 8, 2048, Side::Right),
+        pad::<i32>("pad/8x1k-2k/int32/left", 8, 2048, Side::Left),
+    ]
+}
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    [batch(), labels(), masked_lm(), noise(), search()].into_iter().flatten().collect()
+}
+
+/// The one of this id.
+pub fn named(cases: Vec<Case>, id: &str) -> Case {
+    cases.into_iter().find(|case| case.id == id).expect("the id of a case")
+}
+
+/// Benchmarks of `$cases`: the kernel, and beside it the memory copy.
+#[macro_export]
+macro_rules! against_floor {
+    ($cases:path) => {
+        fn ids() -> Vec<&'static str> {
+            $cases().iter().map(|case| case.id).collect()
+        }
+
+        #[divan::bench(args = ids())]
+        fn kernel(bencher: divan::Bencher, id: &str) {
+            let mut run = cases::named($cases(), id).run;
+            bencher.bench_local(move || run());
+        }
+
+        #[divan::bench(args = ids())]
+        fn memcpy(bencher: divan::Bencher, id: &str) {
+            let mut copy = cases::named($cases(), id).floor();
+            bencher.bench_local(move || copy());
+        }
+
+        fn main() {
+            divan::main();
+        }
+    };
+}

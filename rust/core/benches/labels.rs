@@ -1,0 +1,5 @@
+//! Masking: turns found, labels written. Each case beside a memory copy of as many bytes.
+
+mod cases;
+
+against_floor!(cases::labels);

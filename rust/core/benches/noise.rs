@@ -1,0 +1,5 @@
+//! Span corruption: lengths planned, spans drawn, inputs and targets written. Each case beside a memory copy of as many bytes.
+
+mod cases;
+
+against_floor!(cases::noise);

@@ -1,0 +1,142 @@
+"""What a call takes at its peak: its outputs, and little for each row. Not timed, and no matter of how busy the machine is.
+
+Each case runs in a process of its own, which asks Linux for the most memory it held since the call began; nothing else sees both NumPy's
+memory and Rust's. Inputs are 64 MiB, so that what the interpreter does beside is small.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROWS, LENGTH = 1024, 8192  # 8M int64 ids: 64 MiB
+TINY_ROWS, TINY = 1 << 20, 4
+SLACK = 4 << 20  # the allocator, the interpreter, a chunk's scratch
+A_ROW = 192  # bytes beside the outputs: bounds, reports, keys
+
+
+def batch(rows, length):
+    """Answers of random ids, no more than one mebibyte made at a time."""
+    ids = np.empty((rows, length), np.int64)
+    rng = np.random.default_rng(0)
+    for at in range(0, rows, 16):
+        ids[at : at + 16] = rng.integers(10, 32000, (len(ids[at : at + 16]), length))
+    ids[:, :2] = 5, 6
+    return ids
+
+
+def mask_labels(ids):
+    from spanmask import ChatFormat, RoleBoundary, mask_labels
+
+    fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
+    return lambda: [mask_labels(ids, fmt).labels]
+
+
+def corrupt(ids):
+    from spanmask import Ragged, SpanCorruption, corrupt
+
+    rows = Ragged(ids.reshape(-1), np.arange(len(ids) + 1) * ids.shape[1])
+    spec = SpanCorruption(range(32000, 34000), 1)
+
+    def call():
+        out = corrupt(rows, spec)
+        return [out.input_ids.values, out.labels.values]
+
+    return call
+
+
+def mask_tokens(ids):
+    from spanmask import MaskedLM, mask_tokens
+
+    spec = MaskedLM(4, 32000, range(5))
+
+    def call():
+        out = mask_tokens(ids, spec)
+        return [out.input_ids, out.labels]
+
+    return call
+
+
+def collator(ids, make):
+    """A collator's call on NumPy rows, its tensors as arrays."""
+    features = [{"input_ids": row} for row in ids]
+    collate = make(return_tensors="np")
+    return lambda: list(collate(features).values())
+
+
+def chat_collator(ids):
+    from denoising import bert_tokenizer
+    from spanmask import ChatFormat, DataCollatorForChat, RoleBoundary
+
+    fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
+    return collator(ids, lambda **options: DataCollatorForChat(bert_tokenizer(100), fmt, **options))
+
+
+def span_corruption_collator(ids):
+    from denoising import WORDS, t5_tokenizer
+    from spanmask import DataCollatorForSpanCorruption, SpanCorruption
+
+    spec = SpanCorruption(range(32000, 34000), 1)
+    return collator(ids, lambda **options: DataCollatorForSpanCorruption(t5_tokenizer(WORDS), spec=spec, seed=0, **options))
+
+
+def masked_lm_collator(ids):
+    from denoising import bert_tokenizer
+    from spanmask import DataCollatorForMaskedLM, MaskedLM
+
+    spec = MaskedLM(4, 32000, range(5))
+    return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))
+
+
+# How many bytes a call may take for a byte of its input, beside its outputs. Collators for chat and masked LM join their rows first.
+COPIES = {
+    mask_labels: 0,
+    corrupt: 0,
+    mask_tokens: 0,
+    span_corruption_collator: 0,
+    chat_collator: 1,
+    masked_lm_collator: 1,
+}
+
+
+def resident(field):
+    """VmRSS or VmHWM of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
+
+
+def measure(name, rows, length):
+    """In the child: prints the bytes taken at the peak of the call beside what was there, and the bytes of its outputs."""
+    make = globals()[name]
+    make(batch(2, 64))()  # imports, first-call memory
+    call = make(batch(rows, length))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = resident("VmRSS")
+    outputs = call()
+    print(json.dumps([resident("VmHWM") - before, sum(output.nbytes for output in outputs)]))
+
+
+def peak(function, rows, length):
+    """`measure` in a process of its own."""
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_memory; test_memory.measure({function.__name__!r}, {rows}, {length})"
+    return json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
+
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks Linux for the peak of a process")
+
+
+@pytest.mark.parametrize("function", COPIES, ids=lambda function: function.__name__)
+def test_peak_memory_is_the_outputs(function):
+    taken, outputs = peak(function, ROWS, LENGTH)
+    assert outputs > 60 << 20
+    assert taken > 0.9 * outputs  # what is measured is there
+    assert taken < outputs + COPIES[function] * 8 * ROWS * LENGTH + A_ROW * ROWS + SLACK
+
+
+@pytest.mark.parametrize("function", [mask_labels, corrupt, mask_tokens], ids=lambda function: function.__name__)
+def test_peak_memory_of_tiny_rows_is_a_little_for_each(function):
+    taken, outputs = peak(function, TINY_ROWS, TINY)
+    assert taken < outputs + A_ROW * TINY_ROWS + SLACK
