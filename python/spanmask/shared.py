@@ -1,10 +1,11 @@
-"""Integers that a process and its workers share."""
+"""Integers that a process and its workers share.
+
+multiprocessing takes as long to import as a third of spanmask, and only collators need it: it is imported where it is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,22 @@ class SharedIntegers:
     """The integers, as a view."""
 
     def __init__(self, values: Iterable[int]) -> None:
-        self._share(RawArray("q", list(values)))
+        self._share(list(values))
 
     def _share(self, memory: Any) -> None:
+        """Use this memory, or fresh memory that holds these values."""
+        if isinstance(memory, list):
+            from multiprocessing.sharedctypes import RawArray
+
+            memory = RawArray("q", memory)
         self._memory = memory
         self.array = np.frombuffer(memory, dtype=np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
+        from multiprocessing.context import get_spawning_popen
+
         # Only on its way into a child process can the memory itself go along.
         return {"_memory": self.array.tolist() if get_spawning_popen() is None else self._memory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        memory = state["_memory"]
-        self._share(RawArray("q", memory) if isinstance(memory, list) else memory)
+        self._share(state["_memory"])
