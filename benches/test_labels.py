@@ -8,7 +8,7 @@ import torch
 from chats import EOS, FORMAT, chat_format, chat_rows
 from peers import REMOVED_TRL, completion_only_masking, loop_labels
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, mask_labels, reference
-from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, fewer
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer
 
 SHAPES = [(8, 2048), (32, 8192)]
 TURNS = 4
@@ -140,6 +140,11 @@ def test_threads(bench, timed):
     if timed:
         ids = chat_rows(*shape, TURNS, "int32")
         one = mask_labels(ids, FORMAT).labels
-    others = {"spanmask:1-thread": lambda: mask_labels(ids, FORMAT), "memcpy": copies([one])}
+    outputs = [one]
+    others = {
+        "spanmask:1-thread": lambda: mask_labels(ids, FORMAT),
+        "memcpy": copies(outputs),
+        "memcpy:2-threads": copies_by_two(outputs),
+    }
     benchmark = bench("labels/8192x8192/int32/threads", "spanmask:2-threads", tokens=ids.size)
     beside(benchmark, lambda: mask_labels(ids, FORMAT, num_threads=2), others, rounds=7)

@@ -8,7 +8,7 @@ import torch
 from denoising import bert_tokenizer
 from peers import TRANSFORMERS
 from spanmask import MaskedLM, mask_tokens, reference
-from timing import LONGER, TOKENS, TYPICAL, beside, copies, fewer
+from timing import LONGER, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer
 from timing import ROWS as FLAT_ROWS
 from transformers import DataCollatorForLanguageModeling
 
@@ -159,6 +159,11 @@ def test_threads(bench, timed):
     if timed:
         rows = some_rows(*shape, "int32")
         one = mask_tokens(rows, spec)
-    others = {"spanmask:1-thread": lambda: mask_tokens(rows, spec), "memcpy": copies([one.input_ids, one.labels])}
+    outputs = [one.input_ids, one.labels]
+    others = {
+        "spanmask:1-thread": lambda: mask_tokens(rows, spec),
+        "memcpy": copies(outputs),
+        "memcpy:2-threads": copies_by_two(outputs),
+    }
     benchmark = bench("masked-lm/8192x8192/int32/threads", "spanmask:2-threads", tokens=rows.size)
     beside(benchmark, lambda: mask_tokens(rows, spec, num_threads=2), others, rounds=7)

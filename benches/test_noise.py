@@ -7,7 +7,7 @@ from flax_script import FlaxScriptCollator
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, reference
 from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
-from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, fewer
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer
 
 ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
 VOCABULARY = 32000
@@ -145,6 +145,11 @@ def test_threads(bench, timed):
     if timed:
         rows = some_rows(*shape, "int32")
         one = corrupt(rows, spec)
-    others = {"spanmask:1-thread": lambda: corrupt(rows, spec), "memcpy": copies([one.input_ids.values, one.labels.values])}
+    outputs = [one.input_ids.values, one.labels.values]
+    others = {
+        "spanmask:1-thread": lambda: corrupt(rows, spec),
+        "memcpy": copies(outputs),
+        "memcpy:2-threads": copies_by_two(outputs),
+    }
     benchmark = bench("corrupt/8192x8192/int32/threads", "spanmask:2-threads", tokens=rows.values.size)
     beside(benchmark, lambda: corrupt(rows, spec, num_threads=2), others, rounds=7)
