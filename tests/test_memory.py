@@ -140,3 +140,9 @@ def test_peak_memory_is_the_outputs(function):
 def test_peak_memory_of_tiny_rows_is_a_little_for_each(function):
     taken, outputs = peak(function, TINY_ROWS, TINY)
     assert taken < outputs + A_ROW * TINY_ROWS + SLACK
+
+
+@pytest.mark.parametrize("function", [mask_labels, mask_tokens], ids=lambda function: function.__name__)
+def test_peak_memory_of_one_long_row_is_the_outputs(function):
+    taken, outputs = peak(function, 1, ROWS * LENGTH)
+    assert taken < outputs + SLACK

@@ -2,7 +2,7 @@
 
 use super::ids::IdSet;
 use crate::level::{Level, Loop};
-use crate::rng::key::row_key;
+use crate::rng::key::{RowKey, row_key};
 use crate::{Error, Token};
 
 /// Errors: [`Error::RowLength`] for a row whose positions do not fit 32 bits.
@@ -19,6 +19,9 @@ pub fn without_eos<T: Token>(row: &[T], eos: Option<u32>) -> &[T] {
     }
 }
 
+/// Tokens that are hashed at once: 16 KiB, which stay in the first cache.
+const PART: usize = 1 << 12;
+
 /// Checks the ids of row `i`, and gives its key where none is `known`: the hash of `body`.
 ///
 /// Errors: [`Error::IdRange`] for an id outside `0..2^32`, [`Error::Sentinel`] for one of `forbidden`.
@@ -34,10 +37,21 @@ pub fn check_and_key<T: Token>(
     if level.run(Suspect { body, forbidden }) {
         find_bad(i, body, forbidden)?;
     }
-    Ok(known.unwrap_or_else(|| {
+    Ok(known.unwrap_or_else(|| key(body, level, pack)))
+}
+
+/// The key of a row. `pack` never holds more than [`PART`] ids.
+fn key<T: Token>(body: &[T], level: Level, pack: &mut Vec<[u8; 4]>) -> u64 {
+    if body.len() <= PART {
         level.run(Pack { body, pack });
-        row_key(pack)
-    }))
+        return row_key(pack);
+    }
+    let mut key = RowKey::default();
+    for part in body.chunks(PART) {
+        level.run(Pack { body: part, pack });
+        key.update(pack);
+    }
+    key.finish()
 }
 
 /// Whether some id may be a bad one. Nothing is short-circuited: a row is ruled out by compares and ORs alone.
@@ -85,4 +99,19 @@ fn find_bad<T: Token>(row: usize, body: &[T], forbidden: &IdSet) -> Result<(), E
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_does_not_depend_on_parts() {
+        for len in [0, 1, 60, 61, PART - 1, PART, PART + 1, 3 * PART + 17] {
+            let row: Vec<i32> = (0..len as i32).map(|i| i.wrapping_mul(7919) & 0xffff).collect();
+            let whole: Vec<[u8; 4]> = row.iter().map(|id| id.to_le_bytes()).collect();
+            let key = check_and_key(0, &row, &IdSet::default(), None, &mut Vec::new());
+            assert_eq!(key, Ok(row_key(&whole)), "{len} tokens");
+        }
+    }
 }

@@ -1,10 +1,26 @@
 //! Keys of examples: 64-bit hashes of what they hold.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The key of a row: XXH3 over its ids as little-endian 32-bit integers, which is how `ids` holds them.
 pub fn row_key(ids: &[[u8; 4]]) -> u64 {
     xxh3_64(ids.as_flattened())
+}
+
+/// The same of a long row, part by part.
+#[derive(Default)]
+pub struct RowKey(Xxh3);
+
+impl RowKey {
+    /// The row goes on with these ids.
+    pub fn update(&mut self, ids: &[[u8; 4]]) {
+        self.0.update(ids.as_flattened());
+    }
+
+    /// The key.
+    pub fn finish(&self) -> u64 {
+        self.0.digest()
+    }
 }
 
 /// The key of a name: XXH3 over its bytes.
