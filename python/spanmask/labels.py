@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, get_args
 
@@ -156,7 +157,7 @@ class MaskPolicy:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    @property
+    @cached_property
     def weighted(self) -> bool:
         """Whether the policy gives tokens different weights, so that the loss must take them into account."""
         return bool(self.role_weights) or self.prompt_weight != 0
