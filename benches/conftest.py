@@ -1,14 +1,12 @@
 """What every benchmark shares."""
 
-import importlib.metadata
 import re
-from pathlib import Path
 
 import pytest
+from results import describe
 
 # kernel/shape/dtype/case; the engine stands apart.
 ID = re.compile(r"[a-z-]+(/[\w.:-]+){3}")
-PACKAGES = ("numpy", "torch", "transformers", "trl", "datasets", "pyarrow", "spanmask")
 
 
 def pytest_collection_modifyitems(items):
@@ -18,16 +16,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_benchmark_update_machine_info(machine_info):
-    """What the report must name beside the processor."""
-    machine_info["versions"] = {package: importlib.metadata.version(package) for package in PACKAGES}
-    caches = [
-        folder for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*") if read(folder / "type") != "Instruction"
-    ]
-    machine_info["caches"] = {f"L{read(folder / 'level')}": read(folder / "size") for folder in sorted(caches)}
-
-
-def read(file):
-    return file.read_text().strip()
+    describe(machine_info)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -39,6 +39,7 @@ from feeding import (
 )
 from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info
 from report import machine
+from results import describe
 from spanmask import DataCollatorForMaskedLM
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from transformers import DataCollatorForLanguageModeling
@@ -306,7 +307,7 @@ def main(arguments=None):
         job = make(np.random.default_rng(0), options.batches)
         print(job.title, file=sys.stderr, flush=True)
         results.append((job, measure(job, options.rounds, options.seconds)))
-    where = machine(pytest_benchmark_generate_machine_info())
+    where = machine(describe(pytest_benchmark_generate_machine_info()))
     parts = [
         where,
         f"## Who keeps up\n\nFrom one core, with the rows that `datasets` gives by default:\n\n{verdicts(results)}",

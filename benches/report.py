@@ -50,8 +50,8 @@ def goals(groups):
 
     yield floor(LONG_LABELS, 1.3)
     yield floor(LABELS, 1.6)
-    yield least(f"`{LONG_LABELS}`", LONG_LABELS, "rewritten:loop", 5000)
-    yield least(f"`{LONG_LABELS}`", LONG_LABELS, "trl", 50)
+    yield least(f"`{LABELS}`", LABELS, "rewritten:loop", 5000)
+    yield least(f"`{LABELS}`", LABELS, "trl", 50)
     yield least("chat collator, NumPy rows", f"{CHAT}/numpy-rows", "trl", 40)
     yield least("chat collator, lists", f"{CHAT}/lists", "trl", 15)
     yield least("chat collator, Arrow", f"{CHAT}/arrow", "trl", 60)

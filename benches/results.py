@@ -1,10 +1,12 @@
 """What was measured, read back: pytest-benchmark's JSON, and the table that divan prints."""
 
+import importlib.metadata
 import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PACKAGES = ("numpy", "torch", "transformers", "trl", "datasets", "pyarrow", "spanmask")
 SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 # divan: the kernel or memcpy, then its cases, each with fastest, slowest, median, ...
 BRANCH = re.compile(r"^[├╰]─ (\w+)")
@@ -28,6 +30,19 @@ class Group:
         return self.seconds[engine] / self.about["tokens"] * 1e9
 
 
+def describe(info):
+    """Adds to what pytest-benchmark knows of a machine what the pages must name beside the processor: versions and caches."""
+    info["versions"] = {package: importlib.metadata.version(package) for package in PACKAGES}
+    folders = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
+    caches = sorted(folder for folder in folders if read(folder / "type") != "Instruction")
+    info["caches"] = {f"L{read(folder / 'level')}": read(folder / "size") for folder in caches}
+    return info
+
+
+def read(file):
+    return file.read_text().strip()
+
+
 def read_bench(file):
     """The machine, and the groups by id."""
     report = json.loads(Path(file).read_text())
@@ -35,7 +50,7 @@ def read_bench(file):
     for bench in report["benchmarks"]:
         about = bench["extra_info"]
         group = groups.setdefault(bench["group"], Group(axes=about.get("axes", {}), about=about))
-        group.seconds.update(about.get("beside", {}), **{about["engine"]: bench["stats"]["median"]})
+        group.seconds.update(about.get("beside", {}), **{about["engine"]: bench["stats"]["median"] / about.get("calls", 1)})
     return report["machine_info"], groups
 
 

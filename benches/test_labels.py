@@ -8,7 +8,7 @@ import torch
 from chats import EOS, FORMAT, chat_format, chat_rows
 from peers import REMOVED_TRL, completion_only_masking, loop_labels
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, mask_labels, reference
-from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer, in_turn
 
 SHAPES = [(8, 2048), (32, 8192)]
 TURNS = 4
@@ -33,27 +33,19 @@ def batches():
     return made
 
 
-def engines(batch):
-    """Name -> a call that returns labels; `memcpy` is the floor and computes none."""
-    into = np.empty_like(batch.ids)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "{}x{}".format(*shape))
+def test_labels(bench, batches, shape):
+    batch = batches[shape]
     completion_only = completion_only_masking(TOKENIZER)
-    return {
-        "memcpy": lambda: np.copyto(into, batch.ids),
-        "memcpy:allocated": lambda: batch.ids.copy(),
+    engines = {
         "spanmask": lambda: mask_labels(batch.ids, FORMAT).labels,
         REMOVED_TRL: lambda: completion_only(batch.tensor),
         "rewritten:loop": lambda: loop_labels(batch.tensor, batch.mask),
     }
-
-
-@pytest.mark.parametrize("engine", ["memcpy", "memcpy:allocated", "spanmask", REMOVED_TRL, "rewritten:loop"])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "{}x{}".format(*shape))
-def test_labels(bench, batches, shape, engine):
-    batch = batches[shape]
-    run = engines(batch)[engine]
-    if not engine.startswith("memcpy"):
+    for run in engines.values():
         np.testing.assert_array_equal(run(), batch.expected)  # equal first, fast second
-    bench(f"labels/{shape[0]}x{shape[1]}/int64/{TURNS}-turns", engine)(run)
+    engines["memcpy"] = copies([batch.ids])  # the floor; computes no labels
+    in_turn(bench(f"labels/{shape[0]}x{shape[1]}/int64/{TURNS}-turns", "spanmask"), engines)
 
 
 @pytest.fixture

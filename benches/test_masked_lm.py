@@ -8,7 +8,7 @@ import torch
 from denoising import bert_tokenizer
 from peers import TRANSFORMERS
 from spanmask import MaskedLM, mask_tokens, reference
-from timing import LONGER, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer
+from timing import LONGER, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer, in_turn
 from timing import ROWS as FLAT_ROWS
 from transformers import DataCollatorForLanguageModeling
 
@@ -43,8 +43,7 @@ def check(ids, inputs, labels):
     assert abs((inputs[chosen] == TOKENIZER.mask_token_id).sum() - 0.8 * count) < 5 * math.sqrt(count * 0.16)
 
 
-@pytest.mark.parametrize("engine", ["spanmask", TRANSFORMERS, "rewritten:numpy"])
-def test_masked_lm(bench, ids, engine):
+def test_masked_lm(bench, ids):
     spec = MaskedLM.from_tokenizer(TOKENIZER)
     tensor = torch.from_numpy(ids)
     theirs = DataCollatorForLanguageModeling(TOKENIZER)
@@ -54,18 +53,18 @@ def test_masked_lm(bench, ids, engine):
         return out.input_ids, out.labels
 
     # transformers' works in place: it gets a copy, which takes a hundredth of its time.
-    run = {
+    engines = {
         "spanmask": ours,
         TRANSFORMERS: lambda: theirs.torch_mask_tokens(tensor.clone()),
         "rewritten:numpy": lambda: numpy_mask(ids),
-    }[engine]
+    }
     torch.manual_seed(0)
-    check(ids, *map(np.asarray, run()))
-    bench(f"masked-lm/{ROWS}x{LENGTH}/int64/tokens", engine)(run)
+    for run in engines.values():
+        check(ids, *map(np.asarray, run()))
+    in_turn(bench(f"masked-lm/{ROWS}x{LENGTH}/int64/tokens", "spanmask"), engines)
 
 
-@pytest.mark.parametrize("engine", ["spanmask", TRANSFORMERS])
-def test_whole_words(bench, ids, engine):
+def test_whole_words(bench, ids):
     rows = ids[:32]
     spec = MaskedLM.from_tokenizer(TOKENIZER, whole_word=True)
     # transformers tells words by the offsets of characters that the tokenizer gives: those of a word touch.
@@ -74,18 +73,15 @@ def test_whole_words(bench, ids, engine):
     offsets = [[[int(start), int(start) + 1] for start in row] for row in starts]
     theirs = DataCollatorForLanguageModeling(TOKENIZER, whole_word_mask=True, mask_replace_prob=1, random_replace_prob=0)
     tensor = torch.from_numpy(rows)
-    benchmark = bench("masked-lm/32x512/int64/whole-words", engine)
-    if engine == "spanmask":
-        out = mask_tokens(tensor, spec)
-        inside = (rows >= 5 + WORDS)[:, 1:]
-        chosen = out.labels.numpy() != -100
-        assert (chosen[:, 1:] == chosen[:, :-1])[inside].all()
-        benchmark(mask_tokens, tensor, spec)
-    else:
-        special = torch.zeros_like(tensor)
-        run = lambda: theirs.torch_mask_tokens(tensor.clone(), special.clone(), torch.tensor(offsets))  # noqa: E731
-        run()
-        benchmark(run)
+    special = torch.zeros_like(tensor)
+    chosen = mask_tokens(tensor, spec).labels.numpy() != -100
+    inside = (rows >= 5 + WORDS)[:, 1:]
+    assert (chosen[:, 1:] == chosen[:, :-1])[inside].all()
+    engines = {
+        "spanmask": lambda: mask_tokens(tensor, spec),
+        TRANSFORMERS: lambda: theirs.torch_mask_tokens(tensor.clone(), special.clone(), torch.tensor(offsets)),
+    }
+    in_turn(bench("masked-lm/32x512/int64/whole-words", "spanmask"), engines)
 
 
 SPECIAL_IDS = range(5)

@@ -1,5 +1,7 @@
 """Span corruption: the function, and a whole collator call. Ours, a memory copy of its outputs, the example script's collator."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from denoising import t5_tokenizer
@@ -7,7 +9,7 @@ from flax_script import FlaxScriptCollator
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, reference
 from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
-from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer, in_turn
 
 ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
 VOCABULARY = 32000
@@ -35,19 +37,20 @@ def collators(tokenizer):
     }
 
 
-@pytest.mark.parametrize("engine", ["spanmask", "spanmask:compat.flax_t5", "rewritten:flax-script"])
 @pytest.mark.parametrize("kind", ["numpy-rows", "lists"])
-def test_collator(bench, tokenizer, ids, kind, engine):
+def test_collator(bench, tokenizer, ids, kind):
     examples = [{"input_ids": row if kind == "numpy-rows" else row.tolist()} for row in ids]
-    batch = collators(tokenizer)[engine](examples)
-    # Each draws masks of its own: the same lengths, the row on both sides, as many sentinels in the same order.
-    assert batch["input_ids"].shape == (ROWS_T5, INPUTS)
-    assert batch["labels"].shape == (ROWS_T5, TARGETS)
-    sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)
-    for row, inputs, labels in zip(ids.tolist(), batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
-        assert reference.merge(inputs, labels, sentinels, eos=1) == row
-    run = collators(tokenizer)[engine]
-    bench(f"span-corruption-collator/{ROWS_T5}x{LENGTH}/int64/{kind}", engine)(run, examples)
+    engines = {}
+    for engine, collator in collators(tokenizer).items():
+        batch = collator(examples)
+        # Each draws masks of its own: the same lengths, the row on both sides, as many sentinels in the same order.
+        assert batch["input_ids"].shape == (ROWS_T5, INPUTS)
+        assert batch["labels"].shape == (ROWS_T5, TARGETS)
+        sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)
+        for row, inputs, labels in zip(ids.tolist(), batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+            assert reference.merge(inputs, labels, sentinels, eos=1) == row
+        engines[engine] = partial(collator, examples)
+    in_turn(bench(f"span-corruption-collator/{ROWS_T5}x{LENGTH}/int64/{kind}", "spanmask"), engines)
 
 
 def some_rows(rows, length, dtype="int64"):
@@ -67,15 +70,13 @@ def check(rows, spec):
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == (inputs, labels)
 
 
-@pytest.mark.parametrize("engine", ["memcpy", "spanmask"])
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_corrupt(bench, dtype, engine):
-    rows, spec = some_rows(ROWS_T5, LENGTH, dtype), T5
-    check(rows, spec)
-    out = corrupt(rows, spec)
-    columns = [out.input_ids.values, out.labels.values]
-    run = copies(columns) if engine == "memcpy" else lambda: corrupt(rows, spec)
-    bench(f"corrupt/{ROWS_T5}x{LENGTH}/{dtype}/t5", engine, tokens=rows.values.size)(run)
+def test_corrupt(bench, dtype):
+    rows = some_rows(ROWS_T5, LENGTH, dtype)
+    check(rows, T5)
+    out = corrupt(rows, T5)
+    engines = {"spanmask": lambda: corrupt(rows, T5), "memcpy": copies([out.input_ids.values, out.labels.values])}
+    in_turn(bench(f"corrupt/{ROWS_T5}x{LENGTH}/{dtype}/t5", "spanmask", tokens=rows.values.size), engines)
 
 
 @pytest.fixture
