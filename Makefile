@@ -1,6 +1,7 @@
 # make demo   both stories on real models, in about three minutes after set-up
 # make test   all tests, against the built wheel
 # make bench   speed, ours and the peers': tables and pictures; about four minutes, on a machine that does nothing else
+# make bench-loader   what a loader feeds in a second: core-hours, cores; about a minute
 # make bench-instructions   instructions a token, the same on every run; needs valgrind
 # make lint · make docs
 #

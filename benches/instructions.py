@@ -24,7 +24,7 @@ Written by `make bench-instructions`: how many instructions each kernel takes fo
 same on every run with the same compiler, C library and instruction set, so that a changed line is a changed kernel; they are no times: a
 memory copy takes few instructions and waits for memory. Inputs: `rust/core/benches/cases`.
 
-{tools}; the search ran with {level}, the most that callgrind offers (no AVX-512).
+{tools}; loops that choose at run time (`level.rs`) ran with {level}, the most that callgrind offers (no AVX-512).
 
 | kernel | tokens | instructions a call | a token |
 |---|---:|---:|---:|

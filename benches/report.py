@@ -228,9 +228,14 @@ def caption(info, groups):
     ratios = [group.times(engine) for group in groups.values() for engine in group.seconds if engine.startswith(PEERS)]
     return (
         "![How many times as long as spanmask other programs take for the same batch](docs/assets/speed-peers.svg)\n\n"
-        f"The same batch takes other programs {min(ratios):.0f} to {max(ratios):,.0f} times as long "
+        f"The same batch takes other programs {rounded_down(min(ratios), 0.1):.1f} to {rounded_down(max(ratios), 1):,.0f} times as long "
         f"(`make bench`, {info['cpu'].get('brand_raw', platform.processor())}; [all numbers](docs/reference/benchmarks.md))."
     )
+
+
+def rounded_down(value, step):
+    """Never more than was measured."""
+    return int(value / step) * step
 
 
 def rewrite(page, text):

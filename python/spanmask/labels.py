@@ -40,6 +40,8 @@ REASONS = (
     "empty answer",
     "excluded by labels or turn weights",
 )
+# What the core counts first; then come rows by outcome and turns by role.
+TOTALS = ("rows", "tokens", "trained_tokens", "open_turns")
 # A report names this many rows that train nothing; it counts all of them.
 NAMED_ROWS = 100
 
@@ -157,7 +159,7 @@ class MaskPolicy:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    @cached_property
+    @property
     def weighted(self) -> bool:
         """Whether the policy gives tokens different weights, so that the loss must take them into account."""
         return bool(self.role_weights) or self.prompt_weight != 0
@@ -265,16 +267,13 @@ class MaskReport:
     mismatched_rows: list[int] = field(default_factory=list)
 
     @classmethod
-    def from_counts(cls, counts: npt.NDArray[np.int64], roles: Sequence[str]) -> MaskReport:
-        """What the core counted: rows, tokens, trained tokens, open turns, rows by outcome, turns by role."""
-        rows, tokens, trained, opened, *rest = counts.tolist()
-        outcomes, turns = rest[: len(REASONS)], rest[len(REASONS) :]
+    def _from_counts(cls, counts: npt.NDArray[np.int64], roles: Sequence[str]) -> MaskReport:
+        """Of what the core counts, in this order: `TOTALS`, rows by outcome, turns by role."""
+        numbers = counts.tolist()
+        outcomes, turns = numbers[len(TOTALS) :][: len(REASONS)], numbers[len(TOTALS) + len(REASONS) :]
         return cls(
-            rows=rows,
-            tokens=tokens,
-            trained_tokens=trained,
+            **dict(zip(TOTALS, numbers, strict=False)),
             turns=dict(zip(roles, turns, strict=True)),
-            open_turns=opened,
             reasons=Counter({reason: count for reason, count in zip(REASONS[1:], outcomes[1:], strict=True) if count}),
         )
 
@@ -324,20 +323,18 @@ class MaskedLabels:
         report: a `MaskReport`.
     """
 
-    __slots__ = ("_kept", "_tally", "labels", "weights")
-
     def __init__(self, labels: Any, weights: Any, tally: Tally, kept: npt.NDArray[np.int64] | None) -> None:
         self.labels = labels
         self.weights = weights
         self._tally = tally
         self._kept = kept
 
-    @property
+    @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """The numbers of the rows that `labels` holds."""
         return np.arange(len(self._tally.outcomes)) if self._kept is None else self._kept
 
-    @property
+    @cached_property
     def report(self) -> MaskReport:
         """What masking did."""
         return self._tally.report
@@ -347,7 +344,9 @@ class MaskedLabels:
 
 
 class Tally:
-    """What the core counted, and each row's outcome. The report is made of it when someone asks: that takes as long as the masks."""
+    """What the core counted, and each row's outcome. The report is made of it when someone asks: on small batches it takes as long as
+    the labels.
+    """
 
     __slots__ = ("counts", "outcomes", "roles")
 
@@ -364,12 +363,12 @@ class Tally:
     @property
     def untrained(self) -> bool:
         """Whether some row trains nothing."""
-        return bool(self.counts[4] < len(self.outcomes))
+        return bool(self.outcomes.any())
 
     @property
     def report(self) -> MaskReport:
         """The counts with their names."""
-        report = MaskReport.from_counts(self.counts, self.roles)
+        report = MaskReport._from_counts(self.counts, self.roles)
         untrained = np.flatnonzero(self.outcomes)[:NAMED_ROWS]
         report.untrained_rows = [(int(row), REASONS[self.outcomes[row]]) for row in untrained]
         return report

@@ -6,7 +6,6 @@ The only file that knows lists, NumPy, torch and Arrow; everything behind it see
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -183,7 +182,8 @@ class RowsView:
         if isinstance(array, np.ndarray) and array.ndim == 2:
             count, width = self.shape = array.shape
             self.values = token_array(array, name).reshape(-1)
-            self.bounds = equal_bounds(count, width)
+            edges = edges_of(count, width)
+            self.bounds = (edges[:-1], edges[1:])
             self.layout = ("in_place", width, None)
             if attention_mask is not None:
                 mask = two_dimensional(attention_mask, "attention_mask", self.shape)
@@ -224,15 +224,7 @@ class RowsView:
 
 def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
     """The offsets of rows of one length."""
-    return np.arange(0, rows * width + 1, width) if width else np.zeros(rows + 1, np.int64)
-
-
-@lru_cache(maxsize=8)
-def equal_bounds(rows: int, width: int) -> Bounds:
-    """Where rows of one length start and stop. Batches of one shape follow each other: kept, a tenth of a small call."""
-    edges = edges_of(rows, width)
-    edges.setflags(write=False)
-    return edges[:-1], edges[1:]
+    return np.arange(0, rows * width + 1, width, dtype=np.int64) if width else np.zeros(rows + 1, np.int64)
 
 
 def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
@@ -296,6 +288,7 @@ def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
 
 def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """`array` in a dtype and memory order that the core reads: as it is where possible, else a copy that loses nothing."""
+    array = np.asarray(array)  # a matrix, say, would never become one-dimensional
     flags = array.flags
     if array.dtype in TOKEN_DTYPES and flags.c_contiguous and flags.aligned:
         return array

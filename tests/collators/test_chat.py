@@ -221,6 +221,18 @@ def test_collators_pickle_and_serve_threads(tokenizer):
     assert collator.report.rows == 600
 
 
+def test_reports_number_rows_over_all_batches(tokenizer):
+    collator = DataCollatorForChat(tokenizer, FORMAT)
+    fine, empty = {"input_ids": [5, 6, 9, 2]}, {"input_ids": [8]}
+    collator([fine, fine])
+    with pytest.warns(SpanmaskWarning, match="Row 1: no marker"):
+        collator([fine, empty])
+    collator([fine])
+    collator([empty, fine])
+    assert collator.report.untrained_rows == [(3, "no marker"), (5, "no marker")]
+    assert (collator.report.rows, collator.report.reasons) == (7, {"no marker": 2})
+
+
 def test_messages_in_an_arrow_table_are_rendered(tokenizer):
     messages = [conversation("hello", "yes"), conversation("hello hello", "no")]
     expected = DataCollatorForChat(tokenizer, FORMAT)([{"messages": row} for row in messages])

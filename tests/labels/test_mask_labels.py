@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -238,3 +240,18 @@ def test_bad_policy_names_the_option(option, value):
 def test_ignore_index_is_an_integer(ignore_index):
     with pytest.raises(ValueError, match="ignore_index: expected an integer of 64 bits"):
         mask_labels([CHAT], FORMAT, ignore_index=ignore_index)
+
+
+def test_a_result_keeps_its_report_and_pickles():
+    out = mask_labels([[5, 6, 8, 2], [5, 7, 8]], FORMAT, MaskPolicy(on_empty="drop"))
+    assert out.report is out.report
+    other = pickle.loads(pickle.dumps(out))
+    assert other.labels == out.labels
+    assert (other.rows.tolist(), other.report) == (out.rows.tolist(), out.report)
+
+
+def test_a_policy_pickles_alike_before_and_after_use():
+    policy = MaskPolicy()
+    before = pickle.dumps(policy)
+    mask_labels([[5, 6, 8, 2]], FORMAT, policy)
+    assert pickle.dumps(policy) == before  # datasets tells a function's cache by the pickle of what it closes over

@@ -16,7 +16,7 @@ from spanmask import _core
 from spanmask.batch import ReturnTensors, check_length, check_side, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
-from spanmask.labels import REASONS, MaskPolicy, MaskReport, Tally, check_choice
+from spanmask.labels import REASONS, TOTALS, MaskPolicy, MaskReport, Tally, check_choice
 from spanmask.ragged import Bounds
 from spanmask.shared import SharedIntegers
 
@@ -171,10 +171,9 @@ class RunningReport:
 
     def __init__(self, roles: Sequence[str]) -> None:
         self._roles = tuple(roles)
-        width = 4 + len(REASONS) + len(roles) + 1  # what the core counts, and the mismatches
+        width = len(TOTALS) + len(REASONS) + len(roles) + 1  # what the core counts, and the mismatches
         self._counts = SharedIntegers([0] * (SLOTS * width))
-        self._rows = 0  # that this process saw
-        self._named = MaskReport()  # those of them that are named
+        self._named = MaskReport()  # how many rows this process saw, and which of them are named
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -182,7 +181,7 @@ class RunningReport:
     def total(self) -> MaskReport:
         """All that was counted so far."""
         counts = self._counts.array.reshape(SLOTS, -1).sum(axis=0)
-        report = MaskReport.from_counts(counts[:-1], self._roles)
+        report = MaskReport._from_counts(counts[:-1], self._roles)
         report.mismatches = int(counts[-1])
         report.untrained_rows, report.mismatched_rows = self._named.untrained_rows, self._named.mismatched_rows
         return report
@@ -191,7 +190,7 @@ class RunningReport:
         """Forget all counts, in all processes."""
         with self._lock:
             self._counts.array[:] = 0
-            self._rows, self._named = 0, MaskReport()
+            self._named = MaskReport()
             self._warned.clear()
 
     def add(self, tally: Tally, mismatched: list[int], on_all_empty: OnAllEmpty, decode: Callable[[int], str]) -> None:
@@ -201,19 +200,19 @@ class RunningReport:
             ValueError: no row of the batch trains anything, and `on_all_empty="raise"`.
         """
         worker = worker_slot()
+        named = tally.untrained or bool(mismatched)
+        report = tally.report if named else MaskReport()
+        report.mismatches, report.mismatched_rows = len(mismatched), mismatched
         with self._lock:
             slot = self._counts.array.reshape(SLOTS, -1)[worker]
             slot[:-1] += tally.counts
             slot[-1] += len(mismatched)
-            first_row = self._rows
-            self._rows += tally.rows
-        if not tally.untrained and not mismatched:
+            if named:
+                self._named += report
+            else:
+                self._named.rows += tally.rows  # nobody to name
+        if not named:
             return
-        report = tally.report
-        report.mismatches, report.mismatched_rows = len(mismatched), mismatched
-        with self._lock:
-            self._named.rows = first_row
-            self._named += report
         all_empty = report.rows_without_trained_token == report.rows
         if all_empty and on_all_empty == "raise":
             raise ValueError(

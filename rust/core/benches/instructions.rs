@@ -18,7 +18,7 @@ fn main() {
     }
 }
 
-/// What the search picks at run time, see `search/vector.rs`; callgrind offers no AVX-512.
+/// What `level.rs` picks at run time; callgrind offers no AVX-512.
 #[cfg(target_arch = "x86_64")]
 fn instruction_set() -> &'static str {
     if is_x86_feature_detected!("avx512bw") {

@@ -14,10 +14,10 @@ pub trait Token: Copy + Eq + Ord + core::fmt::Debug + Send + Sync + sealed::Seal
     /// `id` in this type; `None` where it does not fit (such an id stands in no row of this type).
     fn from_i64(id: i64) -> Option<Self>;
 
-    /// Writes ids as `i64`, each at its place; both slices are of one length.
+    /// Writes ids as `i64`, each at its place. Both slices are of one length.
     fn copy_into(ids: &[Self], out: &mut [i64]);
 
-    /// The low bits of the id: spreads ids over a small table.
+    /// The low bits of the id: its place in a table of 2^16.
     fn low_bits(self) -> u16;
 }
 
@@ -50,6 +50,7 @@ macro_rules! token {
 
             #[inline(always)]
             fn copy_into(ids: &[Self], out: &mut [i64]) {
+                debug_assert_eq!(ids.len(), out.len());
                 $copy_into(ids, out);
             }
 

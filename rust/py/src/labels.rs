@@ -48,6 +48,11 @@ impl Policy {
         train_markers: bool,
         shift: &str,
     ) -> PyResult<Self> {
+        macro_rules! ignored {
+            () => {
+                Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)
+            };
+        }
         let unknown =
             |name: &str, value: &str| PyValueError::new_err(format!("{name}: unknown value {value:?}."));
         let i64 = labels::Policy {
@@ -78,7 +83,7 @@ impl Policy {
                 "raise" => OnMissing::Raise,
                 other => return Err(unknown("on_missing", other)),
             },
-            ignore: Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers),
+            ignore: ignored!(),
             shift: match shift {
                 "none" => Shift::None,
                 "left" => Shift::Left,
@@ -86,9 +91,9 @@ impl Policy {
             },
         };
         Ok(Self {
-            u16: i64.with_ignore(Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)),
-            u32: i64.with_ignore(Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)),
-            i32: i64.with_ignore(Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)),
+            u16: i64.with_ignore(ignored!()),
+            u32: i64.with_ignore(ignored!()),
+            i32: i64.with_ignore(ignored!()),
             i64,
         })
     }

@@ -52,7 +52,7 @@ pub fn from_lists<'py>(py: Python<'py>, rows: &Bound<'py, PyList>, name: &str) -
 /// Values of a token type, and offsets.
 type Concatenated<'py> = (Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>);
 
-/// Arrays, all contiguous and of one token type -> values of that type and offsets. `None` where they are not.
+/// Arrays, all contiguous, aligned and of one token type -> values of that type and offsets. `None` where they are not.
 #[pyfunction]
 pub fn from_arrays<'py>(py: Python<'py>, rows: &Bound<'py, PyList>) -> PyResult<Option<Concatenated<'py>>> {
     let Ok(rows) = rows.extract::<Rows>() else { return Ok(None) };

@@ -11,7 +11,7 @@ use spanmask_core::{Ragged, Token};
 pub enum Rows<'py> {
     /// Values, starts, stops.
     Flat(Ids<'py>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>),
-    /// One contiguous array a row, all of one of the token types.
+    /// One contiguous, aligned array a row, all of one of the token types.
     U16(Vec<Bound<'py, PyArray1<u16>>>),
     U32(Vec<Bound<'py, PyArray1<u32>>>),
     I32(Vec<Bound<'py, PyArray1<i32>>>),
@@ -40,7 +40,11 @@ fn arrays<'py, T: numpy::Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bou
     list.iter()
         .map(|row| {
             let row = row.cast_into::<PyArray1<T>>()?;
-            if row.is_contiguous() { Ok(row) } else { Err(pyo3::exceptions::PyTypeError::new_err("strided")) }
+            if row.is_contiguous() && row.is_aligned() {
+                Ok(row)
+            } else {
+                Err(pyo3::exceptions::PyTypeError::new_err("strided or unaligned"))
+            }
         })
         .collect()
 }

@@ -52,6 +52,7 @@ impl<T: Token> Ignore<T> {
         }
         let mut holes = Vec::new();
         if !self.ids.is_empty() {
+            // Needles of one token: every candidate is a match.
             holes.extend(self.ids.candidates(row).map(|at| at..at + 1));
             spans.subtract(&holes);
         }
@@ -88,7 +89,7 @@ impl<T: Token> Ignore<T> {
     fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) {
         let row = &row[..content.end]; // a marker that reaches behind the content is none
         let inner = &row[content.start..];
-        let mut closes: Vec<_> = self.closes.iter().map(|close| (close, close.candidates(inner))).collect();
+        let mut closes = Vec::new(); // made at the first opening marker: most turns have none
         let mut free_from = content.start;
         for at in self.opens.candidates(inner).map(|at| content.start + at) {
             if at < free_from {
@@ -97,6 +98,9 @@ impl<T: Token> Ignore<T> {
             let Some((open, len)) = self.opens.matches_at(row, at).next() else { continue };
             let inside = at + len;
             // Regions ascend, so each pair's closing markers are walked through once.
+            if closes.is_empty() {
+                closes = self.closes.iter().map(|close| (close, close.candidates(inner))).collect();
+            }
             let (close, candidates) = &mut closes[self.pairs[open]];
             let close = candidates.map(|at| content.start + at).filter(|&at| at >= inside).find_map(|at| {
                 let (_, len) = close.matches_at(row, at).next()?;

