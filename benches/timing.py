@@ -33,10 +33,10 @@ def beside(benchmark, run, others, rounds=50):
     benchmark.extra_info["beside"] = {engine: statistics.median(taken) for engine, taken in times.items()}
 
 
-def in_turn(benchmark, engines, rounds=40):
-    """Times `engines`, the first of them as the benchmark's own: in each round every one has a turn of a few milliseconds or one call.
+def in_turn(benchmark, engines, rounds=30):
+    """Times `engines`, the first of them as the benchmark's own: in each round every one has a turn of some milliseconds, or one call.
 
-    A turn is long enough that an engine finds its own data in the cache, as it does where nothing else runs.
+    A turn is long: the first calls behind another engine find cold caches, which one that runs alone does not.
     """
     (ours, run), *others = engines.items()
     calls = {engine: turn_of(other) for engine, other in engines.items()}
@@ -58,7 +58,7 @@ def in_turn(benchmark, engines, rounds=40):
     benchmark.extra_info.update(engine=ours, calls=calls[ours], beside=about)
 
 
-def turn_of(run, seconds=3e-3):
+def turn_of(run, seconds=2e-2):
     """How many calls take about so long; one at least."""
     run()
     began = time.perf_counter()
