@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+mod block;
 pub mod error;
 pub mod labels;
 mod level;

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use crate::rng::{Stream, bounded::below};
 
 /// A half-open span of token (or word) positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Its first position.
     pub start: u32,

@@ -1,6 +1,8 @@
 //! Sets of token ids: sentinels, protected tokens.
 
 use crate::Token;
+use crate::block::{BLOCK, bits};
+use crate::level::{Level, Loop};
 
 /// A set of ids, asked once a token.
 #[derive(Debug, Clone)]
@@ -12,12 +14,14 @@ pub struct IdSet {
     reach: u32,
     /// One bit an id of that range; empty where every one is in the set, or the range is too wide for a table.
     bits: Vec<u64>,
+    /// What [`IdSet::find`] runs on.
+    level: Level,
 }
 
 impl Default for IdSet {
     /// No id. Its range is the highest id alone, which no vocabulary holds.
     fn default() -> Self {
-        Self { ids: Vec::new(), low: u32::MAX, reach: 0, bits: Vec::new() }
+        Self { ids: Vec::new(), low: u32::MAX, reach: 0, bits: Vec::new(), level: Level::BASELINE }
     }
 }
 
@@ -39,7 +43,9 @@ impl IdSet {
                 bits[((id - low) / 64) as usize] |= 1 << ((id - low) % 64);
             }
         }
-        Self { ids, low, reach, bits }
+        // Vector instructions for look-ups: a tenth more of whole-word masking.
+        let level = if bits.is_empty() { Level::detect() } else { Level::BASELINE };
+        Self { ids, low, reach, bits, level }
     }
 
     /// The ids, ascending.
@@ -74,44 +80,43 @@ impl IdSet {
     /// One bit a token of `block`, at most [`BLOCK`] of them: whether its id, which fits 32 bits, is in the set.
     #[inline]
     pub fn find<T: Token>(&self, block: &[T]) -> u64 {
-        if let Ok(whole) = <&[T; BLOCK]>::try_from(block) {
-            // Special ids are rare: most blocks are ruled out by compares and ORs alone, eight lanes side by side.
-            let ids = whole.map(|token| token.to_i64() as u32);
-            let mut hits = [0; 8];
-            for ids in ids.as_chunks::<8>().0 {
-                hits.iter_mut().zip(ids).for_each(|(hit, &id)| *hit |= u32::from(self.in_range(id)));
-            }
-            if hits == [0; 8] {
-                return 0;
-            }
-            if self.is_range() {
-                // A byte a token, then eight bytes into eight bits by one multiplication.
-                let flags = ids.map(|id| u8::from(self.in_range(id)));
-                return flags.as_chunks::<8>().0.iter().rev().fold(0, |bits, &eight| {
-                    bits << 8 | u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
-                });
-            }
-        }
-        let ids = block.iter().map(|token| token.to_i64() as u32);
-        if self.bits.is_empty() {
-            return bits(ids.map(|id| self.contains(id)));
-        }
-        // Looked up without a branch, since no predictor can know: for ids out of range any word will do.
-        bits(ids.map(|id| {
-            let place = id.wrapping_sub(self.low);
-            let word = self.bits[(place.min(self.reach) / 64) as usize];
-            self.in_range(id) & (word >> (place % 64) & 1 == 1)
-        }))
+        self.level.run(Find { set: self, block })
     }
 }
 
-/// Tokens that are looked at as one: a bit each in a word.
-pub const BLOCK: usize = 64;
+/// [`IdSet::find`].
+struct Find<'a, T> {
+    set: &'a IdSet,
+    block: &'a [T],
+}
 
-/// Flags, at most [`BLOCK`] of them, as bits: the first one lowest.
-#[inline]
-pub fn bits(flags: impl DoubleEndedIterator<Item = bool>) -> u64 {
-    flags.rev().fold(0, |bits, flag| bits << 1 | u64::from(flag))
+impl<T: Token> Loop for Find<'_, T> {
+    type Out = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let Self { set, block } = self;
+        if let Ok(whole) = <&[T; BLOCK]>::try_from(block) {
+            // Special ids are rare: most blocks are ruled out by compares and ORs alone.
+            let ids = whole.map(|token| token.to_i64() as u32);
+            if !ids.iter().fold(false, |any, &id| any | set.in_range(id)) {
+                return 0;
+            }
+            if set.is_range() {
+                return bits(ids.iter().map(|&id| set.in_range(id)));
+            }
+        }
+        let ids = block.iter().map(|token| token.to_i64() as u32);
+        if set.bits.is_empty() {
+            return bits(ids.map(|id| set.contains(id)));
+        }
+        // Looked up without a branch, since no predictor can know: for ids out of range any word will do.
+        bits(ids.map(|id| {
+            let place = id.wrapping_sub(set.low);
+            let word = set.bits[(place.min(set.reach) / 64) as usize];
+            set.in_range(id) & (word >> (place % 64) & 1 == 1)
+        }))
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
 use super::units::Rules;
 use crate::batch::Layout;
+use crate::block::BLOCK;
 use crate::rng::bounded::{below, choose, coins, threshold};
 use crate::rng::{Purpose, Source, Stream};
 use crate::{Error, Ragged, Token};
@@ -157,7 +158,7 @@ pub fn mask_tokens_into<T: Token>(
             Choice::Each if !rules.has_words() => {
                 let threshold = threshold(probability);
                 let mut first = 0;
-                for block in row.chunks(64) {
+                for block in row.chunks(BLOCK) {
                     let mut heads = coins(&mut choices, threshold, block.len() as u32);
                     while heads != 0 {
                         let at = first + heads.trailing_zeros() as usize;
@@ -172,7 +173,7 @@ pub fn mask_tokens_into<T: Token>(
             Choice::Each => {
                 rules.units_into(i, row, &mut scratch.units);
                 let threshold = threshold(probability);
-                for block in scratch.units.chunks(64) {
+                for block in scratch.units.chunks(BLOCK) {
                     let mut heads = coins(&mut choices, threshold, block.len() as u32);
                     while heads != 0 {
                         let unit = block[heads.trailing_zeros() as usize];

@@ -2,7 +2,8 @@
 //! Oracle: `spanmask.reference.units`.
 
 use super::draw::Span;
-use super::ids::{BLOCK, IdSet, bits};
+use super::ids::IdSet;
+use crate::block::{BLOCK, bits};
 use crate::error::Column;
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
@@ -78,21 +79,20 @@ impl<'a> Rules<'a> {
 
     /// The units of row `i` that may be hidden, in order. `body` is the row, or its beginning; ids fit 32 bits, columns were checked.
     pub fn units_into<T: Token>(&self, i: usize, body: &[T], units: &mut Vec<Span>) {
-        units.clear();
         // The unit that is open, and whether it holds a token that is never hidden. None is open yet, and none may be taken.
         let (mut start, mut held) = (0, true);
-        let mut first = 0;
+        let (mut first, mut count) = (0, 0);
         for block in body.chunks(BLOCK) {
-            let range = first..first + block.len();
-            let held_bits = self.held(i, block, range.clone());
-            let mut starts = self.starts(i, block, range);
+            let held_bits = self.held(i, block, first..first + block.len());
+            let mut starts = self.starts(i, block, first..first + block.len());
             let mut left = held_bits;
+            units.resize(units.len().max(count + BLOCK), Span::default());
             while starts != 0 {
                 let at = (first + starts.trailing_zeros() as usize) as u32;
                 let before = (starts & starts.wrapping_neg()).wrapping_sub(1);
-                if !held && left & before == 0 {
-                    units.push(Span { start, stop: at });
-                }
+                // Written in any case, kept by the count: where half of the ids are protected no predictor can know.
+                units[count] = Span { start, stop: at };
+                count += usize::from(!held & (left & before == 0));
                 (start, held) = (at, false);
                 left &= !before;
                 starts &= starts.wrapping_sub(1);
@@ -100,6 +100,7 @@ impl<'a> Rules<'a> {
             held |= left != 0;
             first += block.len();
         }
+        units.truncate(count);
         if !held {
             units.push(Span { start, stop: body.len() as u32 });
         }

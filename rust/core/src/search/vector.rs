@@ -3,10 +3,9 @@
 //! The compares are plain loops over fixed-size blocks: the compiler vectorizes them for each instruction set that [`Level`] knows.
 
 use crate::Token;
+use crate::block::{self, BLOCK};
 use crate::level::{Level, Loop};
 
-/// Tokens a block: one bit each in a `u64`.
-const BLOCK: usize = 64;
 /// Tokens a window: one bit for each of its blocks in a `u64`. 32 KiB of int64: a window stays in the first cache while its blocks are
 /// looked at.
 const WINDOW: usize = 64 * BLOCK;
@@ -175,15 +174,10 @@ fn any<T: Token, const N: usize>(block: &[T; BLOCK], firsts: [T; N]) -> bool {
 /// One bit a token of `block`: whether it is a first token.
 #[inline(always)]
 fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
-    let Ok(whole) = <&[T; BLOCK]>::try_from(block) else {
-        return block.iter().enumerate().fold(0, |bits, (i, &token)| bits | u64::from(is_first(token)) << i);
-    };
-    // A byte a token, then eight bytes into eight bits by one multiplication.
-    let hits = whole.map(|token| u8::from(is_first(token)));
-    hits.as_chunks::<8>().0.iter().enumerate().fold(0, |bits, (i, &eight)| {
-        let packed = u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits | packed << (8 * i)
-    })
+    match <&[T; BLOCK]>::try_from(block) {
+        Ok(whole) => block::bits(whole.iter().map(|&token| is_first(token))),
+        Err(_) => block::bits(block.iter().map(|&token| is_first(token))), // the row's end
+    }
 }
 
 /// Iterator over the positions of first tokens, see [`First::candidates`].
