@@ -3,6 +3,7 @@
 
 use super::draw::Span;
 use crate::Token;
+use crate::level::{Level, Loop};
 
 /// What goes around the tokens of a row.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +30,7 @@ impl Frame<'_> {
 }
 
 /// Tokens copied at once where a run stays, and where it is hidden.
-const CLEAR: usize = 16;
+const CLEAR: usize = 32;
 const HIDDEN: usize = 8;
 
 /// A place in an output, moving on. Writing past the end writes nothing: the caller compares where it stopped with what it planned.
@@ -78,7 +79,6 @@ impl Cursor<'_> {
 /// Writes inputs and targets of one row. `spans` ascend inside the row and neither overlap nor touch.
 ///
 /// Returns how much there was to write; what the caller allocated from [`Frame::lengths`] is filled exactly where they agree.
-#[inline]
 pub fn apply<T: Token>(
     row: &[T],
     spans: &[Span],
@@ -86,32 +86,51 @@ pub fn apply<T: Token>(
     inputs: &mut [i64],
     targets: &mut [i64],
 ) -> (usize, usize) {
-    let (mut inputs, mut targets) = (Cursor { out: inputs, at: 0 }, Cursor { out: targets, at: 0 });
-    if let Some(mode) = frame.mode {
-        inputs.push(mode);
-    }
-    let mut clear = 0;
-    for (number, span) in spans.iter().enumerate() {
-        let (start, stop) = (span.start as usize, span.stop as usize);
-        inputs.extend::<T, CLEAR>(row, clear, start);
-        if let Some(&sentinel) = frame.sentinels.and_then(|sentinels| sentinels.get(number)) {
-            inputs.push(sentinel);
+    Level::detect().run(Apply { row, spans, frame, inputs, targets })
+}
+
+/// [`apply`].
+struct Apply<'a, T> {
+    row: &'a [T],
+    spans: &'a [Span],
+    frame: &'a Frame<'a>,
+    inputs: &'a mut [i64],
+    targets: &'a mut [i64],
+}
+
+impl<T: Token> Loop for Apply<'_, T> {
+    type Out = (usize, usize);
+
+    #[inline(always)]
+    fn run(self) -> (usize, usize) {
+        let Self { row, spans, frame, inputs, targets } = self;
+        let (mut inputs, mut targets) = (Cursor { out: inputs, at: 0 }, Cursor { out: targets, at: 0 });
+        if let Some(mode) = frame.mode {
+            inputs.push(mode);
+        }
+        let mut clear = 0;
+        for (number, span) in spans.iter().enumerate() {
+            let (start, stop) = (span.start as usize, span.stop as usize);
+            inputs.extend::<T, CLEAR>(row, clear, start);
+            if let Some(&sentinel) = frame.sentinels.and_then(|sentinels| sentinels.get(number)) {
+                inputs.push(sentinel);
+                targets.push(sentinel);
+            }
+            targets.extend::<T, HIDDEN>(row, start, stop);
+            clear = stop;
+        }
+        inputs.extend::<T, CLEAR>(row, clear, row.len());
+        if frame.final_sentinel
+            && let Some(&sentinel) = frame.sentinels.and_then(|sentinels| sentinels.get(spans.len()))
+        {
             targets.push(sentinel);
         }
-        targets.extend::<T, HIDDEN>(row, start, stop);
-        clear = stop;
+        if let Some(eos) = frame.eos {
+            inputs.push(eos);
+            targets.push(eos);
+        }
+        (inputs.at, targets.at)
     }
-    inputs.extend::<T, CLEAR>(row, clear, row.len());
-    if frame.final_sentinel
-        && let Some(&sentinel) = frame.sentinels.and_then(|sentinels| sentinels.get(spans.len()))
-    {
-        targets.push(sentinel);
-    }
-    if let Some(eos) = frame.eos {
-        inputs.push(eos);
-        targets.push(eos);
-    }
-    (inputs.at, targets.at)
 }
 
 #[cfg(test)]
