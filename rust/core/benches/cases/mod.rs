@@ -162,6 +162,11 @@ pub fn search() -> Vec<Case> {
     ]
 }
 
+/// Another one in each call, as each batch of a training draws noise of its own: the processor learns noise that comes again.
+fn epochs() -> impl Iterator<Item = Source> {
+    (0..).map(|epoch| Source { seed: 0, epoch })
+}
+
 fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64, mean: f64) -> Case {
     // Borrowed by the rows that the closure holds, for as long as the benchmark runs.
     let ids: &'static [T] = typed(numbers(rows * len, 100, 32_000)).leak();
@@ -178,15 +183,17 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
         on_exhausted: OnExhausted::Raise,
         protected_ids: IdSet::default(),
     }));
-    let source = Source { seed: 0, epoch: 0 };
-    let corruption = Corruption::new(rows, spec, source, corrupt::Extras::default()).unwrap();
+    let mut sources = epochs();
+    let mut corruption =
+        move || Corruption::new(rows, spec, sources.next().unwrap(), corrupt::Extras::default()).unwrap();
     let batch =
         Batch { inputs: TOUCHING, labels: TOUCHING, padding: 0, ignore_index: -100, decoder_start: 0 };
     let mut plans = vec![RowPlan::default(); rows.len()];
-    corruption.plan_into(&mut plans).unwrap();
+    corruption().plan_into(&mut plans).unwrap();
     let total = |length: fn(&RowPlan) -> usize| plans.iter().map(length).sum();
     let (mut inputs, mut labels) = (vec![0; total(|plan| plan.inputs)], vec![0; total(|plan| plan.targets)]);
     Case::new(id, ids.len(), (inputs.len() + labels.len()) * size_of::<i64>(), move || {
+        let corruption = corruption();
         corruption.plan_into(black_box(&mut plans)).unwrap();
         let (inputs, labels) = (black_box(&mut inputs), black_box(&mut labels));
         let outputs = Outputs { inputs, attention: &mut [], labels, decoder: &mut [] };
@@ -219,11 +226,12 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
     };
     let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
     let mut reports = vec![masked_lm::RowReport::default(); rows];
+    let mut sources = epochs();
     Case::new(id, ids.len(), 2 * ids.len() * size_of::<i64>(), move || {
         mask_tokens_into(
             &Ragged::new(black_box(&ids), &offsets).unwrap(),
             &spec,
-            Source { seed: 0, epoch: 0 },
+            sources.next().unwrap(),
             &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
             TOUCHING,
             0,
