@@ -45,7 +45,7 @@ def goals(groups):
         return most(f"`{group}`", "memory copy", groups[group].times("spanmask", "memcpy"), limit)
 
     def spread(kernel, axis, what, values):
-        costs = [group.a_token() for value, group in over(groups, kernel, axis) if values(value)]
+        costs = [group.times_typical() for value, group in over(groups, kernel, axis) if values(value)]
         return most(f"{KERNELS[kernel]}, cost a token over {what}", "itself", max(costs) / min(costs), 1.3)
 
     yield floor(LONG_LABELS, 1.3)
@@ -79,18 +79,12 @@ def goals(groups):
     yield most("`import spanmask`, more than", "`import numpy`", started["spanmask"] - started["numpy"], 30e-3, duration)
 
 
-def typical(groups, kernel):
-    """The group that the hard rows are compared with."""
-    return next(group for name, group in groups.items() if name.startswith(f"{kernel}/128x8192/") and "rows" in group.axes)
-
-
 def hard_rows(groups, kernel):
     """(case, times the typical cost a token, the group, times its cost a token where rows are 16 times as long)"""
-    base = typical(groups, kernel).a_token()
     for name, group in groups.items():
         if name.startswith(f"{kernel}/128x8192/") and "adversarial" in group.about:
             longer = groups[name.replace("/128x8192/", "/8x131072/")]
-            yield group.about["adversarial"], group.a_token() / base, group, longer.a_token() / group.a_token()
+            yield group.about["adversarial"], group.times_typical(), group, longer.times_typical() / group.times_typical()
 
 
 def duration(seconds):
@@ -121,11 +115,10 @@ def peer_rows(groups):
 
 def axis_rows(groups, kernel, axis):
     """One row a value of the axis."""
-    base = typical(groups, kernel).a_token()
     for value, group in over(groups, kernel, axis):
         shown = f"{value:,} x {group.about['tokens'] // value:,}" if axis == "rows" else f"{value:,}"
         cost, copy = group.a_token(), group.times("spanmask", "memcpy")
-        yield KERNELS[kernel], AXES[axis], shown, f"{cost:.2f}", f"{cost / base:.2f}", f"{copy:.2f}"
+        yield KERNELS[kernel], AXES[axis], shown, f"{cost:.2f}", f"{group.times_typical():.2f}", f"{copy:.2f}"
 
 
 def machine(info):
@@ -166,8 +159,8 @@ def sections(info, groups, kernels):
         "Every call works on 1M tokens, int64 (8 MiB), and writes 8 MiB (`mask_labels`), about 9 MiB (`corrupt`) or 16 MiB (`mask_tokens`) "
         f"of fresh memory: more than L2 ({info['caches'].get('L2', 'unknown here')}) in all of them, so that the same cache serves all. "
         "What differs is the row: ids and labels of one fit L2 up to 64k tokens, and longer ones are read from further out a second "
-        "time, to be written. *times typical*: cost a token, to that of 128 rows of 8,192; *times a copy*: to a memory copy of the "
-        "same outputs, taken in turn with it."
+        "time, to be written. *times typical*: cost a token, to that of 128 rows of 8,192, and *times a copy*: to a memory copy of the "
+        "same outputs, both taken in turn with it."
     )
     yield picture("speed-shapes", "Cost of a token against the length of rows, and their number")
     yield picture("speed-chats", "Cost of a token in mask_labels against turns a row, and against markers")

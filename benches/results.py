@@ -29,6 +29,10 @@ class Group:
         """Nanoseconds."""
         return self.seconds[engine] / self.about["tokens"] * 1e9
 
+    def times_typical(self):
+        """The cost a token, to that of typical rows: all shapes have as many tokens."""
+        return self.times("spanmask", "spanmask:typical")
+
 
 def describe(info):
     """Adds to what pytest-benchmark knows of a machine what the pages must name beside the processor: versions and caches."""

@@ -48,9 +48,15 @@ def test_labels(bench, batches, shape):
     in_turn(bench(f"labels/{shape[0]}x{shape[1]}/int64/{TURNS}-turns", "spanmask"), engines)
 
 
+@pytest.fixture(scope="module")
+def typical(timed):
+    ids = of_turns()(*(TYPICAL if timed else fewer(*TYPICAL)))
+    return lambda: mask_labels(ids, FORMAT)
+
+
 @pytest.fixture
-def flat(bench, timed):
-    """Times masking beside a copy, after the reference was asked about a smaller batch. `made`: shape -> ids."""
+def flat(bench, timed, typical):
+    """Times masking beside typical rows and a copy, after the reference was asked about a smaller batch. `made`: shape -> ids."""
 
     def time(made, shape, case, fmt=FORMAT, policy=None, **about):
         policy = MaskPolicy() if policy is None else policy
@@ -58,7 +64,8 @@ def flat(bench, timed):
         np.testing.assert_array_equal(mask_labels(few, fmt, policy).labels, expected(few, fmt, policy))
         ids = made(*shape) if timed else few
         benchmark = bench(f"labels/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=ids.size, **about)
-        beside(benchmark, lambda: mask_labels(ids, fmt, policy), {"memcpy": copies([ids])})
+        engines = {"spanmask": lambda: mask_labels(ids, fmt, policy), "memcpy": copies([ids]), "spanmask:typical": typical}
+        in_turn(benchmark, engines, rounds=12)
 
     return time
 

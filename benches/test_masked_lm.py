@@ -98,9 +98,14 @@ def some_rows(rows, length, dtype="int64"):
     return np.random.default_rng(0).integers(len(SPECIAL_IDS), VOCABULARY, (rows, length), dtype=dtype)
 
 
+@pytest.fixture(scope="module")
+def typical(timed):
+    return anew(mask_tokens, some_rows(*(TYPICAL if timed else fewer(*TYPICAL))), spec_for())
+
+
 @pytest.fixture
-def flat(bench, timed):
-    """Times masking beside a copy of its outputs, after the reference was asked about two short rows."""
+def flat(bench, timed, typical):
+    """Times masking beside typical rows and a copy of its outputs, after the reference was asked about two short rows."""
 
     def time(shape, case, options=(), made=some_rows, **about):
         spec = spec_for(**dict(options))
@@ -111,7 +116,12 @@ def flat(bench, timed):
         rows = made(*(shape if timed else fewer(*shape)))
         out = mask_tokens(rows, spec)
         benchmark = bench(f"masked-lm/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.size, **about)
-        beside(benchmark, anew(mask_tokens, rows, spec), {"memcpy": copies([out.input_ids, out.labels])})
+        engines = {
+            "spanmask": anew(mask_tokens, rows, spec),
+            "memcpy": copies([out.input_ids, out.labels]),
+            "spanmask:typical": typical,
+        }
+        in_turn(benchmark, engines, rounds=12)
 
     return time
 

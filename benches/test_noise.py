@@ -91,9 +91,15 @@ def test_corrupt(bench, dtype):
     in_turn(bench(f"corrupt/{ROWS_T5}x{LENGTH}/{dtype}/t5", "spanmask", tokens=rows.values.size), engines)
 
 
+@pytest.fixture(scope="module")
+def typical(timed):
+    rows, length = TYPICAL if timed else fewer(*TYPICAL)
+    return anew(corrupt, some_rows(rows, length), spec_for(length))
+
+
 @pytest.fixture
-def flat(bench, timed):
-    """Times corruption beside a copy of its outputs, after the reference was asked about two short rows."""
+def flat(bench, timed, typical):
+    """Times corruption beside typical rows and a copy of its outputs, after the reference was asked about two short rows."""
 
     def time(shape, case, options=(), made=some_rows, **about):
         options = dict(options)
@@ -102,7 +108,12 @@ def flat(bench, timed):
         rows, spec = made(*shape_now), spec_for(shape_now[1], **options)
         out = corrupt(rows, spec)
         benchmark = bench(f"corrupt/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.values.size, **about)
-        beside(benchmark, anew(corrupt, rows, spec), {"memcpy": copies([out.input_ids.values, out.labels.values])})
+        engines = {
+            "spanmask": anew(corrupt, rows, spec),
+            "memcpy": copies([out.input_ids.values, out.labels.values]),
+            "spanmask:typical": typical,
+        }
+        in_turn(benchmark, engines, rounds=12)
 
     return time
 

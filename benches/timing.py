@@ -10,6 +10,7 @@ import numpy as np
 # Every case has as many tokens, so that costs a token compare: int64 ids and labels are 8 MiB each, past L2, inside a large L3.
 TOKENS = 1 << 20
 ROWS = (1, 4, 32, 128, 512, 4096)
+# Timed in turn with every other shape: what slows the machine down for a second must not look like the cost of a shape.
 TYPICAL = (128, 8192)
 LONGER = (8, 131072)  # 16 times: what is quadratic in a row shows
 
