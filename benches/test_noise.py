@@ -135,9 +135,17 @@ def test_cost_over_span_lengths(flat, mean):
     flat(TYPICAL, f"mean-span-{mean}", {"mean_noise_span_length": float(mean)}, axes={"mean span": mean})
 
 
+def some_documents(rows, length):
+    """A boundary, id 2, every 500 tokens."""
+    made = some_rows(rows, length)
+    made.values[::500] = 2
+    return made
+
+
 # What of each row may be hidden, and what its ids look like.
 ADVERSARIAL = {
     "one-id-everywhere": (lambda rows, length: Ragged(np.full(rows * length, 7), np.arange(rows + 1) * length), {}),
+    "document-boundaries-protected": (some_documents, {"protected_ids": [2]}),
     "half-of-the-ids-protected": (some_rows, {"protected_ids": range(3, VOCABULARY, 2)}),
     "ids-between-sentinels": (
         some_rows,

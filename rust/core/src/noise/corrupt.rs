@@ -7,7 +7,7 @@ use super::ids::IdSet;
 use super::mixture::{Denoiser, Mixture, Objective, Split};
 use super::plan::{Plan, fit, longest, plan};
 use super::row::{check_and_key, check_len, without_eos};
-use super::units::{Rules, expand};
+use super::units::{Rules, expand, step_over};
 use crate::batch::{Layout, Shape};
 use crate::error::Column;
 use crate::rng::{Purpose, Source};
@@ -173,6 +173,7 @@ pub struct Scratch {
     draw: draw::Scratch,
     spans: Vec<Span>,
     units: Vec<Span>,
+    held: Vec<u32>,
     expanded: Vec<Span>,
     pack: Vec<[u8; 4]>,
 }
@@ -265,10 +266,13 @@ impl<'a, T: Token> Corruption<'a, T> {
             if plan.taken < 2 {
                 return self.within_limits(i, RowPlan { key: plan.key, ..untouched });
             }
-            let RowPlan { inputs, targets, hidden, spans, .. } = if self.planned {
+            let part = &body[..plan.taken as usize];
+            let planned =
+                self.planned || self.extras.noise_mask.is_none() && self.extras.rules.leave_free(i, part);
+            let RowPlan { inputs, targets, hidden, spans, .. } = if planned {
                 self.planned_row(i, &denoiser, plan.taken, plan.key.unwrap_or(0))?
             } else {
-                self.spans_of(i, &body[..plan.taken as usize], &denoiser, plan.key.unwrap_or(0), scratch)?;
+                self.spans_of(i, part, &denoiser, plan.key.unwrap_or(0), scratch)?;
                 if scratch.spans.is_empty() && self.extras.noise_mask.is_none() {
                     // Less than two tokens may be hidden: nothing to learn here.
                     return self.within_limits(i, RowPlan { key: plan.key, ..untouched });
@@ -350,8 +354,7 @@ impl<'a, T: Token> Corruption<'a, T> {
         }
         let mut len = body.len() as u32;
         if !self.planned {
-            self.extras.rules.units_into(i, body, &mut scratch.units);
-            len = scratch.units.len() as u32;
+            len = self.choosable(i, body, scratch);
             if len < 2 {
                 scratch.spans.clear();
                 return Ok(());
@@ -370,10 +373,25 @@ impl<'a, T: Token> Corruption<'a, T> {
             draw(&mut stream, len, plan, self.spec.layout, most, &mut scratch.draw, &mut scratch.spans);
         }
         if !self.planned {
-            expand(&scratch.units, &mut scratch.spans, &mut scratch.expanded);
+            if self.extras.rules.has_words() {
+                expand(&scratch.units, &mut scratch.spans, &mut scratch.expanded);
+            } else {
+                step_over(&scratch.held, &mut scratch.spans, &mut scratch.expanded);
+            }
             return self.keep_affordable(i, denoiser, &mut scratch.spans);
         }
         Ok(())
+    }
+
+    /// Finds what may be hidden of row `i`, and counts it: words, or tokens.
+    fn choosable(&self, i: usize, body: &[T], scratch: &mut Scratch) -> u32 {
+        if self.extras.rules.has_words() {
+            self.extras.rules.units_into(i, body, &mut scratch.units);
+            scratch.units.len() as u32
+        } else {
+            self.extras.rules.held_into(i, body, &mut scratch.held);
+            (body.len() - scratch.held.len()) as u32
+        }
     }
 
     /// Where spans stand where they must, those without a sentinel stay clear.

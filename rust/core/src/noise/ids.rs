@@ -25,6 +25,9 @@ impl Default for IdSet {
     }
 }
 
+/// So many ids are compared one by one.
+const FEW: usize = 8;
+
 /// Wider ranges are searched by halves: a table of 2^22 bits is 512 KiB.
 const WIDEST_TABLE: u32 = 1 << 22;
 
@@ -44,7 +47,7 @@ impl IdSet {
             }
         }
         // Vector instructions for look-ups: a tenth more of whole-word masking.
-        let level = if bits.is_empty() { Level::detect() } else { Level::BASELINE };
+        let level = if bits.is_empty() || ids.len() <= FEW { Level::detect() } else { Level::BASELINE };
         Self { ids, low, reach, bits, level }
     }
 
@@ -99,11 +102,17 @@ impl<T: Token> Loop for Find<'_, T> {
         if let Ok(whole) = <&[T; BLOCK]>::try_from(block) {
             // Special ids are rare: most blocks are ruled out by compares and ORs alone.
             let ids = whole.map(|token| token.to_i64() as u32);
-            if !ids.iter().fold(false, |any, &id| any | set.in_range(id)) {
-                return 0;
-            }
             if set.is_range() {
-                return bits(ids.iter().map(|&id| set.in_range(id)));
+                let any = ids.iter().fold(false, |any, &id| any | set.in_range(id));
+                return if any { bits(ids.iter().map(|&id| set.in_range(id))) } else { 0 };
+            }
+            let may_hold = if set.ids.len() <= FEW {
+                set.ids.iter().fold(false, |any, one| ids.iter().fold(any, |any, id| any | (id == one)))
+            } else {
+                ids.iter().fold(false, |any, &id| any | set.in_range(id))
+            };
+            if !may_hold {
+                return 0;
             }
         }
         let ids = block.iter().map(|token| token.to_i64() as u32);

@@ -106,6 +106,27 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Whether every token of row `i` may be hidden by itself.
+    pub fn leave_free<T: Token>(&self, i: usize, body: &[T]) -> bool {
+        let mut blocks = body.chunks(BLOCK).enumerate();
+        let held = |(n, block): (usize, &[T])| self.held(i, block, n * BLOCK..n * BLOCK + block.len());
+        !self.has_words() && blocks.all(|block| held(block) == 0)
+    }
+
+    /// The positions of row `i` that are never hidden, ascending. Where nothing is hidden as a word, all others are units.
+    pub fn held_into<T: Token>(&self, i: usize, body: &[T], held: &mut Vec<u32>) {
+        held.clear();
+        let mut first = 0;
+        for block in body.chunks(BLOCK) {
+            let mut bits = self.held(i, block, first..first + block.len());
+            while bits != 0 {
+                held.push(first as u32 + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+            first += block.len();
+        }
+    }
+
     /// One bit a token of `block`, which stands at `range` of row `i`: whether a unit begins with it.
     fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         let all = u64::MAX >> (BLOCK - block.len());
@@ -138,7 +159,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Spans of units -> spans of tokens, in place. Where a unit in between may not be hidden, a span falls into several.
+/// Spans of units -> spans of the row, in place. Where a unit in between may not be hidden, a span falls into several.
 pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
     scratch.clear();
     for span in spans.iter() {
@@ -151,4 +172,61 @@ pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
         }
     }
     core::mem::swap(spans, scratch);
+}
+
+/// Spans of tokens that may be hidden, counted among themselves -> spans of the row, in place. Where one of the `held` stands in
+/// between, a span falls into several.
+pub fn step_over(held: &[u32], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
+    if held.is_empty() {
+        return;
+    }
+    scratch.clear();
+    let mut passed = 0; // so many of the held stand in front
+    let next = |passed: u32| held.get(passed as usize).map(|&at| at - passed);
+    for span in spans.iter() {
+        while next(passed).is_some_and(|clear| clear <= span.start) {
+            passed += 1;
+        }
+        let mut start = span.start + passed;
+        while let Some(clear) = next(passed).filter(|&clear| clear < span.stop) {
+            let stop = clear + passed;
+            if start < stop {
+                scratch.push(Span { start, stop });
+            }
+            start = stop + 1;
+            passed += 1;
+        }
+        scratch.push(Span { start, stop: span.stop + passed });
+    }
+    core::mem::swap(spans, scratch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn stepping_over_the_held_is_expanding_the_others(
+            held in prop::collection::vec(any::<bool>(), 0..300),
+            cuts in prop::collection::btree_set(0u32..300, 0..40),
+        ) {
+            let mut units = Vec::new();
+            let ids = vec![0i64; held.len()];
+            let offsets = [0, held.len() as i64];
+            let rules = Rules { protected: Some(Ragged::new(&held, &offsets).unwrap()), ..Rules::default() };
+            rules.units_into(0, &ids, &mut units);
+            let cuts: Vec<u32> = cuts.into_iter().filter(|&cut| cut < units.len() as u32).collect();
+            let mut spans: Vec<Span> =
+                cuts.as_chunks::<2>().0.iter().map(|&[start, stop]| Span { start, stop }).collect();
+            let mut expanded = spans.clone();
+            expand(&units, &mut expanded, &mut Vec::new());
+            let mut places = Vec::new();
+            rules.held_into(0, &ids, &mut places);
+            step_over(&places, &mut spans, &mut Vec::new());
+            prop_assert_eq!(spans, expanded);
+            prop_assert_eq!(rules.leave_free(0, &ids), !held.contains(&true));
+        }
+    }
 }
