@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, reference
 from spanmask.reference import lemire, philox, plan, xxh3
+from spanmask.reference.trials import successes
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 SENTINELS = list(range(32099, 31999, -1))
@@ -51,13 +52,13 @@ def rng():
     for seed, bound in [(0, 1), (1, 2), (2, 100), (3, 3 << 30), (4, 2**32 - 1)]:
         stream = philox.stream(seed, 0, 0, 0)
         below.append({"seed": str(seed), "bound": bound, "values": [lemire.below(stream, bound) for _ in range(8)]})
-    coins = []
-    for seed, probability, count in [(0, 0.15, 64), (1, 0.5, 64), (2, 0.999, 7), (3, 1.0, 3), (4, 0.0, 64)]:
-        heads = lemire.coins(philox.stream(seed, 0, 0, 2), lemire.threshold(probability), count)
-        heads = [number for number, head in enumerate(heads) if head]
-        coins.append({"seed": str(seed), "probability": probability, "count": count, "heads": heads})
+    trials = []
+    for seed, probability, count in [(0, 0.15, 200), (1, 0.5, 64), (2, 0.999, 7), (3, 1.0, 3), (4, 0.0, 64), (5, 0.002, 2000)]:
+        stream = philox.stream(seed, 0, 0, philox.CHOICE)
+        found = successes(stream, lemire.threshold(probability), count)
+        trials.append({"seed": str(seed), "probability": probability, "count": count, "successes": found})
     keys = [{"row": row, "key": str(xxh3.row_key(row))} for row in map(row_of, (0, 1, 2, 4, 20, 50, 100, 600))]
-    return {"philox": words, "below": below, "coins": coins, "keys": keys}
+    return {"philox": words, "below": below, "trials": trials, "keys": keys}
 
 
 def plans():

@@ -106,6 +106,9 @@ def test_masked_lm_shares(probability):
     drawn = np.bincount(now[now != 4], minlength=55)
     assert drawn[[0, 1, 2, 3, 30]].sum() == 0
     assert chi_square(drawn[drawn > 0], [drawn.sum() / 49] * 49) < 99.0  # 48 degrees of freedom: 1 in 50,000
+    # Neighbours know nothing of each other: pairs share at most one token with two others each.
+    pairs, both = total - len(rows), int((chosen[:, 1:] & chosen[:, :-1]).sum())
+    assert abs(both - pairs * probability**2) < 5 * math.sqrt(pairs * 3 * probability**2)
     places = chosen.mean(axis=0)
     assert abs(places - probability).max() < 6 * math.sqrt(probability * (1 - probability) / 2000)
 

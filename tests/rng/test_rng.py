@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from spanmask import SpanCorruption, corrupt
 from spanmask.noise.arguments import as_keys
 from spanmask.reference import lemire, philox, xxh3
+from spanmask.reference.trials import successes
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "rng.json").read_text())
 SPEC = SpanCorruption(range(1000, 900, -1), eos_token_id=1)
 
 
-@given(seed=seeds, key=seeds, epoch=seeds, purpose=st.integers(0, 3))
+@given(seed=seeds, key=seeds, epoch=seeds, purpose=st.integers(0, 4))
 def test_stream_is_that_of_numpy(seed, key, epoch, purpose):
     ours = philox.stream(seed, epoch, key, purpose)
     numpys = np.random.Philox(key=seed | key << 64, counter=epoch << 128 | purpose << 192)
@@ -42,11 +43,10 @@ def test_bounded_integers_are_pinned(case):
     assert [lemire.below(stream, case["bound"]) for _ in case["values"]] == case["values"]
 
 
-@pytest.mark.parametrize("case", VECTORS["coins"])
-def test_coins_are_pinned(case):
-    stream = philox.stream(int(case["seed"]), 0, 0, 2)
-    heads = lemire.coins(stream, lemire.threshold(case["probability"]), case["count"])
-    assert [number for number, head in enumerate(heads) if head] == case["heads"]
+@pytest.mark.parametrize("case", VECTORS["trials"])
+def test_trials_are_pinned(case):
+    stream = philox.stream(int(case["seed"]), 0, 0, philox.CHOICE)
+    assert successes(stream, lemire.threshold(case["probability"]), case["count"]) == case["successes"]
 
 
 @pytest.mark.parametrize("case", VECTORS["keys"])

@@ -1,4 +1,4 @@
-"""Integers, choices and coins from a stream, spelled out. Twin of `rng/bounded.rs`."""
+"""Integers and choices from a stream, spelled out. Twin of `rng/bounded.rs`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spanmask.reference.philox import Stream
 
-__all__ = ["below", "choose", "coins", "cumulative", "threshold"]
+__all__ = ["below", "choose", "cumulative", "threshold"]
 
 
 def below(stream: Stream, bound: int) -> int:
@@ -43,24 +43,3 @@ def choose(stream: Stream, thresholds: Sequence[int]) -> int:
     """The entry that the next word falls in."""
     word = stream.next_u32()
     return next(number for number, limit in enumerate(thresholds) if word < limit)
-
-
-def coins(stream: Stream, threshold: int, count: int) -> list[bool]:
-    """Up to 64 coins side by side: coin `i` compares the bits `i` of successive words, a binary fraction, with the threshold's.
-
-    Words are drawn until every coin is decided, or no place of the threshold that could decide one is left.
-    """
-    if threshold >= 2**32:
-        return [True] * count
-    heads, undecided = [False] * count, set(range(count))
-    for place in range(31, -1, -1):
-        if not undecided or not threshold % 2 ** (place + 1):
-            break
-        word = stream.next_u64()
-        wanted = threshold >> place & 1
-        for coin in sorted(undecided):
-            bit = word >> coin & 1
-            if bit != wanted:
-                heads[coin] = bit < wanted
-                undecided.remove(coin)
-    return heads

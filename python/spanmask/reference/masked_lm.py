@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanmask.reference.draw import composition, place
-from spanmask.reference.lemire import below, choose, coins, cumulative, threshold
-from spanmask.reference.philox import CHOICE, TREATMENT, Stream, stream
+from spanmask.reference.lemire import below, choose, cumulative, threshold
+from spanmask.reference.philox import CHOICE, RANDOM_ID, TREATMENT, Stream, stream
+from spanmask.reference.trials import successes
 from spanmask.reference.units import units_of
 from spanmask.reference.xxh3 import row_key
 
@@ -26,7 +27,7 @@ def mask_tokens(
 ) -> tuple[list[int], list[int]]:
     """Inputs and labels of one row. `spec`: a `MaskedLM`; `key`: 64 bits, by default the row's hash."""
     key = row_key(row) if key is None else key
-    choices, treatments = stream(seed, epoch, key, CHOICE), stream(seed, epoch, key, TREATMENT)
+    choices, treatments, random_ids = (stream(seed, epoch, key, purpose) for purpose in (CHOICE, TREATMENT, RANDOM_ID))
     inputs, labels = list(row), [ignore_index] * len(row)
     for group, shared in chosen_groups(row, spec, choices, protected, words):
         fate = treatment(treatments, spec) if shared else ""
@@ -37,7 +38,7 @@ def mask_tokens(
                 inputs[at] = spec.mask_token_id
             elif now == "random":
                 allowed = [token for token in range(spec.vocab_size) if token not in spec.special_ids]
-                inputs[at] = allowed[below(treatments, len(allowed))]
+                inputs[at] = allowed[below(random_ids, len(allowed))]
     return inputs, labels
 
 
@@ -50,20 +51,12 @@ def chosen_groups(
     if spec.mode == "span":
         spans = [units[start:stop] for start, stop in spans_of(len(units), spec, choices)]
         return [(flatten(span), True) for span in spans]
+    limit = threshold(spec.mlm_probability)
     if words is None and continuing is None:
-        # Coins fall for every position, so that a protected one moves no other's.
-        heads = toss(len(row), spec, choices)
-        return [(range(start, stop), False) for start, stop in units if heads[start]]
-    heads = toss(len(units), spec, choices)
-    return [(range(*unit), False) for unit, head in zip(units, heads, strict=True) if head]
-
-
-def toss(count: int, spec: Any, choices: Stream) -> list[bool]:
-    """A coin each, 64 at a time."""
-    heads: list[bool] = []
-    while len(heads) < count:
-        heads += coins(choices, threshold(spec.mlm_probability), min(64, count - len(heads)))
-    return heads
+        # Every position is tried, so that a protected one moves no other's.
+        free = {start for start, _ in units}
+        return [(range(at, at + 1), False) for at in successes(choices, limit, len(row)) if at in free]
+    return [(range(*units[number]), False) for number in successes(choices, limit, len(units))]
 
 
 def spans_of(length: int, spec: Any, choices: Stream) -> list[tuple[int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["Stream", "block", "stream"]
 
 MASK = 2**64 - 1
-# The streams of an example: what is hidden, which denoiser, which tokens of a masked LM, what becomes of them.
-SPANS, DENOISER, CHOICE, TREATMENT = range(4)
+# The streams of an example: what is hidden, which denoiser, which tokens of a masked LM, what becomes of them, which random ids.
+SPANS, DENOISER, CHOICE, TREATMENT, RANDOM_ID = range(5)
 
 
 def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -15,8 +15,9 @@ use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
 use spanmask_core::noise::plan::{plan, plan_lengths};
-use spanmask_core::rng::bounded::{below, coins, cumulative, threshold};
+use spanmask_core::rng::bounded::{below, cumulative, threshold};
 use spanmask_core::rng::key::row_key;
+use spanmask_core::rng::trials::{GROUP, Trials};
 use spanmask_core::rng::{Purpose, Source, Stream};
 
 fn vectors(name: &str) -> Value {
@@ -42,13 +43,13 @@ fn raw_stream() {
         let counter = [0, 0, number(&case["epoch"]), number(&case["purpose"])];
         let mut stream = Stream::new([number(&case["seed"]), number(&case["key"])], counter);
         for word in numbers::<u64>(&case["words"]) {
-            assert_eq!(stream.next_u64(), word);
+            assert_eq!([stream.next_u32(), stream.next_u32()], [word as u32, (word >> 32) as u32]);
         }
     }
 }
 
 #[test]
-fn bounded_integers_and_coins() {
+fn bounded_integers_and_trials() {
     let vectors = vectors("rng");
     for case in list(&vectors["below"]) {
         let mut stream = Stream::new([number(&case["seed"]), 0], [0; 4]);
@@ -56,11 +57,15 @@ fn bounded_integers_and_coins() {
             assert_eq!(below(&mut stream, number(&case["bound"]) as u32), value);
         }
     }
-    for case in list(&vectors["coins"]) {
+    for case in list(&vectors["trials"]) {
         let mut stream = Stream::new([number(&case["seed"]), 0], [0, 0, 0, Purpose::Choice as u64]);
-        let limit = threshold(case["probability"].as_f64().unwrap());
-        let heads = coins(&mut stream, limit, number(&case["count"]) as u32);
-        assert_eq!(heads, numbers::<u64>(&case["heads"]).iter().map(|head| 1 << head).sum::<u64>());
+        let trials = Trials::guided(threshold(case["probability"].as_f64().unwrap()));
+        let (mut at, count, mut found, mut all) =
+            (0, number(&case["count"]) as usize, [0; GROUP], Vec::new());
+        while at < count {
+            all.extend_from_slice(trials.successes(&mut stream, &mut at, count, &mut found));
+        }
+        assert_eq!(all, numbers::<u32>(&case["successes"]));
     }
 }
 
@@ -165,8 +170,11 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
     // SpanBERT: lengths from 1 to 10, each .8 times as likely as the one before.
     let lengths: Vec<f64> = std::iter::successors(Some(1.0), |weight| Some(weight * 0.8)).take(10).collect();
     masked_lm::Spec {
-        probability,
-        choice: if name == "spans" { Choice::Spans(cumulative(&lengths).unwrap()) } else { Choice::Each },
+        choice: if name == "spans" {
+            Choice::Spans(probability, cumulative(&lengths).unwrap())
+        } else {
+            Choice::Each(Box::new(Trials::guided(threshold(probability))))
+        },
         mask_id: 103,
         mask_below: threshold(mask_share),
         random_below: threshold(mask_share + random_share),

@@ -13,6 +13,7 @@ use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{Choice, Extras, RandomIds, RowReport, Spec, mask_tokens_into};
 use spanmask_core::rng::Source;
 use spanmask_core::rng::bounded::{cumulative, threshold};
+use spanmask_core::rng::trials::Trials;
 use spanmask_core::{Ragged, Token};
 
 /// A `MaskedLM`.
@@ -41,14 +42,14 @@ impl MaskSpec {
             )
         })?;
         let choice = if span_weights.is_empty() {
-            Choice::Each
+            Choice::Each(Box::new(Trials::guided(threshold(probability))))
         } else {
-            Choice::Spans(cumulative(&span_weights).ok_or_else(|| {
+            let lengths = cumulative(&span_weights).ok_or_else(|| {
                 PyValueError::new_err("span_lengths: weights must be finite, none negative, one above 0.")
-            })?)
+            })?;
+            Choice::Spans(probability, lengths)
         };
         Ok(Self(Spec {
-            probability,
             choice,
             mask_id,
             mask_below: threshold(mask_share),

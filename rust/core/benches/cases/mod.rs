@@ -14,6 +14,7 @@ use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into}
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective};
 use spanmask_core::rng::Source;
 use spanmask_core::rng::bounded::threshold;
+use spanmask_core::rng::trials::Trials;
 use spanmask_core::search::Searcher;
 use spanmask_core::turns::{Boundary, Format};
 use spanmask_core::{Ragged, Token};
@@ -215,8 +216,7 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
     let offsets = offsets(rows, len);
     let special = IdSet::new(0..5);
     let spec = masked_lm::Spec {
-        probability: 0.15,
-        choice: Choice::Each,
+        choice: Choice::Each(Box::new(Trials::guided(threshold(0.15)))),
         mask_id: 4,
         mask_below: threshold(0.8),
         random_below: threshold(0.9),

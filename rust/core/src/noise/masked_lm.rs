@@ -6,26 +6,26 @@ use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
 use super::units::Rules;
 use crate::batch::Layout;
-use crate::block::BLOCK;
-use crate::rng::bounded::{below, choose, coins, threshold};
+use crate::level::{Level, Loop};
+use crate::rng::bounded::{below, choose, threshold};
+use crate::rng::trials::{GROUP, Trials};
 use crate::rng::{Purpose, Source, Stream};
 use crate::{Error, Ragged, Token};
+use core::hint::select_unpredictable;
 use core::ops::Range;
 
 /// How tokens are chosen.
 #[derive(Debug, Clone)]
 pub enum Choice {
     /// Each token or word by itself.
-    Each,
-    /// In spans, until the share of the row is reached. Running thresholds of the lengths 1, 2, ...
-    Spans(Vec<u64>),
+    Each(Box<Trials>),
+    /// In spans, until this share of the row is reached; running thresholds of the lengths 1, 2, ...
+    Spans(f64, Vec<u64>),
 }
 
 /// How rows are masked.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The share of tokens (or words) that must be predicted.
-    pub probability: f64,
     /// How they are chosen.
     pub choice: Choice,
     /// What hides a token.
@@ -129,7 +129,8 @@ pub fn mask_tokens_into<T: Token>(
         continuing_ids: spec.continuing_ids.as_ref().filter(|_| extras.rules.words.is_none()),
         ..extras.rules
     };
-    let mut scratch = Scratch::default();
+    let (mut scratch, mut found) = (Scratch::default(), [0; GROUP]);
+    let level = Level::detect();
     let mut labels = labels;
     layout.for_each_cell(rows, inputs, |i, row, mut input| {
         let mut label;
@@ -138,55 +139,53 @@ pub fn mask_tokens_into<T: Token>(
         rules.check(i, row.len())?;
         input.fill_padding(padding);
         label.fill_padding(extras.ignore_index);
-        label.content.fill(extras.ignore_index);
-        for (place, token) in input.content.iter_mut().zip(row) {
-            *place = token.to_i64();
-        }
+        level.run(Untouched {
+            row,
+            input: input.content,
+            label: label.content,
+            ignore_index: extras.ignore_index,
+        });
         let known = extras.keys.map(|keys| keys[i]);
         let key = check_and_key(i, row, &IdSet::default(), known, &mut scratch.pack)?;
         let mut masker = Masker {
             row,
             spec,
             treatments: source.stream(key, Purpose::Treatment),
+            random_ids: source.stream(key, Purpose::RandomId),
             input: input.content,
             label: label.content,
             chosen: 0,
         };
-        let probability = extras.probabilities.map_or(spec.probability, |all| all[i]);
         let mut choices = source.stream(key, Purpose::Choice);
         match &spec.choice {
-            Choice::Each if !rules.has_words() => {
-                let threshold = threshold(probability);
-                let mut first = 0;
-                for block in row.chunks(BLOCK) {
-                    let mut heads = coins(&mut choices, threshold, block.len() as u32);
-                    while heads != 0 {
-                        let at = first + heads.trailing_zeros() as usize;
-                        heads &= heads - 1;
-                        if rules.may_hide(i, at, row[at]) {
-                            masker.hide(at);
+            Choice::Each(shared) => {
+                let own = extras.probabilities.map(|all| Trials::new(threshold(all[i])));
+                let trials = own.as_ref().unwrap_or(shared);
+                let mut at = 0;
+                if rules.has_words() {
+                    rules.units_into(i, row, &mut scratch.units);
+                    let units = &scratch.units[..];
+                    while at < units.len() {
+                        let found = trials.successes(&mut choices, &mut at, units.len(), &mut found);
+                        scratch.chosen.clear();
+                        for &unit in found {
+                            let unit = units[unit as usize];
+                            scratch.chosen.extend(unit.start..unit.stop);
                         }
+                        masker.hide(&scratch.chosen, |_| true, &mut scratch.random);
                     }
-                    first += block.len();
-                }
-            }
-            Choice::Each => {
-                rules.units_into(i, row, &mut scratch.units);
-                let threshold = threshold(probability);
-                for block in scratch.units.chunks(BLOCK) {
-                    let mut heads = coins(&mut choices, threshold, block.len() as u32);
-                    while heads != 0 {
-                        let unit = block[heads.trailing_zeros() as usize];
-                        heads &= heads - 1;
-                        for at in unit.start..unit.stop {
-                            masker.hide(at as usize);
-                        }
+                } else {
+                    // Every position is tried, so that a protected one moves no other's.
+                    while at < row.len() {
+                        let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
+                        masker.hide(found, |at| rules.may_hide(i, at, row[at]), &mut scratch.random);
                     }
                 }
             }
-            Choice::Spans(lengths) => {
+            Choice::Spans(share, lengths) => {
+                let share = extras.probabilities.map_or(*share, |all| all[i]);
                 rules.units_into(i, row, &mut scratch.units);
-                scratch.draw_spans(&mut choices, probability, lengths);
+                scratch.draw_spans(&mut choices, share, lengths);
                 for span in &scratch.spans {
                     let treatment = masker.treatment(); // one for the whole span
                     for unit in &scratch.units[span.start as usize..span.stop as usize] {
@@ -202,9 +201,30 @@ pub fn mask_tokens_into<T: Token>(
     })
 }
 
+/// A row of which nothing is chosen yet.
+struct Untouched<'a, T> {
+    row: &'a [T],
+    input: &'a mut [i64],
+    label: &'a mut [i64],
+    ignore_index: i64,
+}
+
+impl<T: Token> Loop for Untouched<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for ((input, label), token) in self.input.iter_mut().zip(self.label).zip(self.row) {
+            (*input, *label) = (token.to_i64(), self.ignore_index);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Scratch {
     pack: Vec<[u8; 4]>,
+    chosen: Vec<u32>,
+    random: Vec<u32>,
     units: Vec<Span>,
     spans: Vec<Span>,
     lengths: Vec<u32>,
@@ -248,6 +268,7 @@ struct Masker<'a, T> {
     row: &'a [T],
     spec: &'a Spec,
     treatments: Stream,
+    random_ids: Stream,
     input: &'a mut [i64],
     label: &'a mut [i64],
     chosen: u32,
@@ -266,16 +287,32 @@ impl<T: Token> Masker<'_, T> {
         }
     }
 
-    /// Draws what becomes of the token at `at`, and replaces it.
-    #[inline(always)]
-    fn hide(&mut self, at: usize) {
-        let word = u64::from(self.treatments.next_u32());
-        // One branch, for the draw; nobody could predict another one between the mask and the token itself.
-        let masked =
-            if word < self.spec.mask_below { i64::from(self.spec.mask_id) } else { self.row[at].to_i64() };
-        let random = (self.spec.mask_below..self.spec.random_below).contains(&word);
-        let id = if random { self.random_id() } else { masked };
-        self.write(at, id);
+    /// Draws what becomes of the tokens at `chosen` that may be hidden, and replaces them.
+    #[inline(never)]
+    fn hide(&mut self, chosen: &[u32], may_hide: impl Fn(usize) -> bool, random: &mut Vec<u32>) {
+        let len = self.input.len();
+        let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
+        let chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)];
+        let (mask, mask_below) = (i64::from(self.spec.mask_id), self.spec.mask_below);
+        let (random_share, mut randoms, mut hidden) = (self.spec.random_below - mask_below, 0, 0);
+        random.resize(random.len().max(chosen.len()), 0);
+        for &at in chosen {
+            let place = at as usize;
+            if !may_hide(place) {
+                continue;
+            }
+            let (id, word) = (row[place].to_i64(), u64::from(self.treatments.next_u32()));
+            // Nobody could predict a branch here. Random ids come later: a slot is written in any case, and kept by the count.
+            input[place] = select_unpredictable(word < mask_below, mask, id);
+            label[place] = id;
+            random[randoms] = at;
+            randoms += usize::from(word.wrapping_sub(mask_below) < random_share);
+            hidden += 1;
+        }
+        for &at in &random[..randoms] {
+            input[at as usize] = i64::from(self.spec.random_ids.draw(&mut self.random_ids));
+        }
+        self.chosen += hidden;
     }
 
     /// Replaces the token at `at` in a way that was drawn.
@@ -290,10 +327,10 @@ impl<T: Token> Masker<'_, T> {
     }
 
     fn random_id(&mut self) -> i64 {
-        i64::from(self.spec.random_ids.draw(&mut self.treatments))
+        i64::from(self.spec.random_ids.draw(&mut self.random_ids))
     }
 
-    /// Behind the cut of a row nothing is written; what was drawn stays drawn.
+    /// Behind the cut of a row nothing is written.
     #[inline]
     fn write(&mut self, at: usize, id: i64) {
         if let (Some(input), Some(label)) = (self.input.get_mut(at), self.label.get_mut(at)) {

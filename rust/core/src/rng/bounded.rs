@@ -46,33 +46,6 @@ pub fn choose(stream: &mut Stream, upto: &[u64]) -> usize {
     upto.partition_point(|&limit| limit <= word)
 }
 
-/// 64 coins at once: bit `i` is set with probability `threshold / 2^32`, for each of the low `count` bits.
-///
-/// A coin compares a random binary fraction with the threshold, from the highest bit on. All 64 are compared side by side, one 64-bit
-/// word a binary place, and the first place where a fraction differs decides it: about seven words decide all 64, where a word a coin
-/// would be 32.
-#[inline]
-pub fn coins(stream: &mut Stream, threshold: u64, count: u32) -> u64 {
-    debug_assert!((1..=64).contains(&count));
-    let mut undecided = u64::MAX >> (64 - count);
-    if threshold >> 32 != 0 {
-        return undecided;
-    }
-    let mut heads = 0;
-    let mut places = (threshold as u32).reverse_bits(); // highest place lowest
-    while places != 0 && undecided != 0 {
-        let word = stream.next_u64();
-        if places & 1 == 1 {
-            heads |= undecided & !word; // the fraction has 0 where the threshold has 1: below it
-            undecided &= word;
-        } else {
-            undecided &= !word;
-        }
-        places >>= 1;
-    }
-    heads
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,17 +71,6 @@ mod tests {
         assert_eq!(below(&mut a, 1), 0);
         b.next_u32();
         assert_eq!(a.next_u32(), b.next_u32());
-    }
-
-    #[test]
-    fn coins_fall_as_often_as_the_threshold_says() {
-        for p in [0.0, 0.15, 0.5, 0.999, 1.0] {
-            let mut stream = stream(3);
-            let heads: u32 =
-                (0..10_000).map(|_| coins(&mut stream, threshold(p), 50) >> 1).map(u64::count_ones).sum();
-            let (want, sigma) = (490_000.0 * p, (490_000.0 * p * (1.0 - p)).sqrt());
-            assert!((f64::from(heads) - want).abs() <= 5.0 * sigma, "{p}: {heads}");
-        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Randomness as a pure function of (seed, epoch, key of the example): counter-based, no state between rows.
 //!
-//! [`philox`] gives the raw stream, [`bounded`] integers from it, [`key`] the key of a row. Oracle: `spanmask.reference.philox`,
-//! `lemire` and `xxh3`, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`: another stream is another algorithm version.
+//! [`philox`] gives the raw stream, [`bounded`] integers from it, [`trials`] positions, [`key`] the key of a row. Oracle:
+//! `spanmask.reference.philox`, `lemire`, `trials` and `xxh3`, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`: another stream is another algorithm version.
 
 pub mod bounded;
 pub mod key;
 pub mod philox;
+pub mod trials;
 
 pub use philox::Stream;
 
@@ -30,6 +31,8 @@ pub enum Purpose {
     Choice = 2,
     /// What becomes of each of them: mask, random id, itself.
     Treatment = 3,
+    /// Which random ids.
+    RandomId = 4,
 }
 
 impl Source {
