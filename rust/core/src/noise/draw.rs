@@ -40,9 +40,9 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     bits.resize(total.div_ceil(64) as usize, 0);
     for place in total - parts..total - 1 {
         let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
-        // Taken places give way to the new one; written without a branch, since no predictor can know.
-        let taken = (bits[(drawn / 64) as usize] >> (drawn % 64) & 1) as u32;
-        let cut = drawn ^ (drawn ^ place) & taken.wrapping_neg();
+        // Taken places give way to the new one. Few are taken: a branch that is guessed wrong now and then beats waiting for each answer.
+        let taken = bits[(drawn / 64) as usize] >> (drawn % 64) & 1 == 1;
+        let cut = if taken { place } else { drawn };
         bits[(cut / 64) as usize] |= 1 << (cut % 64);
     }
     bits[((total - 1) / 64) as usize] |= 1 << ((total - 1) % 64); // the end of the last part
