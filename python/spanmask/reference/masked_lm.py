@@ -51,12 +51,9 @@ def chosen_groups(
     if spec.mode == "span":
         spans = [units[start:stop] for start, stop in spans_of(len(units), spec, choices)]
         return [(flatten(span), True) for span in spans]
-    limit = threshold(spec.mlm_probability)
-    if words is None and continuing is None:
-        # Every position is tried, so that a protected one moves no other's.
-        free = {start for start, _ in units}
-        return [(range(at, at + 1), False) for at in successes(choices, limit, len(row)) if at in free]
-    return [(range(*units[number]), False) for number in successes(choices, limit, len(units))]
+    # Every token is tried, so that a protected one moves no other's luck. A word is chosen with its first.
+    tried = set(successes(choices, threshold(spec.mlm_probability), len(row)))
+    return [(range(start, stop), False) for start, stop in units if start in tried]
 
 
 def spans_of(length: int, spec: Any, choices: Stream) -> list[tuple[int, int]]:

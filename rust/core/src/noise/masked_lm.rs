@@ -4,7 +4,7 @@
 use super::draw::{self, Span, draw_lengths};
 use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
-use super::units::Rules;
+use super::units::{Marks, Rules, positions_into};
 use crate::batch::Layout;
 use crate::level::{Level, Loop};
 use crate::rng::bounded::{below, choose, threshold};
@@ -161,23 +161,19 @@ pub fn mask_tokens_into<T: Token>(
             Choice::Each(shared) => {
                 let own = extras.probabilities.map(|all| Trials::new(threshold(all[i])));
                 let trials = own.as_ref().unwrap_or(shared);
+                let words = rules.has_words();
+                if words {
+                    rules.marks_into(i, row, &mut scratch.marks);
+                }
+                // Every token is tried, so that a protected one moves no other's luck. A word is chosen with its first.
                 let mut at = 0;
-                if rules.has_words() {
-                    rules.units_into(i, row, &mut scratch.units);
-                    let units = &scratch.units[..];
-                    while at < units.len() {
-                        let found = trials.successes(&mut choices, &mut at, units.len(), &mut found);
-                        scratch.chosen.clear();
-                        for &unit in found {
-                            let unit = units[unit as usize];
-                            scratch.chosen.extend(unit.start..unit.stop);
-                        }
+                while at < row.len() {
+                    let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
+                    if words {
+                        scratch.marks.units_at(found, &mut scratch.units);
+                        positions_into(&scratch.units, &mut scratch.chosen);
                         masker.hide(&scratch.chosen, |_| true, &mut scratch.random);
-                    }
-                } else {
-                    // Every position is tried, so that a protected one moves no other's.
-                    while at < row.len() {
-                        let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
+                    } else {
                         masker.hide(found, |at| rules.may_hide(i, at, row[at]), &mut scratch.random);
                     }
                 }
@@ -223,6 +219,7 @@ impl<T: Token> Loop for Untouched<'_, T> {
 #[derive(Default)]
 struct Scratch {
     pack: Vec<[u8; 4]>,
+    marks: Marks,
     chosen: Vec<u32>,
     random: Vec<u32>,
     units: Vec<Span>,

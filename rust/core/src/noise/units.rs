@@ -106,6 +106,20 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Marks row `i` by token. Ids fit 32 bits, columns were checked.
+    pub fn marks_into<T: Token>(&self, i: usize, row: &[T], marks: &mut Marks) {
+        marks.len = row.len();
+        marks.starts.clear();
+        marks.held.clear();
+        let mut first = 0;
+        for block in row.chunks(BLOCK) {
+            let range = first..first + block.len();
+            marks.starts.push(self.starts(i, block, range.clone()));
+            marks.held.push(self.held(i, block, range));
+            first += block.len();
+        }
+    }
+
     /// Whether every token of row `i` may be hidden by itself.
     pub fn leave_free<T: Token>(&self, i: usize, body: &[T]) -> bool {
         let mut blocks = body.chunks(BLOCK).enumerate();
@@ -159,6 +173,71 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// Which tokens of a row begin a unit, and which are never hidden: a bit each. For those who ask about few of a row's units.
+#[derive(Debug, Default)]
+pub struct Marks {
+    starts: Vec<u64>,
+    held: Vec<u64>,
+    len: usize,
+}
+
+impl Marks {
+    /// The units that begin at one of `places` (ascending), less those that hold a token that is never hidden.
+    pub fn units_at(&self, places: &[u32], units: &mut Vec<Span>) {
+        units.resize(units.len().max(places.len()), Span::default());
+        let mut count = 0;
+        for &start in places {
+            let (block, place) = (start as usize / BLOCK, start as usize % BLOCK);
+            // Written in any case, kept by the count: no predictor can know which places begin a word.
+            units[count].start = start;
+            count += (self.starts[block] >> place & 1) as usize;
+        }
+        units.truncate(count);
+        units.retain_mut(|unit| {
+            let (block, place) = (unit.start as usize / BLOCK, unit.start as usize % BLOCK);
+            let behind = self.starts[block] & (u64::MAX << place << 1);
+            if behind != 0 {
+                unit.stop = (block * BLOCK) as u32 + behind.trailing_zeros();
+                let inside = behind.wrapping_sub(1) & !behind & (u64::MAX << place);
+                return self.held[block] & inside == 0;
+            }
+            // It reaches into the next block.
+            unit.stop = self.next_start(block + 1);
+            let clear = |at: u32| self.held[at as usize / BLOCK] >> (at as usize % BLOCK) & 1 == 0;
+            (unit.start..unit.stop).all(clear)
+        });
+    }
+
+    /// The first unit's beginning from `block` on; the row's end where none begins any more.
+    fn next_start(&self, block: usize) -> u32 {
+        let mut blocks = (block..).zip(&self.starts[block..]);
+        let found = blocks.find(|(_, starts)| **starts != 0);
+        found.map_or(self.len, |(block, starts)| block * BLOCK + starts.trailing_zeros() as usize) as u32
+    }
+}
+
+/// The positions of `units`, in order.
+pub fn positions_into(units: &[Span], positions: &mut Vec<u32>) {
+    let total: usize = units.iter().map(|unit| (unit.stop - unit.start) as usize).sum();
+    positions.clear();
+    positions.resize(total + AHEAD, 0);
+    let mut count = 0;
+    for unit in units {
+        // Most words are short, how short nobody can guess: taken four at a time, what is too much is overwritten by the next one's.
+        for start in (unit.start..unit.stop).step_by(AHEAD) {
+            let at = count + (start - unit.start) as usize;
+            if let Some(ahead) = positions.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<AHEAD>()) {
+                *ahead = core::array::from_fn(|n| start + n as u32);
+            }
+        }
+        count += (unit.stop - unit.start) as usize;
+    }
+    positions.truncate(total);
+}
+
+/// Positions that are written at once.
+const AHEAD: usize = 4;
+
 /// Spans of units -> spans of the row, in place. Where a unit in between may not be hidden, a span falls into several.
 pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
     scratch.clear();
@@ -207,6 +286,31 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn units_found_by_their_first_token_are_those_of_the_row(
+            tokens in prop::collection::vec((prop::bool::weighted(0.3), prop::bool::weighted(0.1)), 0..300),
+            tried in prop::collection::vec(any::<bool>(), 300),
+        ) {
+            let (starts, held): (Vec<bool>, Vec<bool>) = tokens.iter().copied().unzip();
+            let ids = vec![0i64; starts.len()];
+            let offsets = [0, starts.len() as i64];
+            let rules = Rules {
+                protected: Some(Ragged::new(&held, &offsets).unwrap()),
+                words: Some(Words::Starts(Ragged::new(&starts, &offsets).unwrap())),
+                ..Rules::default()
+            };
+            let (mut units, mut found, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+            let mut marks = Marks::default();
+            rules.units_into(0, &ids, &mut units);
+            units.retain(|unit| tried[unit.start as usize]);
+            rules.marks_into(0, &ids, &mut marks);
+            let places: Vec<u32> = (0..ids.len() as u32).filter(|&at| tried[at as usize]).collect();
+            marks.units_at(&places, &mut found);
+            prop_assert_eq!(&found, &units);
+            positions_into(&found, &mut positions);
+            prop_assert_eq!(positions, units.iter().flat_map(|unit| unit.start..unit.stop).collect::<Vec<_>>());
+        }
+
         #[test]
         fn stepping_over_the_held_is_expanding_the_others(
             held in prop::collection::vec(any::<bool>(), 0..300),
