@@ -67,10 +67,13 @@ def test_whole_words():
     assert (pairs[:, 0] == pairs[:, 1]).all()
 
 
-def test_masks_are_made_before_the_cut():
-    whole, cut = collator()(features()), collator(max_length=20)(features())
-    assert torch.equal(whole["labels"][:, :20], cut["labels"])
-    assert torch.equal(whole["input_ids"][:, :20], cut["input_ids"])
+@pytest.mark.parametrize("options", [{}, {"whole_word": True}, {"mode": "span"}])
+@pytest.mark.parametrize(("rows", "length"), [(ROWS, 20), ([np.arange(5, 40_005) % 500 + 5], 20_000)], ids=["short", "long"])
+def test_masks_are_made_before_the_cut(rows, length, options):
+    options = {"spec": MaskedLM.from_tokenizer(TOKENIZER, **options)}
+    whole, cut = collator(**options)(features(rows)), collator(max_length=length, **options)(features(rows))
+    assert torch.equal(whole["labels"][:, :length], cut["labels"])
+    assert torch.equal(whole["input_ids"][:, :length], cut["input_ids"])
 
 
 def test_left_padding_multiples_and_numpy():

@@ -67,6 +67,19 @@ def test_words_are_chosen_whole(row, seed, data):
         assert len({label == -100 for label, word in zip(labels.tolist(), numbers, strict=True) if word == number}) == 1
 
 
+@pytest.mark.parametrize("mode", ["token", "span"])
+@pytest.mark.parametrize("word", [None, 3, 1000, 100_000])
+def test_long_rows_are_the_reference(word, mode):
+    """Rows are written and gone through a piece at a time; words and spans reach from one into the next."""
+    row = np.random.default_rng(0).integers(0, 1000, 50_000)
+    numbers = None if word is None else (np.arange(len(row)) // word).tolist()
+    spec = MaskedLM(4, 1000, () if word else range(5), 0.15, mode=mode)
+    for key in range(3 if word else 1):
+        out = mask_tokens([row], spec, seed=1, keys=[key], words=None if word is None else [numbers])
+        expected = reference.mask_tokens(row.tolist(), spec, 1, 0, key, words=numbers)
+        assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
+
+
 def test_spans_hold_the_share_exactly_and_share_their_fate():
     spec = MaskedLM(4, 1000, range(5), 0.15, mode="span")
     out = mask_tokens([ROW] * 200, spec, keys=range(200))

@@ -139,12 +139,8 @@ pub fn mask_tokens_into<T: Token>(
         rules.check(i, row.len())?;
         input.fill_padding(padding);
         label.fill_padding(extras.ignore_index);
-        level.run(Untouched {
-            row,
-            input: input.content,
-            label: label.content,
-            ignore_index: extras.ignore_index,
-        });
+        let (input, label, ignore_index) = (input.content, label.content, extras.ignore_index);
+        let mut reached = untouched(level, row, input, label, ignore_index, 0..PIECE);
         let known = extras.keys.map(|keys| keys[i]);
         let key = check_and_key(i, row, &IdSet::default(), known, &mut scratch.pack)?;
         let mut masker = Masker {
@@ -152,8 +148,8 @@ pub fn mask_tokens_into<T: Token>(
             spec,
             treatments: source.stream(key, Purpose::Treatment),
             random_ids: source.stream(key, Purpose::RandomId),
-            input: input.content,
-            label: label.content,
+            input,
+            label,
             chosen: 0,
         };
         let mut choices = source.stream(key, Purpose::Choice);
@@ -169,9 +165,17 @@ pub fn mask_tokens_into<T: Token>(
                 let mut at = 0;
                 while at < row.len() {
                     let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
+                    let mut stop = at;
                     if words {
                         scratch.marks.units_at(found, &mut scratch.units);
                         positions_into(&scratch.units, &mut scratch.chosen);
+                        stop = scratch.chosen.last().map_or(at, |&last| at.max(last as usize + 1));
+                    }
+                    if stop > reached {
+                        let range = reached..stop.next_multiple_of(PIECE);
+                        reached = untouched(level, row, masker.input, masker.label, ignore_index, range);
+                    }
+                    if words {
                         masker.hide(&scratch.chosen, |_| true, &mut scratch.random);
                     } else {
                         masker.hide(found, |at| rules.may_hide(i, at, row[at]), &mut scratch.random);
@@ -179,6 +183,7 @@ pub fn mask_tokens_into<T: Token>(
                 }
             }
             Choice::Spans(share, lengths) => {
+                untouched(level, row, masker.input, masker.label, ignore_index, reached..row.len());
                 let share = extras.probabilities.map_or(*share, |all| all[i]);
                 rules.units_into(i, row, &mut scratch.units);
                 scratch.draw_spans(&mut choices, share, lengths);
@@ -197,7 +202,29 @@ pub fn mask_tokens_into<T: Token>(
     })
 }
 
-/// A row of which nothing is chosen yet.
+/// So much of a row is written and gone through at a time: with ids and labels, it fits L2.
+const PIECE: usize = 1 << 14;
+
+/// Writes a part of a row as if nothing were chosen; `range` may reach past the end. Returns how far that is.
+fn untouched<T: Token>(
+    level: Level,
+    row: &[T],
+    input: &mut [i64],
+    label: &mut [i64],
+    ignore_index: i64,
+    range: Range<usize>,
+) -> usize {
+    let part = range.start.min(input.len())..range.end.min(input.len());
+    level.run(Untouched {
+        row: &row[part.clone()],
+        input: &mut input[part.clone()],
+        label: &mut label[part],
+        ignore_index,
+    });
+    range.end
+}
+
+/// A part of a row of which nothing is chosen yet.
 struct Untouched<'a, T> {
     row: &'a [T],
     input: &'a mut [i64],
