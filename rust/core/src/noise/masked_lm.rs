@@ -62,7 +62,12 @@ impl RandomIds {
 
     fn draw(&self, stream: &mut Stream) -> u32 {
         let number = below(stream, self.count);
-        number + self.before.partition_point(|&before| before <= number) as u32
+        let passed = match self.before.last() {
+            // Special ids stand at the begin of most vocabularies, so that most numbers lie behind them all.
+            Some(&last) if number < last => self.before.partition_point(|&before| before <= number),
+            _ => self.before.len(),
+        };
+        number + passed as u32
     }
 }
 

@@ -34,57 +34,43 @@ pub fn check_and_key<T: Token>(
     pack: &mut Vec<[u8; 4]>,
 ) -> Result<u64, Error> {
     let level = Level::detect();
-    if level.run(Suspect { body, forbidden }) {
+    let (mut suspect, mut parts) = (false, RowKey::default());
+    for part in body.chunks(PART) {
+        suspect |= level.run(Pack { body: part, forbidden, pack });
+        if known.is_none() && body.len() > PART {
+            parts.update(pack);
+        }
+    }
+    if suspect {
         find_bad(i, body, forbidden)?;
     }
-    Ok(known.unwrap_or_else(|| key(body, level, pack)))
+    Ok(match known {
+        Some(key) => key,
+        None if body.len() > PART => parts.finish(),
+        None => row_key(&pack[..body.len()]),
+    })
 }
 
-/// The key of a row. `pack` never holds more than [`PART`] ids.
-fn key<T: Token>(body: &[T], level: Level, pack: &mut Vec<[u8; 4]>) -> u64 {
-    if body.len() <= PART {
-        level.run(Pack { body, pack });
-        return row_key(pack);
-    }
-    let mut key = RowKey::default();
-    for part in body.chunks(PART) {
-        level.run(Pack { body: part, pack });
-        key.update(pack);
-    }
-    key.finish()
-}
-
-/// Whether some id may be a bad one. Nothing is short-circuited: a row is ruled out by compares and ORs alone.
-struct Suspect<'a, T> {
-    body: &'a [T],
-    forbidden: &'a IdSet,
-}
-
-impl<T: Token> Loop for Suspect<'_, T> {
-    type Out = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        self.body.iter().fold(false, |bad, token| {
-            let id = token.to_i64();
-            bad | (id as u64 >> 32 != 0) | self.forbidden.in_range(id as u32)
-        })
-    }
-}
-
-/// Ids as the bytes that are hashed.
+/// Ids as the bytes that are hashed, and whether one of them may be bad. Nothing is short-circuited: a row is ruled out by compares and
+/// ORs alone.
 struct Pack<'a, T> {
     body: &'a [T],
+    forbidden: &'a IdSet,
     pack: &'a mut Vec<[u8; 4]>,
 }
 
 impl<T: Token> Loop for Pack<'_, T> {
-    type Out = ();
+    type Out = bool;
 
     #[inline(always)]
-    fn run(self) {
-        self.pack.clear();
-        self.pack.extend(self.body.iter().map(|token| (token.to_i64() as u32).to_le_bytes()));
+    fn run(self) -> bool {
+        let Self { body, forbidden, pack } = self;
+        pack.resize(body.len(), [0; 4]);
+        pack.iter_mut().zip(body).fold(false, |bad, (bytes, token)| {
+            let id = token.to_i64();
+            *bytes = (id as u32).to_le_bytes();
+            bad | (id as u64 >> 32 != 0) | forbidden.in_range(id as u32)
+        })
     }
 }
 
