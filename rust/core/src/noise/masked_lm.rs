@@ -4,7 +4,7 @@
 use super::draw::{self, Span, draw_lengths};
 use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
-use super::units::{Marks, Rules, positions_into};
+use super::units::{Marks, Rules};
 use crate::batch::Layout;
 use crate::level::{Level, Loop};
 use crate::rng::bounded::{below, choose, threshold};
@@ -172,8 +172,7 @@ pub fn mask_tokens_into<T: Token>(
                     let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
                     let mut stop = at;
                     if words {
-                        scratch.marks.units_at(found, &mut scratch.units);
-                        positions_into(&scratch.units, &mut scratch.chosen);
+                        scratch.marks.positions_at(found, &mut scratch.chosen);
                         stop = scratch.chosen.last().map_or(at, |&last| at.max(last as usize + 1));
                     }
                     if stop > reached {

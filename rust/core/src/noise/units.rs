@@ -182,30 +182,45 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// The units that begin at one of `places` (ascending), less those that hold a token that is never hidden.
-    pub fn units_at(&self, places: &[u32], units: &mut Vec<Span>) {
-        units.resize(units.len().max(places.len()), Span::default());
-        let mut count = 0;
-        for &start in places {
-            let (block, place) = (start as usize / BLOCK, start as usize % BLOCK);
-            // Written in any case, kept by the count: no predictor can know which places begin a word.
-            units[count].start = start;
-            count += (self.starts[block] >> place & 1) as usize;
+    /// All positions of the units that begin at one of `places` (ascending), less units that hold a token that is never hidden.
+    pub fn positions_at(&self, places: &mut [u32], positions: &mut Vec<u32>) {
+        // Written in any case, kept by the count: no predictor can know which places begin a word, nor how short it is.
+        let mut heads = 0;
+        for n in 0..places.len() {
+            let at = places[n] as usize;
+            places[heads] = at as u32;
+            heads += (self.starts[at / BLOCK] >> (at % BLOCK) & 1) as usize;
         }
-        units.truncate(count);
-        units.retain_mut(|unit| {
-            let (block, place) = (unit.start as usize / BLOCK, unit.start as usize % BLOCK);
-            let behind = self.starts[block] & (u64::MAX << place << 1);
-            if behind != 0 {
-                unit.stop = (block * BLOCK) as u32 + behind.trailing_zeros();
-                let inside = behind.wrapping_sub(1) & !behind & (u64::MAX << place);
-                return self.held[block] & inside == 0;
+        let mut count = 0;
+        for &start in &places[..heads] {
+            let (stop, held) = self.unit_at(start as usize);
+            let len = (stop - start) as usize;
+            if positions.len() < count + len + AHEAD {
+                positions.resize(2 * (count + len + AHEAD), 0);
             }
-            // It reaches into the next block.
-            unit.stop = self.next_start(block + 1);
-            let clear = |at: u32| self.held[at as usize / BLOCK] >> (at as usize % BLOCK) & 1 == 0;
-            (unit.start..unit.stop).all(clear)
-        });
+            for first in (0..len).step_by(AHEAD) {
+                if let Some(ahead) = positions[count + first..].first_chunk_mut::<AHEAD>() {
+                    *ahead = core::array::from_fn(|n| start + (first + n) as u32);
+                }
+            }
+            count += if held { 0 } else { len };
+        }
+        positions.truncate(count);
+    }
+
+    /// Where the unit that begins at `start` ends, and whether it holds a token that is never hidden.
+    #[inline]
+    fn unit_at(&self, start: usize) -> (u32, bool) {
+        let (block, place) = (start / BLOCK, start % BLOCK);
+        let behind = self.starts[block] & (u64::MAX << place << 1);
+        if behind != 0 {
+            let inside = behind.wrapping_sub(1) & !behind & (u64::MAX << place);
+            return ((block * BLOCK) as u32 + behind.trailing_zeros(), self.held[block] & inside != 0);
+        }
+        // It reaches into the next block.
+        let stop = self.next_start(block + 1);
+        let held = (start..stop as usize).any(|at| self.held[at / BLOCK] >> (at % BLOCK) & 1 != 0);
+        (stop, held)
     }
 
     /// The first unit's beginning from `block` on; the row's end where none begins any more.
@@ -214,25 +229,6 @@ impl Marks {
         let found = blocks.find(|(_, starts)| **starts != 0);
         found.map_or(self.len, |(block, starts)| block * BLOCK + starts.trailing_zeros() as usize) as u32
     }
-}
-
-/// The positions of `units`, in order.
-pub fn positions_into(units: &[Span], positions: &mut Vec<u32>) {
-    let total: usize = units.iter().map(|unit| (unit.stop - unit.start) as usize).sum();
-    positions.clear();
-    positions.resize(total + AHEAD, 0);
-    let mut count = 0;
-    for unit in units {
-        // Most words are short, how short nobody can guess: taken four at a time, what is too much is overwritten by the next one's.
-        for start in (unit.start..unit.stop).step_by(AHEAD) {
-            let at = count + (start - unit.start) as usize;
-            if let Some(ahead) = positions.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<AHEAD>()) {
-                *ahead = core::array::from_fn(|n| start + n as u32);
-            }
-        }
-        count += (unit.stop - unit.start) as usize;
-    }
-    positions.truncate(total);
 }
 
 /// Positions that are written at once.
@@ -299,15 +295,13 @@ mod tests {
                 words: Some(Words::Starts(Ragged::new(&starts, &offsets).unwrap())),
                 ..Rules::default()
             };
-            let (mut units, mut found, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut units, mut positions) = (Vec::new(), Vec::new());
             let mut marks = Marks::default();
             rules.units_into(0, &ids, &mut units);
             units.retain(|unit| tried[unit.start as usize]);
             rules.marks_into(0, &ids, &mut marks);
-            let places: Vec<u32> = (0..ids.len() as u32).filter(|&at| tried[at as usize]).collect();
-            marks.units_at(&places, &mut found);
-            prop_assert_eq!(&found, &units);
-            positions_into(&found, &mut positions);
+            let mut places: Vec<u32> = (0..ids.len() as u32).filter(|&at| tried[at as usize]).collect();
+            marks.positions_at(&mut places, &mut positions);
             prop_assert_eq!(positions, units.iter().flat_map(|unit| unit.start..unit.stop).collect::<Vec<_>>());
         }
 

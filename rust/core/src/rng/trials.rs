@@ -64,7 +64,7 @@ impl Trials {
         at: &mut usize,
         count: usize,
         found: &'a mut [u32; GROUP],
-    ) -> &'a [u32] {
+    ) -> &'a mut [u32] {
         match &self.guide {
             Some(guide) => {
                 walk(stream, at, count, found, |word| match guide[(word >> (32 - GUIDE_BITS)) as usize] {
@@ -84,7 +84,7 @@ fn walk<'a>(
     count: usize,
     found: &'a mut [u32; GROUP],
     failures: impl Fn(u32) -> usize,
-) -> &'a [u32] {
+) -> &'a mut [u32] {
     let (mut here, mut n) = (*at, 0);
     while here < count && n < GROUP {
         let failures = failures(stream.next_u32());
@@ -97,7 +97,7 @@ fn walk<'a>(
     }
     *at = here;
     let past = found[..n].last().is_some_and(|&last| last as usize >= count);
-    &found[..n - usize::from(past)]
+    &mut found[..n - usize::from(past)]
 }
 
 #[cfg(test)]
