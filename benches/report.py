@@ -5,6 +5,7 @@
 Pages are written anew between their two marks; what stands around them is kept.
 """
 
+import math
 import platform
 import sys
 from pathlib import Path
@@ -36,7 +37,10 @@ def goals(groups):
 
     def least(what, group, peer, limit):
         engine = next(engine for engine in groups[group].seconds if engine.startswith(peer))
-        return what, engine, f"at least {limit:,}x", times(value := groups[group].times(engine)), value >= limit
+        value, aim = groups[group].times(engine), f"{limit:,}x"
+        # What is missed by less than a digit is not rounded up to the goal.
+        shown = times(value) if value >= limit or times(value) != aim else f"{math.floor(value * 10) / 10:.1f}x"
+        return what, engine, f"at least {aim}", shown, value >= limit
 
     def most(what, against, value, limit, show=lambda value: f"{value:.2f}x"):
         return what, against, f"at most {show(limit)}", show(value), value <= limit
