@@ -316,7 +316,7 @@ impl<T: Token> Masker<'_, T> {
     }
 
     /// Draws what becomes of the tokens at `chosen` that may be hidden, and replaces them.
-    #[inline(never)]
+    #[inline(never)] // has all registers then
     fn hide(&mut self, chosen: &[u32], may_hide: impl Fn(usize) -> bool, random: &mut Vec<u32>) {
         let len = self.input.len();
         let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
@@ -343,28 +343,16 @@ impl<T: Token> Masker<'_, T> {
         self.chosen += hidden;
     }
 
-    /// Replaces the token at `at` in a way that was drawn.
-    #[inline]
+    /// Replaces the token at `at` in a way that was drawn. Behind the cut of a row nothing is written.
     fn replace(&mut self, at: usize, treatment: Treatment) {
-        let id = match treatment {
+        let Some((input, label)) = self.input.get_mut(at).zip(self.label.get_mut(at)) else { return };
+        let id = self.row[at].to_i64();
+        *input = match treatment {
             Treatment::Mask => i64::from(self.spec.mask_id),
-            Treatment::Random => self.random_id(),
-            Treatment::Keep => self.row[at].to_i64(),
+            Treatment::Random => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
+            Treatment::Keep => id,
         };
-        self.write(at, id);
-    }
-
-    fn random_id(&mut self) -> i64 {
-        i64::from(self.spec.random_ids.draw(&mut self.random_ids))
-    }
-
-    /// Behind the cut of a row nothing is written.
-    #[inline]
-    fn write(&mut self, at: usize, id: i64) {
-        if let (Some(input), Some(label)) = (self.input.get_mut(at), self.label.get_mut(at)) {
-            *input = id;
-            *label = self.row[at].to_i64();
-            self.chosen += 1;
-        }
+        *label = id;
+        self.chosen += 1;
     }
 }
