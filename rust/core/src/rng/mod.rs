@@ -1,7 +1,8 @@
 //! Randomness as a pure function of (seed, epoch, key of the example): counter-based, no state between rows.
 //!
 //! [`philox`] gives the raw stream, [`bounded`] integers from it, [`trials`] positions, [`key`] the key of a row. Oracle:
-//! `spanmask.reference.philox`, `lemire`, `trials` and `xxh3`, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`: another stream is another algorithm version.
+//! `spanmask.reference.philox`, `lemire`, `trials` and `xxh3`, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`:
+//! another stream is another algorithm version.
 
 pub mod bounded;
 pub mod key;
