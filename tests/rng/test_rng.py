@@ -31,6 +31,13 @@ def test_halves_are_those_of_numpy():
     assert [ours.next_u32() for _ in range(9)] == [ctypes_next(numpys.ctypes.state_address) for _ in range(9)]
 
 
+@pytest.mark.parametrize("bits", [16, 32])
+def test_shorter_words_are_the_raw_words_in_memory(bits):
+    ours, numpys = philox.stream(1, 2, 3, 0), np.random.Philox(key=1 | 3 << 64, counter=2 << 128)
+    parts = numpys.random_raw(9).astype("<u8").view(f"<u{bits // 8}").tolist()
+    assert [getattr(ours, f"next_u{bits}")() for _ in parts] == parts
+
+
 @pytest.mark.parametrize("case", VECTORS["philox"])
 def test_stream_is_pinned(case):
     stream = philox.stream(*(int(case[name]) for name in ("seed", "epoch", "key", "purpose")))

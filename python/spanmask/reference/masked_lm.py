@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from spanmask.reference.draw import composition, place
 from spanmask.reference.lemire import below, choose, cumulative, threshold
-from spanmask.reference.philox import CHOICE, RANDOM_ID, TREATMENT, Stream, stream
+from spanmask.reference.philox import CHOICE, FATE, RANDOM_ID, Stream, stream
 from spanmask.reference.trials import successes
 from spanmask.reference.units import units_of
 from spanmask.reference.xxh3 import row_key
@@ -27,16 +27,17 @@ def mask_tokens(
 ) -> tuple[list[int], list[int]]:
     """Inputs and labels of one row. `spec`: a `MaskedLM`; `key`: 64 bits, by default the row's hash."""
     key = row_key(row) if key is None else key
-    choices, treatments, random_ids = (stream(seed, epoch, key, purpose) for purpose in (CHOICE, TREATMENT, RANDOM_ID))
+    choices, random_ids = (stream(seed, epoch, key, purpose) for purpose in (CHOICE, RANDOM_ID))
+    fates = fates_of(stream(seed, epoch, key, FATE), spec)
     inputs, labels = list(row), [ignore_index] * len(row)
     for group, shared in chosen_groups(row, spec, choices, protected, words):
-        fate = treatment(treatments, spec) if shared else ""
+        fate = ""
         for at in group:
-            now = fate or treatment(treatments, spec)
+            fate = fate if shared and fate else next(fates)
             labels[at] = row[at]
-            if now == "mask":
+            if fate == "mask":
                 inputs[at] = spec.mask_token_id
-            elif now == "random":
+            elif fate == "random":
                 allowed = [token for token in range(spec.vocab_size) if token not in spec.special_ids]
                 inputs[at] = allowed[below(random_ids, len(allowed))]
     return inputs, labels
@@ -79,9 +80,10 @@ def flatten(span: list[tuple[int, int]]) -> Any:
     return [at for start, stop in span for at in range(start, stop)]
 
 
-def treatment(treatments: Stream, spec: Any) -> str:
-    """What becomes of a chosen token."""
-    word = treatments.next_u32()
-    if word < threshold(spec.mask_share):
-        return "mask"
-    return "random" if word < threshold(spec.mask_share + spec.random_share) else "keep"
+def fates_of(words: Stream, spec: Any) -> Iterator[str]:
+    """What becomes of each chosen token. The first word of a row rounds shares to 16 bits, so that they hold on average."""
+    first = words.next_u16()
+    mask, random = ((threshold(share) + first) >> 16 for share in (spec.mask_share, spec.mask_share + spec.random_share))
+    while True:
+        word = words.next_u16()
+        yield "mask" if word < mask else "random" if word < random else "keep"

@@ -6,7 +6,7 @@ __all__ = ["Stream", "block", "stream"]
 
 MASK = 2**64 - 1
 # The streams of an example: what is hidden, which denoiser, which tokens of a masked LM, what becomes of them, which random ids.
-SPANS, DENOISER, CHOICE, TREATMENT, RANDOM_ID = range(5)
+SPANS, DENOISER, CHOICE, FATE, RANDOM_ID = range(5)
 
 
 def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -25,12 +25,12 @@ def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int
 
 
 class Stream:
-    """The words behind a counter, which moves before the first block; 32-bit words are a word's low half, then its high half."""
+    """The words behind a counter, which moves before the first block; shorter words are parts of a 64-bit word, its lowest bits first."""
 
     def __init__(self, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
         self.key, self.counter = key, counter
         self.words: list[int] = []
-        self.halves: list[int] = []
+        self.parts: list[int] = []
 
     def next_u64(self) -> int:
         """The next 64-bit word."""
@@ -41,10 +41,18 @@ class Stream:
 
     def next_u32(self) -> int:
         """The next 32-bit word."""
-        if not self.halves:
+        return self.next_part(32)
+
+    def next_u16(self) -> int:
+        """The next 16-bit word. A stream gives words of one length only."""
+        return self.next_part(16)
+
+    def next_part(self, bits: int) -> int:
+        """The next part of a word."""
+        if not self.parts:
             word = self.next_u64()
-            self.halves = [word & 0xFFFFFFFF, word >> 32]
-        return self.halves.pop(0)
+            self.parts = [word >> start & 2**bits - 1 for start in range(0, 64, bits)]
+        return self.parts.pop(0)
 
 
 def stream(seed: int, epoch: int, key: int, purpose: int) -> Stream:

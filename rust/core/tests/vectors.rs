@@ -41,9 +41,14 @@ fn numbers<T: TryFrom<u64>>(value: &Value) -> Vec<T> {
 fn raw_stream() {
     for case in list(&vectors("rng")["philox"]) {
         let counter = [0, 0, number(&case["epoch"]), number(&case["purpose"])];
-        let mut stream = Stream::new([number(&case["seed"]), number(&case["key"])], counter);
+        let key = [number(&case["seed"]), number(&case["key"])];
+        let (mut words, mut shorts) = (Stream::<u32>::new(key, counter), Stream::<u16>::new(key, counter));
         for word in numbers::<u64>(&case["words"]) {
-            assert_eq!([stream.next_u32(), stream.next_u32()], [word as u32, (word >> 32) as u32]);
+            assert_eq!([0, 32].map(|_| words.next_u32()), [0, 32].map(|from| (word >> from) as u32));
+            assert_eq!(
+                [0, 16, 32, 48].map(|_| shorts.next_u16()),
+                [0, 16, 32, 48].map(|from| (word >> from) as u16)
+            );
         }
     }
 }

@@ -151,7 +151,7 @@ pub fn mask_tokens_into<T: Token>(
         let mut masker = Masker {
             row,
             spec,
-            treatments: source.stream(key, Purpose::Treatment),
+            fates: Fates::new(source.stream(key, Purpose::Fate), spec),
             random_ids: source.stream(key, Purpose::RandomId),
             input,
             label,
@@ -170,20 +170,17 @@ pub fn mask_tokens_into<T: Token>(
                 let mut at = 0;
                 while at < row.len() {
                     let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
-                    let mut stop = at;
-                    if words {
-                        scratch.marks.positions_at(found, &mut scratch.chosen);
-                        stop = scratch.chosen.last().map_or(at, |&last| at.max(last as usize + 1));
-                    }
+                    let chosen = if words {
+                        scratch.marks.positions_at(found, &mut scratch.chosen)
+                    } else {
+                        rules.free_among(i, row, found)
+                    };
+                    let stop = chosen.last().map_or(at, |&last| at.max(last as usize + 1));
                     if stop > reached {
                         let range = reached..stop.next_multiple_of(PIECE);
                         reached = untouched(level, row, masker.input, masker.label, ignore_index, range);
                     }
-                    if words {
-                        masker.hide(&scratch.chosen, |_| true, &mut scratch.random);
-                    } else {
-                        masker.hide(found, |at| rules.may_hide(i, at, row[at]), &mut scratch.random);
-                    }
+                    masker.hide(chosen, &mut scratch.random);
                 }
             }
             Choice::Spans(share, lengths) => {
@@ -192,10 +189,10 @@ pub fn mask_tokens_into<T: Token>(
                 rules.units_into(i, row, &mut scratch.units);
                 scratch.draw_spans(&mut choices, share, lengths);
                 for span in &scratch.spans {
-                    let treatment = masker.treatment(); // one for the whole span
+                    let fate = masker.fates.next(); // one for the whole span
                     for unit in &scratch.units[span.start as usize..span.stop as usize] {
                         for at in unit.start..unit.stop {
-                            masker.replace(at as usize, treatment);
+                            masker.replace(at as usize, fate);
                         }
                     }
                 }
@@ -285,17 +282,51 @@ impl Scratch {
 
 /// What becomes of a chosen token.
 #[derive(Clone, Copy)]
-enum Treatment {
+enum Fate {
     Mask,
     Random,
     Keep,
+}
+
+/// What becomes of the tokens of one row.
+struct Fates {
+    words: Stream<u16>,
+    /// Words below it: mask. At most 2^16.
+    mask_below: u32,
+    /// Words from there to here: random.
+    random_below: u32,
+}
+
+impl Fates {
+    /// A word a token; the first one rounds the shares for all of them.
+    fn new(mut words: Stream<u16>, spec: &Spec) -> Self {
+        let first = words.next_u16();
+        let (mask_below, random_below) = (rounded(spec.mask_below, first), rounded(spec.random_below, first));
+        Self { words, mask_below, random_below }
+    }
+
+    fn next(&mut self) -> Fate {
+        let word = u32::from(self.words.next_u16());
+        if word < self.mask_below {
+            Fate::Mask
+        } else if word < self.random_below {
+            Fate::Random
+        } else {
+            Fate::Keep
+        }
+    }
+}
+
+/// A threshold for 16-bit words of one for 32-bit words: rounded up as often as its low bits say, so that it holds on average.
+fn rounded(threshold: u64, word: u16) -> u32 {
+    ((threshold + u64::from(word)) >> 16) as u32
 }
 
 /// One row on its way.
 struct Masker<'a, T> {
     row: &'a [T],
     spec: &'a Spec,
-    treatments: Stream,
+    fates: Fates,
     random_ids: Stream,
     input: &'a mut [i64],
     label: &'a mut [i64],
@@ -303,56 +334,58 @@ struct Masker<'a, T> {
 }
 
 impl<T: Token> Masker<'_, T> {
-    #[inline]
-    fn treatment(&mut self) -> Treatment {
-        let word = u64::from(self.treatments.next_u32());
-        if word < self.spec.mask_below {
-            Treatment::Mask
-        } else if word < self.spec.random_below {
-            Treatment::Random
-        } else {
-            Treatment::Keep
-        }
-    }
-
-    /// Draws what becomes of the tokens at `chosen` that may be hidden, and replaces them.
+    /// Draws what becomes of the tokens at `chosen`, and replaces them.
     #[inline(never)] // has all registers then
-    fn hide(&mut self, chosen: &[u32], may_hide: impl Fn(usize) -> bool, random: &mut Vec<u32>) {
+    fn hide(&mut self, chosen: &[u32], random: &mut Vec<u32>) {
         let len = self.input.len();
         let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
         let chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)];
-        let (mask, mask_below) = (i64::from(self.spec.mask_id), self.spec.mask_below);
-        let (random_share, mut randoms, mut hidden) = (self.spec.random_below - mask_below, 0, 0);
+        let (mask, mask_below) = (i64::from(self.spec.mask_id), self.fates.mask_below);
+        let (random_share, mut randoms) = (self.fates.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
         for &at in chosen {
             let place = at as usize;
-            if !may_hide(place) {
-                continue;
-            }
-            let (id, word) = (row[place].to_i64(), u64::from(self.treatments.next_u32()));
+            let (id, word) = (row[place].to_i64(), u32::from(self.fates.words.next_u16()));
             // Nobody could predict a branch here. Random ids come later: a slot is written in any case, and kept by the count.
             input[place] = select_unpredictable(word < mask_below, mask, id);
             label[place] = id;
             random[randoms] = at;
             randoms += usize::from(word.wrapping_sub(mask_below) < random_share);
-            hidden += 1;
         }
         for &at in &random[..randoms] {
             input[at as usize] = i64::from(self.spec.random_ids.draw(&mut self.random_ids));
         }
-        self.chosen += hidden;
+        self.chosen += chosen.len() as u32;
     }
 
     /// Replaces the token at `at` in a way that was drawn. Behind the cut of a row nothing is written.
-    fn replace(&mut self, at: usize, treatment: Treatment) {
+    fn replace(&mut self, at: usize, fate: Fate) {
         let Some((input, label)) = self.input.get_mut(at).zip(self.label.get_mut(at)) else { return };
         let id = self.row[at].to_i64();
-        *input = match treatment {
-            Treatment::Mask => i64::from(self.spec.mask_id),
-            Treatment::Random => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
-            Treatment::Keep => id,
+        *input = match fate {
+            Fate::Mask => i64::from(self.spec.mask_id),
+            Fate::Random => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
+            Fate::Keep => id,
         };
         *label = id;
         self.chosen += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn none_and_all_stay_none_and_all() {
+        assert!((0..=u16::MAX).all(|word| rounded(0, word) == 0 && rounded(1 << 32, word) == 1 << 16));
+    }
+
+    proptest! {
+        #[test]
+        fn shares_hold_on_average(threshold in 0..=1u64 << 32) {
+            prop_assert_eq!((0..=u16::MAX).map(|word| u64::from(rounded(threshold, word))).sum::<u64>(), threshold);
+        }
     }
 }

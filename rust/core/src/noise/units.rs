@@ -55,11 +55,21 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Whether position `at` of row `i` may be hidden, as far as single tokens go.
-    #[inline]
-    pub fn may_hide<T: Token>(&self, i: usize, at: usize, token: T) -> bool {
-        !self.protected_ids.is_some_and(|ids| ids.contains(token.to_i64() as u32))
-            && !self.protected.is_some_and(|flags| flags.row(i)[at])
+    /// Moves those of `places` to the front that may be hidden in row `i`, as far as single tokens go.
+    #[inline(never)] // leaves registers to those around
+    pub fn free_among<'p, T: Token>(&self, i: usize, row: &[T], places: &'p mut [u32]) -> &'p [u32] {
+        let flags = self.protected.map(|flags| flags.row(i));
+        let mut free = 0;
+        for n in 0..places.len() {
+            let at = places[n];
+            let id = row[at as usize].to_i64() as u32;
+            let held = self.protected_ids.is_some_and(|ids| ids.contains(id))
+                || flags.is_some_and(|flags| flags[at as usize]);
+            // Written in any case, kept by the count.
+            places[free] = at;
+            free += usize::from(!held);
+        }
+        &places[..free]
     }
 
     /// Errors: [`Error::ColumnLength`] where a column is not aligned with a row of `len` tokens.
@@ -81,11 +91,11 @@ impl<'a> Rules<'a> {
     pub fn units_into<T: Token>(&self, i: usize, body: &[T], units: &mut Vec<Span>) {
         // The unit that is open, and whether it holds a token that is never hidden. None is open yet, and none may be taken.
         let (mut start, mut held) = (0, true);
-        let (mut first, mut count) = (0, 0);
-        for block in body.chunks(BLOCK) {
-            let held_bits = self.held(i, block, first..first + block.len());
-            let mut starts = self.starts(i, block, first..first + block.len());
-            let mut left = held_bits;
+        let mut count = 0;
+        for (range, block) in blocks(body) {
+            let first = range.start;
+            let mut left = self.held(i, block, range.clone());
+            let mut starts = self.starts(i, block, range);
             units.resize(units.len().max(count + BLOCK), Span::default());
             while starts != 0 {
                 let at = (first + starts.trailing_zeros() as usize) as u32;
@@ -98,7 +108,6 @@ impl<'a> Rules<'a> {
                 starts &= starts.wrapping_sub(1);
             }
             held |= left != 0;
-            first += block.len();
         }
         units.truncate(count);
         if !held {
@@ -109,35 +118,29 @@ impl<'a> Rules<'a> {
     /// Marks row `i` by token. Ids fit 32 bits, columns were checked.
     pub fn marks_into<T: Token>(&self, i: usize, row: &[T], marks: &mut Marks) {
         marks.len = row.len();
-        marks.starts.clear();
-        marks.held.clear();
-        let mut first = 0;
-        for block in row.chunks(BLOCK) {
-            let range = first..first + block.len();
-            marks.starts.push(self.starts(i, block, range.clone()));
-            marks.held.push(self.held(i, block, range));
-            first += block.len();
-        }
+        marks.blocks.clear();
+        let mark = |(range, block): (Range<usize>, &[T])| Mark {
+            starts: self.starts(i, block, range.clone()),
+            held: self.held(i, block, range),
+        };
+        marks.blocks.extend(blocks(row).map(mark));
     }
 
     /// Whether every token of row `i` may be hidden by itself.
     pub fn leave_free<T: Token>(&self, i: usize, body: &[T]) -> bool {
-        let mut blocks = body.chunks(BLOCK).enumerate();
-        let held = |(n, block): (usize, &[T])| self.held(i, block, n * BLOCK..n * BLOCK + block.len());
-        !self.has_words() && blocks.all(|block| held(block) == 0)
+        !self.has_words() && blocks(body).all(|(range, block)| self.held(i, block, range) == 0)
     }
 
     /// The positions of row `i` that are never hidden, ascending. Where nothing is hidden as a word, all others are units.
     pub fn held_into<T: Token>(&self, i: usize, body: &[T], held: &mut Vec<u32>) {
         held.clear();
-        let mut first = 0;
-        for block in body.chunks(BLOCK) {
-            let mut bits = self.held(i, block, first..first + block.len());
+        for (range, block) in blocks(body) {
+            let first = range.start as u32;
+            let mut bits = self.held(i, block, range);
             while bits != 0 {
-                held.push(first as u32 + bits.trailing_zeros());
+                held.push(first + bits.trailing_zeros());
                 bits &= bits - 1;
             }
-            first += block.len();
         }
     }
 
@@ -173,66 +176,104 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Which tokens of a row begin a unit, and which are never hidden: a bit each. For those who ask about few of a row's units.
+/// The blocks of a row, and where each stands.
+fn blocks<T>(row: &[T]) -> impl Iterator<Item = (Range<usize>, &[T])> {
+    row.chunks(BLOCK).enumerate().map(|(n, block)| (n * BLOCK..n * BLOCK + block.len(), block))
+}
+
+/// Which tokens of a row begin a unit, and which are never hidden. For those who ask about few of a row's units.
 #[derive(Debug, Default)]
 pub struct Marks {
-    starts: Vec<u64>,
-    held: Vec<u64>,
+    blocks: Vec<Mark>,
     len: usize,
 }
 
+/// The same for one block, a bit a token.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    starts: u64,
+    held: u64,
+}
+
+/// So many positions are written at once.
+const AHEAD: usize = 4;
+
 impl Marks {
     /// All positions of the units that begin at one of `places` (ascending), less units that hold a token that is never hidden.
-    pub fn positions_at(&self, places: &mut [u32], positions: &mut Vec<u32>) {
+    /// `places` and `scratch` are written over.
+    pub fn positions_at<'s>(&self, places: &mut [u32], scratch: &'s mut Vec<u32>) -> &'s [u32] {
         // Written in any case, kept by the count: no predictor can know which places begin a word, nor how short it is.
         let mut heads = 0;
         for n in 0..places.len() {
-            let at = places[n] as usize;
-            places[heads] = at as u32;
-            heads += (self.starts[at / BLOCK] >> (at % BLOCK) & 1) as usize;
+            let at = places[n];
+            places[heads] = at;
+            heads += usize::from(bit(self.blocks[at as usize / BLOCK].starts, at as usize));
         }
-        let mut count = 0;
+        let mut count: usize = 0;
         for &start in &places[..heads] {
             let (stop, held) = self.unit_at(start as usize);
-            let len = (stop - start) as usize;
-            if positions.len() < count + len + AHEAD {
-                positions.resize(2 * (count + len + AHEAD), 0);
+            // Sums of positions, which fit: checked ones cost a seventh more.
+            let len = stop.wrapping_sub(start) as usize;
+            let most = count.wrapping_add(len).wrapping_add(AHEAD);
+            if scratch.len() < most {
+                grow(scratch, most);
             }
-            for first in (0..len).step_by(AHEAD) {
-                if let Some(ahead) = positions[count + first..].first_chunk_mut::<AHEAD>() {
-                    *ahead = core::array::from_fn(|n| start + (first + n) as u32);
-                }
+            let positions = &mut scratch[count..];
+            if let Some(ahead) = positions.first_chunk_mut::<AHEAD>() {
+                *ahead = core::array::from_fn(|n| start.wrapping_add(n as u32));
             }
-            count += if held { 0 } else { len };
+            if len > AHEAD {
+                count_up(&mut positions[..len], start);
+            }
+            count = count.wrapping_add(if held { 0 } else { len });
         }
-        positions.truncate(count);
+        &scratch[..count]
     }
 
     /// Where the unit that begins at `start` ends, and whether it holds a token that is never hidden.
     #[inline]
     fn unit_at(&self, start: usize) -> (u32, bool) {
         let (block, place) = (start / BLOCK, start % BLOCK);
-        let behind = self.starts[block] & (u64::MAX << place << 1);
-        if behind != 0 {
-            let inside = behind.wrapping_sub(1) & !behind & (u64::MAX << place);
-            return ((block * BLOCK) as u32 + behind.trailing_zeros(), self.held[block] & inside != 0);
+        let Mark { starts, held } = self.blocks[block];
+        let behind = starts & (u64::MAX << place << 1);
+        if behind == 0 {
+            return self.long_unit_at(start);
         }
-        // It reaches into the next block.
-        let stop = self.next_start(block + 1);
-        let held = (start..stop as usize).any(|at| self.held[at / BLOCK] >> (at % BLOCK) & 1 != 0);
-        (stop, held)
+        let stop = (block * BLOCK) as u32 | behind.trailing_zeros();
+        let before = (behind & behind.wrapping_neg()).wrapping_sub(1);
+        (stop, (held & before) >> place != 0)
     }
 
-    /// The first unit's beginning from `block` on; the row's end where none begins any more.
-    fn next_start(&self, block: usize) -> u32 {
-        let mut blocks = (block..).zip(&self.starts[block..]);
-        let found = blocks.find(|(_, starts)| **starts != 0);
-        found.map_or(self.len, |(block, starts)| block * BLOCK + starts.trailing_zeros() as usize) as u32
+    /// The same for a unit that reaches into the next block, or to the row's end.
+    #[inline(never)]
+    fn long_unit_at(&self, start: usize) -> (u32, bool) {
+        let behind = start / BLOCK + 1;
+        let mut blocks = (behind..).zip(&self.blocks[behind..]);
+        let next = blocks.find(|(_, mark)| mark.starts != 0);
+        let stop =
+            next.map_or(self.len, |(block, mark)| block * BLOCK + mark.starts.trailing_zeros() as usize);
+        (stop as u32, (start..stop).any(|at| bit(self.blocks[at / BLOCK].held, at)))
     }
 }
 
-/// Positions that are written at once.
-const AHEAD: usize = 4;
+/// The bit of position `at` among those of its block.
+#[inline(always)]
+fn bit(bits: u64, at: usize) -> bool {
+    bits >> (at % BLOCK) & 1 != 0
+}
+
+#[cold]
+#[inline(never)]
+fn grow(scratch: &mut Vec<u32>, len: usize) {
+    scratch.resize(2 * len, 0);
+}
+
+/// Writes `start`, `start + 1`, and so on.
+#[cold]
+#[inline(never)]
+fn count_up(positions: &mut [u32], start: u32) {
+    positions.iter_mut().zip(start..).for_each(|(position, at)| *position = at);
+}
 
 /// Spans of units -> spans of the row, in place. Where a unit in between may not be hidden, a span falls into several.
 pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
@@ -295,14 +336,13 @@ mod tests {
                 words: Some(Words::Starts(Ragged::new(&starts, &offsets).unwrap())),
                 ..Rules::default()
             };
-            let (mut units, mut positions) = (Vec::new(), Vec::new());
-            let mut marks = Marks::default();
+            let (mut units, mut marks, mut scratch) = (Vec::new(), Marks::default(), Vec::new());
             rules.units_into(0, &ids, &mut units);
             units.retain(|unit| tried[unit.start as usize]);
             rules.marks_into(0, &ids, &mut marks);
             let mut places: Vec<u32> = (0..ids.len() as u32).filter(|&at| tried[at as usize]).collect();
-            marks.positions_at(&mut places, &mut positions);
-            prop_assert_eq!(positions, units.iter().flat_map(|unit| unit.start..unit.stop).collect::<Vec<_>>());
+            let want: Vec<u32> = units.iter().flat_map(|unit| unit.start..unit.stop).collect();
+            prop_assert_eq!(marks.positions_at(&mut places, &mut scratch), want);
         }
 
         #[test]

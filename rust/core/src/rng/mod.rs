@@ -30,15 +30,15 @@ pub enum Purpose {
     Denoiser = 1,
     /// Which tokens a masked LM must predict.
     Choice = 2,
-    /// What becomes of each of them: mask, random id, itself.
-    Treatment = 3,
+    /// What becomes of each of them: mask, random id, itself. 16-bit words; all others are 32-bit words.
+    Fate = 3,
     /// Which random ids.
     RandomId = 4,
 }
 
 impl Source {
     /// The stream of one example for one purpose.
-    pub fn stream(self, key: u64, purpose: Purpose) -> Stream {
+    pub fn stream<W>(self, key: u64, purpose: Purpose) -> Stream<W> {
         Stream::new([self.seed, key], [0, 0, self.epoch, purpose as u64])
     }
 }
