@@ -38,8 +38,9 @@ def goals(groups):
     def least(what, group, peer, limit):
         engine = next(engine for engine in groups[group].seconds if engine.startswith(peer))
         value, aim = groups[group].times(engine), f"{limit:,}x"
-        # What is missed by less than a digit is not rounded up to the goal.
-        shown = times(value) if value >= limit or times(value) != aim else f"{math.floor(value * 10) / 10:.1f}x"
+        shown = times(value)
+        if shown == aim and value < limit:
+            shown = f"{math.floor(value * 10) / 10:.1f}x"  # missed by less than a digit: not rounded up to the goal
         return what, engine, f"at least {aim}", shown, value >= limit
 
     def most(what, against, value, limit, show=lambda value: f"{value:.2f}x"):

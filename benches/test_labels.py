@@ -8,7 +8,7 @@ import torch
 from chats import EOS, FORMAT, chat_format, chat_rows
 from peers import REMOVED_TRL, completion_only_masking, loop_labels
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, mask_labels, reference
-from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, copies, copies_by_two, fewer, in_turn
+from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, beside_typical, copies, copies_by_two, fewer, in_turn
 
 SHAPES = [(8, 2048), (32, 8192)]
 TURNS = 4
@@ -64,8 +64,7 @@ def flat(bench, timed, typical):
         np.testing.assert_array_equal(mask_labels(few, fmt, policy).labels, expected(few, fmt, policy))
         ids = made(*shape) if timed else few
         benchmark = bench(f"labels/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=ids.size, **about)
-        engines = {"spanmask": lambda: mask_labels(ids, fmt, policy), "memcpy": copies([ids]), "spanmask:typical": typical}
-        in_turn(benchmark, engines, rounds=12)
+        beside_typical(benchmark, lambda: mask_labels(ids, fmt, policy), typical, [ids])
 
     return time
 

@@ -8,7 +8,7 @@ import torch
 from denoising import bert_tokenizer
 from peers import TRANSFORMERS
 from spanmask import MaskedLM, mask_tokens, reference
-from timing import LONGER, TOKENS, TYPICAL, anew, beside, copies, copies_by_two, fewer, in_turn
+from timing import LONGER, TOKENS, TYPICAL, anew, beside, beside_typical, copies, copies_by_two, fewer, in_turn
 from timing import ROWS as FLAT_ROWS
 from transformers import DataCollatorForLanguageModeling
 
@@ -116,12 +116,7 @@ def flat(bench, timed, typical):
         rows = made(*(shape if timed else fewer(*shape)))
         out = mask_tokens(rows, spec)
         benchmark = bench(f"masked-lm/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.size, **about)
-        engines = {
-            "spanmask": anew(mask_tokens, rows, spec),
-            "memcpy": copies([out.input_ids, out.labels]),
-            "spanmask:typical": typical,
-        }
-        in_turn(benchmark, engines, rounds=12)
+        beside_typical(benchmark, anew(mask_tokens, rows, spec), typical, [out.input_ids, out.labels])
 
     return time
 

@@ -10,7 +10,7 @@ from flax_script import FlaxScriptCollator
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, reference
 from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
-from timing import LONGER, ROWS, TOKENS, TYPICAL, anew, beside, copies, copies_by_two, fewer, in_turn
+from timing import LONGER, ROWS, TOKENS, TYPICAL, anew, beside, beside_typical, copies, copies_by_two, fewer, in_turn
 
 ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
 VOCABULARY = 32000
@@ -108,12 +108,7 @@ def flat(bench, timed, typical):
         rows, spec = made(*shape_now), spec_for(shape_now[1], **options)
         out = corrupt(rows, spec)
         benchmark = bench(f"corrupt/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.values.size, **about)
-        engines = {
-            "spanmask": anew(corrupt, rows, spec),
-            "memcpy": copies([out.input_ids.values, out.labels.values]),
-            "spanmask:typical": typical,
-        }
-        in_turn(benchmark, engines, rounds=12)
+        beside_typical(benchmark, anew(corrupt, rows, spec), typical, [out.input_ids.values, out.labels.values])
 
     return time
 

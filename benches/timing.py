@@ -60,6 +60,11 @@ def in_turn(benchmark, engines, rounds=30):
     benchmark.extra_info.update(engine=ours, calls=calls[ours], beside=about)
 
 
+def beside_typical(benchmark, run, typical, outputs):
+    """Times `run` in turn with rows of a typical shape, and with a memory copy of what it returns."""
+    in_turn(benchmark, {"spanmask": run, "memcpy": copies(outputs), "spanmask:typical": typical}, rounds=12)
+
+
 def turn_of(run, seconds=2e-2):
     """How many calls take about so long; one at least."""
     run()
