@@ -67,6 +67,21 @@ impl<'a, T> Ragged<'a, T> {
         (0..self.len()).map(|i| self.row(i))
     }
 
+    /// The longest run of rows from `first` on in which each starts behind the one in front of it, at most `gap` values later.
+    pub fn neighbours(&self, first: usize, gap: usize) -> Range<usize> {
+        let near = |i: &usize| {
+            let (start, behind) = (self.starts[*i], self.stops[*i - 1]);
+            behind <= start && start - behind <= gap as i64
+        };
+        first..(first + 1..self.len()).take_while(near).last().unwrap_or(first) + 1
+    }
+
+    /// The values from the first of the rows `run` to the last, which is behind it, and where they start.
+    pub fn stretch(&self, run: Range<usize>) -> (usize, &'a [T]) {
+        let (first, last) = (self.bounds(run.start), self.bounds(run.end - 1));
+        (first.start, &self.values[first.start..last.end])
+    }
+
     /// The rows `range`, as rows of their own; their number within it counts from 0 again.
     pub fn slice(&self, range: Range<usize>) -> Self {
         Self { values: self.values, starts: &self.starts[range.clone()], stops: &self.stops[range] }
@@ -87,6 +102,17 @@ mod tests {
         let ragged = Ragged::new(&[1, 2, 3], &[0, 2, 2, 3]).unwrap();
         assert_eq!(ragged.rows().collect::<Vec<_>>(), [&[1, 2][..], &[], &[3]]);
         assert_eq!(ragged.slice(1..3).rows().collect::<Vec<_>>(), [&[][..], &[3]]);
+    }
+
+    #[test]
+    fn neighbours_ascend_and_lie_near() {
+        let (starts, stops) = ([0, 2, 5, 6, 4, 9], [2, 3, 6, 6, 5, 9]);
+        let ragged = Ragged::from_bounds(&[(); 9], &starts, &stops).unwrap();
+        let runs = [(0, 2, 0..4), (0, 1, 0..2), (2, 0, 2..4), (4, 3, 4..5), (4, 4, 4..6), (5, 0, 5..6)];
+        for (first, gap, run) in runs {
+            assert_eq!(ragged.neighbours(first, gap), run, "from {first}, {gap} apart");
+        }
+        assert_eq!(Ragged::new(&[7, 8, 9], &[1, 2, 3]).unwrap().stretch(0..2), (1, &[8, 9][..]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Marker matches -> turns. The only place that decides what a turn is.
 //! Oracle: `spanmask.reference.find_turns`.
 
-use crate::Token;
 use crate::search::Searcher;
+use crate::{Ragged, Token};
 use core::ops::Range;
 
 /// How the turns of one role open and close, as ids. Several boundaries of one role are alternatives.
@@ -143,15 +143,49 @@ impl<T: Token> Format<T> {
     }
 }
 
-/// Finds the turns of one row, in order; `turns` is cleared first.
+/// Values between two rows up to which they are searched in one go: to pass over so many costs less than to start anew.
+const GAP: usize = 512;
+
+/// Finds the turns of each row, in order, and calls `found(row number, turns)`.
 ///
 /// Outside a turn the longest start opens one. Inside, the first of these ends it: an end marker of its role (behind it), any start
 /// (in front of it), the end of the row (it stays open). Markers inside content match too: ids cannot tell.
-pub fn find_turns<T: Token>(row: &[T], format: &Format<T>, turns: &mut Vec<Turn>) {
+///
+/// Errors: what `found` returns; it is not called again then.
+pub fn find_turns<T: Token, E>(
+    rows: &Ragged<T>,
+    format: &Format<T>,
+    mut found: impl FnMut(usize, &[Turn]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut turns, mut next) = (Vec::new(), 0);
+    while next < rows.len() {
+        // Short rows are many: a search of its own for each took half as long again.
+        let run = rows.neighbours(next, GAP);
+        let (first, values) = rows.stretch(run.clone());
+        let mut candidates = format.searcher.candidates(values).map(|at| first + at).peekable();
+        for i in run.clone() {
+            let bounds = rows.bounds(i);
+            while candidates.next_if(|&at| at < bounds.start).is_some() {} // stands between two rows
+            let inside = core::iter::from_fn(|| candidates.next_if(|&at| at < bounds.end));
+            turns_of(rows.row(i), inside.map(|at| at - bounds.start), format, &mut turns);
+            found(i, &turns)?;
+        }
+        next = run.end;
+    }
+    Ok(())
+}
+
+/// The turns of one row. `candidates`: all positions where a marker stands, ascending, and maybe others.
+fn turns_of<T: Token>(
+    row: &[T],
+    candidates: impl Iterator<Item = usize>,
+    format: &Format<T>,
+    turns: &mut Vec<Turn>,
+) {
     turns.clear();
     let mut open: Option<Turn> = None;
     let mut free_from = 0; // tokens in front of it belong to a marker
-    for position in format.searcher.candidates(row) {
+    for position in candidates {
         if position < free_from {
             continue;
         }
@@ -184,6 +218,8 @@ pub fn find_turns<T: Token>(row: &[T], format: &Format<T>, turns: &mut Vec<Turn>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::convert::Infallible;
+    use proptest::prelude::*;
 
     fn format() -> Format<i64> {
         let boundary = |role, start: &[i64], end: &[i64]| Boundary {
@@ -199,10 +235,21 @@ mod tests {
     }
 
     /// (role, start, content_start, content_stop, stop, closed)
-    fn turns(row: &[i64]) -> Vec<(usize, usize, usize, usize, usize, bool)> {
-        let mut turns = Vec::new();
-        find_turns(row, &format(), &mut turns);
-        turns.iter().map(|t| (t.role, t.start, t.content_start, t.content_stop, t.stop, t.closed)).collect()
+    type Columns = (usize, usize, usize, usize, usize, bool);
+
+    fn turns_of_rows(rows: &Ragged<i64>) -> Vec<Vec<Columns>> {
+        let mut all = Vec::new();
+        let Ok(()) = find_turns::<_, Infallible>(rows, &format(), |i, turns| {
+            assert_eq!(i, all.len());
+            let columns = |t: &Turn| (t.role, t.start, t.content_start, t.content_stop, t.stop, t.closed);
+            all.push(turns.iter().map(columns).collect());
+            Ok(())
+        });
+        all
+    }
+
+    fn turns(row: &[i64]) -> Vec<Columns> {
+        turns_of_rows(&Ragged::new(row, &[0, row.len() as i64]).unwrap()).remove(0)
     }
 
     #[test]
@@ -223,5 +270,29 @@ mod tests {
         assert_eq!(turns(&[5]), []);
         assert_eq!(turns(&[]), []);
         assert_eq!(turns(&[2, 2, 3]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_know_nothing_of_what_stands_around_them(
+            values in prop::collection::vec(prop_oneof![4 => 1i64..8, 1 => Just(9)], 0..3000),
+            cuts in prop::collection::vec((0usize..3000, 0usize..700), 0..12),
+            ascending: bool,
+        ) {
+            let end = |at: usize| at.min(values.len()) as i64;
+            let mut bounds: Vec<(i64, i64)> = cuts.iter().map(|&(at, len)| (end(at), end(at + len))).collect();
+            if ascending {
+                // What overlaps begins where the one in front ends.
+                bounds.sort_unstable();
+                let mut last = 0;
+                for (start, stop) in &mut bounds {
+                    (*start, *stop) = (last.max(*start), last.max(*stop));
+                    last = *stop;
+                }
+            }
+            let (starts, stops): (Vec<i64>, Vec<i64>) = bounds.into_iter().unzip();
+            let rows = Ragged::from_bounds(&values, &starts, &stops).unwrap();
+            prop_assert_eq!(turns_of_rows(&rows), rows.rows().map(turns).collect::<Vec<_>>());
+        }
     }
 }

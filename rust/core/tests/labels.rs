@@ -9,6 +9,7 @@ use spanmask_core::labels::{
 };
 use spanmask_core::turns::{Boundary, Format, find_turns};
 use spanmask_core::{Ragged, Token};
+use std::convert::Infallible;
 
 fn list<T>(value: &Value, item: impl Fn(&Value) -> T) -> Vec<T> {
     value.as_array().unwrap().iter().map(item).collect()
@@ -64,16 +65,17 @@ fn policy<T: Token>(rules: &Value) -> Policy<T> {
 fn check<T: Token>(case: &Value) {
     let row: Vec<T> = ids(&case["row"]).into_iter().map(|id| T::from_i64(id).unwrap()).collect();
     let format = format::<T>(case);
-    let mut turns = Vec::new();
-    find_turns(&row, &format, &mut turns);
-    let found: Vec<Value> = turns
-        .iter()
-        .map(|t| serde_json::json!([t.role, t.start, t.content_start, t.content_stop, t.stop, t.closed]))
-        .collect();
-    assert_eq!(Value::from(found), case["turns"]);
-
     let offsets = [0, row.len() as i64];
     let rows = Ragged::new(&row, &offsets).unwrap();
+    let mut found: Vec<Value> = Vec::new();
+    let Ok(()) = find_turns::<_, Infallible>(&rows, &format, |_, turns| {
+        found.extend(turns.iter().map(|t| {
+            serde_json::json!([t.role, t.start, t.content_start, t.content_stop, t.stop, t.closed])
+        }));
+        Ok(())
+    });
+    assert_eq!(Value::from(found), case["turns"]);
+
     let (mut labels, mut weights) = (vec![0; row.len()], vec![9.0; row.len()]);
     let mut reports = [RowReport { trained: 0, outcome: Outcome::Trained, open: false }];
     let mut counts = vec![0; format.roles()];

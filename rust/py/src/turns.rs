@@ -8,6 +8,7 @@ use pyo3::types::PyTuple;
 use spanmask_core::search::Searcher;
 use spanmask_core::turns::{self, Boundary};
 use spanmask_core::{Ragged, Token};
+use std::convert::Infallible;
 
 /// The markers of a `ChatFormat`, compiled for each token type.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -92,17 +93,16 @@ pub fn find_turns<'py>(
 fn turn_columns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> ([Vec<i64>; 6], Vec<bool>) {
     let mut columns: [Vec<i64>; 6] = Default::default();
     let mut closed = Vec::new();
-    let mut turns = Vec::new();
-    for (number, row) in rows.rows().enumerate() {
-        turns::find_turns(row, format, &mut turns);
-        for turn in &turns {
+    let Ok(()) = turns::find_turns::<_, Infallible>(rows, format, |number, turns| {
+        for turn in turns {
             let entry = [number, turn.role, turn.start, turn.content_start, turn.content_stop, turn.stop];
             for (column, value) in columns.iter_mut().zip(entry) {
                 column.push(value as i64);
             }
             closed.push(turn.closed);
         }
-    }
+        Ok(())
+    });
     (columns, closed)
 }
 

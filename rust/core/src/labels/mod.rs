@@ -174,7 +174,7 @@ pub struct Report<'a> {
 /// Labels of `rows` into `labels`, and their loss weights into `weights` where they are asked for; `layout` gives the places in both.
 /// Masks are made before the layout cuts rows.
 ///
-/// One pass over the ids to find markers, one to write, a row at a time while it is in cache.
+/// The ids are read to find markers, some thousand at a time, and once more to be written, while they are in cache.
 ///
 /// Errors: [`Error::Length`] for a buffer of another size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
 pub fn mask_labels_into<T: Token>(
@@ -198,16 +198,15 @@ pub fn mask_labels_into<T: Token>(
             return Err(Error::Length { want, got });
         }
     }
-    let (mut turns, mut spans) = (Vec::new(), Spans::default());
+    let mut spans = Spans::default();
     let level = Level::detect();
-    for i in 0..rows.len() {
+    find_turns(rows, format, |i, turns| {
         let row = rows.row(i);
         let at_row = |error: Error| error.at_row(i);
         let turn_weights = extras.turn_weights.map(|weights| weights.row(i));
-        find_turns(row, format, &mut turns);
-        let outcome = trained_spans(row, &turns, format, policy, turn_weights, &mut spans).map_err(at_row)?;
+        let outcome = trained_spans(row, turns, format, policy, turn_weights, &mut spans).map_err(at_row)?;
 
-        let (mut cell, rest) = layout.split_cell(i, rows.bounds(i), out.labels)?;
+        let (mut cell, rest) = layout.split_cell(i, rows.bounds(i), core::mem::take(&mut out.labels))?;
         out.labels = rest;
         cell.fill_padding(extras.ignore_index);
         let (ignore, shift) = (extras.ignore_index, policy.shift);
@@ -220,7 +219,7 @@ pub fn mask_labels_into<T: Token>(
             excluded = kept == 0 && trained > 0;
             trained = kept;
         }
-        if let Some(weights) = out.weights {
+        if let Some(weights) = out.weights.take() {
             let (mut weight_cell, rest) = layout.split_cell(i, rows.bounds(i), weights)?;
             out.weights = Some(rest);
             weight_cell.fill_padding(0.0);
@@ -236,11 +235,11 @@ pub fn mask_labels_into<T: Token>(
             },
             open: turns.last().is_some_and(|turn| !turn.closed),
         };
-        for turn in &turns {
+        for turn in turns {
             report.turns[turn.role] += 1;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Copies `row` inside the spans, writes `ignore` elsewhere. `out` may be shorter than `row`: the rest is cut.
