@@ -7,6 +7,7 @@ pub mod naive;
 pub mod vector;
 
 use crate::Token;
+use core::ops::Range;
 use vector::First;
 
 /// So many needles, or candidates of a block, are looked at one by one.
@@ -18,6 +19,8 @@ pub struct Searcher<T> {
     /// Descending by tokens, so that of those that stand at one place the longest comes first; then as listed.
     needles: Vec<Needle<T>>,
     first: First<T>,
+    /// By the number of a first token: where the needles that begin with it stand in the list.
+    groups: Vec<Range<usize>>,
 }
 
 /// One sequence; never empty.
@@ -38,7 +41,12 @@ impl<T: Token> Searcher<T> {
         }
         kept.sort_by(|a, b| b.tokens.cmp(&a.tokens).then(a.id.cmp(&b.id)));
         let first = First::new(kept.iter().rev().map(|needle| needle.tokens[0]));
-        Self { needles: kept, first }
+        let mut behind = kept.len();
+        let groups = kept.chunk_by(|a, b| a.tokens[0] == b.tokens[0]).rev().map(|group| {
+            behind -= group.len();
+            behind..behind + group.len()
+        });
+        Self { first, groups: groups.collect(), needles: kept }
     }
 
     /// Whether nothing can be found.
@@ -94,9 +102,8 @@ impl<T: Token> Searcher<T> {
         let tail = &row[position..];
         let mut needles = self.needles.as_slice();
         if needles.len() > FEW {
-            let first = tail.first().copied();
-            needles = &needles[needles.partition_point(|needle| Some(needle.tokens[0]) > first)..];
-            needles = &needles[..needles.partition_point(|needle| Some(needle.tokens[0]) == first)];
+            let group = tail.first().and_then(|&token| self.first.find(token));
+            needles = group.map_or(&[], |number| &needles[self.groups[number].clone()]);
         }
         needles
             .iter()

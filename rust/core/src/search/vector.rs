@@ -12,7 +12,7 @@ const WINDOW: usize = 64 * BLOCK;
 /// So many first tokens are compared one by one.
 const COMPARED: usize = 4;
 /// From three on they are told by their range where it is no wider than this: special tokens stand side by side in a vocabulary.
-const NARROW: u64 = 256;
+const NARROW: usize = 256;
 /// Others are looked up, by the low bits of an id. A byte an entry, 64 KiB a searcher: a bitmap of 8 KiB took
 /// two to three times as long.
 const TABLE: usize = 1 << 16;
@@ -22,8 +22,9 @@ const TABLE: usize = 1 << 16;
 pub struct First<T> {
     /// Ascending.
     tokens: Vec<T>,
-    /// The range from the first to the last tells them well enough.
-    narrow: bool,
+    /// By the distance from the lowest: the number among `tokens`. Empty where the range from the lowest to the highest does not tell
+    /// them well enough.
+    narrow: Vec<Option<u16>>,
     /// Whether some token has these low bits, by the bits. Empty where tokens are few.
     table: Vec<bool>,
     level: Level,
@@ -34,17 +35,18 @@ impl<T: Token> First<T> {
     pub fn new(tokens: impl Iterator<Item = T>) -> Self {
         let mut tokens: Vec<T> = tokens.collect();
         tokens.dedup();
-        let narrow = match *tokens.as_slice() {
-            [low, _, .., high] => high.to_i64().abs_diff(low.to_i64()) <= NARROW,
-            _ => false,
-        };
+        let mut narrow = Vec::new();
+        if let [low, _, .., high] = *tokens.as_slice()
+            && distance(low, high) <= NARROW
+        {
+            narrow.resize(distance(low, high) + 1, None);
+            tokens.iter().zip(0..).for_each(|(&token, number)| narrow[distance(low, token)] = Some(number));
+        }
         let (mut table, mut level) = (Vec::new(), Level::detect());
-        if tokens.len() > COMPARED {
+        if narrow.is_empty() && tokens.len() > COMPARED {
             table.resize(TABLE, false);
             tokens.iter().for_each(|&token| table[place(token)] = true);
-            if !narrow {
-                level = Level::BASELINE; // the vector instructions for look-ups take half as long again
-            }
+            level = Level::BASELINE; // the vector instructions for look-ups take half as long again
         }
         Self { tokens, narrow, table, level }
     }
@@ -82,7 +84,8 @@ impl<T: Token> First<T> {
     fn may_hold(&self, block: &[T; BLOCK]) -> bool {
         match *self.tokens.as_slice() {
             [] => false,
-            [low, .., high] if self.narrow => {
+            // Told by `range`, the whole call took a twelfth longer.
+            [low, .., high] if !self.narrow.is_empty() => {
                 block.iter().fold(false, |any, &token| any | (low <= token) & (token <= high))
             }
             [a] => any(block, [a]),
@@ -109,17 +112,38 @@ impl<T: Token> First<T> {
         }
     }
 
-    /// The same for many: the table lets few others through, and a binary search tells those.
+    /// The same for many: their range, or the table, lets few others through.
     #[inline(always)]
     fn bits_of_many(&self, block: &[T]) -> u64 {
-        let mut may_be = bits(block, |token| self.table[place(token)]);
+        let mut may_be = match self.range() {
+            Some((low, high)) => bits(block, |token| (low <= token) & (token <= high)),
+            None => bits(block, |token| self.table[place(token)]),
+        };
         let mut bits = 0;
         while may_be != 0 {
             let i = may_be.trailing_zeros();
-            bits |= u64::from(self.tokens.binary_search(&block[i as usize]).is_ok()) << i;
+            bits |= u64::from(self.find(block[i as usize]).is_some()) << i;
             may_be &= may_be - 1;
         }
         bits
+    }
+
+    /// The number of `token` among these, counted from the lowest.
+    pub fn find(&self, token: T) -> Option<usize> {
+        match self.range() {
+            Some((low, _)) if token < low => None,
+            Some((low, _)) => self.narrow.get(distance(low, token)).copied().flatten().map(usize::from),
+            None => self.tokens.binary_search(&token).ok(),
+        }
+    }
+
+    /// The lowest and the highest, where they tell these tokens well enough.
+    #[inline(always)]
+    fn range(&self) -> Option<(T, T)> {
+        match *self.tokens.as_slice() {
+            [low, .., high] if !self.narrow.is_empty() => Some((low, high)),
+            _ => None,
+        }
     }
 }
 
@@ -157,6 +181,12 @@ impl<T: Token> Loop for Equal<'_, T> {
     fn run(self) -> u64 {
         bits(self.0, |token| token == self.1)
     }
+}
+
+/// How far two ids lie apart.
+#[inline(always)]
+fn distance<T: Token>(a: T, b: T) -> usize {
+    b.to_i64().abs_diff(a.to_i64()) as usize
 }
 
 /// Where the table tells of `token`.
