@@ -339,7 +339,10 @@ impl<T: Token> Masker<'_, T> {
     fn hide(&mut self, chosen: &[u32], random: &mut Vec<u32>) {
         let len = self.input.len();
         let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
-        let chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)];
+        let mut chosen = chosen;
+        if chosen.last().is_some_and(|&last| last as usize >= len) {
+            chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // behind the row's cut nothing is written
+        }
         let (mask, mask_below) = (i64::from(self.spec.mask_id), self.fates.mask_below);
         let (random_share, mut randoms) = (self.fates.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
