@@ -143,8 +143,9 @@ impl<T: Token> Format<T> {
     }
 }
 
-/// Values between two rows up to which they are searched in one go: to pass over so many costs less than to start anew.
-const GAP: usize = 512;
+/// Values between two rows up to which they are searched in one go: to pass over so many costs no more than to start anew (64 tokens a
+/// row; twice as many with 256).
+const GAP: usize = 128;
 
 /// Finds the turns of each row, in order, and calls `found(row number, turns)`.
 ///
@@ -159,7 +160,7 @@ pub fn find_turns<T: Token, E>(
 ) -> Result<(), E> {
     let (mut turns, mut next) = (Vec::new(), 0);
     while next < rows.len() {
-        // Short rows are many: a search of its own for each took half as long again.
+        // A search of its own for each took up to half as long again where rows are short.
         let run = rows.neighbours(next, GAP);
         let (first, values) = rows.stretch(run.clone());
         let mut candidates = format.searcher.candidates(values).map(|at| first + at).peekable();

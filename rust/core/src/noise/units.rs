@@ -209,23 +209,22 @@ impl Marks {
             places[heads] = at;
             heads += usize::from(bit(self.blocks[at as usize / BLOCK].starts, at as usize));
         }
-        let mut count: usize = 0;
+        let mut count = 0;
         for &start in &places[..heads] {
             let (stop, held) = self.unit_at(start as usize);
-            // Sums of positions, which fit: checked ones cost a seventh more.
-            let len = stop.wrapping_sub(start) as usize;
-            let most = count.wrapping_add(len).wrapping_add(AHEAD);
+            let len = (stop - start) as usize;
+            let most = count + len + AHEAD;
             if scratch.len() < most {
-                grow(scratch, most);
+                scratch.resize(2 * most, 0);
             }
             let positions = &mut scratch[count..];
             if let Some(ahead) = positions.first_chunk_mut::<AHEAD>() {
-                *ahead = core::array::from_fn(|n| start.wrapping_add(n as u32));
+                *ahead = core::array::from_fn(|n| start + n as u32);
             }
             if len > AHEAD {
                 count_up(&mut positions[..len], start);
             }
-            count = count.wrapping_add(if held { 0 } else { len });
+            count += if held { 0 } else { len };
         }
         &scratch[..count]
     }
@@ -260,12 +259,6 @@ impl Marks {
 #[inline(always)]
 fn bit(bits: u64, at: usize) -> bool {
     bits >> (at % BLOCK) & 1 != 0
-}
-
-#[cold]
-#[inline(never)]
-fn grow(scratch: &mut Vec<u32>, len: usize) {
-    scratch.resize(2 * len, 0);
 }
 
 /// Writes `start`, `start + 1`, and so on.
