@@ -315,8 +315,9 @@ def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
     """The tensor's memory as an array."""
     if not tensor.is_cpu:
         raise TypeError(f"{name}: the tensor is on {tensor.device}; masks are made on the CPU, move it there with .cpu().")
-    if tensor.is_floating_point() or tensor.is_complex():
-        raise TypeError(f"{name}: expected integer token ids, got {tensor.dtype}; cast them with .long().")
+    dtype = tensor.dtype
+    if dtype.is_floating_point or dtype.is_complex:
+        raise TypeError(f"{name}: expected integer token ids, got {dtype}; cast them with .long().")
     array: npt.NDArray[Any] = tensor.numpy()  # integers have no gradients to detach
     return array
 
