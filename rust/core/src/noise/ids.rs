@@ -45,9 +45,7 @@ impl IdSet {
             table.resize(reach as usize + 2, false);
             ids.iter().for_each(|id| table[(id - low) as usize] = true);
         }
-        // Vector instructions for look-ups: a tenth more of whole-word masking.
-        let level = if table.is_empty() || ids.len() <= FEW { Level::detect() } else { Level::BASELINE };
-        Self { ids, low, reach, table, level }
+        Self { ids, low, reach, table, level: Level::detect() }
     }
 
     /// The ids, ascending.
