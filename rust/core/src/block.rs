@@ -14,6 +14,25 @@ pub fn bits(flags: impl Iterator<Item = bool>) -> u64 {
     })
 }
 
+/// So many places are written at once.
+const AHEAD: usize = 4;
+
+/// The places of the bits that are set, the lowest first, counted from `first`; returns how many. `out` holds [`BLOCK`] at least, and
+/// more than are set may be written.
+///
+/// How many bits a word holds nobody can guess: they are taken four at a time, for the next word to write over what is too much.
+#[inline(always)]
+pub fn places_into(mut bits: u64, first: u32, out: &mut [u32]) -> usize {
+    let count = bits.count_ones() as usize;
+    for places in out.as_chunks_mut::<AHEAD>().0.iter_mut().take(count.div_ceil(AHEAD)) {
+        for place in places {
+            *place = first.wrapping_add(bits.trailing_zeros());
+            bits &= bits.wrapping_sub(1);
+        }
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,6 +43,16 @@ mod tests {
         for len in [0, 1, 7, 8, 9, 63, 64] {
             let want = word & 1u64.unbounded_shl(len as u32).wrapping_sub(1);
             assert_eq!(bits((0..len).map(|i| word >> i & 1 == 1)), want, "{len} flags");
+        }
+    }
+
+    #[test]
+    fn places_of_bits() {
+        for bits in [0, 1, 1 << 63, 0x8000_0000_0000_0101, u64::MAX, 0x9e37_79b9_7f4a_7c15] {
+            let mut out = [0; BLOCK];
+            let count = places_into(bits, 100, &mut out);
+            let want: Vec<u32> = (0..64).filter(|i| bits >> i & 1 == 1).map(|i| 100 + i).collect();
+            assert_eq!(out[..count], want);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Oracle: `spanmask.reference.draw`.
 
 use super::plan::Plan;
+use crate::block::{BLOCK, places_into};
 use crate::rng::{Stream, bounded::below};
 
 /// A half-open span of token (or word) positions.
@@ -46,29 +47,14 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
         bits[(cut / 64) as usize] |= 1 << (cut % 64);
     }
     bits[((total - 1) / 64) as usize] |= 1 << ((total - 1) % 64); // the end of the last part
-    // Words hold few bits, how many nobody can guess: taken four at a time, what is too much is overwritten by the next word's.
     ends.clear();
-    ends.resize(parts as usize + AHEAD, 0);
+    ends.resize(parts as usize + BLOCK, 0);
     let mut found = 0;
-    for (first, &word) in (1u32..).step_by(64).zip(bits.iter()) {
-        let (mut word, count) = (word, word.count_ones() as usize);
-        for step in (0..count).step_by(AHEAD) {
-            if let Some(places) =
-                ends.get_mut(found + step..).and_then(|ends| ends.first_chunk_mut::<AHEAD>())
-            {
-                for place in places {
-                    *place = first.wrapping_add(word.trailing_zeros());
-                    word &= word.wrapping_sub(1);
-                }
-            }
-        }
-        found += count;
+    for (first, &word) in (1u32..).step_by(BLOCK).zip(bits.iter()) {
+        found += places_into(word, first, &mut ends[found..]);
     }
     ends.truncate(parts as usize);
 }
-
-/// Bits that are taken out of a word at once.
-const AHEAD: usize = 4;
 
 /// Draws the spans of a row of `len` that `plan` was made for, in order. At most `most` of them: those drawn behind join the last one,
 /// and so do the clear parts between them.

@@ -3,7 +3,7 @@
 
 use super::draw::Span;
 use super::ids::IdSet;
-use crate::block::{BLOCK, bits};
+use crate::block::{BLOCK, bits, places_into};
 use crate::error::Column;
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
@@ -133,15 +133,13 @@ impl<'a> Rules<'a> {
 
     /// The positions of row `i` that are never hidden, ascending. Where nothing is hidden as a word, all others are units.
     pub fn held_into<T: Token>(&self, i: usize, body: &[T], held: &mut Vec<u32>) {
-        held.clear();
+        let mut found = 0;
         for (range, block) in blocks(body) {
             let first = range.start as u32;
-            let mut bits = self.held(i, block, range);
-            while bits != 0 {
-                held.push(first + bits.trailing_zeros());
-                bits &= bits - 1;
-            }
+            held.resize(held.len().max(found + BLOCK), 0);
+            found += places_into(self.held(i, block, range), first, &mut held[found..]);
         }
+        held.truncate(found);
     }
 
     /// One bit a token of `block`, which stands at `range` of row `i`: whether a unit begins with it.
