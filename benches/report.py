@@ -94,7 +94,7 @@ def hard_rows(groups, kernel):
 
 def duration(seconds):
     """A time in the unit that suits it."""
-    size, unit = next(((size, unit) for size, unit in ((1, "s"), (1e-3, "ms")) if seconds >= size), (1e-6, "µs"))
+    size, unit = next(((size, unit) for size, unit in ((1, "s"), (1e-3, "ms")) if abs(seconds) >= size), (1e-6, "µs"))
     return f"{seconds / size:.3g} {unit}"
 
 
