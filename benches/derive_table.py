@@ -14,12 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from chat.templates import STYLES, special_looking  # noqa: E402
 from chat.test_derive import CONVENTIONS, PARTLY, conversations, trained  # noqa: E402
-from chat.trl_templates import MARKED, TEMPLATES, without_marks  # noqa: E402
-from chat.truth import faults  # noqa: E402
-from chat.vocabularies import KINDS, tokenizer_of  # noqa: E402
 from spanmask import ChatFormat, ChatFormatError, SpanmaskWarning  # noqa: E402
+from support.chat_templates import STYLES, special_looking  # noqa: E402
+from support.text_truth import faults  # noqa: E402
+from support.trl_templates import MARKED, TEMPLATES, without_marks  # noqa: E402
+from support.vocabularies import KINDS, tokenizer_of  # noqa: E402
 
 HEAD = """# Derived chat templates
 
@@ -53,7 +53,9 @@ def main(count: int) -> None:
             seconds += time.perf_counter() - began
             cells.append(verdict(tokenizer, chat_format, name, kwargs, count) if chat_format else "refused")
             tally[f"{kind} {cells[-1].split()[0]}"] += 1
-            heads |= dict.fromkeys(tokenizer.decode(ids).strip() for ids in (chat_format.generation_heads if chat_format else ()))
+            heads |= dict.fromkeys(
+                tokenizer.decode(ids).strip() for ids in (chat_format.generation_prefills if chat_format else ())
+            )
         stem = name.removesuffix("_training")
         notes = [CONVENTIONS[stem][2]] if name in MARKED and stem in CONVENTIONS and source == "trl" else []
         notes += [f"not covered: {PARTLY[name]}"] if name in PARTLY else []

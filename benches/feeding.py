@@ -16,8 +16,6 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from completion_only import WHEEL, removed_class  # noqa: E402
-from flax_script import FlaxScriptCollator  # noqa: E402
 from spanmask import (  # noqa: E402
     ChatFormat,
     DataCollatorForChat,
@@ -26,6 +24,8 @@ from spanmask import (  # noqa: E402
     RoleBoundary,
     reference,
 )
+from support.completion_only import WHEEL, removed_class  # noqa: E402
+from support.flax_script import FlaxScriptCollator  # noqa: E402
 from tokenizers import Tokenizer, models  # noqa: E402
 from transformers import PreTrainedTokenizerFast, T5Tokenizer  # noqa: E402
 

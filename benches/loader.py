@@ -123,34 +123,36 @@ def check_masks(batch, rows, continuing):
     assert abs(int(chosen[:, 1:-1][words].sum()) - 0.15 * count) < 5 * math.sqrt(count * 0.15 * 0.85)
 
 
-def masked_job(rng, batches, whole_word):
-    from denoising import bert_tokenizer
+def masked_job(rng, batches, whole_word_mask):
+    from support.denoising import bert_tokenizer
 
     size, length = 128, 512
-    if whole_word:  # transformers compares each token of a row with each other one: a pass of as many tokens would take seconds
+    if (
+        whole_word_mask
+    ):  # transformers compares each token of a row with each other one: a pass of as many tokens would take seconds
         size, batches = 32, -(-batches // 4)
     tokenizer = bert_tokenizer(WORDS)
     rows, continuing, offsets = masked_rows(rng, tokenizer, size * batches, length)
     special = np.zeros_like(rows)
     special[:, [0, -1]] = 1
     theirs = {"input_ids": list(rows), "special_tokens_mask": list(special)}
-    if whole_word:
+    if whole_word_mask:
         theirs["offset_mapping"] = list(offsets)
-    options = {"whole_word_mask": True, "mask_replace_prob": 1, "random_replace_prob": 0} if whole_word else {}
-    inside = continuing[:size] if whole_word else np.zeros_like(continuing[:size])
+    options = {"whole_word_mask": True, "mask_replace_prob": 1, "random_replace_prob": 0} if whole_word_mask else {}
+    inside = continuing[:size] if whole_word_mask else np.zeros_like(continuing[:size])
     return Job(
-        "whole words" if whole_word else "masked LM",
-        f"{'Masked LM, whole words' if whole_word else 'Masked LM'}, {size} rows of {length} tokens",
+        "whole words" if whole_word_mask else "masked LM",
+        f"{'Masked LM, whole words' if whole_word_mask else 'Masked LM'}, {size} rows of {length} tokens",
         f"`{TRANSFORMERS}` reads `special_tokens_mask` ready made"
         + (
             ", and tells words by the column `offset_mapping`; ours by the vocabulary."
-            if whole_word
+            if whole_word_mask
             else ", as its example makes it."
         ),
         size,
         rows.size,
         {
-            OURS: DataCollatorForMaskedLM(tokenizer, whole_word=whole_word, seed=0),
+            OURS: DataCollatorForMaskedLM(tokenizer, whole_word_mask=whole_word_mask, seed=0),
             TRANSFORMERS: DataCollatorForLanguageModeling(tokenizer, **options),
         },
         {OURS: {"input_ids": list(rows)}, TRANSFORMERS: theirs},

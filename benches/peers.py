@@ -4,7 +4,7 @@ import importlib.metadata
 
 import torch
 from chats import ASSISTANT, EOS, USER
-from completion_only import WHEEL, removed_class
+from support.completion_only import WHEEL, removed_class
 
 TRL = f"trl-{importlib.metadata.version('trl')}"
 REMOVED_TRL = "-".join(WHEEL.name.split("-")[:2])

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from denoising import bert_tokenizer
 from peers import TRANSFORMERS
 from spanmask import MaskedLM, mask_tokens, reference
+from support.denoising import bert_tokenizer
 from timing import LONGER, TOKENS, TYPICAL, anew, beside, beside_typical, copies, copies_by_two, fewer, in_turn
 from timing import ROWS as FLAT_ROWS
 from transformers import DataCollatorForLanguageModeling
@@ -68,7 +68,7 @@ def test_masked_lm(bench, ids):
 
 def test_whole_words(bench, ids):
     rows = ids[:32]
-    spec = MaskedLM.from_tokenizer(TOKENIZER, whole_word=True)
+    spec = MaskedLM.from_tokenizer(TOKENIZER, whole_word_mask=True)
     # transformers tells words by the offsets of characters that the tokenizer gives: those of a word touch.
     lengths = np.where(rows >= 5 + WORDS, 0, 1)
     starts = np.cumsum(lengths + 1, axis=1)
@@ -135,8 +135,8 @@ def test_cost_over_probabilities(flat, probability):
 ADVERSARIAL = {
     "every-token-special": (lambda *shape: np.full(shape, 3), {}),
     "half-of-the-ids-special": (some_rows, {"special_ids": range(0, VOCABULARY, 2)}),
-    "words-of-one-token": (some_rows, {"whole_word": True, "continuing_ids": [VOCABULARY]}),
-    "one-word-a-row": (some_rows, {"whole_word": True, "continuing_ids": range(VOCABULARY)}),
+    "words-of-one-token": (some_rows, {"whole_word_mask": True, "continuation_ids": [VOCABULARY]}),
+    "one-word-a-row": (some_rows, {"whole_word_mask": True, "continuation_ids": range(VOCABULARY)}),
     "spans": (some_rows, {"mode": "span"}),
 }
 

@@ -5,11 +5,11 @@ from itertools import count
 
 import numpy as np
 import pytest
-from denoising import t5_tokenizer
-from flax_script import FlaxScriptCollator
 from spanmask import DataCollatorForSpanCorruption, SpanCorruption, corrupt, reference
 from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
+from support.denoising import t5_tokenizer
+from support.flax_script import FlaxScriptCollator
 from timing import LONGER, ROWS, TOKENS, TYPICAL, anew, beside, beside_typical, copies, copies_by_two, fewer, in_turn
 
 ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114

@@ -21,13 +21,13 @@ def one_torch_thread():
 
 @pytest.fixture(scope="session")
 def bert():
-    from denoising import bert_tokenizer
+    from support.denoising import bert_tokenizer
 
     return bert_tokenizer()
 
 
 @pytest.fixture(scope="session")
 def t5():
-    from denoising import WORDS, t5_tokenizer
+    from support.denoising import WORDS, t5_tokenizer
 
     return t5_tokenizer(WORDS)

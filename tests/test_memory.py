@@ -68,24 +68,24 @@ def collator(ids, make):
 
 
 def chat_collator(ids):
-    from denoising import bert_tokenizer
     from spanmask import ChatFormat, DataCollatorForChat, RoleBoundary
+    from support.denoising import bert_tokenizer
 
     fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
     return collator(ids, lambda **options: DataCollatorForChat(bert_tokenizer(100), fmt, **options))
 
 
 def span_corruption_collator(ids):
-    from denoising import WORDS, t5_tokenizer
     from spanmask import DataCollatorForSpanCorruption, SpanCorruption
+    from support.denoising import WORDS, t5_tokenizer
 
     spec = SpanCorruption(range(32000, 34000), 1)
     return collator(ids, lambda **options: DataCollatorForSpanCorruption(t5_tokenizer(WORDS), spec=spec, seed=0, **options))
 
 
 def masked_lm_collator(ids):
-    from denoising import bert_tokenizer
     from spanmask import DataCollatorForMaskedLM, MaskedLM
+    from support.denoising import bert_tokenizer
 
     spec = MaskedLM(4, 32000, range(5))
     return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))

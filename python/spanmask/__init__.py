@@ -8,7 +8,7 @@ from spanmask.collators import (
     DataCollatorForVisionChat,
 )
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
-from spanmask.labels import MaskPolicy, MaskReport, mask_labels
+from spanmask.labels import mask_labels
 from spanmask.noise import (
     Denoiser,
     DenoiserMixture,
@@ -20,8 +20,10 @@ from spanmask.noise import (
     merge,
     plan_lengths,
 )
+from spanmask.policy import MaskPolicy
 from spanmask.preview import preview
 from spanmask.ragged import Ragged
+from spanmask.report import MaskReport
 from spanmask.turns import find_turns
 
 __all__ = [

@@ -10,7 +10,7 @@ _Ids: TypeAlias = npt.NDArray[Any]
 _Int64: TypeAlias = npt.NDArray[np.int64]
 _Float32: TypeAlias = npt.NDArray[np.float32]
 _Bool: TypeAlias = npt.NDArray[np.bool_]
-# (kind, width, max_len): kind "touching", "left", "right" or "in_place".
+# (kind, width, max_len): kind "packed", "left", "right" or "in_place".
 _Layout: TypeAlias = tuple[str, int, int | None]
 
 @final
@@ -18,8 +18,8 @@ class Format:
     def __new__(
         cls,
         boundaries: Sequence[tuple[int, Sequence[Sequence[int]], Sequence[Sequence[int]], bool, bool]],
-        stop_ids: Sequence[int],
-        generation_heads: Sequence[Sequence[int]],
+        stop_token_ids: Sequence[int],
+        generation_prefills: Sequence[Sequence[int]],
     ) -> Format: ...
 
 @final
@@ -28,13 +28,13 @@ class MaskSpec:
         cls,
         *,
         probability: float,
-        mask_share: float,
-        random_share: float,
+        mask_replace_prob: float,
+        random_replace_prob: float,
         mask_id: int,
         vocab_size: int,
         span_weights: Sequence[float],
         protected_ids: Sequence[int],
-        continuing_ids: Sequence[int] | None,
+        continuation_ids: Sequence[int] | None,
     ) -> MaskSpec: ...
 
 @final
@@ -47,9 +47,9 @@ class Policy:
         turns: str,
         train_on_eos: str,
         include_start: bool,
-        train_generation_prompt: bool,
-        open_turn: str,
-        on_missing: str,
+        train_generation_prefill: bool,
+        truncated_turn: str,
+        on_no_trained_turn: str,
         ignore_ids: Sequence[int],
         ignore_sequences: Sequence[Sequence[int]],
         ignore_between: Sequence[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]],

@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.ragged import Bounds, Layout, Ragged, check_aligned, is_arrow, is_tensor
+from spanmask.ragged import Bounds, Layout, Ragged, as_integers, check_aligned, is_arrow
 
 __all__ = [
     "ReturnTensors",
-    "check_length",
-    "check_side",
     "columns_of",
     "flatten",
     "pad",
@@ -81,23 +79,6 @@ def real_tokens(rows: Ragged, attention_mask: Any | None) -> Bounds:
     return _core.mask_bounds(mask.values, *mask.bounds())
 
 
-def as_integers(column: Any) -> Any:
-    """A column of flags as a column of integers; anything else as it is."""
-    return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
-
-
-def flags_as_integers(row: Any) -> Any:
-    """A row of flags as a row of integers, of the same kind."""
-    if isinstance(row, (list, tuple)) and row and isinstance(row[0], bool):
-        array = np.asarray(row)
-        return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row
-    if isinstance(row, np.ndarray) and row.dtype == np.bool_:
-        return row.view(np.uint8)
-    if is_tensor(row) and str(row.dtype) == "torch.bool":
-        return row.byte()
-    return row
-
-
 def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, multiple_of: int | None = None) -> Layout:
     """Cells as wide as the longest row after the cut, rounded up to a multiple."""
     starts, stops = bounds
@@ -122,7 +103,7 @@ def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
         int.
     """
     starts, stops = bounds
-    positions, rows = _core.positions(starts, stops, ("touching", 0, max_length))
+    positions, rows = _core.positions(starts, stops, ("packed", 0, max_length))
     lengths = stops - starts if max_length is None else np.minimum(stops - starts, max_length)
     edges = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=edges[1:])
@@ -172,20 +153,6 @@ def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     import torch
 
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
-
-
-def check_length(name: str, value: int | None) -> int | None:
-    """Raise unless `value` is a positive integer or `None`."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
-    return value
-
-
-def check_side(padding_side: Any) -> str:
-    """`padding_side`, or an error unless it is `"right"` or `"left"`."""
-    if padding_side not in ("right", "left"):
-        raise ValueError(f"padding_side: expected 'right' or 'left', got {padding_side!r}.")
-    return str(padding_side)
 
 
 def token_column(columns: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ The only file that knows lists, NumPy, torch and Arrow; everything behind it see
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +17,9 @@ from spanmask import _core
 __all__ = ["Ragged"]
 
 Bounds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-# What the core calls a layout: kind ("touching", "left", "right", "in_place"), width of a cell, greatest length of a row.
+# What the core calls a layout: kind ("packed", "left", "right", "in_place"), width of a cell, greatest length of a row.
 Layout = tuple[str, int, int | None]
+TurnColumn = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 # What the core reads as it stands, and what is widened for it first.
 TOKEN_DTYPES = {np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.int32), np.dtype(np.int64)}
@@ -85,7 +87,7 @@ class Ragged:
 
         Raises:
             TypeError: ids that are not integers, rows of different kinds or dtypes, one flat row.
-            ValueError: nulls, ids that do not fit 64 bits.
+            ValueError: nulls, ids that do not fit in int64.
 
         >>> import numpy as np
         >>> Ragged.from_rows(np.array([[1, 2], [3, 4]], dtype=np.uint16))
@@ -193,7 +195,7 @@ class RowsView:
                 raise TypeError("attention_mask: goes with a 2-D array or tensor; give ragged rows without their padding.")
             ragged = Ragged.from_rows(rows, name)
             self.values, self.bounds, self.offsets = ragged.values, ragged.bounds(), ragged.offsets
-            self.layout = ("touching", 0, None)
+            self.layout = ("packed", 0, None)
 
     def aligned(self, column: Any, name: str) -> npt.NDArray[np.int64]:
         """The values of a column that has an entry for every token, as int64."""
@@ -296,7 +298,7 @@ def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         array = array.astype(np.int32)
     elif array.dtype == np.uint64:
         if array.size and array.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"{name}: id {array.max()} does not fit 64 bits with a sign; token ids must be below 2**63.")
+            raise ValueError(f"{name}: id {array.max()} does not fit in int64; token ids must be below 2**63.")
         array = array.astype(np.int64)
     elif array.size == 0 and array.dtype == np.float64:  # what NumPy makes of an empty list
         array = array.astype(np.int64)
@@ -364,3 +366,120 @@ def import_pyarrow(what: str) -> Any:
     except ImportError as error:
         raise ImportError(f"{what} needs pyarrow; install it with: pip install 'spanmask[arrow]'") from error
     return pyarrow
+
+
+def column_of_flags(column: Any, name: str) -> Ragged:
+    """A flag for each token of each row: arrays, tensors or lists of bools (or of 0 and 1)."""
+    if isinstance(column, Ragged):
+        return as_flags(column.values, column.offsets, name)
+    if is_tensor(column):
+        column = tensor_to_numpy(column, name)
+    if isinstance(column, np.ndarray) and column.dtype != np.object_:
+        if column.ndim != 2:
+            raise TypeError(f"{name}: expected a row of flags for each row of ids, got a {column.ndim}-D array.")
+        return as_flags(column.reshape(-1), np.arange(len(column) + 1) * column.shape[1], name)
+    if is_arrow(column):
+        column = column.to_pylist()
+    if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected a row of flags for each row of ids, got {type(column).__name__}.")
+    rows = [np.asarray(tensor_to_numpy(row, name) if is_tensor(row) else row) for row in column]
+    for number, row in enumerate(rows):
+        if row.ndim != 1 or (len(row) and row.dtype.kind not in "biu"):
+            raise TypeError(f"{name}: row {number} is no row of flags; give one bool for each token.")
+    offsets = np.cumsum([0, *map(len, rows)])
+    filled = [row for row in rows if len(row)]
+    return as_flags(np.concatenate(filled) if filled else np.empty(0, np.bool_), offsets, name)
+
+
+def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> Ragged:
+    """Flags as bools; integers must be 0 or 1."""
+    if values.dtype != np.bool_:
+        if values.dtype.kind not in "iu":
+            raise TypeError(f"{name}: expected bools, got {values.dtype}.")
+        wrong = np.flatnonzero((values != 0) & (values != 1))
+        if len(wrong):
+            raise ValueError(f"{name}: holds {values[wrong[0]]}; expected flags, 0 or 1.")
+        values = values != 0
+    return Ragged(np.ascontiguousarray(values), offsets)
+
+
+def has_bools(words: Any) -> bool:
+    """Whether words are told by flags at their starts; else by numbers."""
+    if isinstance(words, Ragged):
+        return words.values.dtype == np.bool_
+    if hasattr(words, "dtype"):
+        return "bool" in str(words.dtype)
+    first: Any = next((row for row in words if len(row)), ())
+    if hasattr(first, "dtype"):
+        return "bool" in str(first.dtype)
+    return any(isinstance(item, (bool, np.bool_)) for item in first)
+
+
+def without_none(words: Any) -> Any:
+    """`None`, which fast tokenizers give to special tokens, as -1: no word."""
+    if isinstance(words, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in words):
+        return [[-1 if word is None else word for word in row] if isinstance(row, (list, tuple)) else row for row in words]
+    return words
+
+
+def as_integers(column: Any) -> Any:
+    """A column of flags as a column of integers; anything else as it is."""
+    return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
+
+
+def flags_as_integers(row: Any) -> Any:
+    """A row of flags as a row of integers, of the same kind."""
+    if isinstance(row, (list, tuple)) and row and isinstance(row[0], bool):
+        array = np.asarray(row)
+        return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row
+    if isinstance(row, np.ndarray) and row.dtype == np.bool_:
+        return row.view(np.uint8)
+    if is_tensor(row) and str(row.dtype) == "torch.bool":
+        return row.byte()
+    return row
+
+
+def turn_columns(turn_mask: Any, turn_weights: Any) -> tuple[TurnColumn, bool] | None:
+    """Flags or weights of turns, as the core takes them, and whether they are weights."""
+    if turn_mask is not None and turn_weights is not None:
+        raise ValueError("turn_weights: given together with turn_mask; give one of them (weight 0 is a flag that is off).")
+    if turn_mask is None and turn_weights is None:
+        return None
+    name, column = ("turn_mask", turn_mask) if turn_weights is None else ("turn_weights", turn_weights)
+    if hasattr(column, "to_pylist"):
+        column = column.to_pylist()
+    if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
+    rows = list(column)
+    try:
+        flat = np.asarray(list(chain.from_iterable(rows)))
+    except (TypeError, ValueError):
+        flat = np.asarray(None)  # what is wrong with which row, `turn_row` finds out
+    if not valid_entries(flat, name):
+        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
+        flat = np.concatenate(rows)
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return (flat.astype(np.float32), offsets[:-1], offsets[1:]), name == "turn_weights"
+
+
+def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
+    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
+    if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
+        return False
+    if name == "turn_mask":
+        return bool(np.isin(entries, (0, 1)).all())
+    return bool((np.isfinite(entries) & (entries >= 0)).all())
+
+
+def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
+    """The flags or weights of one row.
+
+    Raises:
+        ValueError: the row is something else.
+    """
+    entries = np.asarray(row)
+    if not valid_entries(entries, name):
+        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
+        raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+    return entries.astype(np.float32)

@@ -8,11 +8,11 @@ import warnings
 from random import Random
 
 import pytest
-from chat.templates import STYLES, special_looking
-from chat.trl_templates import MARKED, PARTS, TEMPLATES, without_marks
-from chat.truth import conversation, faults, messages, shapes, spans_in
-from chat.vocabularies import tokenizer_of
 from spanmask import ChatFormat, ChatFormatError, MaskPolicy, SpanmaskWarning, mask_labels
+from support.chat_templates import STYLES, special_looking
+from support.text_truth import conversation, faults, messages, shapes, spans_in
+from support.trl_templates import MARKED, PARTS, TEMPLATES, without_marks
+from support.vocabularies import tokenizer_of
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 COUNT = 300 if THOROUGH else 12
@@ -133,7 +133,7 @@ def test_trl_template_masks_as_transformers_does(derived, name, kind):
             return_assistant_tokens_mask=True,
         )
         offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        ours = trained(tokenizer, text, chat_format, MaskPolicy(train_generation_prompt=True))
+        ours = trained(tokenizer, text, chat_format, MaskPolicy(train_generation_prefill=True))
         for at, (our, their) in enumerate(zip(ours, out["assistant_masks"], strict=True)):
             if our != bool(their):
                 token = text[slice(*offsets[at])]
@@ -217,16 +217,16 @@ def test_calls_train_and_results_do_not(derived, name, kind):
 )
 def test_generation_heads_are_what_the_prompt_supplies(derived, name, head):
     tokenizer, chat_format = derived("trl", name, "byte_level")
-    texts = [tokenizer.decode(ids) for ids in chat_format.generation_heads]
+    texts = [tokenizer.decode(ids) for ids in chat_format.generation_prefills]
     assert (head in texts) if head else not texts
 
 
 def test_template_variables_change_the_heads():
     tokenizer = tokenizer_of("byte_level", SPECIAL)
     tokenizer.chat_template = TEMPLATES["qwen3"]
-    assert not ChatFormat.from_tokenizer(tokenizer).generation_heads
+    assert not ChatFormat.from_tokenizer(tokenizer).generation_prefills
     silent = ChatFormat.from_tokenizer(tokenizer, enable_thinking=False)
-    assert "<think>\n\n</think>\n\n" in [tokenizer.decode(ids) for ids in silent.generation_heads]
+    assert "<think>\n\n</think>\n\n" in [tokenizer.decode(ids) for ids in silent.generation_prefills]
 
 
 def test_formats_are_reproducible_and_picklable(derived):
@@ -305,7 +305,7 @@ def test_a_slow_tokenizer_that_spells_its_text_will_do():
 def test_a_derived_format_is_the_same_in_every_process():
     """Vocabularies are hash maps: what a format holds must not follow their order, or caches and runs would differ."""
     code = (
-        "from chat.templates import STYLES; from chat.vocabularies import tokenizer_of; from spanmask import ChatFormat\n"
+        "from support.chat_templates import STYLES; from support.vocabularies import tokenizer_of; from spanmask import ChatFormat\n"
         "style = STYLES['apriel']\n"
         "tokenizer = tokenizer_of('sentencepiece_bpe', style.special)\n"
         "tokenizer.chat_template = style.template\n"

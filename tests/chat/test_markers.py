@@ -3,13 +3,13 @@
 from random import Random
 
 import pytest
-from chat.truth import ENDS, MIDDLES
-from chat.vocabularies import KINDS, tokenizer_of
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, ChatFormatError, MaskPolicy, RoleBoundary, mask_labels
 from spanmask.chat import ids_in_context
 from spanmask.chat.tokens import covering, encode
+from support.text_truth import ENDS, MIDDLES
+from support.vocabularies import KINDS, tokenizer_of
 from transformers import ByT5Tokenizer
 
 FORMS = {
@@ -140,7 +140,7 @@ def test_ids_in_context_find_a_marker_in_any_content(kind):
     tokenizer = tokenizer_of(kind)
     opens, closes = ids_in_context(tokenizer, "<think>"), ids_in_context(tokenizer, "</think>")
     everything = ChatFormat([RoleBoundary("assistant", [10**6])])
-    policy = MaskPolicy(on_missing="keep", ignore_between=[(opens, closes)])
+    policy = MaskPolicy(on_no_trained_turn="keep", ignore_between=[(opens, closes)])
     for before in ("", "Hi", "so ", "a\n", "1."):
         for inside in ("two miles", "\nmany\n", "42"):
             for behind in ("", "A walk", "\n\nA walk", " 7", ".", "(b)"):

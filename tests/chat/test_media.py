@@ -1,9 +1,9 @@
 """`ChatFormat.from_processor`: media and what wraps them never train. Processors are made offline, from their parts."""
 
 import pytest
-from chat.trl_templates import TEMPLATES, without_marks
-from chat.vocabularies import tokenizer_of
 from spanmask import ChatFormat
+from support.trl_templates import TEMPLATES, without_marks
+from support.vocabularies import tokenizer_of
 from transformers import (
     CLIPImageProcessor,
     Gemma3ImageProcessor,

@@ -128,7 +128,7 @@ def test_report_runs_and_resets(tokenizer):
     collator = DataCollatorForChat(tokenizer, FORMAT)
     for _ in range(3):
         collator(features())
-    assert (collator.report.rows, collator.report.trained_tokens, collator.report.open_turns) == (9, 21, 3)
+    assert (collator.report.rows, collator.report.trained_tokens, collator.report.truncated_turns) == (9, 21, 3)
     collator.reset_report()
     assert collator.report.rows == 0
 
@@ -147,28 +147,28 @@ def test_a_row_that_trains_nothing_warns_once(tokenizer, recwarn):
 def test_a_batch_that_trains_nothing(tokenizer, recwarn):
     with pytest.raises(ValueError, match="no row of this batch has a token to train. Row 0: no marker"):
         DataCollatorForChat(tokenizer, FORMAT)(features([[8, 9]]))
-    ignoring = DataCollatorForChat(tokenizer, FORMAT, on_all_empty="ignore")
+    ignoring = DataCollatorForChat(tokenizer, FORMAT, on_untrained_batch="ignore")
     assert ignoring(features([[8, 9]]))["labels"].tolist() == [[-100, -100]]
     assert len(recwarn) == 1
 
 
 def test_empty_rows_make_an_empty_batch(tokenizer):
-    collator = DataCollatorForChat(tokenizer, FORMAT, on_all_empty="ignore")
+    collator = DataCollatorForChat(tokenizer, FORMAT, on_untrained_batch="ignore")
     with pytest.warns(SpanmaskWarning, match="Row 0: empty row"):
         batch = collator(features([[], []]))
     assert all(value.shape == (2, 0) for value in batch.values())
 
 
 def test_rows_that_train_nothing_can_be_dropped(tokenizer):
-    collator = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_empty="drop"), keep_columns=["score"])
+    collator = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_untrained_row="drop"), keep_columns=["score"])
     with pytest.warns(SpanmaskWarning, match="1 of 4 rows"):
         batch = collator(features([[8, 9], *ROWS], score=[1, 2, 3, 4]))
     assert batch["labels"].tolist() == padded(LABELS, 12, -100)
     assert batch["score"].tolist() == [2, 3, 4]
     assert collator.report.rows == 4
-    with pytest.raises(ValueError, match="row 0 has nothing to train: no marker; drop it"):
-        DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_empty="raise"))(features([[8, 9], *ROWS]))
-    none_left = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_empty="drop"), on_all_empty="ignore")
+    with pytest.raises(ValueError, match="row 0 has no trained tokens: no marker"):
+        DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_untrained_row="raise"))(features([[8, 9], *ROWS]))
+    none_left = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_untrained_row="drop"), on_untrained_batch="ignore")
     with pytest.warns(SpanmaskWarning), pytest.raises(ValueError, match="no row of this batch is left: no marker"):
         none_left(features([[8, 9]]))
 
@@ -202,8 +202,10 @@ def test_roles_are_held_against_the_messages(tokenizer):
     assert (collator.report.mismatches, collator.report.mismatched_rows) == (1, [1])
     assert "roles differ from messages    1" in str(collator.report)
     with pytest.raises(ValueError, match="messages: row 0 has the roles"):
-        DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_mismatch="raise"))([{"messages": forged}])
-    dropped = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_mismatch="drop"))([{"messages": forged}, {"messages": honest}])
+        DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_role_mismatch="raise"))([{"messages": forged}])
+    dropped = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(on_role_mismatch="drop"))(
+        [{"messages": forged}, {"messages": honest}]
+    )
     assert dropped["input_ids"].tolist() == [[5, 7, 8, 2, 5, 6, 9, 2]]
 
 
@@ -304,7 +306,7 @@ def test_bad_batches(tokenizer, call, error, words):
         ({"pad_to_multiple_of": -8}, "pad_to_multiple_of: expected a positive integer"),
         ({"padding_side": "top"}, "padding_side: expected 'right' or 'left'"),
         ({"return_tensors": "tf"}, "return_tensors: expected one of 'pt', 'np'"),
-        ({"on_all_empty": "no"}, "on_all_empty: expected one of"),
+        ({"on_untrained_batch": "no"}, "on_untrained_batch: expected one of"),
         ({"policy": MaskPolicy(roles="robot")}, "roles: the policy trains 'robot'"),
         ({"padding_free": True, "pad_to_multiple_of": 8}, "pad_to_multiple_of: goes with padding"),
     ],

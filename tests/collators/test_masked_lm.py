@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from denoising import bert_tokenizer
 from spanmask import DataCollatorForMaskedLM, MaskedLM, mask_tokens
+from support.denoising import bert_tokenizer
 from transformers import DataCollatorForLanguageModeling
 
 TOKENIZER = bert_tokenizer()
@@ -57,17 +57,17 @@ def test_specials_padding_and_named_tokens_are_never_chosen():
 
 
 def test_whole_words():
-    batch = collator(whole_word=True, mlm_probability=0.5, keep_columns=())(features([[2, *[10, 600, 601, 11] * 30, 3]]))
+    batch = collator(whole_word_mask=True, mlm_probability=0.5, keep_columns=())(features([[2, *[10, 600, 601, 11] * 30, 3]]))
     chosen = (batch["labels"][0, 1:-1] != -100).reshape(30, 4)
     assert (chosen[:, 0] == chosen[:, 1]).all()
     assert (chosen[:, 1] == chosen[:, 2]).all()
     words = [[None, *np.repeat(np.arange(25), 2).tolist(), None], [None, 0, None], [None, *range(20), None]]
-    given_words = collator(whole_word=True, mlm_probability=0.5)(features(words=words))
+    given_words = collator(whole_word_mask=True, mlm_probability=0.5)(features(words=words))
     pairs = (given_words["labels"][0, 1:51] != -100).reshape(25, 2)
     assert (pairs[:, 0] == pairs[:, 1]).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"whole_word": True}, {"mode": "span"}])
+@pytest.mark.parametrize("options", [{}, {"whole_word_mask": True}, {"mode": "span"}])
 @pytest.mark.parametrize(("rows", "length"), [(ROWS, 20), ([np.arange(5, 40_005) % 500 + 5], 20_000)], ids=["short", "long"])
 def test_masks_are_made_before_the_cut(rows, length, options):
     options = {"spec": MaskedLM.from_tokenizer(TOKENIZER, **options)}
@@ -125,5 +125,5 @@ def test_bad_batches(batch, error, message):
 
 
 def test_whole_word_needs_words():
-    with pytest.raises(ValueError, match="words: whole_word needs this column"):
-        collator(spec=MaskedLM(4, 1000, whole_word=True))(features())
+    with pytest.raises(ValueError, match="words: whole_word_mask needs this column"):
+        collator(spec=MaskedLM(4, 1000, whole_word_mask=True))(features())

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from denoising import t5_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import (
@@ -24,6 +23,7 @@ from spanmask import (
     denoise,
     merge,
 )
+from support.denoising import t5_tokenizer
 
 WORDS = [f"w{number}" for number in range(200)]
 TOKENIZER = t5_tokenizer(WORDS)
@@ -248,7 +248,7 @@ class TestSeedNone:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"noise_density": 0}, ValueError, "noise_density: expected a share"),
+        ({"noise_density": 0}, ValueError, "noise_density: expected a fraction"),
         ({"seed": -1}, ValueError, "seed: expected an integer from 0"),
         ({"seed": "42"}, TypeError, "seed: expected an integer, got str"),
         ({"epoch": -1}, ValueError, "epoch: expected an integer from 0"),

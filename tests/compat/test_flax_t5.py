@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from denoising import t5_tokenizer
-from flax_script import FlaxScriptCollator
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from spanmask import SpanmaskWarning, plan_lengths
 from spanmask.compat.flax_t5 import DataCollatorForT5MLM, FlaxDataCollatorForT5MLM, compute_input_and_target_lengths
+from support.denoising import t5_tokenizer
+from support.flax_script import FlaxScriptCollator
 from transformers import ByT5Tokenizer
 
 TOKENIZER = t5_tokenizer([f"w{number}" for number in range(200)])
@@ -157,7 +157,7 @@ def test_other_columns_pass_through():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: drop_in(0), ValueError, "noise_density: expected a share"),
+        (lambda: drop_in(0), ValueError, "noise_density: expected a fraction"),
         (lambda: drop_in(0.15, 0.5), ValueError, "mean_noise_span_length: expected a finite length"),
         (lambda: drop_in(rng="torch"), ValueError, "rng: expected 'numpy', 'keyed'"),
         (lambda: drop_in(num_noise_spans="old"), ValueError, "num_noise_spans: expected one of"),

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from completion_only import removed_class
 from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import SpanmaskWarning
 from spanmask.compat.trl import DataCollatorForCompletionOnlyLM
-from strategies import ids
+from support.completion_only import removed_class
+from support.strategies import ids
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import datasets
 import pytest
-from tiny import CONVERSATIONS, causal_model, chat_tokenizer
-from vision import zoo
+from support import tiny_processors as zoo
+from support.tiny_models import CONVERSATIONS, causal_model, chat_tokenizer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

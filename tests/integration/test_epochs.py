@@ -13,8 +13,8 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from denoising import t5_tokenizer
 from spanmask import DataCollatorForMaskedLM, DataCollatorForSpanCorruption, SpanCorruption, corrupt
+from support.denoising import t5_tokenizer
 from torch.utils.data import DataLoader
 
 TOKENIZER = t5_tokenizer([f"w{number}" for number in range(150)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, mask_labels, reference
 from spanmask.integrations.weighted_loss import WeightedLossMixin, weighted_loss
-from tiny import ANSWERS, CONVERSATIONS, causal_model, chat_tokenizer
+from support.tiny_models import ANSWERS, CONVERSATIONS, causal_model, chat_tokenizer
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
@@ -141,7 +141,7 @@ def test_streams_with_our_collator(tokenizer, chat_format, rows, tmp_path, colum
 def test_wrapped_packing_with_our_collator(tokenizer, chat_format, rows, tmp_path):
     dataset = datasets.Dataset.from_dict({"input_ids": rows})
     options = {"packing": True, "packing_strategy": "wrapped", "max_length": 64}
-    batches = train(tokenizer, dataset, tmp_path, collator=DataCollatorForChat(tokenizer, on_all_empty="ignore"), **options)
+    batches = train(tokenizer, dataset, tmp_path, collator=DataCollatorForChat(tokenizer, on_untrained_batch="ignore"), **options)
     for batch in batches:
         for ids, labels in rows_of(batch):
             assert len(ids) <= 64

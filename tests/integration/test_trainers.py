@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from denoising import bert_tokenizer, t5_tokenizer
 from spanmask import (
     DataCollatorForMaskedLM,
     DataCollatorForSpanCorruption,
@@ -15,6 +14,7 @@ from spanmask import (
     corrupt,
 )
 from spanmask.integrations.transformers import EpochCallback
+from support.denoising import bert_tokenizer, t5_tokenizer
 from torch.utils.data import DataLoader
 from transformers import (
     BertConfig,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, MaskPolicy, Ragged, RoleBoundary, mask_labels, reference
-from strategies import DTYPES, batches, formats_and_policies, weights
+from support.strategies import DTYPES, batches, formats_and_policies, weights
 
 FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
 #          BOS user  hi end  assistant     end
@@ -114,7 +114,7 @@ def test_the_stop_token_trains_where_padding_has_its_id():
 
 def test_a_cut_turn_trains_unless_dropped():
     assert labels(CHAT[:-1])[-2:] == [9, 10]
-    assert set(labels(CHAT[:-1], MaskPolicy(open_turn="drop"))) == {-100}
+    assert set(labels(CHAT[:-1], MaskPolicy(truncated_turn="drop"))) == {-100}
 
 
 def test_existing_labels_are_intersected():
@@ -137,7 +137,7 @@ def test_inputs_are_not_changed():
         ([1, 2, 3], MaskPolicy(), {}, "no marker"),
         ([5, 7, 8, 2], MaskPolicy(), {}, "truncated before the answer"),
         ([5, 7, 8, 2, 5, 6], MaskPolicy(), {}, "truncated before the answer"),
-        ([5, 6, 8], MaskPolicy(open_turn="drop"), {}, "truncated before the answer"),
+        ([5, 6, 8], MaskPolicy(truncated_turn="drop"), {}, "truncated before the answer"),
         ([5, 6, 8, 8, 2], MaskPolicy(ignore_ids=(8, 2)), {}, "only ignored ids"),
         ([5, 6, 2], MaskPolicy(train_on_eos="none"), {}, "empty answer"),
         ([5, 6, 8, 2], MaskPolicy(), {"labels": [[-100] * 4]}, "excluded by labels or turn weights"),
@@ -153,7 +153,7 @@ def test_report_says_why_a_row_trains_nothing(row, policy, options, reason):
 def test_reports_add_up():
     one = mask_labels([CHAT, [1]], FORMAT).report
     both = one + mask_labels([[2], CHAT[:-1]], FORMAT).report
-    assert (both.rows, both.tokens, both.trained_tokens, both.open_turns) == (4, 21, 5, 1)
+    assert (both.rows, both.tokens, both.trained_tokens, both.truncated_turns) == (4, 21, 5, 1)
     assert both.turns == {"assistant": 2, "user": 2}
     assert both.untrained_rows == [(1, "no marker"), (2, "no marker")]
     assert "rows without a trained token  2" in str(both)
@@ -184,7 +184,7 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
         (lambda: mask_labels([[1]], FORMAT, MaskPolicy(roles="robot")), ValueError, "roles: the policy trains 'robot'"),
         (lambda: mask_labels([[1.5]], FORMAT), TypeError, r"rows: row 0 has 1.5 \(float\) at position 0"),
         (lambda: mask_labels([[1], [True]], FORMAT), TypeError, "rows: row 1 has True"),
-        (lambda: mask_labels([[2**63]], FORMAT), ValueError, "does not fit 64 bits"),
+        (lambda: mask_labels([[2**63]], FORMAT), ValueError, "does not fit in int64"),
         (lambda: mask_labels(np.ones((1, 2, 3), int), FORMAT), TypeError, "rows: expected rows, got one 3-D"),
         (lambda: mask_labels([[1]], FORMAT, labels=[[1, 2]]), ValueError, "labels: row 0 has 2 entries for 1 ids"),
         (lambda: mask_labels([[1]], FORMAT, labels=[[1], [2]]), ValueError, "labels: 2 rows for 1 rows"),
@@ -198,7 +198,7 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[float("nan")]]), ValueError, "turn_weights: row 0"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[1]], turn_weights=[[1]]), ValueError, "together with turn_mask"),
         (
-            lambda: mask_labels([[1], [2]], FORMAT, MaskPolicy(on_missing="raise")),
+            lambda: mask_labels([[1], [2]], FORMAT, MaskPolicy(on_no_trained_turn="raise")),
             ValueError,
             "rows: row 0 has no turn of a trained role",
         ),
@@ -217,14 +217,14 @@ def test_bad_input(call, error, words):
         ("roles", ()),
         ("turns", "first"),
         ("train_on_eos", True),
-        ("open_turn", "keep"),
-        ("on_missing", None),
+        ("truncated_turn", "keep"),
+        ("on_no_trained_turn", None),
         ("include_start", "yes"),
-        ("train_generation_prompt", 1),
+        ("train_generation_prefill", 1),
         ("ignore_between_markers", "keep"),
         ("shift", "right"),
-        ("on_empty", "skip"),
-        ("on_mismatch", "ignore"),
+        ("on_untrained_row", "skip"),
+        ("on_role_mismatch", "ignore"),
         ("prompt_weight", -1.0),
         ("prompt_weight", float("nan")),
         ("role_weights", {"user": 1.0}),
@@ -238,12 +238,12 @@ def test_bad_policy_names_the_option(option, value):
 
 @pytest.mark.parametrize("ignore_index", [-1.5, 2**70, True, None])
 def test_ignore_index_is_an_integer(ignore_index):
-    with pytest.raises(ValueError, match="ignore_index: expected an integer of 64 bits"):
+    with pytest.raises(ValueError, match="ignore_index: expected an integer that fits in int64"):
         mask_labels([CHAT], FORMAT, ignore_index=ignore_index)
 
 
 def test_a_result_keeps_its_report_and_pickles():
-    out = mask_labels([[5, 6, 8, 2], [5, 7, 8]], FORMAT, MaskPolicy(on_empty="drop"))
+    out = mask_labels([[5, 6, 8, 2], [5, 7, 8]], FORMAT, MaskPolicy(on_untrained_row="drop"))
     assert out.report is out.report
     other = pickle.loads(pickle.dumps(out))
     assert other.labels == out.labels

@@ -15,8 +15,8 @@ def test_vectors_pin_turns_labels_and_weights(masker):
         names = [f"role{number}" for number in range(1 + max(boundary[0] for boundary in case["boundaries"]))]
         fmt = ChatFormat(
             [RoleBoundary(names[role], start, end, *flags) for role, start, end, *flags in case["boundaries"]],
-            stop_ids=case["stop_ids"],
-            generation_heads=case["generation_heads"],
+            stop_token_ids=case["stop_token_ids"],
+            generation_prefills=case["generation_prefills"],
         )
         rules = dict(case["policy"])
         trained = [name for name, flag in zip(names, rules.pop("roles"), strict=True) if flag]
@@ -39,6 +39,12 @@ def test_vectors_pin_turns_labels_and_weights(masker):
 
 def test_vectors_exercise_every_option():
     seen = {(name, str(value)) for case in CASES for name, value in case["policy"].items() if isinstance(value, (str, bool))}
-    assert {("turns", "last"), ("train_on_eos", "last"), ("open_turn", "drop"), ("shift", "left"), ("on_missing", "keep")} <= seen
+    assert {
+        ("turns", "last"),
+        ("train_on_eos", "last"),
+        ("truncated_turn", "drop"),
+        ("shift", "left"),
+        ("on_no_trained_turn", "keep"),
+    } <= seen
     assert sum(bool(case["policy"]["ignore_between"]) for case in CASES) > 20
     assert sum(any(label != -100 for label in case["labels"]) for case in CASES) > 100

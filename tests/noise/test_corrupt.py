@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from denoising import EOS, SENTINELS, WORDS, body, flags_of, mixtures, rows, runs, seeds, specs, t5_tokenizer, words_of
-from golden import SPAN_SPECS
 from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, denoise, merge, reference
 from spanmask.reference.plan import plan
-from strategies import DTYPES
+from support.denoising import EOS, SENTINELS, WORDS, body, flags_of, mixtures, rows, runs, seeds, specs, t5_tokenizer, words_of
+from support.golden_vectors import SPAN_SPECS
+from support.strategies import DTYPES
 from transformers import ByT5Tokenizer
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -279,10 +279,10 @@ GOOD = {"sentinel_ids": SENTINELS, "eos_token_id": 1}
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"noise_density": 0}, ValueError, "noise_density: expected a share above 0 and below 1, got 0"),
-        ({"noise_density": 1}, ValueError, "noise_density: expected a share"),
-        ({"noise_density": -0.1}, ValueError, "noise_density: expected a share"),
-        ({"noise_density": math.nan}, ValueError, "noise_density: expected a share"),
+        ({"noise_density": 0}, ValueError, "noise_density: expected a fraction strictly between 0 and 1, got 0"),
+        ({"noise_density": 1}, ValueError, "noise_density: expected a fraction"),
+        ({"noise_density": -0.1}, ValueError, "noise_density: expected a fraction"),
+        ({"noise_density": math.nan}, ValueError, "noise_density: expected a fraction"),
         ({"noise_density": "0.1"}, TypeError, "noise_density: expected a number, got str"),
         ({"noise_density": True}, TypeError, "noise_density: expected a number"),
         ({"mean_noise_span_length": 0}, ValueError, "mean_noise_span_length: expected a finite length of at least 1"),
@@ -331,7 +331,7 @@ def test_bad_specs(options, error, message):
         ({"seed": True}, ValueError, "seed: expected an integer"),
         ({"epoch": -1}, ValueError, "epoch: expected an integer from 0"),
         ({"noise_density": [0.5]}, ValueError, "noise_density: 1 values for 2 rows"),
-        ({"noise_density": [0.5, 1.0]}, ValueError, "noise_density: row 1: expected a share"),
+        ({"noise_density": [0.5, 1.0]}, ValueError, "noise_density: row 1: expected a fraction"),
         ({"noise_density": [0.5, None]}, TypeError, "noise_density: row 1: expected a number"),
         ({"mean_noise_span_length": [0.5, 1.0]}, ValueError, "mean_noise_span_length: row 0: expected a finite length"),
         ({"noise_mask": [[True] * 58]}, ValueError, "noise_mask: 1 rows for 2 rows of ids"),
@@ -437,7 +437,7 @@ class TestMixture:
             (lambda: DenoiserMixture([Denoiser()], [math.nan]), ValueError, "weights: give one for each denoiser"),
             (lambda: DenoiserMixture([Denoiser()], ["1"]), TypeError, "weights: expected a number"),
             (lambda: Denoiser(0.5), ValueError, "mean_noise_span_length: expected a finite length"),
-            (lambda: Denoiser(3, 1.5), ValueError, "noise_density: expected a share"),
+            (lambda: Denoiser(3, 1.5), ValueError, "noise_density: expected a fraction"),
             (lambda: Denoiser(kind="suffix"), ValueError, "kind: expected one of 'spans', 'prefix'"),
             (lambda: Denoiser(kind="prefix", split="half"), ValueError, "split: expected one of"),
             (lambda: Denoiser(sentinel=False), ValueError, "sentinel: only a prefix can do without"),

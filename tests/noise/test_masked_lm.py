@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from denoising import body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
-from golden import MASK_SPECS
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import MaskedLM, mask_tokens, reference
+from support.denoising import body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
+from support.golden_vectors import MASK_SPECS
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 SPEC = MaskedLM(mask_token_id=4, vocab_size=1000, special_ids=range(5), mlm_probability=0.5)
@@ -93,7 +93,7 @@ def test_spans_hold_the_share_exactly_and_share_their_fate():
 def test_padding_is_not_chosen_and_stays():
     table = np.array([[5, 6, 7, 0, 0], [8, 9, 10, 11, 12]])
     mask = (table != 0).astype(int)
-    all_ = MaskedLM(4, 1000, range(5), 1.0, mask_share=1.0, random_share=0.0)
+    all_ = MaskedLM(4, 1000, range(5), 1.0, mask_replace_prob=1.0, random_replace_prob=0.0)
     out = mask_tokens(torch.from_numpy(table), all_, attention_mask=torch.from_numpy(mask))
     assert out.input_ids.tolist() == [[4, 4, 4, 0, 0], [4] * 5]
     assert out.labels.tolist() == [[5, 6, 7, -100, -100], table[1].tolist()]
@@ -119,9 +119,9 @@ def test_probability_by_row_and_ignore_index():
 
 class TestTokenizers:
     def test_wordpiece_tells_where_words_go_on(self, bert):
-        spec = MaskedLM.from_tokenizer(bert, whole_word=True)
+        spec = MaskedLM.from_tokenizer(bert, whole_word_mask=True)
         assert spec.special_ids == (0, 1, 2, 3, 4)
-        assert spec.continuing_ids[0] == bert.convert_tokens_to_ids("##w0")
+        assert spec.continuation_ids[0] == bert.convert_tokens_to_ids("##w0")
         row = bert("w1 w2")["input_ids"]
         word = [row[1], bert.convert_tokens_to_ids("##w3"), bert.convert_tokens_to_ids("##w4")]
         labels = mask_tokens([[2, *word, *word, 3]] * 60, spec, keys=range(60)).labels
@@ -130,9 +130,9 @@ class TestTokenizers:
 
     def test_sentencepiece_tells_where_words_begin(self):
         tokenizer = t5_tokenizer(["a", "b"])
-        spec = MaskedLM.from_tokenizer(tokenizer, mask_token_id=9, whole_word=True)
+        spec = MaskedLM.from_tokenizer(tokenizer, mask_token_id=9, whole_word_mask=True)
         begins = set(tokenizer.convert_tokens_to_ids(["▁a", "▁b"]))
-        assert not begins & set(spec.continuing_ids)
+        assert not begins & set(spec.continuation_ids)
 
     def test_a_tokenizer_without_mask_is_an_error(self, t5):
         with pytest.raises(ValueError, match="tokenizer: has no mask token"):
@@ -146,15 +146,19 @@ class TestTokenizers:
         ({"mlm_probability": 1.1}, ValueError, "mlm_probability: expected a probability"),
         ({"mlm_probability": float("nan")}, ValueError, "mlm_probability: expected a probability"),
         ({"mlm_probability": None}, TypeError, "mlm_probability: expected a number"),
-        ({"mask_share": -0.1}, ValueError, "mask_share: expected a share from 0 to 1"),
-        ({"mask_share": 0.8, "random_share": 0.3}, ValueError, "mask_share, random_share: .* more than 1 together"),
+        ({"mask_replace_prob": -0.1}, ValueError, "mask_replace_prob: expected a fraction from 0 to 1"),
+        (
+            {"mask_replace_prob": 0.8, "random_replace_prob": 0.3},
+            ValueError,
+            "mask_replace_prob, random_replace_prob: .* more than 1 together",
+        ),
         ({"mask_token_id": -1}, ValueError, "mask_token_id: expected a token id"),
         ({"mask_token_id": None}, TypeError, "mask_token_id: expected a token id"),
         ({"vocab_size": 5}, ValueError, "vocab_size: no id below it may be drawn"),
         ({"vocab_size": 0}, ValueError, "vocab_size: no id below it may be drawn"),
         ({"special_ids": 5}, TypeError, "special_ids: expected token ids"),
         ({"mode": "phrase"}, ValueError, "mode: expected one of 'token', 'span'"),
-        ({"span_p": 1}, ValueError, "span_p: expected a share"),
+        ({"span_length_p": 1}, ValueError, "span_length_p: expected a fraction"),
         ({"max_span_length": 0}, ValueError, "max_span_length: expected a positive integer"),
     ],
 )
@@ -169,7 +173,7 @@ def test_bad_specs(options, error, message):
         ({"rows": [ROW, [5, -100]]}, ValueError, "rows: row 1 has -100 at position 1; noise takes ids from 0"),
         ({"rows": [[5, 2**33]]}, ValueError, "rows: row 0 has 8589934592 at position 1"),
         ({"rows": [[0.5]]}, TypeError, "rows: row 0 has 0.5"),
-        ({"spec": MaskedLM(4, 100, whole_word=True)}, ValueError, "words: whole_word needs them"),
+        ({"spec": MaskedLM(4, 100, whole_word_mask=True)}, ValueError, "words: whole_word_mask needs them"),
         ({"spec": None}, TypeError, "spec: expected MaskedLM, got NoneType"),
         ({"attention_mask": [[1] * 102]}, TypeError, "attention_mask: goes with a 2-D array"),
         ({"rows": np.array([ROW]), "words": [ROW]}, TypeError, "protected, words: go with ragged rows"),

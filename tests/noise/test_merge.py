@@ -1,10 +1,10 @@
 """merge(corrupt(row)) is the row."""
 
 import pytest
-from denoising import EOS, body, flags_of, mixtures, rows, seeds, specs
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import Ragged, SentinelError, SpanCorruption, corrupt, merge, reference
+from support.denoising import EOS, body, flags_of, mixtures, rows, seeds, specs
 
 SPEC = SpanCorruption([99, 98, 97], EOS)
 

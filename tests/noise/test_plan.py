@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from denoising import densities, lengths
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, plan_lengths, reference
 from spanmask.reference.plan import plan
+from support.denoising import densities, lengths
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "plans.json").read_text())
 MANY = range(2**20, 2**20 + 5000)
@@ -100,9 +100,9 @@ class TestOfASpec:
         ((2, 0.15, 3), ValueError, "inputs_length: expected at least 3"),
         ((-5, 0.15, 3), ValueError, "inputs_length: expected an integer"),
         ((512.0, 0.15, 3), TypeError, "inputs_length: expected an integer, got float"),
-        ((512, 0, 3), ValueError, "noise_density: expected a share"),
-        ((512, math.nan, 3), ValueError, "noise_density: expected a share"),
-        ((512, 1, 3), ValueError, "noise_density: expected a share"),
+        ((512, 0, 3), ValueError, "noise_density: expected a fraction"),
+        ((512, math.nan, 3), ValueError, "noise_density: expected a fraction"),
+        ((512, 1, 3), ValueError, "noise_density: expected a fraction"),
         ((512, 0.15, 0), ValueError, "mean_noise_span_length: expected a finite length"),
         ((512, 0.15, "3"), TypeError, "mean_noise_span_length: expected a number"),
     ],

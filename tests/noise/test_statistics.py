@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from denoising import SENTINELS, runs
 from spanmask import MaskedLM, SpanCorruption, corrupt, mask_tokens
 from spanmask.reference import draw, philox
+from support.denoising import SENTINELS, runs
 
 MANY = range(5000, 4000, -1)
 
@@ -114,7 +114,7 @@ def test_masked_lm_shares(probability):
 
 
 def test_word_shares():
-    spec = MaskedLM(4, 1000, mlm_probability=0.15, whole_word=True, continuing_ids=range(500, 1000))
+    spec = MaskedLM(4, 1000, mlm_probability=0.15, whole_word_mask=True, continuation_ids=range(500, 1000))
     rows = np.random.default_rng(0).integers(5, 1000, size=(2000, 256))
     rows[:, 0] = 7
     out = mask_tokens(rows, spec, keys=np.arange(2000))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import Ragged
-from strategies import DTYPES, batches
+from support.strategies import DTYPES, batches
 
 ROWS = [[5, 6, 7], [], [8]]
 OFFSETS = [0, 3, 3, 4]
@@ -108,7 +108,7 @@ def test_way_out():
         ([np.array([1]), np.array([0.5])], TypeError, "row 1: expected integer token ids, got float64"),
         ([np.array([True])], TypeError, "got bool"),
         ([np.array([[1]])], ValueError, r"row 0 has shape \(1, 1\)"),
-        ([np.array([2**63], np.uint64)], ValueError, "does not fit 64 bits"),
+        ([np.array([2**63], np.uint64)], ValueError, "does not fit in int64"),
         (np.arange(3), TypeError, "got one 1-D array; wrap"),
         (torch.ones(2), TypeError, "expected integer token ids, got torch.float32"),
         (torch.ones(2, device="meta"), TypeError, "the tensor is on meta"),

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xxhash
-from denoising import seeds
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import SpanCorruption, corrupt
 from spanmask.noise.arguments import as_keys
 from spanmask.reference import lemire, philox, xxh3
 from spanmask.reference.trials import successes
+from support.denoising import seeds
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "rng.json").read_text())
 SPEC = SpanCorruption(range(1000, 900, -1), eos_token_id=1)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import _core
-from strategies import DTYPES, ids, markers
+from support.strategies import DTYPES, ids, markers
 
 
 def naive(row, sequences):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, RoleBoundary, find_turns, reference
-from strategies import DTYPES, batches, chat_formats
+from support.strategies import DTYPES, batches, chat_formats
 
 FORMAT = ChatFormat(
     [RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2]), RoleBoundary("tool", [5, 6, 6], [3, 3])]

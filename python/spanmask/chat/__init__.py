@@ -1,6 +1,7 @@
 """Chat formats: how turns open and close, written by hand or derived from a template."""
 
-from spanmask.chat.format import ChatFormat, RoleBoundary
+from spanmask.chat.boundary import RoleBoundary
+from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import ids_in_context
 
 __all__ = ["ChatFormat", "RoleBoundary", "ids_in_context"]

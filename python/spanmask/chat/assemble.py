@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from spanmask.chat.boundaries import Atoms, Markers
-from spanmask.chat.format import ChatFormat, Marker, RoleBoundary
+from spanmask.chat.boundary import Marker, RoleBoundary
+from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import EDGES, PLAIN, Placed, alternatives, merging
 from spanmask.chat.probe import ASSISTANT, BEGIN, END, TOOL, Gap, role_of
 
@@ -42,8 +43,8 @@ def assemble(tokenizer: Any, markers: Markers, gaps: Sequence[Gap], atoms: Atoms
     return ChatFormat(
         boundaries,
         ignore_ids=ignore_ids,
-        stop_ids=dict.fromkeys(ids[0] for ids in stops),
-        generation_heads=heads,
+        stop_token_ids=dict.fromkeys(ids[0] for ids in stops),
+        generation_prefills=heads,
         texts={**heads, **stops, **shown}.items(),
     )
 

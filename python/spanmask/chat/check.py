@@ -95,7 +95,7 @@ def trained_flags(rows: Sequence[Sequence[int]], chat_format: ChatFormat) -> lis
     trained = chat_format.roles.index(ASSISTANT)
     for number, role, _, content_start, _, stop in zip(*(column.tolist() for column in columns), strict=True):
         if role == trained:
-            if stop < len(rows[number]) and rows[number][stop] in chat_format.stop_ids:
+            if stop < len(rows[number]) and rows[number][stop] in chat_format.stop_token_ids:
                 stop += 1
             flags[number][content_start:stop] = [True] * (stop - content_start)
     return flags

@@ -9,58 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import index
 from typing import Any
 
 from spanmask import _core
+from spanmask.chat.boundary import Marker, MarkerLike, RoleBoundary, as_ids, as_markers
 from spanmask.errors import ChatFormatError
 
 __all__ = ["ChatFormat", "RoleBoundary"]
 
-Marker = tuple[int, ...]
-MarkerLike = Iterable[int] | Iterable[Iterable[int]]
 MarkerText = str | tuple[str, str | Sequence[str]]
-
-
-@dataclass(frozen=True)
-class RoleBoundary:
-    """How one role's turn opens and closes.
-
-    Args:
-        role: the role's name, as in the `role` field of messages.
-        start: the ids that open a turn: one sequence, or several alternatives (a marker may tokenize differently next to
-            different neighbours). Ids may be negative.
-        end: the ids that close a turn, likewise; empty where a turn ends only at the next start (Alpaca).
-        include_start: the opening ids train with the turn.
-        include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: never.
-
-    Raises:
-        ValueError: no start, or an empty marker.
-        TypeError: an id is not an integer.
-
-    >>> RoleBoundary("assistant", start=[5, 6], end=[[2], [3, 4]])
-    RoleBoundary(role='assistant', start=((5, 6),), end=((2,), (3, 4)), include_start=False, include_end=True)
-    """
-
-    role: str
-    start: tuple[Marker, ...]
-    end: tuple[Marker, ...] = ()
-    include_start: bool = False
-    include_end: bool = True
-
-    def __init__(
-        self, role: str, start: MarkerLike, end: MarkerLike = (), include_start: bool = False, include_end: bool = True
-    ) -> None:
-        if not isinstance(role, str) or not role:
-            raise ValueError(f"role: expected a non-empty string, got {role!r}.")
-        starts = as_markers(start, f"start of role {role!r}")
-        if not starts:
-            raise ValueError(f"start of role {role!r}: no marker; give the token ids that open a turn.")
-        object.__setattr__(self, "role", role)
-        object.__setattr__(self, "start", starts)
-        object.__setattr__(self, "end", as_markers(end, f"end of role {role!r}"))
-        object.__setattr__(self, "include_start", bool(include_start))
-        object.__setattr__(self, "include_end", bool(include_end))
 
 
 @dataclass(frozen=True)
@@ -72,10 +29,10 @@ class ChatFormat:
     Args:
         boundaries: one `RoleBoundary` a role; several for one role are alternatives.
         ignore_ids: ids that never train (image, video and audio placeholders). Padding is not among them: it is told by lengths.
-        stop_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's
+        stop_token_ids: ids that train when they directly follow a trained turn: where the model ends its turn with the next role's
             first token.
-        generation_heads: id sequences that the template's generation prompt puts behind the assistant's header (`<think>` and a
-            newline, an empty think block): the model never writes them. `MaskPolicy.train_generation_prompt` decides whether they
+        generation_prefills: id sequences that the template's generation prompt puts behind the assistant's header (`<think>` and a
+            newline, an empty think block): the model never writes them. `MaskPolicy.train_generation_prefill` decides whether they
             train.
         texts: the text of markers, for printing: pairs of (ids, text).
 
@@ -94,16 +51,16 @@ class ChatFormat:
 
     boundaries: tuple[RoleBoundary, ...]
     ignore_ids: tuple[int, ...] = ()
-    stop_ids: tuple[int, ...] = ()
-    generation_heads: tuple[Marker, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    generation_prefills: tuple[Marker, ...] = ()
     texts: tuple[tuple[Marker, str], ...] = field(default=(), compare=False, repr=False)
 
     def __init__(
         self,
         boundaries: Iterable[RoleBoundary],
         ignore_ids: Iterable[int] = (),
-        stop_ids: Iterable[int] = (),
-        generation_heads: MarkerLike = (),
+        stop_token_ids: Iterable[int] = (),
+        generation_prefills: MarkerLike = (),
         texts: Iterable[tuple[Iterable[int], str]] = (),
     ) -> None:
         boundaries = tuple(boundaries)
@@ -121,8 +78,8 @@ class ChatFormat:
                     )
         object.__setattr__(self, "boundaries", boundaries)
         object.__setattr__(self, "ignore_ids", as_ids(ignore_ids, "ignore_ids"))
-        object.__setattr__(self, "stop_ids", as_ids(stop_ids, "stop_ids"))
-        object.__setattr__(self, "generation_heads", as_markers(generation_heads, "generation_heads"))
+        object.__setattr__(self, "stop_token_ids", as_ids(stop_token_ids, "stop_token_ids"))
+        object.__setattr__(self, "generation_prefills", as_markers(generation_prefills, "generation_prefills"))
         object.__setattr__(self, "texts", tuple((as_ids(ids, "texts"), text) for ids, text in texts))
 
     @cached_property
@@ -205,8 +162,8 @@ class ChatFormat:
         """The compiled markers, left out of pickles."""
         return _core.Format(
             [(self.roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries],
-            self.stop_ids,
-            self.generation_heads,
+            self.stop_token_ids,
+            self.generation_prefills,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -225,45 +182,8 @@ class ChatFormat:
             lines.append(f"  {boundary.role:<{width}}  start {show(boundary.start)}  end {end}")
         if self.ignore_ids:
             lines.append(f"  never trained: {list(self.ignore_ids)}")
-        if self.stop_ids:
-            lines.append(f"  trained behind a turn: {show(tuple((token,) for token in self.stop_ids))}")
-        if self.generation_heads:
-            lines.append(f"  supplied by the generation prompt: {show(self.generation_heads)}")
+        if self.stop_token_ids:
+            lines.append(f"  trained behind a turn: {show(tuple((token,) for token in self.stop_token_ids))}")
+        if self.generation_prefills:
+            lines.append(f"  supplied by the generation prompt: {show(self.generation_prefills)}")
         return "\n".join(lines)
-
-
-def as_ids(ids: Iterable[int], name: str) -> Marker:
-    """Token ids as a tuple of Python integers; `name` goes into the error."""
-    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-        raise TypeError(f"{name}: expected token ids, got {type(ids).__name__} {ids!r}; for text use ChatFormat.from_strings.")
-    out = []
-    for item in ids:
-        if isinstance(item, bool):
-            raise TypeError(f"{name}: expected token ids, got the bool {item!r}.")
-        try:
-            out.append(index(item))
-        except TypeError:
-            raise TypeError(f"{name}: expected token ids, got {type(item).__name__} {item!r}.") from None
-    for item in out:
-        if not -(2**63) <= item < 2**63:
-            raise ValueError(f"{name}: id {item} does not fit 64 bits.")
-    return tuple(out)
-
-
-def as_markers(markers: MarkerLike, name: str) -> tuple[Marker, ...]:
-    """One id sequence or several alternatives -> several, each once, in their order."""
-    if isinstance(markers, (str, bytes)) or not isinstance(markers, Iterable):
-        raise TypeError(
-            f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
-        )
-    items = list(markers)
-    if not items:
-        return ()
-    nested = [isinstance(item, Iterable) for item in items]
-    if any(nested) and not all(nested):
-        raise TypeError(f"{name}: expected one id sequence or a list of sequences, got a mixture.")
-    alternatives = [as_ids(item, name) for item in items] if nested[0] else [as_ids(items, name)]  # type: ignore[arg-type]
-    for marker in alternatives:
-        if not marker:
-            raise ValueError(f"{name}: an empty marker matches everywhere; remove it.")
-    return tuple(dict.fromkeys(alternatives))

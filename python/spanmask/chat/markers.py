@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from spanmask.chat.format import ChatFormat, Marker, MarkerText, RoleBoundary
+from spanmask.chat.boundary import Marker, RoleBoundary
+from spanmask.chat.format import ChatFormat, MarkerText
 from spanmask.chat.tokens import Tokens, atomic_ids, encode, text_tokenizer
 from spanmask.errors import ChatFormatError
 

@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, check_length, check_side, columns_of, select_rows, stack_columns, to_tensors
+from spanmask._validate import check_choice, check_length, check_side
+from spanmask.batch import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
-from spanmask.labels import REASONS, TOTALS, MaskPolicy, MaskReport, Tally, check_choice
+from spanmask.policy import MaskPolicy
 from spanmask.ragged import Bounds
+from spanmask.report import REASONS, TOTALS, MaskReport, Tally
 from spanmask.shared import SharedIntegers
 
-__all__ = ["Collated", "MaskingCollator", "OnAllEmpty"]
+__all__ = ["Collated", "MaskingCollator", "OnUntrainedBatch"]
 
-OnAllEmpty = Literal["raise", "warn", "ignore"]
+OnUntrainedBatch = Literal["raise", "warn", "ignore"]
 
 REMEDIES = {
     "empty row": "Drop such rows from the dataset.",
@@ -57,7 +59,7 @@ class MaskingCollator:
         pad_to_multiple_of: int | None,
         return_tensors: ReturnTensors,
         keep_columns: Iterable[str],
-        on_all_empty: OnAllEmpty,
+        on_untrained_batch: OnUntrainedBatch,
         weight_key: str,
     ) -> None:
         self._tokenizer = tokenizer
@@ -72,10 +74,10 @@ class MaskingCollator:
         self.padding_side = check_side(padding_side or getattr(tokenizer, "padding_side", "right"))
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
         check_choice("return_tensors", return_tensors, ReturnTensors)
-        check_choice("on_all_empty", on_all_empty, OnAllEmpty)
+        check_choice("on_untrained_batch", on_untrained_batch, OnUntrainedBatch)
         self.return_tensors = return_tensors
         self.keep_columns = (keep_columns,) if isinstance(keep_columns, str) else tuple(keep_columns)
-        self.on_all_empty = on_all_empty
+        self.on_untrained_batch = on_untrained_batch
         self.weight_key = weight_key
         self._running = RunningReport(chat_format.roles)
 
@@ -95,8 +97,8 @@ class MaskingCollator:
         tally = collated.tally
         mismatched = self._mismatched(collated, columns)
         kept = tally.kept_rows(self.policy)
-        self._running.add(tally, mismatched, self.on_all_empty, lambda row: self._decode(collated, row))
-        if mismatched and self.policy.on_mismatch == "drop":
+        self._running.add(tally, mismatched, self.on_untrained_batch, lambda row: self._decode(collated, row))
+        if mismatched and self.policy.on_role_mismatch == "drop":
             kept = np.setdiff1d(np.arange(tally.rows) if kept is None else kept, mismatched)
         if kept is not None:
             if not len(kept):
@@ -129,12 +131,14 @@ class MaskingCollator:
             roles = [self.chat_format.roles[number] for number in numbers]
             if not same_roles(wanted, roles, self.chat_format.roles, self.policy.roles):
                 mismatched.append(row)
-                if self.policy.on_mismatch == "raise" or (self.policy.on_mismatch == "warn" and self._running.first_mismatch()):
+                if self.policy.on_role_mismatch == "raise" or (
+                    self.policy.on_role_mismatch == "warn" and self._running.first_mismatch()
+                ):
                     text = (
                         f"messages: row {row} has the roles {', '.join(wanted)}, but its tokens read {', '.join(roles) or 'no turn'}: "
                         "a content holds marker text, or the chat format does not fit. Look at it with spanmask.preview."
                     )
-                    if self.policy.on_mismatch == "raise":
+                    if self.policy.on_role_mismatch == "raise":
                         raise ValueError(text)
                     warnings.warn(text, SpanmaskWarning, stacklevel=3)
         return mismatched
@@ -193,11 +197,13 @@ class RunningReport:
             self._named = MaskReport()
             self._warned.clear()
 
-    def add(self, tally: Tally, mismatched: list[int], on_all_empty: OnAllEmpty, decode: Callable[[int], str]) -> None:
+    def add(
+        self, tally: Tally, mismatched: list[int], on_untrained_batch: OnUntrainedBatch, decode: Callable[[int], str]
+    ) -> None:
         """Count one batch. `decode(row)` gives the text of a row for the message.
 
         Raises:
-            ValueError: no row of the batch trains anything, and `on_all_empty="raise"`.
+            ValueError: no row of the batch trains anything, and `on_untrained_batch="raise"`.
         """
         worker = worker_slot()
         named = tally.untrained or bool(mismatched)
@@ -213,15 +219,15 @@ class RunningReport:
                 self._named.rows += tally.rows  # nobody to name
         if not named:
             return
-        all_empty = report.rows_without_trained_token == report.rows
-        if all_empty and on_all_empty == "raise":
+        all_empty = report.untrained_row_count == report.rows
+        if all_empty and on_untrained_batch == "raise":
             raise ValueError(
                 f"features: no row of this batch has a token to train. {describe(report, decode)} "
-                'Set on_all_empty="warn" to go on with such batches.'
+                'Set on_untrained_batch="warn" to go on with such batches.'
             )
-        if (report.untrained_rows and self._first("untrained")) or (all_empty and on_all_empty == "warn"):
+        if (report.untrained_rows and self._first("untrained")) or (all_empty and on_untrained_batch == "warn"):
             warnings.warn(
-                f"{report.rows_without_trained_token} of {report.rows} rows of a batch have no token to train. "
+                f"{report.untrained_row_count} of {report.rows} rows of a batch have no token to train. "
                 f"{describe(report, decode)} Later rows are only counted: print(collator.report).",
                 SpanmaskWarning,
                 stacklevel=3,

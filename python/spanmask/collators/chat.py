@@ -10,9 +10,10 @@ import numpy as np
 from spanmask import _core
 from spanmask.batch import ReturnTensors, flatten, pad, pad_token_id, padded_layout, real_tokens
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.base import Collated, MaskingCollator, OnAllEmpty
-from spanmask.labels import MaskPolicy, mask_rows, turn_columns
-from spanmask.ragged import Layout, Ragged, check_aligned
+from spanmask.collators.base import Collated, MaskingCollator, OnUntrainedBatch
+from spanmask.labels import mask_rows
+from spanmask.policy import MaskPolicy
+from spanmask.ragged import Layout, Ragged, check_aligned, turn_columns
 
 __all__ = ["DataCollatorForChat"]
 
@@ -37,7 +38,7 @@ class DataCollatorForChat(MaskingCollator):
         pad_to_multiple_of: the batch's width is rounded up to it.
         return_tensors: `"pt"` or `"np"`.
         keep_columns: further columns to stack into the batch; all others are dropped.
-        on_all_empty: what to do when no row of a batch trains anything: `"raise"`, `"warn"`, `"ignore"`.
+        on_untrained_batch: what to do when no row of a batch trains anything: `"raise"`, `"warn"`, `"ignore"`.
         padding_free: one row behind the other instead of padding.
         weight_key: the batch's key for loss weights.
 
@@ -56,7 +57,7 @@ class DataCollatorForChat(MaskingCollator):
         pad_to_multiple_of: int | None = None,
         return_tensors: ReturnTensors = "pt",
         keep_columns: Iterable[str] = (),
-        on_all_empty: OnAllEmpty = "raise",
+        on_untrained_batch: OnUntrainedBatch = "raise",
         padding_free: bool = False,
         weight_key: str = "loss_weights",
     ) -> None:
@@ -69,7 +70,7 @@ class DataCollatorForChat(MaskingCollator):
             pad_to_multiple_of,
             return_tensors,
             keep_columns,
-            on_all_empty,
+            on_untrained_batch,
             weight_key,
         )
         self.tokenizer = tokenizer
@@ -86,7 +87,7 @@ class DataCollatorForChat(MaskingCollator):
             existing = Ragged.from_rows(columns["labels"], "labels")
             check_aligned(existing, rows, "labels")
             labels = existing.values.astype(np.int64, copy=False)
-        layout: Layout = ("touching", 0, self.max_length)
+        layout: Layout = ("packed", 0, self.max_length)
         if not self.padding_free:
             layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
         weights = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from spanmask import _core
+from spanmask._validate import check_choice, check_length, check_side
 from spanmask.batch import (
     ReturnTensors,
-    check_length,
-    check_side,
     columns_of,
     pad_token_id,
     padded_layout,
@@ -19,7 +18,6 @@ from spanmask.batch import (
     token_column,
 )
 from spanmask.collators.span_corruption import key_column as key_column_of
-from spanmask.labels import check_choice
 from spanmask.noise.arguments import given
 from spanmask.noise.clock import Clocked, OnRepeat
 from spanmask.noise.masked_lm import MaskedLM
@@ -40,7 +38,7 @@ class DataCollatorForMaskedLM(Clocked):
     Args:
         tokenizer: a transformers tokenizer: mask token, special tokens, vocabulary, pad token.
         mlm_probability: each unprotected token (or word) is chosen with this probability.
-        whole_word: words are chosen whole: those of the column `words`, or where the vocabulary begins them.
+        whole_word_mask: words are chosen whole: those of the column `words`, or where the vocabulary begins them.
         spec: a `MaskedLM` instead.
         seed, epoch, key_column, on_repeat: as in `DataCollatorForSpanCorruption`.
         max_length: rows keep this many tokens. Masks are made before the cut.
@@ -48,7 +46,8 @@ class DataCollatorForMaskedLM(Clocked):
         padding_side: `"right"` or `"left"`; the tokenizer's own by default.
         return_tensors: `"pt"` or `"np"`.
         keep_columns: further columns to stack into the batch; all others are dropped.
-        **options: more of `MaskedLM`: `mask_share`, `random_share`, `mode`, `span_p`, `max_span_length`, `special_ids`.
+        **options: more of `MaskedLM`: `mask_replace_prob`, `random_replace_prob`, `mode`, `span_length_p`,
+            `max_span_length`, `special_ids`.
 
     Raises:
         ValueError: an option or a row that cannot be used; the message names it.
@@ -60,7 +59,7 @@ class DataCollatorForMaskedLM(Clocked):
         self,
         tokenizer: Any,
         mlm_probability: float = 0.15,
-        whole_word: bool = False,
+        whole_word_mask: bool = False,
         spec: MaskedLM | None = None,
         seed: int | None = None,
         epoch: int = 0,
@@ -75,7 +74,7 @@ class DataCollatorForMaskedLM(Clocked):
     ) -> None:
         super().__init__(seed, epoch, on_repeat)
         if spec is None:
-            spec = MaskedLM.from_tokenizer(tokenizer, mlm_probability=mlm_probability, whole_word=whole_word, **options)
+            spec = MaskedLM.from_tokenizer(tokenizer, mlm_probability=mlm_probability, whole_word_mask=whole_word_mask, **options)
         elif options:
             raise TypeError(f"{next(iter(options))}: goes into the spec that you gave.")
         if not isinstance(spec, MaskedLM):
@@ -96,8 +95,8 @@ class DataCollatorForMaskedLM(Clocked):
         rows = Ragged.from_rows(token_column(columns), "input_ids")
         bounds = real_tokens(rows, columns.get("attention_mask"))
         words = columns.get("words")
-        if words is None and self.spec.whole_word and self.spec.continuing_ids is None:
-            raise ValueError("words: whole_word needs this column, or a spec with continuing_ids.")
+        if words is None and self.spec.whole_word_mask and self.spec.continuation_ids is None:
+            raise ValueError("words: whole_word_mask needs this column, or a spec with continuation_ids.")
         beside = given(
             len(rows),
             keys=key_column_of(columns, self.key_column),

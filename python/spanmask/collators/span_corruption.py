@@ -8,19 +8,9 @@ from typing import Any
 import numpy as np
 
 from spanmask import _core
-from spanmask.batch import (
-    ReturnTensors,
-    check_length,
-    check_side,
-    columns_of,
-    pad_token_id,
-    real_tokens,
-    stack_columns,
-    to_tensors,
-    token_column,
-)
-from spanmask.labels import check_choice
-from spanmask.noise.arguments import as_id, given
+from spanmask._validate import as_token_id, check_choice, check_length, check_side
+from spanmask.batch import ReturnTensors, columns_of, pad_token_id, real_tokens, stack_columns, to_tensors, token_column
+from spanmask.noise.arguments import given
 from spanmask.noise.clock import Clocked, OnRepeat
 from spanmask.noise.corrupt import check_spec
 from spanmask.noise.mixture import DenoiserMixture
@@ -104,7 +94,7 @@ class DataCollatorForSpanCorruption(Clocked):
             planned = self.spec.plan_lengths(self.inputs_length)[1]
             self.targets_length = self.targets_length or planned
         if decoder_start_token_id is not None:
-            decoder_start_token_id = as_id("decoder_start_token_id", decoder_start_token_id)
+            decoder_start_token_id = as_token_id("decoder_start_token_id", decoder_start_token_id)
         self.decoder_start_token_id = decoder_start_token_id
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
         self.padding_side = check_side(padding_side)

@@ -13,9 +13,10 @@ from spanmask import _core
 from spanmask.batch import ReturnTensors, pad, padded_layout
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
-from spanmask.collators.base import Collated, MaskingCollator, OnAllEmpty
-from spanmask.labels import MaskPolicy, mask_rows, turn_columns
-from spanmask.ragged import Bounds, edges_of
+from spanmask.collators.base import Collated, MaskingCollator, OnUntrainedBatch
+from spanmask.labels import mask_rows
+from spanmask.policy import MaskPolicy
+from spanmask.ragged import Bounds, edges_of, turn_columns
 
 __all__ = ["DataCollatorForVisionChat"]
 
@@ -42,7 +43,7 @@ class DataCollatorForVisionChat(MaskingCollator):
         pad_to_multiple_of: the batch's width is rounded up to it.
         return_tensors: `"pt"` or `"np"`.
         keep_columns: further columns to stack into the batch; all others are dropped.
-        on_all_empty: what to do when no row of a batch trains anything: `"raise"`, `"warn"`, `"ignore"`.
+        on_untrained_batch: what to do when no row of a batch trains anything: `"raise"`, `"warn"`, `"ignore"`.
         prepare: called with each example first; returns a dict with `messages` and `images`. Must be picklable for workers.
         weight_key: the batch's key for loss weights.
 
@@ -61,7 +62,7 @@ class DataCollatorForVisionChat(MaskingCollator):
         pad_to_multiple_of: int | None = None,
         return_tensors: ReturnTensors = "pt",
         keep_columns: Iterable[str] = (),
-        on_all_empty: OnAllEmpty = "raise",
+        on_untrained_batch: OnUntrainedBatch = "raise",
         prepare: Callable[[Any], Mapping[str, Any]] | None = None,
         weight_key: str = "loss_weights",
     ) -> None:
@@ -81,7 +82,7 @@ class DataCollatorForVisionChat(MaskingCollator):
             pad_to_multiple_of,
             return_tensors,
             keep_columns,
-            on_all_empty,
+            on_untrained_batch,
             weight_key,
         )
         self.processor = processor

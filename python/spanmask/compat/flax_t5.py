@@ -14,9 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from spanmask._validate import as_density, as_span_length, as_uint64, check_choice
 from spanmask.errors import SpanmaskWarning
-from spanmask.labels import check_choice
-from spanmask.noise.arguments import as_density, as_span_length, as_word
 from spanmask.noise.corrupt import corrupt
 from spanmask.noise.spec import SpanCorruption
 
@@ -99,8 +98,8 @@ class FlaxDataCollatorForT5MLM:
         check_choice("num_noise_spans", num_noise_spans, SpanCount)
         self.rng = rng
         self.num_noise_spans = num_noise_spans
-        self.seed = as_word("seed", seed)
-        self.epoch = as_word("epoch", epoch)
+        self.seed = as_uint64("seed", seed)
+        self.epoch = as_uint64("epoch", epoch)
         self._drawn = 0
         named = tokenizer.get_vocab().get("<extra_id_0>") if hasattr(tokenizer, "get_vocab") else None
         if named is not None and named != len(tokenizer) - 1:

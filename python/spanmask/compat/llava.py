@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from spanmask.chat.format import ChatFormat, Marker, RoleBoundary
+from spanmask._validate import check_choice
+from spanmask.chat.boundary import Marker, RoleBoundary
+from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import EDGES, Placed, alternatives
 from spanmask.chat.media import media_ids
 from spanmask.chat.tokens import encode
-from spanmask.labels import MaskPolicy, check_choice, mask_labels
+from spanmask.labels import mask_labels
+from spanmask.policy import MaskPolicy
 from spanmask.ragged import is_tensor
 
 __all__ = ["LLavaDataCollator", "mask_targets"]

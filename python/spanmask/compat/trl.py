@@ -14,7 +14,7 @@ import numpy as np
 from transformers import DataCollatorForLanguageModeling
 
 from spanmask import _core
-from spanmask.chat.format import as_ids
+from spanmask.chat.boundary import as_ids
 from spanmask.errors import SpanmaskWarning
 
 __all__ = ["DataCollatorForCompletionOnlyLM"]

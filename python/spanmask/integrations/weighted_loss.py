@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from transformers import Trainer
 
-from spanmask.labels import check_choice
+from spanmask._validate import check_choice
 
 __all__ = ["WeightedLossMixin", "WeightedLossTrainer", "refuse_unused_weights", "weighted_loss"]
 

@@ -14,9 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from spanmask._validate import UINT64_RANGE, as_uint64, check_choice
 from spanmask.errors import SpanmaskWarning
-from spanmask.labels import check_choice
-from spanmask.noise.arguments import WORD, as_word
 from spanmask.shared import SharedIntegers
 
 __all__ = ["ALGORITHM", "Clock", "Clocked", "OnRepeat"]
@@ -32,7 +31,7 @@ MARKS = 4
 FIRST_MARK = 5
 FIRST_SEEN = FIRST_MARK + MARKS
 WARNED = MARKS + 1  # in COUNT
-NO_LOADER = WORD - 1  # in PASS
+NO_LOADER = UINT64_RANGE - 1  # in PASS
 
 
 class Clock:
@@ -46,7 +45,7 @@ class Clock:
     """
 
     def __init__(self, seed: int | None, epoch: int, on_repeat: OnRepeat) -> None:
-        self.seed = None if seed is None else as_word("seed", seed)
+        self.seed = None if seed is None else as_uint64("seed", seed)
         self.on_repeat = on_repeat
         self._memory = SharedIntegers([0] * (FIRST_SEEN + MARKS))
         self._passes = Passes()
@@ -63,7 +62,7 @@ class Clock:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._shared[EPOCH] = as_word("epoch", epoch)
+        self._shared[EPOCH] = as_uint64("epoch", epoch)
 
     def source(self) -> tuple[int, int]:
         """Seed and epoch of the next batch."""
@@ -125,7 +124,7 @@ class Clock:
                 f"state_dict: algorithm {state['algorithm']!r}, this version draws algorithm {ALGORITHM}: the noise would differ. "
                 "Go on with the version of spanmask that began the run."
             )
-        self.seed = None if state["seed"] is None else as_word("seed", state["seed"])
+        self.seed = None if state["seed"] is None else as_uint64("seed", state["seed"])
         self.epoch = state["epoch"]
         self._shared[COUNT] = 0
 
@@ -181,7 +180,7 @@ class Passes:
         import torch
 
         number = self._of_loader()
-        return int(torch.initial_seed()) % WORD if number is None else number
+        return int(torch.initial_seed()) % UINT64_RANGE if number is None else number
 
     def number(self) -> int:
         """What tells this pass from others; `NO_LOADER` where nothing does."""
@@ -195,12 +194,12 @@ class Passes:
         fetcher, iterator = loader_frames()
         if worker is None:
             base = getattr(iterator, "_base_seed", None)
-            return None if base is None else int(base) % WORD
+            return None if base is None else int(base) % UINT64_RANGE
         if fetcher is not self._fetcher:
             self._count += self._fetcher is not None
             self._fetcher = fetcher
         # Weyl's constant: passes of one loader do not run into the seeds of the next.
-        return int(worker.seed - worker.id + self._count * 0x9E3779B97F4A7C15) % WORD
+        return int(worker.seed - worker.id + self._count * 0x9E3779B97F4A7C15) % UINT64_RANGE
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

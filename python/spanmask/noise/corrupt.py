@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.noise.arguments import as_density, as_span_length, as_word, given, per_row
+from spanmask._validate import as_density, as_span_length, as_uint64, check_threads
+from spanmask.noise.arguments import given, per_row
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.spec import Marks, check_inputs_length
 from spanmask.ragged import Ragged
@@ -143,7 +144,7 @@ def corrupt(
         protected=protected,
         words=words,
     )
-    source = (as_word("seed", seed), as_word("epoch", epoch))
+    source = (as_uint64("seed", seed), as_uint64("epoch", epoch))
     return Corrupted(ragged, (spec._core, source, beside), check_threads(num_threads))
 
 
@@ -192,10 +193,3 @@ def check_spec(spec: Any) -> None:
     """Raise unless `spec` says how spans are corrupted."""
     if not isinstance(spec, Marks):
         raise TypeError(f"spec: expected SpanCorruption or DenoiserMixture, got {type(spec).__name__}.")
-
-
-def check_threads(num_threads: Any) -> int:
-    """A number of threads: a positive integer."""
-    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
-        raise ValueError(f"num_threads: expected a positive integer, got {num_threads!r}.")
-    return num_threads

@@ -10,9 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.labels import check_choice
-from spanmask.noise.arguments import as_density, as_id, as_ids, as_number, as_word, given, per_row
-from spanmask.noise.corrupt import check_threads
+from spanmask._validate import (
+    as_density,
+    as_fraction,
+    as_probability,
+    as_token_id,
+    as_token_ids,
+    as_uint64,
+    check_choice,
+    check_threads,
+)
+from spanmask.noise.arguments import given, per_row
 from spanmask.ragged import RowsView
 
 __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
@@ -30,12 +38,13 @@ class MaskedLM:
         special_ids: never chosen, never drawn as random ids.
         mlm_probability: each unprotected token (or word) is chosen with this probability; with `mode="span"`, that share of
             them exactly.
-        mask_share, random_share: of the chosen, how many become the mask, and how many a random id; the rest stay as they are.
-        whole_word: words are chosen whole: by `words=` of the call, or by `continuing_ids`.
-        continuing_ids: ids that go on with the word in front of them (`##ing`). `None`: words must be given with each call.
+        mask_replace_prob, random_replace_prob: fractions of the chosen tokens that become the mask and a random id;
+            the rest stay as they are.
+        whole_word_mask: words are chosen whole: by `words=` of the call, or by `continuation_ids`.
+        continuation_ids: ids that go on with the word in front of them (`##ing`). `None`: words must be given with each call.
         mode: `"token"`: each token (or word) by itself; `"span"`: spans of them, of geometric length, none touching another,
             one fate for all tokens of a span.
-        span_p, max_span_length: the geometric distribution of span lengths, cut at the maximum.
+        span_length_p, max_span_length: the geometric distribution of span lengths, cut at the maximum.
 
     Raises:
         ValueError: a probability or share out of range, shares above 1 together, no id left to draw.
@@ -51,38 +60,40 @@ class MaskedLM:
     vocab_size: int
     special_ids: tuple[int, ...] = ()
     mlm_probability: float = 0.15
-    mask_share: float = 0.8
-    random_share: float = 0.1
-    whole_word: bool = False
-    continuing_ids: tuple[int, ...] | None = None
+    mask_replace_prob: float = 0.8
+    random_replace_prob: float = 0.1
+    whole_word_mask: bool = False
+    continuation_ids: tuple[int, ...] | None = None
     mode: Mode = "token"
-    span_p: float = 0.2
+    span_length_p: float = 0.2
     max_span_length: int = 10
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "mask_token_id", as_id("mask_token_id", self.mask_token_id))
-        set_(self, "vocab_size", as_id("vocab_size", self.vocab_size))
-        set_(self, "special_ids", as_ids("special_ids", self.special_ids))
-        if self.continuing_ids is not None:
-            set_(self, "continuing_ids", as_ids("continuing_ids", self.continuing_ids))
+        set_(self, "mask_token_id", as_token_id("mask_token_id", self.mask_token_id))
+        set_(self, "vocab_size", as_token_id("vocab_size", self.vocab_size))
+        set_(self, "special_ids", as_token_ids("special_ids", self.special_ids))
+        if self.continuation_ids is not None:
+            set_(self, "continuation_ids", as_token_ids("continuation_ids", self.continuation_ids))
         set_(self, "mlm_probability", as_probability("mlm_probability", self.mlm_probability))
-        set_(self, "mask_share", as_share("mask_share", self.mask_share))
-        set_(self, "random_share", as_share("random_share", self.random_share))
-        if self.mask_share + self.random_share > 1:
-            raise ValueError(f"mask_share, random_share: {self.mask_share} and {self.random_share} are more than 1 together.")
+        set_(self, "mask_replace_prob", as_fraction("mask_replace_prob", self.mask_replace_prob))
+        set_(self, "random_replace_prob", as_fraction("random_replace_prob", self.random_replace_prob))
+        if self.mask_replace_prob + self.random_replace_prob > 1:
+            raise ValueError(
+                f"mask_replace_prob, random_replace_prob: {self.mask_replace_prob} and {self.random_replace_prob} are more than 1 together."
+            )
         check_choice("mode", self.mode, Mode)
-        set_(self, "span_p", as_density("span_p", self.span_p))
+        set_(self, "span_length_p", as_density("span_length_p", self.span_length_p))
         if not isinstance(self.max_span_length, int) or isinstance(self.max_span_length, bool) or self.max_span_length < 1:
             raise ValueError(f"max_span_length: expected a positive integer, got {self.max_span_length!r}.")
         self._core  # noqa: B018  # a vocabulary without an id to draw is an error now
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, **options: Any) -> MaskedLM:
-        """The spec for a tokenizer: its mask token, vocabulary, special ids; with `whole_word`, which tokens go on with words.
+        """The spec for a tokenizer: its mask token, vocabulary, special ids; with `whole_word_mask`, which tokens go on with words.
 
         Raises:
-            ValueError: the tokenizer has no mask token, or `whole_word` and its tokens do not tell where words begin.
+            ValueError: the tokenizer has no mask token, or `whole_word_mask` and its tokens do not tell where words begin.
         """
         mask = getattr(tokenizer, "mask_token_id", None)
         if mask is None and "mask_token_id" not in options:
@@ -90,8 +101,8 @@ class MaskedLM:
         options.setdefault("mask_token_id", mask)
         options.setdefault("vocab_size", len(tokenizer))
         options.setdefault("special_ids", sorted(tokenizer.all_special_ids))
-        if options.get("whole_word") and "continuing_ids" not in options:
-            options["continuing_ids"] = continuing_ids_of(tokenizer)
+        if options.get("whole_word_mask") and "continuation_ids" not in options:
+            options["continuation_ids"] = continuation_ids_of(tokenizer)
         return cls(**options)
 
     @cached_property
@@ -102,39 +113,23 @@ class MaskedLM:
             weight = 1.0
             for _ in range(self.max_span_length):
                 weights.append(weight)
-                weight *= 1 - self.span_p
+                weight *= 1 - self.span_length_p
         return _core.MaskSpec(
             probability=self.mlm_probability,
-            mask_share=self.mask_share,
-            random_share=self.random_share,
+            mask_replace_prob=self.mask_replace_prob,
+            random_replace_prob=self.random_replace_prob,
             mask_id=self.mask_token_id,
             vocab_size=self.vocab_size,
             span_weights=weights,
             protected_ids=self.special_ids,
-            continuing_ids=self.continuing_ids if self.whole_word else None,
+            continuation_ids=self.continuation_ids if self.whole_word_mask else None,
         )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_core"}
 
 
-def as_probability(name: str, value: Any) -> float:
-    """A probability: above 0, at most 1."""
-    number = as_number(name, value)
-    if not 0 < number <= 1:
-        raise ValueError(f"{name}: expected a probability above 0, at most 1, got {value!r}.")
-    return number
-
-
-def as_share(name: str, value: Any) -> float:
-    """A share: 0 to 1."""
-    number = as_number(name, value)
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name}: expected a share from 0 to 1, got {value!r}.")
-    return number
-
-
-def continuing_ids_of(tokenizer: Any) -> tuple[int, ...]:
+def continuation_ids_of(tokenizer: Any) -> tuple[int, ...]:
     """The ids of a vocabulary that go on with a word, told by how its tokens are written.
 
     WordPiece marks tokens that go on (`##ing`); SentencePiece (`▁`) and byte-level BPE (`Ġ`) mark those that begin.
@@ -148,7 +143,7 @@ def continuing_ids_of(tokenizer: Any) -> tuple[int, ...]:
         if any(token.startswith(mark) for token in vocabulary):
             marked = {number for token, number in vocabulary.items() if token.startswith(mark)}
             return tuple(sorted(set(vocabulary.values()) - marked - special if begins else marked))
-    raise ValueError("tokenizer: its tokens do not tell where words begin; give words= with each call, or continuing_ids.")
+    raise ValueError("tokenizer: its tokens do not tell where words begin; give words= with each call, or continuation_ids.")
 
 
 class MaskedTokens:
@@ -203,7 +198,7 @@ def mask_tokens(
         `MaskedTokens`: `input_ids`, `labels`, `chosen`, `keys`.
 
     Raises:
-        ValueError: an id, seed, key, probability or column that cannot be; `whole_word` without anything that tells words.
+        ValueError: an id, seed, key, probability or column that cannot be; `whole_word_mask` without anything that tells words.
         TypeError: ids that are no integers.
 
     >>> from spanmask import MaskedLM, mask_tokens
@@ -220,7 +215,7 @@ def mask_tokens(
         view.values,
         *view.bounds,
         spec._core,
-        (as_word("seed", seed), as_word("epoch", epoch)),
+        (as_uint64("seed", seed), as_uint64("epoch", epoch)),
         beside,
         view.layout,
         0,
@@ -235,8 +230,8 @@ def mask_tokens(
 
 def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words: Any, mlm_probability: Any) -> dict[str, Any]:
     """What goes beside rows, checked."""
-    if spec.whole_word and spec.continuing_ids is None and words is None:
-        raise ValueError("words: whole_word needs them: a flag or number for each token, or continuing_ids in the spec.")
+    if spec.whole_word_mask and spec.continuation_ids is None and words is None:
+        raise ValueError("words: whole_word_mask needs them: a flag or number for each token, or continuation_ids in the spec.")
     if view.shape is not None and (protected is not None or words is not None):
         raise TypeError("protected, words: go with ragged rows; give rows without their padding.")
     rows = len(view.bounds[0])

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from spanmask import _core
-from spanmask.labels import check_choice
-from spanmask.noise.arguments import as_density, as_id, as_number, as_span_length
+from spanmask._validate import as_density, as_number, as_span_length, as_token_id, check_choice
 from spanmask.noise.sentinels import eos_of, mode_id, sentinels_of
 from spanmask.noise.spec import DenoiserRow, Marks
 
@@ -57,7 +56,7 @@ class Denoiser:
         set_(self, "noise_density", as_density("noise_density", self.noise_density))
         set_(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", self.mean_noise_span_length))
         if self.mode is not None and not isinstance(self.mode, str):
-            set_(self, "mode", as_id("mode", self.mode))
+            set_(self, "mode", as_token_id("mode", self.mode))
         if not self.sentinel and self.kind == "spans":
             raise ValueError("sentinel: only a prefix can do without; spans would leave no trace in the inputs.")
         if not self.name:

@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from spanmask import _core
+from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice
 from spanmask.errors import SentinelError
-from spanmask.labels import check_choice
-from spanmask.noise.arguments import as_density, as_id, as_ids, as_span_length, as_word
 from spanmask.noise.sentinels import eos_of, sentinels_of
 
 __all__ = ["DenoiserRow", "Marks", "SpanCorruption"]
@@ -37,10 +36,10 @@ class Marks:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "sentinel_ids", as_ids("sentinel_ids", self.sentinel_ids))
-        set_(self, "protected_ids", as_ids("protected_ids", self.protected_ids))
+        set_(self, "sentinel_ids", as_token_ids("sentinel_ids", self.sentinel_ids))
+        set_(self, "protected_ids", as_token_ids("protected_ids", self.protected_ids))
         if self.eos_token_id is not None:
-            set_(self, "eos_token_id", as_id("eos_token_id", self.eos_token_id))
+            set_(self, "eos_token_id", as_token_id("eos_token_id", self.eos_token_id))
         check_choice("layout", self.layout, SpanLayout)
         check_choice("on_exhausted", self.on_exhausted, OnExhausted)
         check_choice("on_sentinel", self.on_sentinel, OnSentinel)
@@ -110,7 +109,7 @@ class Marks:
 
 def check_inputs_length(value: Any) -> int:
     """A length of inputs: an integer of at least 3."""
-    length = as_word("inputs_length", value)
+    length = as_uint64("inputs_length", value)
     if length < 3:
         raise ValueError(f"inputs_length: expected at least 3 (a token, a sentinel, EOS), got {value}.")
     return length

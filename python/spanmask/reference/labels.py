@@ -55,11 +55,11 @@ def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: S
     """What each token weighs in the loss, before existing labels and the shift."""
     turns = find_turns(row, chat_format)
     candidates = [turn for turn in turns if chat_format.roles[turn.role] in policy.roles]
-    if not candidates and policy.on_missing == "raise":
+    if not candidates and policy.on_no_trained_turn == "raise":
         raise ValueError("no turn of a trained role")
     # None: a token that no trained turn speaks for.
     weights: list[float | None] = [None] * len(row)
-    if not candidates and policy.on_missing == "keep":
+    if not candidates and policy.on_no_trained_turn == "keep":
         weights = [1.0] * len(row)
 
     if policy.train_on_eos == "all":
@@ -71,17 +71,17 @@ def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: S
         weight = dict(policy.role_weights).get(chat_format.roles[turn.role], 1.0)
         if turn_weights is not None:
             weight *= turn_weights[number]
-        trains = (policy.turns == "all" or is_last) and (policy.open_turn == "train" or turn.closed)
+        trains = (policy.turns == "all" or is_last) and (policy.truncated_turn == "train" or turn.closed)
         if trains and (policy.include_start or turn.include_start):
             fill(weights, turn.start, turn.content_start, weight)
         if trains:
-            fill(weights, turn.content_start + generation_head(row, turn, chat_format, policy), turn.content_stop, weight)
+            fill(weights, turn.content_start + generation_prefill(row, turn, chat_format, policy), turn.content_stop, weight)
         if policy.train_on_eos == "all" and not trains:
             weight = 1.0
         elif policy.train_on_eos == "none" or not trains or (policy.train_on_eos == "last" and not is_last):
             continue
         if turn.include_end:
-            stops = turn.stop < len(row) and row[turn.stop] in chat_format.stop_ids
+            stops = turn.stop < len(row) and row[turn.stop] in chat_format.stop_token_ids
             fill(weights, turn.content_stop, turn.stop + stops, weight)
 
     filled = [policy.prompt_weight if weight is None else weight for weight in weights]
@@ -96,12 +96,12 @@ def fill(weights: list[float | None], start: int, stop: int, weight: float) -> N
             weights[position] = weight
 
 
-def generation_head(row: list[int], turn: Any, chat_format: Any, policy: Any) -> int:
+def generation_prefill(row: list[int], turn: Any, chat_format: Any, policy: Any) -> int:
     """How many tokens at the head of the content the generation prompt supplies and the policy leaves out."""
-    if policy.train_generation_prompt:
+    if policy.train_generation_prefill:
         return 0
     content = row[turn.content_start : turn.content_stop]
-    return max((len(head) for head in chat_format.generation_heads if matches(content, 0, head)), default=0)
+    return max((len(head) for head in chat_format.generation_prefills if matches(content, 0, head)), default=0)
 
 
 def ignored(row: list[int], turns: Any, chat_format: Any, policy: Any) -> set[int]:

@@ -47,7 +47,7 @@ def chosen_groups(
     row: Sequence[int], spec: Any, choices: Stream, protected: Sequence[Any] | None, words: Sequence[Any] | None
 ) -> list[tuple[range, bool]]:
     """Positions that are chosen together, and whether they share their fate."""
-    continuing = spec.continuing_ids if spec.whole_word and words is None else None
+    continuing = spec.continuation_ids if spec.whole_word_mask and words is None else None
     units = units_of(row, spec.special_ids, protected, words, continuing)
     if spec.mode == "span":
         spans = [units[start:stop] for start, stop in spans_of(len(units), spec, choices)]
@@ -62,7 +62,7 @@ def spans_of(length: int, spec: Any, choices: Stream) -> list[tuple[int, int]]:
     noise = min(round(length * spec.mlm_probability), length)
     weights = [1.0]
     while len(weights) < spec.max_span_length:
-        weights.append(weights[-1] * (1 - spec.span_p))
+        weights.append(weights[-1] * (1 - spec.span_length_p))
     lengths: list[int] = []
     while sum(lengths) < noise:
         left = noise - sum(lengths)
@@ -83,7 +83,9 @@ def flatten(span: list[tuple[int, int]]) -> Any:
 def fates_of(words: Stream, spec: Any) -> Iterator[str]:
     """What becomes of each chosen token. The first word of a row rounds shares to 16 bits, so that they hold on average."""
     first = words.next_u16()
-    mask, random = ((threshold(share) + first) >> 16 for share in (spec.mask_share, spec.mask_share + spec.random_share))
+    mask, random = (
+        (threshold(share) + first) >> 16 for share in (spec.mask_replace_prob, spec.mask_replace_prob + spec.random_replace_prob)
+    )
     while True:
         word = words.next_u16()
         yield "mask" if word < mask else "random" if word < random else "keep"

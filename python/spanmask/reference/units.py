@@ -15,7 +15,7 @@ def units_of(
     protected_ids: Collection[int] = (),
     protected: Sequence[Any] | None = None,
     words: Sequence[Any] | None = None,
-    continuing_ids: Collection[int] | None = None,
+    continuation_ids: Collection[int] | None = None,
 ) -> list[Span]:
     """The tokens, or words, of a row that may be hidden.
 
@@ -28,7 +28,7 @@ def units_of(
     groups: list[list[int]] = []
     for at, token in enumerate(row):
         if words is None:
-            goes_on = continuing_ids is not None and token in continuing_ids
+            goes_on = continuation_ids is not None and token in continuation_ids
         elif flags:
             goes_on = not words[at]
         else:

@@ -25,7 +25,7 @@ pub struct Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One behind the other, no padding: ragged values, or a flattened batch.
-    Touching,
+    Packed,
     /// Cells of `width`, padded on one side.
     Padded {
         /// Places a cell.
@@ -63,7 +63,7 @@ impl Layout {
     /// How many places a row of `len` kept tokens takes.
     fn cell_len(self, len: usize) -> usize {
         match self.shape {
-            Shape::Touching => len,
+            Shape::Packed => len,
             Shape::Padded { width, .. } | Shape::InPlace { width } => width,
         }
     }
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(padded(Shape::Padded { width: 3, side: Side::Right }, 9), [1, 2, 3, 0, 0, 0, 4, 0, 0]);
         assert_eq!(padded(Shape::Padded { width: 3, side: Side::Left }, 9), [1, 2, 3, 0, 0, 0, 0, 0, 4]);
         assert_eq!(padded(Shape::Padded { width: 2, side: Side::Left }, 2), [1, 2, 0, 0, 0, 4]);
-        assert_eq!(padded(Shape::Touching, 2), [1, 2, 4]);
+        assert_eq!(padded(Shape::Packed, 2), [1, 2, 4]);
     }
 
     #[test]

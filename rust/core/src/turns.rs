@@ -72,16 +72,16 @@ pub struct Format<T> {
     markers: Vec<Marker>,
     boundaries: Vec<Boundary>,
     roles: usize,
-    stop_ids: Vec<T>,
-    generation_heads: Searcher<T>,
+    stop_token_ids: Vec<T>,
+    generation_prefills: Searcher<T>,
 }
 
 impl<T: Token> Format<T> {
     /// Order matters: of two starts of one length, the first listed wins.
     ///
-    /// `stop_ids`: tokens by which a model ends its turn although they belong to what follows (the next role's header).
-    /// `generation_heads`: what the template's generation prompt puts behind a header, so that the model never writes it.
-    pub fn new(boundaries: &[Boundary], stop_ids: &[i64], generation_heads: &[Vec<i64>]) -> Self {
+    /// `stop_token_ids`: tokens by which a model ends its turn although they belong to what follows (the next role's header).
+    /// `generation_prefills`: what the template's generation prompt puts behind a header, so that the model never writes it.
+    pub fn new(boundaries: &[Boundary], stop_token_ids: &[i64], generation_prefills: &[Vec<i64>]) -> Self {
         let mut markers = Vec::new();
         let mut needles: Vec<&[i64]> = Vec::new();
         for (number, boundary) in boundaries.iter().enumerate() {
@@ -100,8 +100,8 @@ impl<T: Token> Format<T> {
             markers,
             boundaries: boundaries.to_vec(),
             roles,
-            stop_ids: stop_ids.iter().filter_map(|&id| T::from_i64(id)).collect(),
-            generation_heads: Searcher::new(generation_heads.iter().map(Vec::as_slice)),
+            stop_token_ids: stop_token_ids.iter().filter_map(|&id| T::from_i64(id)).collect(),
+            generation_prefills: Searcher::new(generation_prefills.iter().map(Vec::as_slice)),
         }
     }
 
@@ -116,17 +116,17 @@ impl<T: Token> Format<T> {
     }
 
     /// How many tokens at the head of the turn's content the generation prompt supplies.
-    pub fn generation_head(&self, row: &[T], turn: &Turn) -> usize {
+    pub fn generation_prefill(&self, row: &[T], turn: &Turn) -> usize {
         let content = &row[turn.content()];
         if content.is_empty() {
             return 0;
         }
-        self.generation_heads.matches_at(content, 0).next().map_or(0, |(_, len)| len)
+        self.generation_prefills.matches_at(content, 0).next().map_or(0, |(_, len)| len)
     }
 
     /// Whether a stop token directly follows the turn: 1 or 0 tokens.
     pub fn stop_token(&self, row: &[T], turn: &Turn) -> usize {
-        usize::from(row.get(turn.stop).is_some_and(|token| self.stop_ids.contains(token)))
+        usize::from(row.get(turn.stop).is_some_and(|token| self.stop_token_ids.contains(token)))
     }
 
     /// The marker that acts at `position`, and its length. In a turn of role `open` an end of that role goes before any start.

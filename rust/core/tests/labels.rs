@@ -4,8 +4,8 @@
 use serde_json::Value;
 use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::labels::{
-    Extras, Ignore, OnMissing, OpenTurn, Outcome, Output, Pair, Policy, Report, RowReport, Shift, TrainOnEos,
-    Turns, mask_labels_into,
+    Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Pair, Policy, Report, RowReport, Shift, TrainOnEos,
+    TruncatedTurn, Turns, mask_labels_into,
 };
 use spanmask_core::turns::{Boundary, Format, find_turns};
 use spanmask_core::{Ragged, Token};
@@ -31,7 +31,7 @@ fn format<T: Token>(case: &Value) -> Format<T> {
         include_start: boundary[3].as_bool().unwrap(),
         include_end: boundary[4].as_bool().unwrap(),
     });
-    Format::new(&boundaries, &ids(&case["stop_ids"]), &markers(&case["generation_heads"]))
+    Format::new(&boundaries, &ids(&case["stop_token_ids"]), &markers(&case["generation_prefills"]))
 }
 
 fn policy<T: Token>(rules: &Value) -> Policy<T> {
@@ -49,9 +49,17 @@ fn policy<T: Token>(rules: &Value) -> Policy<T> {
             _ => TrainOnEos::All,
         },
         include_start: flag("include_start"),
-        train_generation_prompt: flag("train_generation_prompt"),
-        open_turn: if word("open_turn") == "train" { OpenTurn::Train } else { OpenTurn::Drop },
-        on_missing: if word("on_missing") == "mask" { OnMissing::Mask } else { OnMissing::Keep },
+        train_generation_prefill: flag("train_generation_prefill"),
+        truncated_turn: if word("truncated_turn") == "train" {
+            TruncatedTurn::Train
+        } else {
+            TruncatedTurn::Drop
+        },
+        on_no_trained_turn: if word("on_no_trained_turn") == "mask" {
+            OnNoTrainedTurn::Mask
+        } else {
+            OnNoTrainedTurn::Keep
+        },
         ignore: Ignore::new(
             &ids(&rules["ignore_ids"]),
             &markers(&rules["ignore_sequences"]),
@@ -84,7 +92,7 @@ fn check<T: Token>(case: &Value) {
         &format,
         &policy(&case["policy"]),
         &Extras { labels: None, turn_weights: None, ignore_index: -100 },
-        Layout { shape: Shape::Touching, max_len: usize::MAX },
+        Layout { shape: Shape::Packed, max_len: usize::MAX },
         Output { labels: &mut labels, weights: Some(&mut weights) },
         Report { rows: &mut reports, turns: &mut counts },
     )

@@ -170,7 +170,7 @@ fn corruptions() {
 /// As `MASK_SPECS` in `tests/golden.py`.
 fn mask_spec(name: &str) -> masked_lm::Spec {
     let special = || IdSet::new([0, 100, 101, 102, 103]);
-    let (probability, mask_share, random_share, vocab_size) =
+    let (probability, mask_replace_prob, random_replace_prob, vocab_size) =
         if name == "all" { (1.0, 0.2, 0.6, 500) } else { (0.15, 0.8, 0.1, 30522) };
     // SpanBERT: lengths from 1 to 10, each .8 times as likely as the one before.
     let lengths: Vec<f64> = std::iter::successors(Some(1.0), |weight| Some(weight * 0.8)).take(10).collect();
@@ -181,11 +181,11 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
             Choice::Each(Box::new(Trials::guided(threshold(probability))))
         },
         mask_id: 103,
-        mask_below: threshold(mask_share),
-        random_below: threshold(mask_share + random_share),
+        mask_below: threshold(mask_replace_prob),
+        random_below: threshold(mask_replace_prob + random_replace_prob),
         random_ids: RandomIds::new(vocab_size, &special()).unwrap(),
         protected_ids: special(),
-        continuing_ids: (name == "words").then(|| IdSet::new((105..200).step_by(3))),
+        continuation_ids: (name == "words").then(|| IdSet::new((105..200).step_by(3))),
     }
 }
 
@@ -201,7 +201,7 @@ fn maskings() {
             &mask_spec(case["spec"].as_str().unwrap()),
             Source { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
             &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
-            Batch { shape: Shape::Touching, max_len: usize::MAX },
+            Batch { shape: Shape::Packed, max_len: usize::MAX },
             0,
             &mut inputs,
             &mut labels,

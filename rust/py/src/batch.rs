@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use spanmask_core::batch::{self, Layout, Shape, Side};
 use spanmask_core::{Ragged, Token};
 
-/// (kind, width, max_len): kind "touching", "left", "right" or "in_place"; `None` cuts nothing.
+/// (kind, width, max_len): kind "packed", "left", "right" or "in_place"; `None` cuts nothing.
 pub type LayoutTuple<'a> = (&'a str, usize, Option<usize>);
 
 /// The core's layout for what `batch.py` asks.
 pub fn layout((kind, width, max_len): LayoutTuple) -> PyResult<Layout> {
     let shape = match kind {
-        "touching" => Shape::Touching,
+        "packed" => Shape::Packed,
         "right" => Shape::Padded { width, side: Side::Right },
         "left" => Shape::Padded { width, side: Side::Left },
         "in_place" => Shape::InPlace { width },

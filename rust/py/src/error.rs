@@ -36,8 +36,8 @@ fn words(error: Error, rows: &str) -> String {
              Take such tokens out of the row, or name them in ignore_ids."
         ),
         Error::NoTrainedTurn { row } => format!(
-            "{rows}: row {row} has no turn of a trained role and on_missing=\"raise\"; check that the chat format fits \
-             (print it), or set on_missing=\"mask\"."
+            "{rows}: row {row} has no turn of a trained role and on_no_trained_turn=\"raise\"; check that the chat format fits \
+             (print it), or set on_no_trained_turn=\"mask\"."
         ),
         Error::TurnWeights { row, turns, weights } => format!(
             "turn_mask: row {row} has {weights} entries for {turns} turns of trained roles; give one for each of these turns."

@@ -10,8 +10,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use spanmask_core::batch::Layout;
 use spanmask_core::labels::{
-    self, Extras, Ignore, OnMissing, OpenTurn, Outcome, Output, Pair, Report, RowReport, Shift, TrainOnEos,
-    Turns,
+    self, Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Pair, Report, RowReport, Shift, TrainOnEos,
+    TruncatedTurn, Turns,
 };
 use spanmask_core::{Ragged, Token};
 
@@ -30,7 +30,7 @@ compiled!(Policy => labels::Policy);
 impl Policy {
     #[new]
     #[pyo3(signature = (
-        *, roles, prompt_weight, turns, train_on_eos, include_start, train_generation_prompt, open_turn, on_missing, ignore_ids,
+        *, roles, prompt_weight, turns, train_on_eos, include_start, train_generation_prefill, truncated_turn, on_no_trained_turn, ignore_ids,
         ignore_sequences, ignore_between, train_markers, shift
     ))]
     fn new(
@@ -39,9 +39,9 @@ impl Policy {
         turns: &str,
         train_on_eos: &str,
         include_start: bool,
-        train_generation_prompt: bool,
-        open_turn: &str,
-        on_missing: &str,
+        train_generation_prefill: bool,
+        truncated_turn: &str,
+        on_no_trained_turn: &str,
         ignore_ids: Vec<i64>,
         ignore_sequences: Vec<Vec<i64>>,
         ignore_between: Vec<Pair>,
@@ -71,17 +71,17 @@ impl Policy {
                 other => return Err(unknown("train_on_eos", other)),
             },
             include_start,
-            train_generation_prompt,
-            open_turn: match open_turn {
-                "train" => OpenTurn::Train,
-                "drop" => OpenTurn::Drop,
-                other => return Err(unknown("open_turn", other)),
+            train_generation_prefill,
+            truncated_turn: match truncated_turn {
+                "train" => TruncatedTurn::Train,
+                "drop" => TruncatedTurn::Drop,
+                other => return Err(unknown("truncated_turn", other)),
             },
-            on_missing: match on_missing {
-                "mask" => OnMissing::Mask,
-                "keep" => OnMissing::Keep,
-                "raise" => OnMissing::Raise,
-                other => return Err(unknown("on_missing", other)),
+            on_no_trained_turn: match on_no_trained_turn {
+                "mask" => OnNoTrainedTurn::Mask,
+                "keep" => OnNoTrainedTurn::Keep,
+                "raise" => OnNoTrainedTurn::Raise,
+                other => return Err(unknown("on_no_trained_turn", other)),
             },
             ignore: ignored!(),
             shift: match shift {

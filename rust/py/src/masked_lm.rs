@@ -24,16 +24,16 @@ pub struct MaskSpec(Spec);
 impl MaskSpec {
     /// `span_weights`: how likely spans of 1, 2, ... are; empty where each token or word is chosen by itself.
     #[new]
-    #[pyo3(signature = (*, probability, mask_share, random_share, mask_id, vocab_size, span_weights, protected_ids, continuing_ids))]
+    #[pyo3(signature = (*, probability, mask_replace_prob, random_replace_prob, mask_id, vocab_size, span_weights, protected_ids, continuation_ids))]
     fn new(
         probability: f64,
-        mask_share: f64,
-        random_share: f64,
+        mask_replace_prob: f64,
+        random_replace_prob: f64,
         mask_id: u32,
         vocab_size: u32,
         span_weights: Vec<f64>,
         protected_ids: Vec<u32>,
-        continuing_ids: Option<Vec<u32>>,
+        continuation_ids: Option<Vec<u32>>,
     ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids);
         let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(|| {
@@ -52,11 +52,11 @@ impl MaskSpec {
         Ok(Self(Spec {
             choice,
             mask_id,
-            mask_below: threshold(mask_share),
-            random_below: threshold(mask_share + random_share),
+            mask_below: threshold(mask_replace_prob),
+            random_below: threshold(mask_replace_prob + random_replace_prob),
             random_ids,
             protected_ids,
-            continuing_ids: continuing_ids.map(IdSet::new),
+            continuation_ids: continuation_ids.map(IdSet::new),
         }))
     }
 }

@@ -215,7 +215,7 @@ fn corrupt_typed<'py, T: Token>(
     let batch = batch_of(padded, &plans)?;
     // Where a row's cell begins in an output.
     let at = |layout: Layout, offsets: &[i64], row: usize| match layout.shape {
-        Shape::Touching => offsets[row] as usize,
+        Shape::Packed => offsets[row] as usize,
         Shape::Padded { width, .. } | Shape::InPlace { width } => row * width,
     };
     let (input_len, label_len) =
@@ -298,15 +298,9 @@ fn offsets(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<i64> {
 }
 
 fn batch_of(padded: Option<Padded>, plans: &[RowPlan]) -> PyResult<Batch> {
-    let touching = Layout { shape: Shape::Touching, max_len: usize::MAX };
+    let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
     let Some(padded) = padded else {
-        return Ok(Batch {
-            inputs: touching,
-            labels: touching,
-            padding: 0,
-            ignore_index: 0,
-            decoder_start: 0,
-        });
+        return Ok(Batch { inputs: packed, labels: packed, padding: 0, ignore_index: 0, decoder_start: 0 });
     };
     let side = match padded.side.as_str() {
         "right" => Side::Right,
@@ -319,8 +313,8 @@ fn batch_of(padded: Option<Padded>, plans: &[RowPlan]) -> PyResult<Batch> {
     let (inputs, labels) =
         padded.widths.unwrap_or_else(|| (widest(|plan| plan.inputs), widest(|plan| plan.targets)));
     Ok(Batch {
-        inputs: Layout { shape: Shape::Padded { width: inputs, side }, ..touching },
-        labels: Layout { shape: Shape::Padded { width: labels, side: Side::Right }, ..touching },
+        inputs: Layout { shape: Shape::Padded { width: inputs, side }, ..packed },
+        labels: Layout { shape: Shape::Padded { width: labels, side: Side::Right }, ..packed },
         padding: padded.padding,
         ignore_index: padded.ignore_index,
         decoder_start: padded.decoder_start.unwrap_or(0),

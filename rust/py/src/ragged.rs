@@ -27,7 +27,7 @@ pub fn from_lists<'py>(py: Python<'py>, rows: &Bound<'py, PyList>, name: &str) -
                 Ok(id) => values.push(id),
                 Err(e) if e.is_instance_of::<pyo3::exceptions::PyOverflowError>(py) => {
                     return Err(PyValueError::new_err(format!(
-                        "{name}: row {number} has {item} at position {position}, which does not fit 64 bits."
+                        "{name}: row {number} has {item} at position {position}, which does not fit in int64."
                     )));
                 }
                 Err(_) => return Err(not_an_id(name, number, position, &item)),

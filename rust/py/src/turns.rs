@@ -25,7 +25,11 @@ type BoundaryTuple = (usize, Vec<Vec<i64>>, Vec<Vec<i64>>, bool, bool);
 #[pymethods]
 impl Format {
     #[new]
-    fn new(boundaries: Vec<BoundaryTuple>, stop_ids: Vec<i64>, generation_heads: Vec<Vec<i64>>) -> Self {
+    fn new(
+        boundaries: Vec<BoundaryTuple>,
+        stop_token_ids: Vec<i64>,
+        generation_prefills: Vec<Vec<i64>>,
+    ) -> Self {
         let boundaries: Vec<Boundary> = boundaries
             .into_iter()
             .map(|(role, starts, ends, include_start, include_end)| Boundary {
@@ -37,10 +41,10 @@ impl Format {
             })
             .collect();
         Self {
-            u16: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
-            u32: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
-            i32: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
-            i64: turns::Format::new(&boundaries, &stop_ids, &generation_heads),
+            u16: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
+            u32: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
+            i32: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
+            i64: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
         }
     }
 }

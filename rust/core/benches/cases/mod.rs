@@ -4,8 +4,8 @@
 
 use spanmask_core::batch::{Layout, Shape, Side, values_into};
 use spanmask_core::labels::{
-    Extras, Ignore, OnMissing, OpenTurn, Outcome, Output, Policy, Report, RowReport, Shift, TrainOnEos,
-    Turns, mask_labels_into,
+    Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowReport, Shift, TrainOnEos,
+    TruncatedTurn, Turns, mask_labels_into,
 };
 use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
 use spanmask_core::noise::draw;
@@ -47,7 +47,7 @@ impl Case {
 const EOS: i64 = 2;
 const ASSISTANT: [i64; 3] = [5, 6, 9];
 const USER: [i64; 3] = [5, 7, 9];
-const TOUCHING: Layout = Layout { shape: Shape::Touching, max_len: usize::MAX };
+const TOUCHING: Layout = Layout { shape: Shape::Packed, max_len: usize::MAX };
 
 /// Numbers below `bound`, by splitmix64: inputs must not change with a dependency.
 fn numbers(count: usize, low: u64, bound: u64) -> impl Iterator<Item = i64> {
@@ -108,9 +108,9 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
         turns: Turns::All,
         train_on_eos: TrainOnEos::Turn,
         include_start: false,
-        train_generation_prompt: false,
-        open_turn: OpenTurn::Train,
-        on_missing: OnMissing::Mask,
+        train_generation_prefill: false,
+        truncated_turn: TruncatedTurn::Train,
+        on_no_trained_turn: OnNoTrainedTurn::Mask,
         ignore: Ignore::new(&[], &[], &[], false),
         shift: Shift::None,
     };
@@ -222,7 +222,7 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
         random_below: threshold(0.9),
         random_ids: RandomIds::new(30_000, &special).unwrap(),
         protected_ids: special,
-        continuing_ids: whole_words.then(|| IdSet::new(20_000..30_000)),
+        continuation_ids: whole_words.then(|| IdSet::new(20_000..30_000)),
     };
     let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
     let mut reports = vec![masked_lm::RowReport::default(); rows];

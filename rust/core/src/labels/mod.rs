@@ -36,7 +36,7 @@ pub enum TrainOnEos {
 
 /// What becomes of a turn that the row's end cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenTurn {
+pub enum TruncatedTurn {
     /// It trains.
     Train,
     /// It does not.
@@ -45,7 +45,7 @@ pub enum OpenTurn {
 
 /// What becomes of a row without a turn of a trained role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnMissing {
+pub enum OnNoTrainedTurn {
     /// Nothing trains.
     Mask,
     /// Everything trains but the ignored ids.
@@ -77,11 +77,11 @@ pub struct Policy<T> {
     /// Opening tokens train with their turn.
     pub include_start: bool,
     /// What the generation prompt supplies at a turn's head trains.
-    pub train_generation_prompt: bool,
+    pub train_generation_prefill: bool,
     /// Turns cut off by the row's end.
-    pub open_turn: OpenTurn,
+    pub truncated_turn: TruncatedTurn,
     /// Rows without a trained turn.
-    pub on_missing: OnMissing,
+    pub on_no_trained_turn: OnNoTrainedTurn,
     /// Tokens that never train.
     pub ignore: Ignore<T>,
     /// Where labels stand.
@@ -97,9 +97,9 @@ impl<T> Policy<T> {
             turns: self.turns,
             train_on_eos: self.train_on_eos,
             include_start: self.include_start,
-            train_generation_prompt: self.train_generation_prompt,
-            open_turn: self.open_turn,
-            on_missing: self.on_missing,
+            train_generation_prefill: self.train_generation_prefill,
+            truncated_turn: self.truncated_turn,
+            on_no_trained_turn: self.on_no_trained_turn,
             ignore,
             shift: self.shift,
         }
@@ -317,10 +317,10 @@ fn trained_spans<T: Token>(
         return Err(Error::TurnWeights { row: 0, turns: candidates, weights: weights.len() });
     }
     if candidates == 0 {
-        match policy.on_missing {
-            OnMissing::Raise => return Err(Error::NoTrainedTurn { row: 0 }),
-            OnMissing::Keep => spans.push(0..row.len(), 1.0),
-            OnMissing::Mask => {}
+        match policy.on_no_trained_turn {
+            OnNoTrainedTurn::Raise => return Err(Error::NoTrainedTurn { row: 0 }),
+            OnNoTrainedTurn::Keep => spans.push(0..row.len(), 1.0),
+            OnNoTrainedTurn::Mask => {}
         }
     }
     let mut number = 0; // of the turn among those of trained roles
@@ -333,11 +333,14 @@ fn trained_spans<T: Token>(
             let weight = role_weight * turn_weights.map_or(1.0, |weights| weights[number]);
             weighted_off |= weight == 0.0;
             number += 1;
-            if (last || policy.turns == Turns::All) && (turn.closed || policy.open_turn == OpenTurn::Train) {
+            if (last || policy.turns == Turns::All)
+                && (turn.closed || policy.truncated_turn == TruncatedTurn::Train)
+            {
                 if policy.include_start || boundary.include_start {
                     spans.push(turn.header(), weight);
                 }
-                let head = if policy.train_generation_prompt { 0 } else { format.generation_head(row, turn) };
+                let head =
+                    if policy.train_generation_prefill { 0 } else { format.generation_prefill(row, turn) };
                 spans.push(turn.content_start + head..turn.content_stop, weight);
                 match policy.train_on_eos {
                     TrainOnEos::Last if !last => {}

@@ -511,7 +511,7 @@ impl<T: Token> Corruption<'_, T> {
                 cell.content.fill(1);
             }
             if !decoder.is_empty() {
-                let whole = Layout { shape: Shape::Touching, max_len: usize::MAX };
+                let whole = Layout { shape: Shape::Packed, max_len: usize::MAX };
                 let cell;
                 (cell, decoder) = whole.split_cell(i, 0..label_width, decoder)?;
                 // The whole cell moves on by one, padding too: what transformers' models do with labels.

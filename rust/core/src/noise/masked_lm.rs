@@ -39,7 +39,7 @@ pub struct Spec {
     /// Never chosen.
     pub protected_ids: IdSet,
     /// Ids that go on with the word in front of them, where words are chosen whole and rows say nothing else.
-    pub continuing_ids: Option<IdSet>,
+    pub continuation_ids: Option<IdSet>,
 }
 
 /// The ids below a vocabulary's size, less some.
@@ -131,7 +131,7 @@ pub fn mask_tokens_into<T: Token>(
     }
     let rules = Rules {
         protected_ids: Some(&spec.protected_ids),
-        continuing_ids: spec.continuing_ids.as_ref().filter(|_| extras.rules.words.is_none()),
+        continuation_ids: spec.continuation_ids.as_ref().filter(|_| extras.rules.words.is_none()),
         ..extras.rules
     };
     let (mut scratch, mut found) = (Scratch::default(), [0; GROUP]);
@@ -344,7 +344,7 @@ impl<T: Token> Masker<'_, T> {
             chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // behind the row's cut nothing is written
         }
         let (mask, mask_below) = (i64::from(self.spec.mask_id), self.fates.mask_below);
-        let (random_share, mut randoms) = (self.fates.random_below - mask_below, 0);
+        let (random_replace_prob, mut randoms) = (self.fates.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
         for &at in chosen {
             let place = at as usize;
@@ -353,7 +353,7 @@ impl<T: Token> Masker<'_, T> {
             input[place] = select_unpredictable(word < mask_below, mask, id);
             label[place] = id;
             random[randoms] = at;
-            randoms += usize::from(word.wrapping_sub(mask_below) < random_share);
+            randoms += usize::from(word.wrapping_sub(mask_below) < random_replace_prob);
         }
         for &at in &random[..randoms] {
             input[at as usize] = i64::from(self.spec.random_ids.draw(&mut self.random_ids));

@@ -23,7 +23,7 @@ pub struct Rules<'a> {
     /// Ids that are never hidden; a word that holds one is not either.
     pub protected_ids: Option<&'a IdSet>,
     /// Ids that go on with the word in front of them.
-    pub continuing_ids: Option<&'a IdSet>,
+    pub continuation_ids: Option<&'a IdSet>,
     /// A flag for each token that is never hidden.
     pub protected: Option<Ragged<'a, bool>>,
     /// Words, by token.
@@ -40,7 +40,7 @@ impl<'a> Rules<'a> {
 
     /// Whether words are hidden whole.
     pub fn has_words(&self) -> bool {
-        self.words.is_some() || self.continuing_ids.is_some()
+        self.words.is_some() || self.continuation_ids.is_some()
     }
 
     /// The same rules for the rows `range`.
@@ -145,7 +145,7 @@ impl<'a> Rules<'a> {
     /// One bit a token of `block`, which stands at `range` of row `i`: whether a unit begins with it.
     fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         let all = u64::MAX >> (BLOCK - block.len());
-        let starts = match (self.words, self.continuing_ids) {
+        let starts = match (self.words, self.continuation_ids) {
             (Some(Words::Starts(flags)), _) => bits(flags.row(i)[range.clone()].iter().copied()),
             (Some(Words::Ids(ids)), _) => {
                 let ids = ids.row(i);

@@ -5,12 +5,12 @@ from unittest import mock
 
 import pytest
 import torch
-from chat import truth
 from datasets import Dataset
 from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy
+from support import text_truth as truth
+from support import tiny_processors as zoo
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
-from vision import zoo
 
 pytestmark = pytest.mark.parametrize("name", zoo.MODELS)
 
@@ -209,14 +209,16 @@ def test_rows_without_images_stand_beside_rows_with_some(name):
 def test_nothing_is_cut_inside_media(name):
     built = zoo.build(name)
     rows = examples(1, seed=7)
-    collator = DataCollatorForVisionChat(built.processor, on_all_empty="ignore")
+    collator = DataCollatorForVisionChat(built.processor, on_untrained_batch="ignore")
     whole = collator(rows)
     ids, labels = whole["input_ids"][0], whole["labels"][0]
     media = torch.isin(ids, media_ids(built))
     last = int(media.nonzero()[-1]) + 1
     assert 0 < last < len(ids)
     for max_length in range(1, len(ids) + 2):
-        collator = DataCollatorForVisionChat(built.processor, collator.chat_format, max_length=max_length, on_all_empty="ignore")
+        collator = DataCollatorForVisionChat(
+            built.processor, collator.chat_format, max_length=max_length, on_untrained_batch="ignore"
+        )
         if max_length < last:
             with pytest.raises(ValueError, match=f"max_length: {max_length} cuts row 0 .* raise max_length to {last} or more"):
                 collator(rows)

@@ -1,6 +1,6 @@
 """Writes `vectors/`: run it by hand after a change of the algorithm, which needs a new version of it and a line in the CHANGELOG.
 
-    python tests/golden.py
+    python tests/support/golden_vectors.py
 
 What it writes comes from `spanmask.reference`; Rust and Python tests read it.
 """
@@ -12,7 +12,7 @@ from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, refere
 from spanmask.reference import lemire, philox, plan, xxh3
 from spanmask.reference.trials import successes
 
-FOLDER = Path(__file__).parents[1] / "vectors"
+FOLDER = Path(__file__).parents[2] / "vectors"
 SENTINELS = list(range(32099, 31999, -1))
 SPAN_SPECS = {
     "t5": SpanCorruption(SENTINELS, 1),
@@ -29,9 +29,9 @@ SPAN_SPECS = {
 }
 MASK_SPECS = {
     "bert": MaskedLM(103, 30522, (0, 100, 101, 102, 103)),
-    "words": MaskedLM(103, 30522, (0, 100, 101, 102, 103), whole_word=True, continuing_ids=tuple(range(105, 200, 3))),
+    "words": MaskedLM(103, 30522, (0, 100, 101, 102, 103), whole_word_mask=True, continuation_ids=tuple(range(105, 200, 3))),
     "spans": MaskedLM(103, 30522, (0, 100, 101, 102, 103), mode="span"),
-    "all": MaskedLM(103, 500, (0, 100, 101, 102, 103), mlm_probability=1.0, mask_share=0.2, random_share=0.6),
+    "all": MaskedLM(103, 500, (0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6),
 }
 
 

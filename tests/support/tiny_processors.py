@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import transformers as tf
 import trl
-from chat.vocabularies import trained
 from PIL import Image
+from support.vocabularies import trained
 from tokenizers import AddedToken, Tokenizer, processors
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"

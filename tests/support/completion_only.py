@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import DataCollatorForLanguageModeling
 
-CACHE = Path(__file__).parents[1] / ".cache"
+CACHE = Path(__file__).parents[2] / ".cache"
 WHEEL = CACHE / "trl-0.19.1-py3-none-any.whl"
 SHA256 = "8a2d4277b4ba7221eaab545a35ee89b6fbb8721fa3709ac01876a8c1bd7fd78a"
 

@@ -1,6 +1,6 @@
 """Writes `vectors/labels.json`: run it by hand after a change of what turns are or of which tokens train, with a line in the CHANGELOG.
 
-    python tests/labels/vectors.py
+    python tests/support/label_vectors.py
 
 What it writes comes from `spanmask.reference`; Rust and Python tests read it.
 """
@@ -30,7 +30,7 @@ def chat_format(rng):
             ends = [marker(rng) for _ in range(rng.choice([0, 1, 2]))]
             flags = rng.random() < 0.2, rng.random() < 0.8
             boundaries.append(RoleBoundary(role, sorted(own), ends, *flags))
-    return ChatFormat(boundaries, stop_ids=[rng.randrange(6)], generation_heads=[marker(rng)])
+    return ChatFormat(boundaries, stop_token_ids=[rng.randrange(6)], generation_prefills=[marker(rng)])
 
 
 def policy(rng, roles):
@@ -40,15 +40,15 @@ def policy(rng, roles):
         turns=rng.choice(["all", "all", "last"]),
         train_on_eos=rng.choice(["none", "turn", "last", "all"]),
         include_start=rng.random() < 0.2,
-        open_turn=rng.choice(["train", "drop"]),
+        truncated_turn=rng.choice(["train", "drop"]),
         ignore_ids=[rng.randrange(6)] if rng.random() < 0.2 else [],
         ignore_between=pairs,
         ignore_between_markers=rng.choice(["ignore", "train"]),
         ignore_sequences=[marker(rng)] if rng.random() < 0.2 else [],
-        train_generation_prompt=rng.random() < 0.5,
+        train_generation_prefill=rng.random() < 0.5,
         prompt_weight=rng.choice([0.0, 0.0, 0.5]),
         shift=rng.choice(["none", "none", "left"]),
-        on_missing=rng.choice(["mask", "keep"]),
+        on_no_trained_turn=rng.choice(["mask", "keep"]),
     )
 
 
@@ -59,22 +59,22 @@ def case(rng):
     row = [rng.randrange(6) for _ in range(rng.choice([0, 1, 5, 20, 100]))]
     return {
         "boundaries": [[fmt.roles.index(b.role), b.start, b.end, b.include_start, b.include_end] for b in fmt.boundaries],
-        "stop_ids": fmt.stop_ids,
-        "generation_heads": fmt.generation_heads,
+        "stop_token_ids": fmt.stop_token_ids,
+        "generation_prefills": fmt.generation_prefills,
         "policy": {
             "roles": [role in rules.roles for role in fmt.roles],
             "turns": rules.turns,
             "train_on_eos": rules.train_on_eos,
             "include_start": rules.include_start,
-            "open_turn": rules.open_turn,
+            "truncated_turn": rules.truncated_turn,
             "ignore_ids": rules.ignore_ids,
             "ignore_between": rules.ignore_between,
             "train_markers": rules.ignore_between_markers == "train",
             "ignore_sequences": rules.ignore_sequences,
-            "train_generation_prompt": rules.train_generation_prompt,
+            "train_generation_prefill": rules.train_generation_prefill,
             "prompt_weight": rules.prompt_weight,
             "shift": rules.shift,
-            "on_missing": rules.on_missing,
+            "on_no_trained_turn": rules.on_no_trained_turn,
         },
         "row": row,
         "turns": [list(turn[:6]) for turn in reference.find_turns(row, fmt)],

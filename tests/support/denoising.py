@@ -70,17 +70,17 @@ def mixtures(draw):
 @st.composite
 def masked_lms(draw):
     """Tokens, words and spans; all shares."""
-    mask_share = draw(st.floats(0, 1))
-    whole_word = draw(st.booleans())
+    mask_replace_prob = draw(st.floats(0, 1))
+    whole_word_mask = draw(st.booleans())
     return MaskedLM(
         mask_token_id=4,
         vocab_size=draw(st.sampled_from([10, 50, 1000])),
         special_ids=draw(st.sampled_from([(), (0, 1, 2, 3, 4), (5, 7, 30, 999)])),
         mlm_probability=draw(st.sampled_from([0.15, 0.5, 1.0]) | st.floats(0.001, 1)),
-        mask_share=mask_share,
-        random_share=draw(st.floats(0, 1)) * (1 - mask_share),
-        whole_word=whole_word,
-        continuing_ids=(8, 9, 10, 11) if whole_word else None,
+        mask_replace_prob=mask_replace_prob,
+        random_replace_prob=draw(st.floats(0, 1)) * (1 - mask_replace_prob),
+        whole_word_mask=whole_word_mask,
+        continuation_ids=(8, 9, 10, 11) if whole_word_mask else None,
         mode=draw(st.sampled_from(["token", "span"])),
     )
 

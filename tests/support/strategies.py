@@ -31,8 +31,8 @@ def chat_formats(draw):
     return ChatFormat(
         boundaries,
         ignore_ids=draw(st.lists(ids, max_size=1)),
-        stop_ids=draw(st.lists(ids, max_size=1)),
-        generation_heads=draw(st.lists(markers, max_size=2)),
+        stop_token_ids=draw(st.lists(ids, max_size=1)),
+        generation_prefills=draw(st.lists(markers, max_size=2)),
     )
 
 
@@ -46,16 +46,16 @@ def policies(draw, chat_format):
         turns=draw(st.sampled_from(["all", "last"])),
         train_on_eos=draw(st.sampled_from(["none", "turn", "last", "all"])),
         include_start=draw(st.booleans()),
-        open_turn=draw(st.sampled_from(["train", "drop"])),
+        truncated_turn=draw(st.sampled_from(["train", "drop"])),
         ignore_ids=draw(st.lists(ids, max_size=1)),
         ignore_between=draw(st.lists(st.tuples(alternatives, alternatives), max_size=2)),
         ignore_between_markers=draw(st.sampled_from(["ignore", "train"])),
         ignore_sequences=draw(st.lists(markers, max_size=2)),
-        train_generation_prompt=draw(st.booleans()),
+        train_generation_prefill=draw(st.booleans()),
         role_weights=draw(st.dictionaries(st.sampled_from(roles), weights)),
         prompt_weight=draw(st.sampled_from([0.0, 0.0, 0.5])),
         shift=draw(st.sampled_from(["none", "left"])),
-        on_missing=draw(st.sampled_from(["mask", "keep"])),
+        on_no_trained_turn=draw(st.sampled_from(["mask", "keep"])),
     )
 
 

@@ -1,0 +1,171 @@
+"""Every check of a single argument, once, with its message. Rows and columns are checked in `ragged.py`.
+
+A function `check_*` returns nothing or its argument; a function `as_*` returns the argument in the type that the core takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import index
+from typing import Any, get_args
+
+import numpy as np
+
+__all__ = [
+    "UINT64_RANGE",
+    "as_density",
+    "as_fraction",
+    "as_number",
+    "as_probability",
+    "as_signed_ids",
+    "as_span_length",
+    "as_token_id",
+    "as_token_ids",
+    "as_uint64",
+    "check_choice",
+    "check_flag",
+    "check_ignore_index",
+    "check_length",
+    "check_side",
+    "check_threads",
+    "check_weight",
+]
+
+UINT64_RANGE = 2**64
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raise unless `value` is one of the literal type's values."""
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise unless `value` is a bool."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, got {value!r}.")
+
+
+def check_threads(num_threads: Any) -> int:
+    """A number of threads: a positive integer."""
+    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+        raise ValueError(f"num_threads: expected a positive integer, got {num_threads!r}.")
+    return num_threads
+
+
+def check_length(name: str, value: int | None) -> int | None:
+    """A length: a positive integer, or `None` for no limit."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
+    return value
+
+
+def check_side(padding_side: Any) -> str:
+    """`padding_side`: `"right"` or `"left"`."""
+    if padding_side not in ("right", "left"):
+        raise ValueError(f"padding_side: expected 'right' or 'left', got {padding_side!r}.")
+    return str(padding_side)
+
+
+def check_weight(name: str, weight: object) -> None:
+    """Raise unless `weight` is a finite number >= 0."""
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+        raise ValueError(f"{name}: expected a finite loss weight >= 0, got {weight!r}.")
+
+
+def check_ignore_index(name: str, value: Any) -> int:
+    """The label of a token without loss: an integer that fits in int64."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name}: expected an integer that fits in int64, got {value!r}.")
+    return int(value)
+
+
+def as_uint64(name: str, value: Any) -> int:
+    """A seed or an epoch: an integer from 0 to 2**64 - 1."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__} {value!r}.") from None
+    if isinstance(value, bool) or not 0 <= number < UINT64_RANGE:
+        raise ValueError(f"{name}: expected an integer from 0 to 2**64 - 1, got {value!r}.")
+    return number
+
+
+def as_token_id(name: str, value: Any) -> int:
+    """A token id that noise may write: 0 to 2**32 - 1."""
+    number = as_integer(name, value)
+    if not 0 <= number < 2**32:
+        raise ValueError(f"{name}: expected a token id from 0 to 2**32 - 1, got {number}.")
+    return number
+
+
+def as_token_ids(name: str, values: Any) -> tuple[int, ...]:
+    """Token ids that noise may write, as a tuple."""
+    return tuple(as_token_id(name, value) for value in as_iterable(name, values))
+
+
+def as_signed_ids(name: str, values: Any) -> tuple[int, ...]:
+    """Token ids that rows may hold, as a tuple: any int64, since some models mark images with negative ids."""
+    ids = tuple(as_integer(name, value) for value in as_iterable(name, values))
+    for number in ids:
+        if not -(2**63) <= number < 2**63:
+            raise ValueError(f"{name}: id {number} does not fit in int64.")
+    return ids
+
+
+def as_integer(name: str, value: Any) -> int:
+    """A token id of any size."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a token id, got {type(value).__name__} {value!r}.") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: expected a token id, got the bool {value!r}.")
+    return number
+
+
+def as_iterable(name: str, values: Any) -> Iterable[Any]:
+    """Something that holds token ids; text is not such a thing."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: expected token ids, got {type(values).__name__} {values!r}.")
+    return values
+
+
+def as_number(name: str, value: Any) -> float:
+    """A real number."""
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}.")
+    return float(value)
+
+
+def as_density(name: str, value: Any) -> float:
+    """A fraction of a row, strictly between 0 and 1."""
+    number = as_number(name, value)
+    if not 0 < number < 1:
+        raise ValueError(f"{name}: expected a fraction strictly between 0 and 1, got {value!r}.")
+    return number
+
+
+def as_span_length(name: str, value: Any) -> float:
+    """A mean span length in tokens: finite, at least 1."""
+    number = as_number(name, value)
+    if not 1 <= number < float("inf"):
+        raise ValueError(f"{name}: expected a finite length of at least 1 token, got {value!r}.")
+    return number
+
+
+def as_probability(name: str, value: Any) -> float:
+    """A probability above 0 and at most 1."""
+    number = as_number(name, value)
+    if not 0 < number <= 1:
+        raise ValueError(f"{name}: expected a probability above 0 and at most 1, got {value!r}.")
+    return number
+
+
+def as_fraction(name: str, value: Any) -> float:
+    """A fraction from 0 to 1, both included."""
+    number = as_number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a fraction from 0 to 1, got {value!r}.")
+    return number
