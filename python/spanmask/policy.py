@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spanmask import _core
-from spanmask._validate import as_signed_ids, check_choice, check_flag, check_weight
-from spanmask.chat.boundary import Marker, MarkerLike, as_markers
-from spanmask.chat.format import ChatFormat
+from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_signed_ids, check_choice, check_flag, check_weight
 
 __all__ = ["DEFAULT_POLICY", "MaskPolicy"]
 
@@ -63,9 +61,9 @@ class MaskPolicy:
     include_start: bool = False
     truncated_turn: TruncatedTurn = "train"
     ignore_ids: tuple[int, ...] = ()
-    ignore_between: tuple[tuple[tuple[Marker, ...], tuple[Marker, ...]], ...] = ()
+    ignore_between: tuple[tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]], ...] = ()
     ignore_between_markers: BetweenMarkers = "ignore"
-    ignore_sequences: tuple[Marker, ...] = ()
+    ignore_sequences: tuple[MarkerIds, ...] = ()
     train_generation_prefill: bool = False
     role_weights: tuple[tuple[str, float], ...] = ()
     prompt_weight: float = 0.0
@@ -123,7 +121,7 @@ class MaskPolicy:
             "ignore_ids": as_signed_ids("ignore_ids", ignore_ids),
             "ignore_between": tuple(as_pair(pair) for pair in ignore_between),
             "ignore_between_markers": ignore_between_markers,
-            "ignore_sequences": as_markers(ignore_sequences, "ignore_sequences"),
+            "ignore_sequences": as_markers("ignore_sequences", ignore_sequences),
             "train_generation_prefill": train_generation_prefill,
             "role_weights": weights,
             "prompt_weight": float(prompt_weight),
@@ -140,28 +138,29 @@ class MaskPolicy:
         """Whether the policy gives tokens different weights, so that the loss must take them into account."""
         return bool(self.role_weights) or self.prompt_weight != 0
 
-    def compile(self, chat_format: ChatFormat) -> _core.Policy:
-        """The policy for the roles of `chat_format`, as the core takes it; kept for the next call with the same format.
+    def compile(self, roles: tuple[str, ...], ignore_ids: tuple[int, ...]) -> _core.Policy:
+        """The policy for a format's roles and `ignore_ids`, as the core takes it; kept for the next call with the same ones.
 
         Raises:
-            ValueError: a role that the format does not have.
+            ValueError: a role that is not among `roles`.
         """
-        kept: tuple[ChatFormat, _core.Policy] | None = self.__dict__.get("_compiled")
-        if kept is None or kept[0] is not chat_format:
-            kept = (chat_format, self._compile(chat_format))
+        key = roles, ignore_ids
+        kept: tuple[Any, _core.Policy] | None = self.__dict__.get("_compiled")
+        if kept is None or kept[0] != key:
+            kept = (key, self._compile(roles, ignore_ids))
             object.__setattr__(self, "_compiled", kept)
         return kept[1]
 
-    def _compile(self, chat_format: ChatFormat) -> _core.Policy:
+    def _compile(self, roles: tuple[str, ...], ignore_ids: tuple[int, ...]) -> _core.Policy:
         for role in self.roles:
-            if role not in chat_format.roles:
+            if role not in roles:
                 raise ValueError(
-                    f"roles: the policy trains {role!r}, but the chat format has only {', '.join(map(repr, chat_format.roles))}; "
+                    f"roles: the policy trains {role!r}, but the chat format has only {', '.join(map(repr, roles))}; "
                     "add a RoleBoundary for it or name another role."
                 )
         weights = dict(self.role_weights)
         return _core.Policy(
-            roles=[weights.get(role, 1.0) if role in self.roles else None for role in chat_format.roles],
+            roles=[weights.get(role, 1.0) if role in self.roles else None for role in roles],
             prompt_weight=self.prompt_weight,
             turns=self.turns,
             train_on_eos=self.train_on_eos,
@@ -169,7 +168,7 @@ class MaskPolicy:
             train_generation_prefill=self.train_generation_prefill,
             truncated_turn=self.truncated_turn,
             on_no_trained_turn=self.on_no_trained_turn,
-            ignore_ids=[*chat_format.ignore_ids, *self.ignore_ids],
+            ignore_ids=[*ignore_ids, *self.ignore_ids],
             ignore_sequences=self.ignore_sequences,
             ignore_between=self.ignore_between,
             train_markers=self.ignore_between_markers == "train",
@@ -180,16 +179,16 @@ class MaskPolicy:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
 
-def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
+def as_pair(pair: Any) -> tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]]:
     """An (opening, closing) pair of `ignore_between`, each as a tuple of alternatives."""
     try:
         opening, closing = pair
     except (TypeError, ValueError):
         raise ValueError(f"ignore_between: expected pairs of (opening, closing) ids, got {pair!r}.") from None
-    opens = as_markers(opening, "ignore_between, opening")
+    opens = as_markers("ignore_between, opening", opening)
     if not opens:
         raise ValueError("ignore_between: an opening without ids; name the ids that open the region.")
-    return opens, as_markers(closing, "ignore_between, closing")
+    return opens, as_markers("ignore_between, closing", closing)
 
 
 # What `policy=None` means; one object, so that it stays compiled from call to call.

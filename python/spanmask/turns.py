@@ -71,5 +71,7 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
     if not isinstance(chat_format, ChatFormat):
         raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     view = RowsView(rows, attention_mask)
-    (row, role, start, content_start, content_stop, stop), closed = _core.find_turns(view.values, *view.bounds, chat_format._core)
+    (row, role, start, content_start, content_stop, stop), closed = _core.find_turns(
+        view.values, *view.bounds, chat_format._compiled
+    )
     return Turns(row, role, start, content_start, content_stop, stop, closed, chat_format.roles, view)

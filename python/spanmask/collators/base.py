@@ -69,7 +69,8 @@ class MaskingCollator:
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
-        self.policy.compile(chat_format)  # a role that the format lacks is an error now, not in the first batch
+        # A role that the format lacks is an error now, not in the first batch.
+        self.policy.compile(chat_format.roles, chat_format.ignore_ids)
         self.max_length = check_length("max_length", max_length)
         self.padding_side = check_side(padding_side or getattr(tokenizer, "padding_side", "right"))
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
@@ -123,7 +124,7 @@ class MaskingCollator:
         """The rows in which the scan found other roles than their messages have; warns or raises as the policy says."""
         if "messages" not in columns:
             return []
-        (row_numbers, role_numbers, *_), _ = _core.find_turns(collated.values, *collated.bounds, self.chat_format._core)
+        (row_numbers, role_numbers, *_), _ = _core.find_turns(collated.values, *collated.bounds, self.chat_format._compiled)
         found = np.split(role_numbers, np.searchsorted(row_numbers, np.arange(1, len(columns["messages"]))))
         mismatched = []
         for row, (messages, numbers) in enumerate(zip(columns["messages"], found, strict=True)):

@@ -14,7 +14,7 @@ import numpy as np
 from transformers import DataCollatorForLanguageModeling
 
 from spanmask import _core
-from spanmask.chat.boundary import as_ids
+from spanmask._validate import as_signed_ids
 from spanmask.errors import SpanmaskWarning
 
 __all__ = ["DataCollatorForCompletionOnlyLM"]
@@ -142,7 +142,11 @@ class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):  # type:
         batch["max_length_k"] = batch["max_length_q"] = longest
 
     def _template_ids(self, template: str | Sequence[int], name: str) -> list[int]:
-        ids = self.tokenizer.encode(template, add_special_tokens=False) if isinstance(template, str) else as_ids(template, name)
+        ids = (
+            self.tokenizer.encode(template, add_special_tokens=False)
+            if isinstance(template, str)
+            else as_signed_ids(name, template)
+        )
         if not len(ids):
             raise ValueError(f"{name}: {template!r} has no tokens; give the text or the ids that open a turn.")
         return list(ids)
