@@ -8,7 +8,7 @@ from typing import Any
 
 from spanmask import ChatFormat, MaskPolicy, mask_labels
 from support.chat_templates import STYLES, special_looking
-from support.text_truth import Content, conversation, messages, shapes
+from support.text_truth import ROLES, Content, conversation, messages, shapes
 from support.trl_templates import PARTS, TEMPLATES, without_marks
 from support.vocabularies import tokenizer_of
 
@@ -64,7 +64,7 @@ def roles_in_parts(name: str) -> tuple[str, ...]:
     """The roles whose content a template takes as a list of parts."""
     if name == "parts_for_users":
         return ("user",)
-    return ("system", "user", "assistant") if name.startswith(("parts", *PARTS)) else ()
+    return ROLES if name.startswith(("parts", *PARTS)) else ()
 
 
 def conversations(tokenizer: Any, name: str, kwargs: Mapping[str, object], count: int) -> Iterator[tuple[list[Content], str]]:

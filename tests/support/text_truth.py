@@ -22,6 +22,7 @@ MIDDLES = (
     "😀 ok",
     "{a: b}",
 )
+ROLES = ("system", "user", "assistant")
 
 
 class Content(NamedTuple):
