@@ -47,7 +47,7 @@ def alternatives(tokenizer: Any, places: Iterable[PlacedMarker]) -> dict[MarkerI
 def marker_ids(place: PlacedMarker, tokens: Tokens, added: frozenset[int]) -> tuple[MarkerIds, str] | None:
     """The ids of a marker in one place, and the part of its text that they spell; None where its letters merged with a neighbour.
 
-    A token that extends over the marker's edge is left out, because it may hold content. Only if that would cost the marker a visible
+    A token that extends over the marker's edge is left out, because it may contain content. Only if that would cost the marker a visible
     character, the token is included: if it extends over the edge by blanks (SentencePiece: `"▁USER"`), else on the right side also with
     the text that merged (`"：<"`). Text that merged on the left is content: there, punctuation may be lost while more than a bare word
     is left. Next to an added token punctuation may always be lost.

@@ -20,7 +20,7 @@ def trial(tokenizer, chat_format, shapes=SHAPES):
 
 @pytest.mark.parametrize("name", ["qwen3_5_think", "qwen3_5_nothink", "glm4moe", "llama3"])
 def test_the_check_masks_as_the_default_policy_does(name):
-    """A prefill and a stop token after the turn: a policy of its own would differ in them."""
+    """A prefill and a stop token after the turn: a second implementation of the policy would differ there."""
     tokenizer, _ = tokenizer_with("trl", name, "byte_level")
     chat_format = ChatFormat.from_tokenizer(tokenizer)
     question = [{"role": "user", "content": "Hi"}]

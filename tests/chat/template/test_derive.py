@@ -245,7 +245,7 @@ BAD = {
     ),
     "needs a variable": (
         "{{ colours|tojson }}{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}",
-        "variables that it requires",
+        "variables that the template requires",
     ),
 }
 

@@ -73,7 +73,7 @@ class Surroundings(NamedTuple):
 def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[Surroundings]:
     """Each place of a marker, once.
 
-    An added token splits the text: nothing beyond it matters. The name of the probes' tool stands for any text.
+    An added token splits the text: nothing beyond it matters. The name of the probes' tool may be any text.
     """
     found: dict[Surroundings, None] = {}
     for gap in gaps:

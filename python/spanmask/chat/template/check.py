@@ -1,9 +1,9 @@
-"""A derived format on trial: the mask of random conversations is compared with the rendered text.
+"""The self check of a derived format: the masks of random conversations are compared with the rendered text.
 
 The comparison does not depend on the format. A conversation is aligned with the marked one of its shape, which gives each content's
 characters and, by the tokenizer's offsets, its tokens. Every token wholly inside an assistant's content must train, none wholly inside
 another role's content, and the stop token after an answer must train. Of the template's own text, only tokens next to the assistant's
-contents may train. What the generation prompt supplies is such text: either is right, and the default policy leaves it out.
+contents may train; whether they do is not checked. The generation prefill is such text, and the default policy leaves it out.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def trained_flags(rows: Sequence[Sequence[int]], chat_format: _core.Format, poli
 
 
 def draw_content(rng: Random, kind: str) -> str:
-    """A content with a hard edge on either side; sometimes blank.
+    """A content whose edges are hard to tokenize; sometimes blank.
 
     Arguments of calls are words, because templates quote them in different ways.
     """
@@ -133,7 +133,7 @@ def wrong_token(
         len(contents) + 1
     ):  # the template's own text: only what closes a trained turn, or comes before its content
         if numbers[number + 1] != numbers[number] + 1:
-            continue  # a blank or dropped content hides in between
+            continue  # there is a blank or dropped content in between
         between = pieces[2 * number]
         leaves = number > 0 and trained[number - 1]
         enters = number < len(contents) and trained[number]

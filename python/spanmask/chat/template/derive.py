@@ -27,6 +27,7 @@ from spanmask.chat.template.probe import (
     ContentSpan,
     Gap,
     Template,
+    describe,
     gaps_of,
     marked_probe,
     role_of,
@@ -40,6 +41,7 @@ __all__ = ["parts_from_template"]
 ROUND = ("user", ASSISTANT)
 TALKS = (*((*ROUND * rounds, *last) for last in ((), ("user",)) for rounds in (1, 2, 3)), ("user",))
 SYSTEMS = tuple(("system", *talk) for talk in TALKS)
+# Orders of messages that few data sets have: the markers should fit them where the template accepts them, but they are not checked.
 RARE = (
     (*ROUND, ASSISTANT),
     ("user", "user", ASSISTANT),
@@ -63,7 +65,7 @@ THOUGHTS = (
     ("user", "thought", ASSISTANT, "user", "thought", ASSISTANT),
     (*ROUND, "user", "thought", ASSISTANT),
 )
-CHECKED = 120
+CHECKED = 120  # random conversations that a format is compared with
 
 
 def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: tuple[int, ...] = ()) -> Parts:
@@ -94,7 +96,9 @@ def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], i
         extend(markers, needed, [gap for gap in rare if gap not in needed], added)
         for gap in needed:
             if not is_right(gap, markers):
-                return f"the text between {gap.before} and {gap.after}, {gap.text!r}, contains no turn boundary"
+                return (
+                    f"the text between {describe(gap.before)} and {describe(gap.after)}, {gap.text!r}, contains no turn boundary"
+                )
         parts = assemble(tokenizer, markers, [*needed, *rare, *prompts], added)
         if parts is None:
             return f"the tokens of the markers {markers.starts[ASSISTANT]} merge with the text next to them"
@@ -120,10 +124,10 @@ def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], i
 
 
 def warn_uncovered(kinds: Sequence[str], fault: str) -> None:
-    """Rows of these kinds would be masked wrongly: whoever has such rows must know."""
+    """Rows of these kinds would be masked wrongly, so users who have such rows must know."""
     warnings.warn(
         f"chat template: the format does not cover {' and '.join(kinds)}: {fault}. "
-        "Other rows are not affected; for rows with them write the boundaries by hand (ChatFormat.from_strings).",
+        "Other conversations are not affected. If your rows have them, write the boundaries by hand: ChatFormat.from_strings.",
         SpanmaskWarning,
         stacklevel=4,
     )
@@ -141,12 +145,12 @@ def collect(template: Template, shapes: Iterable[Sequence[str]], prompt: bool = 
 
 
 def is_right(gap: Gap, markers: MarkerTexts) -> bool:
-    """Whether the markers in a gap leave the assistant's turn open exactly where the assistant goes on."""
+    """Whether the assistant's turn is open after a gap exactly if the next content is the assistant's."""
     return gap.after == END or (scan_text(gap, markers) == ASSISTANT) == (role_of(gap.after) == ASSISTANT)
 
 
 def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], added: AddedTokens) -> None:
-    """Add markers for what plain conversations do not show: results of tools, answers after them, calls with an end of their own.
+    """Add markers for what plain conversations do not show: results of tools, answers after them, calls that end differently than answers.
 
     Each gap that comes out wrong proposes a marker, which is kept if it corrects a gap and makes none wrong.
     """
@@ -165,7 +169,7 @@ def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], add
         if role_of(gap.after) == ASSISTANT:
             last = [gap.text[slice(*span)] for span in added.spans(gap.text)[-1:]]
             tries = [opening, *last, gap.text]
-            if gap.after != ASSISTANT:  # the text before a call is the model's own: rather try what closes the previous turn
+            if gap.after != ASSISTANT:  # the model writes the text before a call, so what closes the previous turn is tried first
                 close = closes[gap.before]
                 tries = [*(close[slice(*span)] for span in reversed(added.spans(close))), *tries]
             for start in tries:
@@ -224,9 +228,9 @@ def propose(
 
 
 BY_HAND = (
-    "Write the boundaries by hand: "
-    'ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:"), with the texts of this template; '
-    "pass the variables that it requires: ChatFormat.from_tokenizer(tokenizer, tools=[...], enable_thinking=False)."
+    "Pass the variables that the template requires: ChatFormat.from_tokenizer(tokenizer, tools=[...], enable_thinking=False). "
+    "Or write the boundaries by hand, with the texts of this template: "
+    'ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:").'
 )
 
 

@@ -79,13 +79,13 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], added: AddedToke
     other gaps, and at the start of the text with everything that templates put there, a known opening is searched first.
     """
     openings: dict[str, list[str]] = {role: [] for role in (ASSISTANT, *(gap.after for gap in gaps if gap.after != END))}
-    sure = {gap.before for gap in gaps if gap.after == END}
+    may_end = {gap.before for gap in gaps if gap.after == END}
     preludes = set(added.neutral)  # the start of the text, whichever role is first (BOS, `[gMASK]<sop>`)
-    for gap in sorted(gaps, key=lambda gap: (gap.before not in sure, gap.before == BEGIN)):
+    for gap in sorted(gaps, key=lambda gap: (gap.before not in may_end, gap.before == BEGIN)):
         if gap.after == END:
             continue
         known = [at for opening in openings[gap.after] if (at := gap.text.rfind(opening)) >= 0]
-        if gap.before not in sure and known:
+        if gap.before not in may_end and known:
             opening = gap.text[min(known) :]
             preludes |= {gap.text[: min(known)]} if gap.before == BEGIN else set()
         else:
@@ -117,9 +117,7 @@ def cut_opening(
     text = gap.text[len(prelude) :] if added.distinctive(gap.text[len(prelude) :]) else gap.text
     cuts = [at + len(close) for close in closing if (at := text.rfind(close)) >= 0]
     rest = next((text[at:] for at in sorted(cuts, reverse=True) if added.distinctive(text[at:])), text)
-    renamed = [
-        header for header in headers_renamed(openings, gap.after) if header in rest
-    ]  # another role's header with this role's name
+    renamed = [header for header in headers_renamed(openings, gap.after) if header in rest]
     at_once = next((header for header in renamed if rest.startswith(header)), "")
     return at_once or (rest if len(rest) <= LONG else next(iter(renamed), rest))
 
@@ -140,14 +138,14 @@ def starts_of(openings: Sequence[str], others: Sequence[str], added: AddedTokens
     (`[INST] ` and `[INST] <<SYS>>`: the longer one wins).
     """
 
-    def good(start: str) -> bool:
+    def is_usable(start: str) -> bool:
         return added.distinctive(start) and not any(start in other and not other.startswith(start) for other in others)
 
     groups: list[str] = []
     for opening in sorted(openings, key=len):
         for number, group in enumerate(groups):
             shared = [common_suffix({group, opening}, added), common_prefix({group, opening}, added)]
-            shared = [start for start in shared if good(start)]
+            shared = [start for start in shared if is_usable(start)]
             if shared:
                 groups[number] = shared[0]
                 break
@@ -188,12 +186,13 @@ def add_ends(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> N
     """
     headers = [start for starts in markers.starts.values() for start in starts]
 
-    def cut(gap: Gap) -> int:
+    def first_header(gap: Gap) -> int:
+        """Where the first header begins in a gap; the gap's length if there is none."""
         return min((at for start in headers if (at := gap.text.find(start)) >= 0), default=len(gap.text))
 
     first_gaps = [gap.text for gap in gaps if gap.before in (BEGIN, "system")]
     for role in kinds_before(gaps):
-        end = end_in(common_prefix({gap.text[: cut(gap)] for gap in gaps if gap.before == role}, added), added)
+        end = end_in(common_prefix({gap.text[: first_header(gap)] for gap in gaps if gap.before == role}, added), added)
         if end and not any(header.startswith(end) for header in headers):
             markers.ends[role] = [end]
     if markers.ends.get(ASSISTANT):
@@ -201,7 +200,7 @@ def add_ends(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> N
     for gap in gaps:
         if gap.before != ASSISTANT:
             continue
-        header = cut(gap)
+        header = first_header(gap)
         end = end_in(gap.text[:header], added)
         if end and added.spans(end) and not any(text.startswith(end) for text in first_gaps):
             if end not in markers.ends.setdefault(ASSISTANT, []):

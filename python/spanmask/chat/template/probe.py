@@ -23,6 +23,7 @@ __all__ = [
     "Gap",
     "Probe",
     "Template",
+    "describe",
     "gaps_of",
     "locate",
     "marked_probe",
@@ -34,6 +35,7 @@ Probe = Sequence[tuple[str, str]]
 ASSISTANT = "assistant"
 BEGIN, END = "(start of text)", "(end of text)"
 PARTS_OF_A_TURN = {"thought": ASSISTANT, "preamble": ASSISTANT, "call": ASSISTANT}
+DESCRIPTIONS = {"thought": "reasoning", "preamble": "the text before a tool call", "call": "a tool call", "tool": "a tool result"}
 TOOL, ARGUMENT = "get_weather", "city"
 TOOL_SCHEMA = {
     "type": "function",
@@ -71,6 +73,11 @@ class Gap(NamedTuple):
 def role_of(kind: str) -> str:
     """The role whose turn a content belongs to."""
     return PARTS_OF_A_TURN.get(kind, kind)
+
+
+def describe(kind: str) -> str:
+    """A kind of content in error messages."""
+    return DESCRIPTIONS.get(kind, kind)
 
 
 def marked_probe(kinds: Sequence[str]) -> list[tuple[str, str]]:
