@@ -19,7 +19,11 @@ PARTLY = {
     "gemma4": (("text before tool calls",), "after text, a call and its result, the answer has no header"),
     "gemma4_v3": (("text before tool calls",), "as gemma4"),
     "gemma4_v4": (("text before tool calls",), "as gemma4"),
-    "system_as_assistant": (("system messages",), "the system message is written as an answer"),
+    "chatml_open_end": (("tool calls",), "the end of an answer differs before a tool result"),
+    "mpt": (("tool calls",), "the end of an answer differs before a tool result"),
+    "hunyuan_placeholder": (("tool calls",), "a tool result is written as an answer"),
+    "vicuna": (("tool calls",), "a tool result is written as an answer"),
+    "system_as_assistant": (("system messages", "tool calls"), "system messages and tool results are written as answers"),
 }
 # Where transformers' mask differs from ours: (whose tokens train, their texts or None for any), and why.
 BREAK = ("theirs", {"\n"}, "the line break after the stop token: the model stops before it")

@@ -60,6 +60,8 @@ CALLS = (
     ("user", "call", "tool", "call", "tool", ASSISTANT),
 )
 PREAMBLES = (("user", "preamble", "call", "tool", ASSISTANT), ("user", "preamble", "call", "tool", ASSISTANT, "user"))
+# For templates that drop calls: most of them render results all the same, and those must not train.
+RESULTS = (("user", ASSISTANT, "tool", ASSISTANT), (*ROUND, "user", ASSISTANT, "tool", ASSISTANT, "user"))
 THOUGHTS = (
     ("user", "thought", ASSISTANT),
     ("user", "thought", ASSISTANT, "user", "thought", ASSISTANT),
@@ -77,7 +79,10 @@ def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], i
         raise unreadable(template)
     has_calls = template.detect_call_format()
     kinds = {"conversations": TALKS, SYSTEM_MESSAGES: SYSTEMS, REASONING: THOUGHTS}
-    kinds |= {TOOL_CALLS: CALLS, TEXT_BEFORE_CALLS: PREAMBLES} if has_calls else {}
+    if has_calls:
+        kinds |= {TOOL_CALLS: CALLS, TEXT_BEFORE_CALLS: PREAMBLES}
+    else:
+        kinds[TOOL_CALLS] = tuple(shape for shape in RESULTS if template.accepts(shape))
     shapes = {
         name: [shape for shape in some if template.locate_contents(marked_probe(shape)) is not None]
         for name, some in kinds.items()
