@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,14 @@ import numpy.typing as npt
 from spanmask import _core
 
 __all__ = ["Ragged"]
+
+class Column(NamedTuple):
+    """A column as the core reads it: the values of all rows in one array, and where each row starts and stops in it (int64)."""
+
+    values: npt.NDArray[Any]
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+
 
 Bounds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 # What the core calls a layout: kind ("packed", "left", "right", "in_place"), width of a cell, greatest length of a row.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::labels::{
     Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Pair, Policy, Report, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, Turns, mask_labels_into,
+    TruncatedTurn, WhichTurns, mask_labels_into,
 };
 use spanmask_core::turns::{Boundary, Format, find_turns};
 use spanmask_core::{Ragged, Token};
@@ -41,7 +41,7 @@ fn policy<T: Token>(rules: &Value) -> Policy<T> {
     Policy {
         roles: list(&rules["roles"], |trains| trains.as_bool().unwrap().then_some(1.0)),
         prompt_weight: rules["prompt_weight"].as_f64().unwrap() as f32,
-        turns: if word("turns") == "all" { Turns::All } else { Turns::Last },
+        turns: if word("turns") == "all" { WhichTurns::All } else { WhichTurns::Last },
         train_on_eos: match word("train_on_eos") {
             "none" => TrainOnEos::None,
             "turn" => TrainOnEos::Turn,

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use spanmask_core::batch::Layout;
 use spanmask_core::labels::{
     self, Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Pair, Report, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, Turns,
+    TruncatedTurn, WhichTurns,
 };
 use spanmask_core::{Ragged, Token};
 
@@ -59,8 +59,8 @@ impl Policy {
             roles,
             prompt_weight,
             turns: match turns {
-                "all" => Turns::All,
-                "last" => Turns::Last,
+                "all" => WhichTurns::All,
+                "last" => WhichTurns::Last,
                 other => return Err(unknown("turns", other)),
             },
             train_on_eos: match train_on_eos {

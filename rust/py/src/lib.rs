@@ -3,6 +3,8 @@
 
 mod batch;
 mod bulk;
+mod columns;
+mod enums;
 mod error;
 mod ids;
 mod labels;

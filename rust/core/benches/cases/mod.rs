@@ -5,7 +5,7 @@
 use spanmask_core::batch::{Layout, Shape, Side, values_into};
 use spanmask_core::labels::{
     Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, Turns, mask_labels_into,
+    TruncatedTurn, WhichTurns, mask_labels_into,
 };
 use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
 use spanmask_core::noise::draw;
@@ -105,7 +105,7 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
     let policy = Policy {
         roles: vec![Some(1.0)],
         prompt_weight: 0.0,
-        turns: Turns::All,
+        turns: WhichTurns::All,
         train_on_eos: TrainOnEos::Turn,
         include_start: false,
         train_generation_prefill: false,

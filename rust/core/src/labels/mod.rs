@@ -14,7 +14,7 @@ use spans::Spans;
 
 /// Which turns of the trained roles train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turns {
+pub enum WhichTurns {
     /// Every one.
     All,
     /// The row's last one.
@@ -71,7 +71,7 @@ pub struct Policy<T> {
     /// The loss weight of every token that no trained turn trains; 0: none.
     pub prompt_weight: f32,
     /// Which of the trained roles' turns.
-    pub turns: Turns,
+    pub turns: WhichTurns,
     /// Whose closing tokens.
     pub train_on_eos: TrainOnEos,
     /// Opening tokens train with their turn.
@@ -333,7 +333,7 @@ fn trained_spans<T: Token>(
             let weight = role_weight * turn_weights.map_or(1.0, |weights| weights[number]);
             weighted_off |= weight == 0.0;
             number += 1;
-            if (last || policy.turns == Turns::All)
+            if (last || policy.turns == WhichTurns::All)
                 && (turn.closed || policy.truncated_turn == TruncatedTurn::Train)
             {
                 if policy.include_start || boundary.include_start {
