@@ -20,6 +20,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.chat.markers import EDGES
 from spanmask.chat.probe import ASSISTANT, Mark, Template, bare, gaps_of, locate, role_of
 from spanmask.chat.tokens import Tokens, encode
+from spanmask.ragged import Column
 
 __all__ = ["Trial", "check", "draw_content", "locate_probe", "trained_flags", "wrong_token"]
 
@@ -91,9 +92,10 @@ def trained_flags(rows: Sequence[Sequence[int]], chat_format: ChatFormat) -> lis
     flags = [[False] * len(row) for row in rows]
     bounds = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     values = np.array([token for row in rows for token in row], dtype=np.int64)
-    columns, _ = _core.find_turns(values, bounds[:-1], bounds[1:], chat_format._core)
+    turns = _core.find_turns(Column(values, bounds[:-1], bounds[1:]), chat_format._compiled)
     trained = chat_format.roles.index(ASSISTANT)
-    for number, role, _, content_start, _, stop in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (turns.row, turns.role, turns.content_start, turns.stop)
+    for number, role, content_start, stop in zip(*(column.tolist() for column in columns), strict=True):
         if role == trained:
             if stop < len(rows[number]) and rows[number][stop] in chat_format.stop_token_ids:
                 stop += 1

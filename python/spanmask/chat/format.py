@@ -158,16 +158,17 @@ class ChatFormat:
         return format_from_template(renderer, processor, template_kwargs, media_ids(processor))
 
     @cached_property
-    def _core(self) -> _core.Format:
+    def _compiled(self) -> _core.Format:
         """The compiled markers, left out of pickles."""
         return _core.Format(
-            [(self.roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in self.boundaries],
-            self.stop_token_ids,
-            self.generation_prefills,
+            self.boundaries,
+            roles=self.roles,
+            stop_token_ids=self.stop_token_ids,
+            generation_prefills=self.generation_prefills,
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_core", "roles")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_compiled", "roles")}
 
     def __str__(self) -> str:
         texts = dict(self.texts)

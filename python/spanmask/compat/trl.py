@@ -159,7 +159,7 @@ class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):  # type:
 def find_in_rows(labels: Any, ids: Sequence[int]) -> list[list[int]]:
     """For each row of a tensor [rows, width], the positions where `ids` begin; overlapping ones too."""
     rows, width = labels.shape
-    positions, _ = _core.find_all(labels.numpy().reshape(-1), [ids])
+    positions = _core.find_all(labels.numpy().reshape(-1), [ids]).positions
     row, start = np.divmod(positions, max(width, 1))
     inside = start + len(ids) <= width  # the others run over a row's end
     edges = np.searchsorted(row[inside], np.arange(1, rows))

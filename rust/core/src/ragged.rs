@@ -40,6 +40,11 @@ impl<'a, T> Ragged<'a, T> {
         Ok(Self { values, starts, stops })
     }
 
+    /// The values of all rows, and what lies between them.
+    pub fn values(&self) -> &'a [T] {
+        self.values
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.starts.len()

@@ -1,7 +1,7 @@
 //! Options that Python gives as strings: each becomes an enum of the core once, where the argument is read.
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use spanmask_core::batch::Side;
 use spanmask_core::labels::{OnNoTrainedTurn, Shift, TrainOnEos, TruncatedTurn, WhichTurns};
 
 /// An enum whose values have names in Python.
@@ -22,7 +22,7 @@ impl<'a, 'py, E: Named> FromPyObject<'a, 'py> for Choice<E> {
             Some(&(_, value)) => Ok(Self(value)),
             None => {
                 let known: Vec<_> = E::VALUES.iter().map(|(known, _)| format!("{known:?}")).collect();
-                Err(PyValueError::new_err(format!("expected one of {}, got {name:?}.", known.join(", "))))
+                Err(crate::error::not_a_choice(&known, name))
             }
         }
     }
@@ -36,10 +36,10 @@ macro_rules! named {
         }
     };
 }
-pub(crate) use named;
 
 named!(WhichTurns { "all" => All, "last" => Last });
 named!(TrainOnEos { "none" => None, "turn" => Turn, "last" => Last, "all" => All });
 named!(TruncatedTurn { "train" => Train, "drop" => Drop });
 named!(OnNoTrainedTurn { "mask" => Mask, "keep" => Keep, "raise" => Raise });
 named!(Shift { "none" => None, "left" => Left });
+named!(Side { "right" => Right, "left" => Left });
