@@ -5,7 +5,7 @@ The only file that recognises lists, NumPy, torch and Arrow; all other code sees
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
@@ -269,12 +269,23 @@ def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
 
 def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
     """Raise unless `column` has one entry for each token of `rows`."""
-    if len(column) != len(rows):
-        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
+    check_row_count(column, rows, name)
     wrong = np.flatnonzero(np.diff(column.offsets) != np.diff(rows.offsets))
     if len(wrong):
         row = int(wrong[0])
-        raise ValueError(f"{name}: row {row} has {len(column[row])} entries for {len(rows[row])} ids; give one for each token.")
+        check_row_length(column[row], rows[row], row, name)
+
+
+def check_row_count(column: Sized, rows: Sized, name: str) -> None:
+    """Raise unless `column` has as many rows as `rows`."""
+    if len(column) != len(rows):
+        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
+
+
+def check_row_length(entries: Sized, ids: Sized, row: int, name: str) -> None:
+    """Raise unless row number `row` of a column has one entry for each id."""
+    if len(entries) != len(ids):
+        raise ValueError(f"{name}: row {row} has {len(entries)} entries for {len(ids)} ids; give one for each token.")
 
 
 def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:
@@ -542,3 +553,68 @@ def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
         wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
         raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
     return entries.astype(np.float32)
+
+
+def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArray[Any]]:
+    """One row or several rows, in any type that users have, as a list of 1-D arrays.
+
+    Unlike `Ragged.from_rows` it also takes a single row, tensors on any device and flags. It visits the rows one by one in Python,
+    so use it for a few rows only.
+
+    Args:
+        column: a list, tuple, array or tensor of ids or of rows; a `Ragged`; an Arrow list array.
+        name: what errors call the argument.
+        integers: entries are integers or flags; `False` accepts any dtype, for instance loss weights.
+
+    Raises:
+        TypeError: not a row or rows; entries that are not integers.
+        ValueError: a row that is not 1-D.
+
+    >>> as_rows([5, 6], "rows"), as_rows([[5], [6, 7]], "rows")
+    ([array([5, 6])], [array([5]), array([6, 7])])
+    """
+    if is_arrow(column):
+        column = Ragged.from_rows(column, name)
+    column = to_numpy(column)
+    if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected token ids or rows of them, got {type(column).__name__}.")
+    items = [to_numpy(item) for item in column]
+    if items and all(np.ndim(item) == 0 for item in items):
+        items = [np.asarray(items)]
+    arrays = [np.asarray(item) for item in items]
+    for number, array in enumerate(arrays):
+        if array.ndim != 1:
+            raise ValueError(f"{name}: row {number} has shape {array.shape}; expected 1-D.")
+        if integers and array.dtype != np.bool_:
+            arrays[number] = token_array(array, f"{name}: row {number}")
+    return arrays
+
+
+def is_single_row(rows: Any) -> bool:
+    """Whether `rows` is one row of ids: a 1-D array or tensor, or a list that begins with an id."""
+    if isinstance(rows, (list, tuple)):
+        return bool(rows) and not isinstance(rows[0], (list, tuple)) and getattr(rows[0], "ndim", 0) == 0
+    return getattr(rows, "ndim", None) == 1
+
+
+def rows_like(rows: Ragged, model: Any) -> list[Any]:
+    """The rows as a list of lists, of arrays or of torch tensors: whichever the row `model` is."""
+    if isinstance(model, (list, tuple)):
+        return rows.to_list()
+    if not is_tensor(model):
+        return list(rows)
+    import torch
+
+    return [torch.from_numpy(row) for row in rows]
+
+
+def split_concatenated(column: Any, offsets: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """The rows of a column [1, T] that holds them concatenated; `offsets` as in `cu_seq_lens_q`."""
+    return np.split(to_numpy(column).reshape(-1), offsets[1:-1])
+
+
+def to_numpy(value: Any) -> Any:
+    """A tensor on any device, with or without a gradient, as an array; anything else as it is."""
+    if hasattr(value, "detach"):
+        return value.detach().cpu().numpy()
+    return value
