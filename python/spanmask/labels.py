@@ -45,6 +45,9 @@ class MaskedLabels:
         """What masking did."""
         return self._outcomes.report
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"labels": self.labels, "weights": self.weights, "rows": self.rows, "report": self.report}
+
     def __repr__(self) -> str:
         return f"MaskedLabels(labels={self.labels!r}, weights={self.weights!r}, rows={self.rows!r}, report={self.report!r})"
 

@@ -309,7 +309,7 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
     if isinstance(first, (str, bytes, Mapping, int, np.integer)) or not isinstance(first, Iterable):
         kind = type(first).__name__
         raise TypeError(
-            f"{name}: expected a list of rows of token ids, but row 0 is a {kind}; wrap a single row in a list: [{name}]."
+            f"{name}: expected a list of rows of token ids, but row 0 is of type {kind}; wrap a single row in a list: [{name}]."
         )
     arrays = _core.from_arrays(rows) if isinstance(first, np.ndarray) and first.dtype in TOKEN_DTYPES else None
     if arrays is not None:

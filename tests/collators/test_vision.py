@@ -118,7 +118,9 @@ def test_media_and_their_wrappers_never_train(name):
     built = zoo.build(name)
     policy = MaskPolicy(roles=("user", "assistant"), include_start=True, train_on_eos="all")
     derived = DataCollatorForVisionChat(built.processor, policy=policy)
-    written = DataCollatorForVisionChat(built.processor, ChatFormat(derived.chat_format.boundaries), policy)  # knows no media
+    written = DataCollatorForVisionChat(
+        built.processor, chat_format=ChatFormat(derived.chat_format.boundaries), policy=policy
+    )  # knows no media
     media = media_ids(built)
     for collator in (derived, written):
         batch = collator(examples(6))
@@ -217,7 +219,7 @@ def test_nothing_is_cut_inside_media(name):
     assert 0 < last < len(ids)
     for max_length in range(1, len(ids) + 2):
         collator = DataCollatorForVisionChat(
-            built.processor, collator.chat_format, max_length=max_length, on_untrained_batch="ignore"
+            built.processor, chat_format=collator.chat_format, max_length=max_length, on_untrained_batch="ignore"
         )
         if max_length < last:
             with pytest.raises(ValueError, match=f"max_length: {max_length} cuts row 0 .* raise max_length to {last} or more"):

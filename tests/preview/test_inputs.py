@@ -29,7 +29,7 @@ def test_rows_of_any_kind_look_alike(tokenizer, row, labels, as_rows):
 
 
 def test_a_batch_brings_its_own_columns(tokenizer, row, chat_format):
-    collator = DataCollatorForChat(tokenizer, chat_format, padding_side="left")
+    collator = DataCollatorForChat(tokenizer, chat_format=chat_format, padding_side="left")
     batch = collator([{"input_ids": row}, {"input_ids": [*row, *row]}])
     first, second = preview(batch, tokenizer=tokenizer).to_text().split("\n\n")
     assert first.partition("\n")[2] == SHOWN
@@ -38,7 +38,7 @@ def test_a_batch_brings_its_own_columns(tokenizer, row, chat_format):
 
 
 def test_concatenated_rows_are_split(tokenizer, row, chat_format):
-    batch = DataCollatorForChat(tokenizer, chat_format, padding_free=True)([{"input_ids": row}, {"input_ids": row}])
+    batch = DataCollatorForChat(tokenizer, chat_format=chat_format, padding_free=True)([{"input_ids": row}, {"input_ids": row}])
     assert [part.partition("\n")[2] for part in preview(batch, tokenizer=tokenizer).to_text().split("\n\n")] == [SHOWN, SHOWN]
 
 

@@ -106,7 +106,7 @@ def test_negative_ids_are_ids():
     [
         (lambda: find_turns([[1]], "format"), TypeError, "chat_format: expected a ChatFormat, got str"),
         (lambda: find_turns([1, 2], FORMAT), TypeError, "rows: .*wrap a single row"),
-        (lambda: find_turns([[1]], FORMAT, attention_mask=[[1]]), TypeError, "attention_mask: goes with a 2-D"),
+        (lambda: find_turns([[1]], FORMAT, attention_mask=[[1]]), TypeError, "attention_mask: only supported for 2-D input"),
         (
             lambda: find_turns(np.ones((2, 2), int), FORMAT, attention_mask=np.ones((2, 3))),
             ValueError,
@@ -115,7 +115,7 @@ def test_negative_ids_are_ids():
         (
             lambda: find_turns(np.ones((2, 3), int), FORMAT, attention_mask=[[1, 1, 1], [1, 0, 1]]),
             ValueError,
-            "attention_mask: row 1 has a zero at position 1",
+            "attention_mask: row 1 has a 0 between 1s at position 1",
         ),
         (
             lambda: find_turns(np.ones((1, 2), int), FORMAT, attention_mask=[[1.0, 0.0]]),

@@ -121,7 +121,7 @@ def ignored(row: list[int], turns: Any, chat_format: Any, policy: Any) -> set[in
 def between(row: list[int], position: int, policy: Any) -> set[int]:
     """The positions between the markers of `policy.ignore_between`, from `position` to the end of `row`."""
     found: set[int] = set()
-    keep = policy.ignore_between_markers == "train"
+    keep = policy.train_between_markers
     while position < len(row):
         pairs = [(longest(row, position, opens), -number) for number, (opens, _) in enumerate(policy.ignore_between)]
         length, number = max(pairs, default=(0, 0))

@@ -65,7 +65,7 @@ fn policy<T: Token>(rules: &Value) -> Policy<T> {
             &ids(&rules["ignore_ids"]),
             &markers(&rules["ignore_sequences"]),
             &pairs,
-            flag("train_markers"),
+            flag("train_between_markers"),
         ),
         shift: if word("shift") == "none" { Shift::None } else { Shift::Left },
     }
