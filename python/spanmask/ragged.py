@@ -184,7 +184,6 @@ class RowsView:
     """
 
     column: Column
-    layout: _core.Layout
 
     def __init__(self, rows: Any, attention_mask: Any = None, name: str = "rows") -> None:
         self.tensor = type(rows) is not np.ndarray and is_tensor(rows)
@@ -194,7 +193,6 @@ class RowsView:
         if isinstance(array, np.ndarray) and array.ndim == 2:
             self.shape = array.shape
             self.column = column_of_array(token_array(array, name))
-            self.layout = _core.Layout.in_place(self.shape[1])
             if attention_mask is not None:
                 mask = column_of_array(two_dimensional(attention_mask, "attention_mask", self.shape))
                 bounds = _core.mask_bounds(mask)
@@ -204,10 +202,14 @@ class RowsView:
                 raise TypeError("attention_mask: only supported for 2-D input; pass ragged rows without padding.")
             ragged = Ragged.from_rows(rows, name)
             self.column, self.offsets = ragged.column(), ragged.offsets
-            self.layout = _core.Layout.packed()
 
     def __len__(self) -> int:
         return len(self.column.starts)
+
+    @property
+    def layout(self) -> _core.Layout:
+        """How outputs are laid out: in the places of a 2-D input, or concatenated."""
+        return _core.Layout.packed() if self.shape is None else _core.Layout.in_place(self.shape[1])
 
     def aligned(self, column: Any, name: str) -> Column:
         """A column that has an entry for every token, as int64."""

@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 import torch
 from datasets import Dataset
-from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, SpanmaskWarning
 from support import text_truth as truth
 from support import tiny_processors as zoo
 from transformers import Trainer, TrainingArguments
@@ -231,6 +231,32 @@ def test_nothing_is_cut_inside_media(name):
             assert torch.equal(batch["labels"][0], labels[:max_length])
     short = DataCollatorForVisionChat(built.processor, max_length=len(ids) - 1)(rows)
     assert torch.isfinite(built.make_model()(**short).loss)
+
+
+@pytest.mark.parametrize("counts", [(1, 2, 1), (2, 0, 2), (1, 1, 1), (3, 1, 0)], ids=str)
+def test_dropped_rows_take_their_images_with_them(name, counts):
+    """The processor runs once more only where its arrays do not show which images belong to whom: as many images as rows, unevenly."""
+    built = zoo.build(name)
+    rng = random.Random(3)
+    rows = [example(rng, 1, images=count)[0] for count in counts]
+    rows = [row | {"turn_mask": [number != 1]} for number, row in enumerate(rows)]  # the second row trains nothing
+    collator = DataCollatorForVisionChat(
+        built.processor, policy=MaskPolicy(on_untrained_row="drop"), on_untrained_batch="ignore", return_tensors="pt"
+    )
+    with (
+        mock.patch.object(type(built.processor), "__call__", autospec=True, side_effect=type(built.processor).__call__) as calls,
+        pytest.warns(SpanmaskWarning, match="1 of 3 rows"),
+    ):
+        batch = collator(rows)
+    ambiguous = sum(counts) == len(counts) and set(counts) != {1}
+    assert calls.call_count == (2 if ambiguous else 1)
+    alone = collator([rows[0], rows[2]])
+    assert set(batch) == set(alone)
+    for column in ("input_ids", "labels", "attention_mask", *aligned(alone)):
+        assert torch.equal(batch[column], alone[column])
+    model = built.make_model().eval()
+    with torch.no_grad():
+        assert model(**batch).loss.item() == pytest.approx(model(**alone).loss.item(), rel=1e-5)
 
 
 # --- Training ---------------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def parameters(model):
 @pytest.mark.parametrize("normalize", ["weights", "tokens"])
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 1), (2, 2), (1, 4)])
 def test_trainer_uses_the_loss_computed_by_hand(model, tokenizer, tmp_path, normalize, batch, accumulate):
-    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     expected = by_hand(model, collator, normalize)
     trainer = train(model, collator, tmp_path, batch=batch, accumulate=accumulate, normalize=normalize)
     assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-5)
@@ -114,7 +114,7 @@ def test_gradient_accumulation_equals_one_big_batch(model, tokenizer, tmp_path, 
         model.load_state_dict(start)
         train(
             model,
-            DataCollatorForChat(tokenizer, chat_format=FORMAT, POLICY),
+            DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY),
             tmp_path,
             batch=batch,
             accumulate=accumulate,
@@ -216,7 +216,7 @@ def test_nothing_to_train_is_no_nan():
 
 
 def test_evaluation_is_weighted_too(model, tokenizer, tmp_path):
-    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     trainer = train(model, collator, tmp_path, normalize="weights")
     rows = Dataset.from_dict({"input_ids": ROWS, "turn_weights": TURN_WEIGHTS})
     trainer.args.per_device_eval_batch_size = 4
@@ -224,7 +224,7 @@ def test_evaluation_is_weighted_too(model, tokenizer, tmp_path):
 
 
 def test_weights_that_nothing_uses_are_an_error(model, tokenizer, tmp_path):
-    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     handle = refuse_unused_weights(model)
     with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which does not use them"):
         train(model, collator, tmp_path, cls=Trainer)
@@ -237,7 +237,7 @@ def test_a_batch_without_weights_is_an_error(model, tokenizer, tmp_path):
         ValueError, match="inputs: no 'loss_weights' in the batch, which has 'input_ids', 'attention_mask', 'labels'"
     ):
         train(model, DataCollatorForChat(tokenizer, chat_format=FORMAT), tmp_path, weights=None, normalize="weights")
-    renamed = DataCollatorForChat(tokenizer, chat_format=FORMAT, POLICY, weight_key="w")
+    renamed = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY, weight_key="w")
     train(model, renamed, tmp_path, normalize="weights", weight_key="w")
 
 
@@ -247,7 +247,7 @@ def test_the_mixin_stands_in_front():
 
 
 def test_other_losses_are_refused(model, tokenizer, tmp_path):
-    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     with pytest.raises(TypeError, match="normalize"):
         train(model, collator, tmp_path)
     with pytest.raises(ValueError, match="normalize: expected one of 'weights', 'tokens'"):
