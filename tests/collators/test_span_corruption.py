@@ -433,6 +433,8 @@ class TestColumns:
             assert len(hidden) in range(5, 40, 5)
             assert hidden == {token for token in self.ROWS[0] if 3 + (token - 3) // 5 * 5 in hidden}
         assert torch.equal(by_number["labels"], by_start["labels"])
+        table = pa.table({"input_ids": self.ROWS, "word_ids": numbers})
+        assert torch.equal(collator(noise_density=0.4)(table)["labels"], by_number["labels"])
 
     def test_columns_go_with_padded_rows_and_cuts(self):
         flags = [[int(token % 3 == 0) for token in row] for row in self.ROWS]

@@ -144,7 +144,8 @@ class NoiseColumns:
         if self._columns.get("word_ids") is not None:
             if self.word_starts is not None:
                 raise ValueError("word_starts: given together with word_ids; remove one of these columns.")
-            self.word_ids = Ragged.from_rows(without_none(self._columns["word_ids"]), "word_ids")
+            column = self._columns["word_ids"]
+            self.word_ids = Ragged.from_rows(without_none(column.to_pylist() if is_arrow(column) else column), "word_ids")
             check_aligned(self.word_ids, rows, "word_ids")
 
 
