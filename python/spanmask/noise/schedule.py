@@ -157,11 +157,12 @@ class RepeatWatch:
             self._drawn_for, self._first, self._awaited, self._reported = drawn_for, set(), set(), False
         if self._reported or not len(keys):
             return False
-        drawn = set(keys.tolist())
-        new = list(drawn - self._first)[: WATCHED_KEYS - len(self._first)]
-        self._awaited -= drawn
-        self._first.update(new)
-        self._awaited.update(new)
+        drawn = keys.tolist()
+        self._awaited.difference_update(drawn)
+        if len(self._first) < WATCHED_KEYS:
+            new = list(set(drawn) - self._first)[: WATCHED_KEYS - len(self._first)]
+            self._first.update(new)
+            self._awaited.update(new)
         self._reported = not self._awaited
         return self._reported
 
