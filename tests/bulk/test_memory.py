@@ -91,7 +91,7 @@ def masked_lm_collator(ids):
     return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))
 
 
-# How many bytes a call may take for a byte of its input, in addition to its outputs. Collators for chat and masked LM join their rows first.
+# How many bytes a call may take for a byte of its input, in addition to its outputs. The collators for chat and masked LM join their rows.
 COPIES = {
     mask_labels: 0,
     corrupt: 0,
