@@ -64,7 +64,7 @@ def chat_collators(fetch):
     """
     backend = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": EOS}, unk_token="<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
-    made = {OURS: DataCollatorForChat(tokenizer, FORMAT)}
+    made = {OURS: DataCollatorForChat(tokenizer, chat_format=FORMAT)}
     try:
         from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
     except ImportError as error:

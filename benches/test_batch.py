@@ -25,7 +25,7 @@ def rows():
 def calls(rows):
     """Input -> engine -> a call that returns a batch."""
     backend = Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>"))
-    ours = DataCollatorForChat(PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>"), FORMAT)
+    ours = DataCollatorForChat(PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>"), chat_format=FORMAT)
     theirs = DataCollatorForLanguageModeling(pad_token_id=0)
     lists = [{"input_ids": row.tolist()} for row in rows]
     arrays = [{"input_ids": row} for row in rows]

@@ -1,6 +1,6 @@
-"""Make the pictures of masks: `docs/assets/mask.svg` (README) and `docs/assets/preview.png` (the HTML, on a light and a dark page).
+"""Makes the pictures of masks: `docs/assets/mask.svg` (README) and `docs/assets/preview.png` (the HTML, on a light and on a dark page).
 
-Run it from the project's root: `python docs/pictures.py`. The second picture needs chromium.
+Run it in the root of the repository: `python docs/pictures.py`. `preview.png` requires chromium.
 """
 
 import io
@@ -26,7 +26,7 @@ ROUNDS = [
 
 
 def llava() -> tuple[object, dict[str, object]]:
-    """The example's processor at LLaVA's own size, 576 tokens an image, and one conversation."""
+    """The processor of the example with the image size of LLaVA (576 tokens per image), and one conversation."""
     vision_chat.SIZE, vision_chat.PATCH = 336, 14
     texts = [f"USER: {question} ASSISTANT: {answer}</s>" for question, answer in ROUNDS]
     processor = vision_chat.make_processor(texts)
@@ -40,25 +40,25 @@ def llava() -> tuple[object, dict[str, object]]:
 
 
 def mask_svg() -> None:
-    """Before and after, as a terminal shows them."""
+    """Writes `mask.svg`: the mask of TRL's collator and the mask of ours, as in a terminal."""
     processor, example = llava()
     ours = DataCollatorForVisionChat(processor)
     collators = {
-        "SFTTrainer by default: the question is trained, and 576 image tokens": DataCollatorForVisionLanguageModeling(processor),
-        "data_collator=DataCollatorForVisionChat(processor): the answers only": ours,
+        "SFTTrainer by default: the question and 576 image tokens are trained": DataCollatorForVisionLanguageModeling(processor),
+        "data_collator=DataCollatorForVisionChat(processor): only the answers are trained": ours,
     }
     console = Console(record=True, width=84, force_terminal=True, color_system="truecolor", file=io.StringIO())
     for number, (title, collator) in enumerate(collators.items()):
         console.print(f"{chr(10) * number}[bold]{title}", highlight=False)
         console.print(preview(collator([example]), tokenizer=processor, chat_format=ours.chat_format))
     svg = console.export_svg(title="print(spanmask.preview(batch, tokenizer=processor, chat_format=chat_format))")
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # fonts from elsewhere are not shown in a README anyway
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # a README does not load external fonts
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
     (ASSETS / "mask.svg").write_text(svg)
 
 
 def preview_png(chromium: str) -> None:
-    """The HTML of an agent's row: roles, an ignored region, weights as shades; light beside dark."""
+    """Writes `preview.png`: one row of an agent as HTML, with roles, an ignored region, and weights as shades; light next to dark."""
     processor, _ = llava()
     tokenizer = processor.tokenizer
     chat_format = ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:", tool="TOOL:")
@@ -67,7 +67,7 @@ def preview_png(chromium: str) -> None:
         '{"call": "weather", "cities": ["Oslo", "Rome"]}</s>TOOL: Oslo 4 °C, Rome 19 °C\n'
         "ASSISTANT: It is 4 °C in Oslo and 19 °C in Rome. 😀</s>"
     )
-    tokenizer.add_tokens(["<think>", "</think>"])  # one token each, as in models that think
+    tokenizer.add_tokens(["<think>", "</think>"])  # one token each, as in reasoning models
     ids = tokenizer(text).input_ids
     think = [tokenizer.convert_tokens_to_ids([tag]) for tag in ("<think>", "</think>")]
     out = mask_labels([ids], chat_format, MaskPolicy(ignore_between=[think]), turn_weights=[[0.4, 1.0]])
@@ -92,5 +92,5 @@ if __name__ == "__main__":
     mask_svg()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        sys.exit("preview.png is left as it was: no chromium on the PATH")
+        sys.exit("preview.png was not made: chromium is not on the PATH; install it and run this program again")
     preview_png(chromium)

@@ -24,7 +24,7 @@ from spanmask.policy import MaskPolicy
 from spanmask.preview import preview
 from spanmask.ragged import Ragged
 from spanmask.report import MaskReport
-from spanmask.turns import find_turns
+from spanmask.turns import Turns, find_turns
 
 __all__ = [
     "ChatFormat",
@@ -43,6 +43,7 @@ __all__ = [
     "SentinelError",
     "SpanCorruption",
     "SpanmaskWarning",
+    "Turns",
     "corrupt",
     "denoise",
     "find_turns",

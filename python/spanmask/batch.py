@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any, Literal, get_args
@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.ragged import Bounds, Layout, Ragged, as_integers, check_aligned, is_arrow
+from spanmask.ragged import Bounds, Ragged, as_integers, check_aligned, is_arrow
 
 __all__ = [
     "ReturnTensors",
     "columns_of",
-    "flatten",
-    "pad",
     "pad_token_id",
     "padded_layout",
     "real_tokens",
@@ -76,49 +74,16 @@ def real_tokens(rows: Ragged, attention_mask: Any | None) -> Bounds:
         return rows.bounds()
     mask = Ragged.from_rows(as_integers(attention_mask), "attention_mask")
     check_aligned(mask, rows, "attention_mask")
-    return _core.mask_bounds(mask.values, *mask.bounds())
+    bounds = _core.mask_bounds(mask.column())
+    return bounds.starts, bounds.stops
 
 
-def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, multiple_of: int | None = None) -> Layout:
-    """Cells as wide as the longest row after the cut, rounded up to a multiple."""
-    starts, stops = bounds
-    width = int((stops - starts).max(initial=0))
-    if max_length is not None:
-        width = min(width, max_length)
-    if multiple_of:
-        width = -(-width // multiple_of) * multiple_of
-    return (side, width, max_length)
+def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, multiple_of: int | None = None) -> _core.Layout:
+    """A padded layout."""
+    return _core.Layout.padded(side, max_length, multiple_of)
 
 
-def pad(values: npt.NDArray[Any], bounds: Bounds, layout: Layout, padding: int) -> npt.NDArray[np.int64]:
-    """Rows of ids in a padded layout: int64 [rows, width]."""
-    return _core.pad(values, *bounds, layout, padding).reshape(len(bounds[0]), layout[1])
-
-
-def flatten(bounds: Bounds, max_length: int | None) -> dict[str, Any]:
-    """What a padding-free batch tells about its rows, with the keys of transformers' `DataCollatorWithFlattening`.
-
-    Returns:
-        `position_ids` int64 [1, T], `seq_idx` int32 [1, T], `cu_seq_lens_q` and `_k` int32 [rows + 1], `max_length_q` and `_k`
-        int.
-    """
-    starts, stops = bounds
-    positions, rows = _core.positions(starts, stops, ("packed", 0, max_length))
-    lengths = stops - starts if max_length is None else np.minimum(stops - starts, max_length)
-    edges = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=edges[1:])
-    longest = int(lengths.max(initial=0))
-    return {
-        "position_ids": positions[None],
-        "seq_idx": rows[None],
-        "cu_seq_lens_q": edges,
-        "cu_seq_lens_k": edges,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }
-
-
-def select_rows(columns: Mapping[str, Any], kept: npt.NDArray[np.int64]) -> dict[str, Any]:
+def select_rows(columns: Mapping[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     """The columns of the rows `kept`."""
     return {name: column.take(kept) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
 
@@ -175,7 +140,7 @@ def pad_token_id(tokenizer: Any) -> int:
     pad_id = getattr(tokenizer, "pad_token_id", None)
     if pad_id is None:
         raise ValueError(
-            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is told by lengths, never "
-            "by an id, so the stop token still trains)."
+            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is determined from lengths or "
+            "the attention mask, never from a token id, so the stop token still trains)."
         )
     return int(pad_id)

@@ -1,4 +1,4 @@
-"""`mask_labels`: labels for chat rows. Which tokens train is decided in `labels/mod.rs`; this file checks, calls and wraps."""
+"""`mask_labels`: labels for chat rows. `labels/` of the core decides which tokens train; this file checks, calls and wraps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from spanmask import _core
 from spanmask._validate import check_ignore_index, check_threads
 from spanmask.chat.format import ChatFormat
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy
-from spanmask.ragged import Bounds, Layout, RowsView, TurnColumn, turn_columns
-from spanmask.report import MaskReport, Tally
+from spanmask.ragged import RowsView, turn_columns
+from spanmask.report import MaskReport, RowOutcomes
+from spanmask.turns import Turns
 
 __all__ = ["MaskedLabels", "mask_labels"]
 
@@ -23,26 +24,29 @@ class MaskedLabels:
 
     Attributes:
         labels: int64, the ids where loss is wanted and `ignore_index` elsewhere; `Ragged`, or the kind and shape of a 2-D input.
-        weights: loss weights aligned with `labels`, float32, 0 where no loss is wanted; `None` where all tokens weigh the same.
+        weights: loss weights aligned with `labels`, float32, 0 where no loss is wanted; `None` where all tokens have the same weight.
         rows: int64, the numbers of the rows that `labels` holds: all of them, unless `on_untrained_row="drop"` left some out.
         report: a `MaskReport`.
     """
 
-    def __init__(self, labels: Any, weights: Any, tally: Tally, kept: npt.NDArray[np.int64] | None) -> None:
+    def __init__(self, labels: Any, weights: Any, outcomes: RowOutcomes, kept: npt.NDArray[np.int64] | None) -> None:
         self.labels = labels
         self.weights = weights
-        self._tally = tally
+        self._outcomes = outcomes
         self._kept = kept
 
     @cached_property
     def rows(self) -> npt.NDArray[np.int64]:
         """The numbers of the rows that `labels` holds."""
-        return np.arange(len(self._tally.outcomes)) if self._kept is None else self._kept
+        return np.arange(len(self._outcomes.outcomes)) if self._kept is None else self._kept
 
     @cached_property
     def report(self) -> MaskReport:
         """What masking did."""
-        return self._tally.report
+        return self._outcomes.report
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"labels": self.labels, "weights": self.weights, "rows": self.rows, "report": self.report}
 
     def __repr__(self) -> str:
         return f"MaskedLabels(labels={self.labels!r}, weights={self.weights!r}, rows={self.rows!r}, report={self.report!r})"
@@ -50,7 +54,7 @@ class MaskedLabels:
 
 def mask_labels(
     rows: Any,
-    chat_format: ChatFormat,
+    chat_format_or_turns: ChatFormat | Turns,
     policy: MaskPolicy | None = None,
     *,
     attention_mask: Any = None,
@@ -63,10 +67,11 @@ def mask_labels(
     """Labels for chat rows: a token keeps its id where it carries loss.
 
     Args:
-        rows: token ids: whatever `Ragged.from_rows` takes, or a 2-D array or tensor.
-        chat_format: how turns open and close.
+        rows: token ids: anything that `Ragged.from_rows` takes, or a 2-D array or tensor.
+        chat_format_or_turns: a `ChatFormat`, whose turns are searched for in the rows, or the rows' `Turns`.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        attention_mask: with 2-D rows: nonzero for real tokens, which must stand together in a row. Padding is never told by an id.
+        attention_mask: only with 2-D rows: nonzero for real tokens, which must be contiguous in a row. Padding is determined from it,
+            never from a token id.
         labels: existing labels, aligned with `rows`: where they are `ignore_index` nothing trains.
         turn_mask: a row of flags for each row, one flag for each turn of a trained role. Flags left over belong to turns that were
             cut off.
@@ -76,7 +81,7 @@ def mask_labels(
 
     Raises:
         ValueError: shapes that do not fit, a mask with holes, no trained turn under `on_no_trained_turn="raise"`, no trained token
-            under `on_untrained_row="raise"`; the message names the row.
+            under `on_untrained_row="raise"`, turns that do not fit the rows; the message names the row.
         TypeError: ids that are not integers.
 
     Example:
@@ -88,57 +93,31 @@ def mask_labels(
         [(1, 'truncated before the answer')]
     """
     policy = DEFAULT_POLICY if policy is None else policy
-    view = RowsView(rows, attention_mask)
-    flat, weights, tally = mask_rows(
-        view.values,
-        view.bounds,
-        view.layout,
-        chat_format,
-        policy,
-        labels=None if labels is None else view.aligned(labels, "labels"),
-        turn_weights=turn_columns(turn_mask, turn_weights),
-        ignore_index=ignore_index,
-        num_threads=num_threads,
-    )
-    kept = tally.kept_rows(policy)
-    return MaskedLabels(view.wrap(flat, kept), None if weights is None else view.wrap(weights, kept), tally, kept)
-
-
-def mask_rows(
-    values: npt.NDArray[Any],
-    bounds: Bounds,
-    layout: Layout,
-    chat_format: ChatFormat,
-    policy: MaskPolicy,
-    *,
-    labels: npt.NDArray[np.int64] | None = None,
-    turn_weights: tuple[TurnColumn, bool] | None = None,
-    ignore_index: int = -100,
-    num_threads: int = 1,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32] | None, Tally]:
-    """Labels and loss weights of rows anywhere in `values`, written flat in `layout`; what `mask_labels` and the collators share.
-
-    `labels` are existing ones, aligned with `values`; `turn_weights` is what `turn_columns` makes.
-    """
-    if not isinstance(chat_format, ChatFormat):
-        raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     if not isinstance(policy, MaskPolicy):
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
+    turns: _core.Format | Turns
+    if isinstance(chat_format_or_turns, Turns):
+        turns = chat_format_or_turns
+    elif isinstance(chat_format_or_turns, ChatFormat):
+        turns = chat_format_or_turns._compiled
+    else:
+        raise TypeError(f"chat_format: expected a ChatFormat or Turns, got {type(chat_format_or_turns).__name__}.")
     check_threads(num_threads)
-    check_ignore_index("ignore_index", ignore_index)
-    starts, stops = bounds
-    column, fractional = turn_weights or (None, False)
-    out, weights, outcomes, counts = _core.mask_labels(
-        values,
-        starts,
-        stops,
-        chat_format._compiled,
-        policy.compile(chat_format.roles, chat_format.ignore_ids),
-        layout,
-        labels=None if labels is None else (labels, starts, stops),
-        turn_weights=column,
-        ignore_index=ignore_index,
-        weighted=policy.weighted or fractional,
+    view = RowsView(rows, attention_mask)
+    by_turn = turn_columns(turn_mask, turn_weights)
+    masked = _core.mask_labels(
+        view.column,
+        turns=turns,
+        policy=policy._compile(chat_format_or_turns.roles, chat_format_or_turns.ignore_ids),
+        layout=view.layout,
+        labels=None if labels is None else view.aligned(labels, "labels"),
+        turn_mask=by_turn.turn_mask,
+        turn_weights=by_turn.turn_weights,
+        ignore_index=check_ignore_index("ignore_index", ignore_index),
+        weighted=policy.weighted or by_turn.turn_weights is not None,
         num_threads=num_threads,
     )
-    return out, weights, Tally(counts, outcomes, chat_format.roles)
+    outcomes = RowOutcomes(masked.counts, masked.outcomes, chat_format_or_turns.roles)
+    kept = outcomes.kept_rows(policy)
+    weights = None if masked.weights is None else view.wrap(masked.weights, kept)
+    return MaskedLabels(view.wrap(masked.labels, kept), weights, outcomes, kept)

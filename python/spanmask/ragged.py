@@ -1,13 +1,13 @@
-"""Rows of different lengths as one array of values and offsets, taken from whatever users hold.
+"""Rows of different lengths as one array of values and offsets, made from what users hold.
 
-The only file that knows lists, NumPy, torch and Arrow; everything behind it sees contiguous arrays.
+The only file that recognises lists, NumPy, torch and Arrow; all other code sees contiguous arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,18 @@ from spanmask import _core
 
 __all__ = ["Ragged"]
 
-Bounds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-# What the core calls a layout: kind ("packed", "left", "right", "in_place"), width of a cell, greatest length of a row.
-Layout = tuple[str, int, int | None]
-TurnColumn = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
-# What the core reads as it stands, and what is widened for it first.
+class Column(NamedTuple):
+    """A column as the core reads it: the values of all rows in one array, and where each row starts and stops in it (int64)."""
+
+    values: npt.NDArray[Any]
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+
+
+Bounds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+# The dtypes that the core reads, and those that are widened for it.
 TOKEN_DTYPES = {np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.int32), np.dtype(np.int64)}
 WIDENED_DTYPES = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16)}
 
@@ -71,14 +77,14 @@ class Ragged:
 
     @classmethod
     def _made(cls, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> Ragged:
-        """Rows whose columns were made here, so that nothing is left to check."""
+        """Rows whose arrays were made here, so that nothing is left to check."""
         ragged = cls.__new__(cls)
         ragged.values, ragged.offsets = values, offsets
         return ragged
 
     @classmethod
     def from_rows(cls, rows: Any, name: str = "rows") -> Ragged:
-        """Rows as users hold them; without a copy where one array holds them already.
+        """Rows from what users hold; without a copy where they are in one array already.
 
         Args:
             rows: a list (or other sequence) of rows, each a list, tuple, array or tensor; a 2-D array or tensor; an Arrow list
@@ -153,13 +159,18 @@ class Ragged:
         if side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
         starts, stops = self.bounds()
-        layout = (side, int((stops - starts).max(initial=0)), None)
         if self.values.dtype in TOKEN_DTYPES:
-            return _core.pad(self.values, starts, stops, layout, int(value)).reshape(len(self), layout[1])
-        tokens = _core.pad_mask(starts, stops, layout).astype(np.bool_)
-        padded = np.full(len(tokens), value, self.values.dtype)
-        padded[tokens] = self.values
-        return padded.reshape(len(self), layout[1])
+            return _core.pad(self.column(), _core.Layout.padded(side), int(value))
+        lengths = stops - starts
+        width = int(lengths.max(initial=0))
+        padded = np.full((len(self), width), value, self.values.dtype)
+        places = np.arange(width)
+        padded[places < lengths[:, None] if side == "right" else places >= width - lengths[:, None]] = self.values
+        return padded
+
+    def column(self) -> Column:
+        """The rows as the core reads them: nothing is copied."""
+        return Column(self.values, self.offsets[:-1], self.offsets[1:])
 
     def bounds(self) -> Bounds:
         """Where each row starts and stops in `values`: two views of the offsets."""
@@ -172,9 +183,7 @@ class RowsView:
     2-D rows stay 2-D: the output has their shape, and `attention_mask` bounds the real tokens. All else becomes `Ragged`.
     """
 
-    values: npt.NDArray[Any]
-    bounds: Bounds
-    layout: Layout
+    column: Column
 
     def __init__(self, rows: Any, attention_mask: Any = None, name: str = "rows") -> None:
         self.tensor = type(rows) is not np.ndarray and is_tensor(rows)
@@ -182,39 +191,43 @@ class RowsView:
         self.shape: tuple[int, int] | None = None
         self.offsets: npt.NDArray[np.int64] | None = None
         if isinstance(array, np.ndarray) and array.ndim == 2:
-            count, width = self.shape = array.shape
-            self.values = token_array(array, name).reshape(-1)
-            edges = edges_of(count, width)
-            self.bounds = (edges[:-1], edges[1:])
-            self.layout = ("in_place", width, None)
+            self.shape = array.shape
+            self.column = column_of_array(token_array(array, name))
             if attention_mask is not None:
-                mask = two_dimensional(attention_mask, "attention_mask", self.shape)
-                self.bounds = _core.mask_bounds(mask.reshape(-1), *self.bounds)
+                mask = column_of_array(two_dimensional(attention_mask, "attention_mask", self.shape))
+                bounds = _core.mask_bounds(mask)
+                self.column = Column(self.column.values, bounds.starts, bounds.stops)
         else:
             if attention_mask is not None:
-                raise TypeError("attention_mask: goes with a 2-D array or tensor; give ragged rows without their padding.")
+                raise TypeError("attention_mask: only supported for 2-D input; pass ragged rows without padding.")
             ragged = Ragged.from_rows(rows, name)
-            self.values, self.bounds, self.offsets = ragged.values, ragged.bounds(), ragged.offsets
-            self.layout = ("packed", 0, None)
+            self.column, self.offsets = ragged.column(), ragged.offsets
 
-    def aligned(self, column: Any, name: str) -> npt.NDArray[np.int64]:
-        """The values of a column that has an entry for every token, as int64."""
+    def __len__(self) -> int:
+        return len(self.column.starts)
+
+    @property
+    def layout(self) -> _core.Layout:
+        """How outputs are laid out: in the places of a 2-D input, or concatenated."""
+        return _core.Layout.packed() if self.shape is None else _core.Layout.in_place(self.shape[1])
+
+    def aligned(self, column: Any, name: str) -> Column:
+        """A column that has an entry for every token, as int64."""
         if self.shape is not None:
-            return two_dimensional(column, name, self.shape).reshape(-1).astype(np.int64, copy=False)
+            values = two_dimensional(column, name, self.shape).reshape(-1)
+            return Column(values.astype(np.int64, copy=False), self.column.starts, self.column.stops)
         ragged = Ragged.from_rows(column, name)
-        check_aligned(ragged, Ragged(self.values, self.offsets), name)  # type: ignore[arg-type]
-        return ragged.values.astype(np.int64, copy=False)
+        check_aligned(ragged, Ragged._made(self.column.values, self.offsets), name)  # type: ignore[arg-type]
+        return Column(ragged.values.astype(np.int64, copy=False), self.column.starts, self.column.stops)
 
     def wrap(self, flat: npt.NDArray[Any], kept: npt.NDArray[np.int64] | None = None) -> Any:
         """The core's flat output in the kind and shape of the input; of the rows `kept`, where these are not all."""
-        rows = len(self.bounds[0])
-        everything = kept is None or len(kept) == rows
+        everything = kept is None or len(kept) == len(self)
         if self.offsets is not None:
             if everything:
                 return Ragged._made(flat, self.offsets)
-            return from_sequence(
-                [flat[start:stop] for start, stop in zip(*(edge[kept] for edge in self.bounds), strict=True)], "rows"
-            )
+            edges = zip(self.column.starts[kept], self.column.stops[kept], strict=True)
+            return from_sequence([flat[start:stop] for start, stop in edges], "rows")
         assert self.shape is not None  # rows are ragged or 2-D
         out = flat.reshape(self.shape) if everything else flat.reshape(self.shape)[kept]
         if not self.tensor:
@@ -224,6 +237,27 @@ class RowsView:
         return torch.from_numpy(out)
 
 
+def column_of_array(array: npt.NDArray[Any]) -> Column:
+    """The rows of a contiguous 2-D array."""
+    edges = edges_of(*array.shape)
+    return Column(array.reshape(-1), edges[:-1], edges[1:])
+
+
+def core_rows(rows: Any, name: str, int64: bool = False) -> Any:
+    """Rows as `_core.plan_labels` reads them: lists of lists or of arrays are read there, in the same call.
+
+    `int64`: arrays must be int64.
+    """
+    if isinstance(rows, list) and rows:
+        first = rows[0]
+        if isinstance(first, (list, tuple)):
+            return rows
+        if isinstance(first, np.ndarray) and (first.dtype == np.int64 if int64 else first.dtype in TOKEN_DTYPES):
+            return rows
+    column = Ragged.from_rows(rows, name).column()
+    return column._replace(values=column.values.astype(np.int64, copy=False)) if int64 else column
+
+
 def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
     """The offsets of rows of one length."""
     return np.arange(0, rows * width + 1, width, dtype=np.int64) if width else np.zeros(rows + 1, np.int64)
@@ -231,12 +265,23 @@ def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
 
 def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
     """Raise unless `column` has one entry for each token of `rows`."""
-    if len(column) != len(rows):
-        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
+    check_row_count(column, rows, name)
     wrong = np.flatnonzero(np.diff(column.offsets) != np.diff(rows.offsets))
     if len(wrong):
         row = int(wrong[0])
-        raise ValueError(f"{name}: row {row} has {len(column[row])} entries for {len(rows[row])} ids; give one for each token.")
+        check_row_length(column[row], rows[row], row, name)
+
+
+def check_row_count(column: Sized, rows: Sized, name: str) -> None:
+    """Raise unless `column` has as many rows as `rows`."""
+    if len(column) != len(rows):
+        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
+
+
+def check_row_length(entries: Sized, ids: Sized, row: int, name: str) -> None:
+    """Raise unless row number `row` of a column has one entry for each id."""
+    if len(entries) != len(ids):
+        raise ValueError(f"{name}: row {row} has {len(entries)} entries for {len(ids)} ids; give one for each token.")
 
 
 def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:
@@ -255,31 +300,32 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
     if first is None:
         raise TypeError(f"{name}: row 0 is None; remove such rows or fill them.")
     if isinstance(first, (list, tuple)):
-        return Ragged._made(*_core.from_lists(rows, name))
+        made = _core.from_lists(rows, name)
+        return Ragged._made(made.values, made.offsets)
     if isinstance(first, (str, bytes, Mapping, int, np.integer)) or not isinstance(first, Iterable):
         kind = type(first).__name__
         raise TypeError(
-            f"{name}: expected a list of rows of token ids, but row 0 is a {kind}; wrap a single row in a list: [{name}]."
+            f"{name}: expected a list of rows of token ids, but row 0 is of type {kind}; wrap a single row in a list: [{name}]."
         )
-    made = _core.from_arrays(rows) if isinstance(first, np.ndarray) else None
-    if made is not None:
-        return Ragged._made(*made)
-    arrays = [row_array(row, name, number) for number, row in enumerate(rows)]
-    filled = {array.dtype: number for number, array in reversed(list(enumerate(arrays))) if len(array)}
+    arrays = _core.from_arrays(rows) if isinstance(first, np.ndarray) and first.dtype in TOKEN_DTYPES else None
+    if arrays is not None:
+        return Ragged._made(arrays.values, arrays.offsets)
+    checked = [row_array(row, name, number) for number, row in enumerate(rows)]
+    filled = {array.dtype: number for number, array in reversed(list(enumerate(checked))) if len(array)}
     if len(filled) > 1:
         (one, first_row), (other, other_row) = sorted(filled.items(), key=lambda item: item[1])[:2]
         raise TypeError(f"{name}: row {other_row} is {other}, row {first_row} {one}; cast all rows to one dtype.")
     dtype = next(iter(filled), np.dtype(np.int64))
-    offsets = np.zeros(len(arrays) + 1, np.int64)
-    np.cumsum([len(array) for array in arrays], out=offsets[1:])
-    return Ragged._made(np.concatenate([array.astype(dtype, copy=False) for array in arrays]), offsets)
+    offsets = np.zeros(len(checked) + 1, np.int64)
+    np.cumsum([len(array) for array in checked], out=offsets[1:])
+    return Ragged._made(np.concatenate([array.astype(dtype, copy=False) for array in checked]), offsets)
 
 
 def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
     """One row as a 1-D array of ids; `number` goes into errors."""
     where = f"{name}: row {number}"
     if isinstance(row, (list, tuple)):
-        raise TypeError(f"{where} is a {type(row).__name__}, row 0 an array; give all rows alike.")
+        raise TypeError(f"{where} is a {type(row).__name__}, row 0 an array; all rows must have the same type.")
     if row is None:
         raise TypeError(f"{where} is None; remove such rows or fill them.")
     array = tensor_to_numpy(row, where) if is_tensor(row) else np.asarray(row)
@@ -289,7 +335,7 @@ def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
 
 
 def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """`array` in a dtype and memory order that the core reads: as it is where possible, else a copy that loses nothing."""
+    """`array` in a dtype and memory order that the core reads: itself where possible, else a copy without loss."""
     array = np.asarray(array)  # a matrix, say, would never become one-dimensional
     flags = array.flags
     if array.dtype in TOKEN_DTYPES and flags.c_contiguous and flags.aligned:
@@ -309,7 +355,7 @@ def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor, told without importing torch."""
+    """Whether `value` is a torch tensor, without importing torch."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "numpy")
 
 
@@ -385,7 +431,7 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     rows = [np.asarray(tensor_to_numpy(row, name) if is_tensor(row) else row) for row in column]
     for number, row in enumerate(rows):
         if row.ndim != 1 or (len(row) and row.dtype.kind not in "biu"):
-            raise TypeError(f"{name}: row {number} is no row of flags; give one bool for each token.")
+            raise TypeError(f"{name}: row {number} is not a row of flags; give one bool for each token.")
     offsets = np.cumsum([0, *map(len, rows)])
     filled = [row for row in rows if len(row)]
     return as_flags(np.concatenate(filled) if filled else np.empty(0, np.bool_), offsets, name)
@@ -404,7 +450,7 @@ def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> 
 
 
 def has_bools(words: Any) -> bool:
-    """Whether words are told by flags at their starts; else by numbers."""
+    """Whether words are given by flags at their starts; otherwise by numbers."""
     if isinstance(words, Ragged):
         return words.values.dtype == np.bool_
     if hasattr(words, "dtype"):
@@ -416,7 +462,7 @@ def has_bools(words: Any) -> bool:
 
 
 def without_none(words: Any) -> Any:
-    """`None`, which fast tokenizers give to special tokens, as -1: no word."""
+    """`None`, which fast tokenizers give to special tokens, as -1: not a word."""
     if isinstance(words, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in words):
         return [[-1 if word is None else word for word in row] if isinstance(row, (list, tuple)) else row for row in words]
     return words
@@ -439,13 +485,36 @@ def flags_as_integers(row: Any) -> Any:
     return row
 
 
-def turn_columns(turn_mask: Any, turn_weights: Any) -> tuple[TurnColumn, bool] | None:
-    """Flags or weights of turns, as the core takes them, and whether they are weights."""
-    if turn_mask is not None and turn_weights is not None:
-        raise ValueError("turn_weights: given together with turn_mask; give one of them (weight 0 is a flag that is off).")
+class TurnColumns(NamedTuple):
+    """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is there."""
+
+    turn_mask: Column | None = None
+    turn_weights: Column | None = None
+
+
+NO_TURN_COLUMNS = TurnColumns()
+
+
+def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
+    """Flags or weights of turns, a row of them for each row of ids.
+
+    Raises:
+        ValueError: both are given, or an entry is not a flag (a finite weight >= 0).
+        TypeError: not a list for each row.
+    """
     if turn_mask is None and turn_weights is None:
-        return None
-    name, column = ("turn_mask", turn_mask) if turn_weights is None else ("turn_weights", turn_weights)
+        return NO_TURN_COLUMNS
+    if turn_mask is not None and turn_weights is not None:
+        raise ValueError(
+            "turn_weights: cannot be combined with turn_mask; give one of them (a weight of 0 is a flag that is off)."
+        )
+    if turn_mask is not None:
+        return TurnColumns(turn_mask=entries_by_turn("turn_mask", turn_mask))
+    return TurnColumns(turn_weights=entries_by_turn("turn_weights", turn_weights))
+
+
+def entries_by_turn(name: str, column: Any) -> Column:
+    """The entries of all rows as float32."""
     if hasattr(column, "to_pylist"):
         column = column.to_pylist()
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
@@ -454,13 +523,13 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> tuple[TurnColumn, bool] |
     try:
         flat = np.asarray(list(chain.from_iterable(rows)))
     except (TypeError, ValueError):
-        flat = np.asarray(None)  # what is wrong with which row, `turn_row` finds out
+        flat = np.asarray(None)  # `turn_row` finds out which row is wrong
     if not valid_entries(flat, name):
         rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
         flat = np.concatenate(rows)
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
-    return (flat.astype(np.float32), offsets[:-1], offsets[1:]), name == "turn_weights"
+    return Column(flat.astype(np.float32), offsets[:-1], offsets[1:])
 
 
 def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
@@ -483,3 +552,68 @@ def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
         wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
         raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
     return entries.astype(np.float32)
+
+
+def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArray[Any]]:
+    """One row or several rows, in any type that users have, as a list of 1-D arrays.
+
+    Unlike `Ragged.from_rows` it also takes a single row, tensors on any device and flags. It visits the rows one by one in Python,
+    so use it for a few rows only.
+
+    Args:
+        column: a list, tuple, array or tensor of ids or of rows; a `Ragged`; an Arrow list array.
+        name: what errors call the argument.
+        integers: entries are integers or flags; `False` accepts any dtype, for instance loss weights.
+
+    Raises:
+        TypeError: not a row or rows; entries that are not integers.
+        ValueError: a row that is not 1-D.
+
+    >>> as_rows([5, 6], "rows"), as_rows([[5], [6, 7]], "rows")
+    ([array([5, 6])], [array([5]), array([6, 7])])
+    """
+    if is_arrow(column):
+        column = Ragged.from_rows(column, name)
+    column = to_numpy(column)
+    if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected token ids or rows of them, got {type(column).__name__}.")
+    items = [to_numpy(item) for item in column]
+    if items and all(np.ndim(item) == 0 for item in items):
+        items = [np.asarray(items)]
+    arrays = [np.asarray(item) for item in items]
+    for number, array in enumerate(arrays):
+        if array.ndim != 1:
+            raise ValueError(f"{name}: row {number} has shape {array.shape}; expected 1-D.")
+        if integers and array.dtype != np.bool_:
+            arrays[number] = token_array(array, f"{name}: row {number}")
+    return arrays
+
+
+def is_single_row(rows: Any) -> bool:
+    """Whether `rows` is one row of ids: a 1-D array or tensor, or a list that begins with an id."""
+    if isinstance(rows, (list, tuple)):
+        return bool(rows) and not isinstance(rows[0], (list, tuple)) and getattr(rows[0], "ndim", 0) == 0
+    return getattr(rows, "ndim", None) == 1
+
+
+def rows_like(rows: Ragged, model: Any) -> list[Any]:
+    """The rows as a list of lists, of arrays or of torch tensors: whichever the row `model` is."""
+    if isinstance(model, (list, tuple)):
+        return rows.to_list()
+    if not is_tensor(model):
+        return list(rows)
+    import torch
+
+    return [torch.from_numpy(row) for row in rows]
+
+
+def split_concatenated(column: Any, offsets: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """The rows of a column [1, T] that holds them concatenated; `offsets` as in `cu_seq_lens_q`."""
+    return np.split(to_numpy(column).reshape(-1), offsets[1:-1])
+
+
+def to_numpy(value: Any) -> Any:
+    """A tensor on any device, with or without a gradient, as an array; anything else as it is."""
+    if hasattr(value, "detach"):
+        return value.detach().cpu().numpy()
+    return value

@@ -1,7 +1,8 @@
-"""`MaskReport`: what masking did to a batch or a data set, and why rows train nothing."""
+"""`MaskReport`: what masking did, and why rows train nothing."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,47 +10,47 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from spanmask import _core
 from spanmask.policy import MaskPolicy
 
-__all__ = ["NAMED_ROWS", "REASONS", "TOTALS", "MaskReport", "Tally"]
+__all__ = ["MaskReport", "RowOutcomes", "RunningReport"]
 
 # By the core's `Outcome`: why a row trains nothing. Index 0: it trains.
 REASONS = (
     "",
     "empty row",
-    "no marker",
+    "no turn marker found",
     "truncated before the answer",
-    "only ignored ids",
-    "empty answer",
+    "all trained tokens ignored",
+    "empty assistant turn",
     "excluded by labels or turn weights",
+    "no trained turn",
 )
-# What the core counts first; then come rows by outcome and turns by role.
-TOTALS = ("rows", "tokens", "trained_tokens", "truncated_turns")
-# A report names this many rows that train nothing; it counts all of them.
+# A report names this many untrained rows; it counts all of them.
 NAMED_ROWS = 100
 
 
 @dataclass
 class MaskReport:
-    """What masking did: counts, and a reason for each row that trains nothing. Reports add up with `+`.
+    """What masking did: counts, and a reason for each row that trains nothing. Reports can be added with `+`.
 
     Attributes:
-        rows, tokens, trained_tokens: totals; tokens are real ones, padding is not counted.
+        rows, tokens, trained_tokens: totals; padding is not counted.
         turns: turns found, by role.
-        truncated_turns: rows whose last turn the row's end cut off.
-        reasons: how many rows train nothing, by reason: "no marker", "truncated before the answer", "only ignored ids", ...
-        untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added up.
-        mismatches: rows in which the roles found differ from those of the example's messages.
+        truncated_turns: rows that end inside their last turn.
+        reasons: how many rows train nothing, by reason: "no turn marker found", "truncated before the answer", "no trained turn", ...
+        untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
+        role_mismatches: rows whose turns have other roles than the example's messages.
         mismatched_rows: the first of these rows.
 
-    >>> print(MaskReport(rows=2, tokens=10, trained_tokens=4, turns={"assistant": 1}, reasons=Counter({"no marker": 1})))
-    rows                          2
-    tokens                        10
-    tokens trained                4 (40.0%)
-    turns                         assistant 1
-    turns cut off                 0
-    rows without a trained token  1
-      no marker                   1
+    >>> print(MaskReport(rows=2, tokens=10, trained_tokens=4, turns={"assistant": 1}, reasons=Counter({"no turn marker found": 1})))
+    rows                         2
+    tokens                       10
+    trained tokens               4 (40.0%)
+    turns                        assistant 1
+    truncated turns              0
+    rows without trained tokens  1
+      no turn marker found       1
     """
 
     rows: int = 0
@@ -59,23 +60,12 @@ class MaskReport:
     truncated_turns: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     untrained_rows: list[tuple[int, str]] = field(default_factory=list)
-    mismatches: int = 0
+    role_mismatches: int = 0
     mismatched_rows: list[int] = field(default_factory=list)
-
-    @classmethod
-    def _from_counts(cls, counts: npt.NDArray[np.int64], roles: Sequence[str]) -> MaskReport:
-        """Of what the core counts, in this order: `TOTALS`, rows by outcome, turns by role."""
-        numbers = counts.tolist()
-        outcomes, turns = numbers[len(TOTALS) :][: len(REASONS)], numbers[len(TOTALS) + len(REASONS) :]
-        return cls(
-            **dict(zip(TOTALS, numbers, strict=False)),
-            turns=dict(zip(roles, turns, strict=True)),
-            reasons=Counter({reason: count for reason, count in zip(REASONS[1:], outcomes[1:], strict=True) if count}),
-        )
 
     @property
     def untrained_row_count(self) -> int:
-        """How many rows train nothing, for whatever reason."""
+        """How many rows train nothing, for any reason."""
         return self.reasons.total()
 
     def __add__(self, other: MaskReport) -> MaskReport:
@@ -88,68 +78,119 @@ class MaskReport:
             truncated_turns=self.truncated_turns + other.truncated_turns,
             reasons=self.reasons + other.reasons,
             untrained_rows=(self.untrained_rows + shifted)[:NAMED_ROWS],
-            mismatches=self.mismatches + other.mismatches,
+            role_mismatches=self.role_mismatches + other.role_mismatches,
             mismatched_rows=(self.mismatched_rows + [row + self.rows for row in other.mismatched_rows])[:NAMED_ROWS],
         )
 
     def __str__(self) -> str:
-        share = f" ({self.trained_tokens / self.tokens:.1%})" if self.tokens else ""
+        fraction = f" ({self.trained_tokens / self.tokens:.1%})" if self.tokens else ""
         lines = [
             ("rows", f"{self.rows}"),
             ("tokens", f"{self.tokens}"),
-            ("tokens trained", f"{self.trained_tokens}{share}"),
+            ("trained tokens", f"{self.trained_tokens}{fraction}"),
             ("turns", ", ".join(f"{role} {count}" for role, count in self.turns.items()) or "none"),
-            ("turns cut off", f"{self.truncated_turns}"),
-            ("rows without a trained token", f"{self.untrained_row_count}"),
+            ("truncated turns", f"{self.truncated_turns}"),
+            ("rows without trained tokens", f"{self.untrained_row_count}"),
             *((f"  {reason}", f"{count}") for reason, count in self.reasons.items()),
         ]
-        if self.mismatches:
-            lines.append(("roles differ from messages", f"{self.mismatches}"))
+        if self.role_mismatches:
+            lines.append(("roles differ from messages", f"{self.role_mismatches}"))
         width = max(len(name) for name, _ in lines)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
-class Tally:
-    """What the core counted, and each row's outcome. The report is made of it when someone asks: on small batches it takes as long as
-    the labels.
+@dataclass(slots=True)  # not frozen: one is made for every call, and that would double its cost
+class RowOutcomes:
+    """What the core counted, and each row's outcome. The report is made when somebody asks: on small batches it takes as long as the
+    labels.
     """
 
-    __slots__ = ("counts", "outcomes", "roles")
-
-    def __init__(self, counts: npt.NDArray[np.int64], outcomes: npt.NDArray[np.uint8], roles: tuple[str, ...]) -> None:
-        self.counts = counts
-        self.outcomes = outcomes
-        self.roles = roles
+    counts: _core.LabelCounts
+    outcomes: npt.NDArray[np.uint8]
+    roles: Sequence[str]
 
     @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.outcomes)
-
-    @property
-    def untrained(self) -> bool:
+    def any_untrained(self) -> bool:
         """Whether some row trains nothing."""
-        return bool(self.outcomes.any())
+        return self.counts.untrained_rows > 0
 
     @property
     def report(self) -> MaskReport:
         """The counts with their names."""
-        report = MaskReport._from_counts(self.counts, self.roles)
-        untrained = np.flatnonzero(self.outcomes)[:NAMED_ROWS]
-        report.untrained_rows = [(int(row), REASONS[self.outcomes[row]]) for row in untrained]
-        return report
+        counts, outcomes = self.counts, self.outcomes
+        return MaskReport(
+            rows=counts.rows,
+            tokens=counts.tokens,
+            trained_tokens=counts.trained_tokens,
+            turns=dict(zip(self.roles, counts.turns, strict=True)),
+            truncated_turns=counts.truncated_turns,
+            reasons=Counter({reason: count for reason, count in zip(REASONS[1:], counts.outcomes[1:], strict=True) if count}),
+            untrained_rows=[(int(row), REASONS[outcomes[row]]) for row in np.flatnonzero(outcomes)[:NAMED_ROWS]],
+        )
 
     def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64] | None:
         """The rows that stay under `policy.on_untrained_row`; `None`: all.
 
         Raises:
-            ValueError: a row has nothing to train, and `on_untrained_row="raise"`.
+            ValueError: a row has no trained tokens, and `on_untrained_row="raise"`.
         """
-        if policy.on_untrained_row == "keep" or not self.untrained:
+        if policy.on_untrained_row == "keep" or not self.any_untrained:
             return None
         if policy.on_untrained_row == "raise":
-            row, reason = self.report.untrained_rows[0]
+            row = int(np.flatnonzero(self.outcomes)[0])
             raise ValueError(
-                f'rows: row {row} has no trained tokens: {reason}. Fix or remove it, or set on_untrained_row to "drop" or "keep".'
+                f"rows: row {row} has no trained tokens: {REASONS[self.outcomes[row]]}. Fix or remove it, or set on_untrained_row to "
+                "'drop' or 'keep'."
             )
         return np.flatnonzero(self.outcomes == 0)
+
+
+class RunningReport:
+    """Adds up the reports of the batches that this process made, and remembers what was warned of. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._total = MaskReport()
+        self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def total(self) -> MaskReport:
+        """The sum of all batches so far."""
+        with self._lock:
+            return self._total + MaskReport()
+
+    def reset(self) -> None:
+        """Forget all batches and warnings."""
+        with self._lock:
+            self._total = MaskReport()
+            self._warned.clear()
+
+    def add(self, outcomes: RowOutcomes, mismatched: list[int]) -> None:
+        """Count one batch, and which of its rows have other roles than their messages."""
+        with self._lock:
+            if outcomes.any_untrained or mismatched:
+                report = outcomes.report
+                report.role_mismatches, report.mismatched_rows = len(mismatched), mismatched
+                self._total = self._total + report
+                return
+            total, counts = self._total, outcomes.counts  # nothing to name: the numbers are enough
+            total.rows += counts.rows
+            total.tokens += counts.tokens
+            total.trained_tokens += counts.trained_tokens
+            total.truncated_turns += counts.truncated_turns
+            for role, turns in zip(outcomes.roles, counts.turns, strict=True):
+                total.turns[role] = total.turns.get(role, 0) + turns
+
+    def is_first(self, what: str) -> bool:
+        """Whether this is the first time that somebody asks for `what`."""
+        with self._lock:
+            first = what not in self._warned
+            self._warned.add(what)
+        return first
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_total": self._total, "_warned": set(self._warned)}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()

@@ -1,7 +1,8 @@
-"""The turns of a conversation: `find_turns`. What a turn is, is decided in `turns.rs`."""
+"""The turns of conversations: `Turns`, from a search (`find_turns`), from lengths, or made by hand. `turns.rs` decides what a turn is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,39 +10,127 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._validate import as_signed_ids
 from spanmask.chat.format import ChatFormat
-from spanmask.ragged import RowsView
+from spanmask.ragged import Ragged, RowsView
 
 __all__ = ["Turns", "find_turns"]
 
+Int64 = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Turns:
-    """The turns of a call, one entry a turn in NumPy columns, by row and position.
+    """The turns of many rows: NumPy columns with one entry a turn, by row and position. `mask_labels(rows, turns)` makes labels of them.
 
     Attributes:
         row, role: int64; `role` is an index into `roles`.
         start, content_start, content_stop, stop: int64 positions in the row: the header is [start, content_start), the content
             [content_start, content_stop), the closing tokens [content_stop, stop).
         closed: bool; False where the row ended first.
-        roles: the chat format's roles.
+        roles: names of the roles.
+        prefill_stop: int64; the content up to here was supplied by the template's generation prompt. By default `content_start`.
+        stop_token: bool; the token after `stop` ends the turn too, although it belongs to the next header. By default False.
+        include_start, include_end: bool; the header trains with the turn; its closing tokens may train. By default False and True.
+        ignore_ids: ids that never train, in addition to those of the policy.
+        row_lengths: int64; tokens of each row, needed by `token_roles` and `token_turns`.
+
+    Raises:
+        ValueError: columns that differ in length or are not one-dimensional.
+        TypeError: columns that are not integers (or bools).
+
+    >>> turns = Turns(row=[0], role=[0], start=[2], content_start=[2], content_stop=[4], stop=[5], closed=[True], roles=("assistant",))
+    >>> mask_labels([[7, 7, 8, 8, 2, 7]], turns).labels.to_list()
+    [[-100, -100, 8, 8, 2, -100]]
     """
 
-    row: npt.NDArray[np.int64]
-    role: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    content_start: npt.NDArray[np.int64]
-    content_stop: npt.NDArray[np.int64]
-    stop: npt.NDArray[np.int64]
-    closed: npt.NDArray[np.bool_]
+    row: Int64
+    role: Int64
+    start: Int64
+    content_start: Int64
+    content_stop: Int64
+    stop: Int64
+    closed: Flags
     roles: tuple[str, ...]
-    view: RowsView = field(repr=False, compare=False)
+    prefill_stop: Int64 | None = field(default=None, kw_only=True, repr=False)
+    stop_token: Flags | None = field(default=None, kw_only=True, repr=False)
+    include_start: Flags | None = field(default=None, kw_only=True, repr=False)
+    include_end: Flags | None = field(default=None, kw_only=True, repr=False)
+    ignore_ids: tuple[int, ...] = field(default=(), kw_only=True)
+    row_lengths: Int64 | None = field(default=None, kw_only=True, repr=False)
+    _view: RowsView | None = field(default=None, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        count = np.shape(self.row)[0] if np.ndim(self.row) == 1 else -1
+        defaults = {
+            "prefill_stop": self.content_start,
+            "stop_token": np.zeros(max(count, 0), np.bool_),
+            "include_start": np.zeros(max(count, 0), np.bool_),
+            "include_end": np.ones(max(count, 0), np.bool_),
+        }
+        for name in ("row", "role", "start", "content_start", "content_stop", "stop", "prefill_stop"):
+            self._set(name, np.int64, count, defaults)
+        for name in ("closed", "stop_token", "include_start", "include_end"):
+            self._set(name, np.bool_, count, defaults)
+        roles = (self.roles,) if isinstance(self.roles, str) else tuple(self.roles)
+        object.__setattr__(self, "roles", roles)
+        object.__setattr__(self, "ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
+        if self.row_lengths is not None:
+            object.__setattr__(self, "row_lengths", np.ascontiguousarray(self.row_lengths, np.int64))
+
+    def _set(self, name: str, dtype: Any, count: int, defaults: dict[str, Any]) -> None:
+        """Make a column an array of its dtype."""
+        value = getattr(self, name)
+        array = np.asarray(defaults[name] if value is None else value)
+        if array.ndim != 1 or len(array) != count:
+            raise ValueError(f"{name}: has shape {array.shape}; all columns of turns are 1-D and as long as row.")
+        kinds = "b" if dtype is np.bool_ else "iu"
+        if len(array) and array.dtype.kind not in kinds:
+            raise TypeError(f"{name}: expected {np.dtype(dtype).name}, got {array.dtype}.")
+        object.__setattr__(self, name, np.ascontiguousarray(array, dtype))
+
+    @classmethod
+    def from_lengths(cls, prompt_lengths: Sequence[int] | Int64, row_lengths: Sequence[int] | Int64) -> Turns:
+        """Rows that are a prompt followed by an answer: one "user" turn and one "assistant" turn, without markers.
+
+        Args:
+            prompt_lengths: tokens of each row's prompt; 0 for a row without one.
+            row_lengths: tokens of each row, the prompt included. Answers end with their row, so a stop token at the end trains.
+
+        Raises:
+            ValueError: another number of rows on each side, or a prompt longer than its row.
+
+        >>> turns = Turns.from_lengths([2, 0], [4, 3])
+        >>> mask_labels([[5, 6, 7, 2], [8, 9, 2]], turns).labels.to_list()
+        [[-100, -100, 7, 2], [8, 9, 2]]
+        """
+        prompts, lengths = (np.asarray(lengths, np.int64) for lengths in (prompt_lengths, row_lengths))
+        if prompts.shape != lengths.shape or prompts.ndim != 1:
+            raise ValueError(f"prompt_lengths: {len(prompts)} lengths for {len(lengths)} rows; give one for each.")
+        wrong = np.flatnonzero((prompts < 0) | (prompts > lengths))
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"prompt_lengths: row {row} has a prompt of {prompts[row]} in {lengths[row]} tokens; expected 0 to {lengths[row]}."
+            )
+        rows = np.repeat(np.arange(len(lengths)), 2)
+        start = np.stack([np.zeros_like(prompts), prompts], axis=1).reshape(-1)
+        stop = np.stack([prompts, lengths], axis=1).reshape(-1)
+        role = np.tile(np.arange(2), len(lengths))
+        kept = (stop > start) | (role == 1)
+        row, role, start, stop = (column[kept] for column in (rows, role, start, stop))
+        closed = np.ones(len(row), np.bool_)
+        return cls(row, role, start, start, stop, stop, closed, ("user", "assistant"), row_lengths=lengths)
 
     def __len__(self) -> int:
         return len(self.row)
 
     def token_roles(self) -> Any:
         """Each token's role as an index into `roles`, -1 outside turns; int64, in the shape of the rows.
+
+        Raises:
+            ValueError: the turns were made by hand, without `row_lengths`.
 
         >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2]), RoleBoundary("user", start=[5, 7], end=[2])])
         >>> find_turns([[1, 5, 7, 8, 2, 5, 6, 9]], fmt).token_roles().to_list()
@@ -54,24 +143,53 @@ class Turns:
         first = np.searchsorted(self.row, self.row)  # each turn's row begins with this turn
         return self._paint(np.arange(len(self)) - first)
 
-    def _paint(self, values: npt.NDArray[np.int64]) -> Any:
-        base = self.view.bounds[0][self.row]
-        return self.view.wrap(_core.paint(len(self.view.values), base + self.start, base + self.stop, values))
+    def _paint(self, numbers: Int64) -> Any:
+        if self._view is not None:
+            starts, size = self._view.column.starts, len(self._view.column.values)
+        elif self.row_lengths is not None:
+            offsets = np.concatenate([[0], np.cumsum(self.row_lengths)])
+            starts, size = offsets[:-1], int(offsets[-1])
+        else:
+            raise ValueError("row_lengths: None; give the tokens of each row to lay turns out by token.")
+        base = starts[self.row]
+        flat = _core.paint(size, base + self.start, base + self.stop, numbers)
+        return Ragged(flat, offsets) if self._view is None else self._view.wrap(flat)
 
 
 def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None) -> Turns:
-    """The turns of chat rows, as columns. Arguments and errors as in `mask_labels`; positions count from a row's first real
-    token.
+    """Search rows of ids for turns.
+
+    Args:
+        rows: token ids: anything that `Ragged.from_rows` takes, or a 2-D array or tensor.
+        chat_format: how turns open and close.
+        attention_mask: only with 2-D rows: nonzero for real tokens. Positions count from a row's first real token.
+
+    Raises:
+        ValueError, TypeError: as in `mask_labels`.
 
     >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2]), RoleBoundary("user", start=[5, 7], end=[2])])
     >>> turns = find_turns([[1, 5, 7, 8, 2, 5, 6, 9]], fmt)
-    >>> [fmt.roles[role] for role in turns.role], turns.content_start.tolist(), turns.closed.tolist()
+    >>> [turns.roles[role] for role in turns.role], turns.content_start.tolist(), turns.closed.tolist()
     (['user', 'assistant'], [3, 7], [True, False])
     """
     if not isinstance(chat_format, ChatFormat):
         raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     view = RowsView(rows, attention_mask)
-    (row, role, start, content_start, content_stop, stop), closed = _core.find_turns(
-        view.values, *view.bounds, chat_format._compiled
+    found = _core.find_turns(view.column, chat_format._compiled)
+    return Turns(
+        found.row,
+        found.role,
+        found.start,
+        found.content_start,
+        found.content_stop,
+        found.stop,
+        found.closed,
+        chat_format.roles,
+        prefill_stop=found.prefill_stop,
+        stop_token=found.stop_token,
+        include_start=found.include_start,
+        include_end=found.include_end,
+        ignore_ids=chat_format.ignore_ids,
+        row_lengths=view.column.stops - view.column.starts,
+        _view=view,
     )
-    return Turns(row, role, start, content_start, content_stop, stop, closed, chat_format.roles, view)

@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 import torch
 from datasets import Dataset
-from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, SpanmaskWarning
 from support import text_truth as truth
 from support import tiny_processors as zoo
 from transformers import Trainer, TrainingArguments
@@ -118,7 +118,9 @@ def test_media_and_their_wrappers_never_train(name):
     built = zoo.build(name)
     policy = MaskPolicy(roles=("user", "assistant"), include_start=True, train_on_eos="all")
     derived = DataCollatorForVisionChat(built.processor, policy=policy)
-    written = DataCollatorForVisionChat(built.processor, ChatFormat(derived.chat_format.boundaries), policy)  # knows no media
+    written = DataCollatorForVisionChat(
+        built.processor, chat_format=ChatFormat(derived.chat_format.boundaries), policy=policy
+    )  # knows no media
     media = media_ids(built)
     for collator in (derived, written):
         batch = collator(examples(6))
@@ -196,7 +198,7 @@ def test_contents_as_text_put_images_first(name):
     assert all(torch.equal(one[column], other[column]) for column in other)
 
 
-def test_rows_without_images_stand_beside_rows_with_some(name):
+def test_rows_without_images_next_to_rows_with_some(name):
     built = zoo.build(name)
     rows = [*examples(1, seed=5, images=0), *examples(1, seed=6, images=2)]
     batch = DataCollatorForVisionChat(built.processor)(rows)
@@ -217,7 +219,7 @@ def test_nothing_is_cut_inside_media(name):
     assert 0 < last < len(ids)
     for max_length in range(1, len(ids) + 2):
         collator = DataCollatorForVisionChat(
-            built.processor, collator.chat_format, max_length=max_length, on_untrained_batch="ignore"
+            built.processor, chat_format=collator.chat_format, max_length=max_length, on_untrained_batch="ignore"
         )
         if max_length < last:
             with pytest.raises(ValueError, match=f"max_length: {max_length} cuts row 0 .* raise max_length to {last} or more"):
@@ -229,6 +231,32 @@ def test_nothing_is_cut_inside_media(name):
             assert torch.equal(batch["labels"][0], labels[:max_length])
     short = DataCollatorForVisionChat(built.processor, max_length=len(ids) - 1)(rows)
     assert torch.isfinite(built.make_model()(**short).loss)
+
+
+@pytest.mark.parametrize("counts", [(1, 2, 1), (2, 0, 2), (1, 1, 1), (3, 1, 0)], ids=str)
+def test_dropped_rows_take_their_images_with_them(name, counts):
+    """The processor runs once more only where its arrays do not show which images belong to whom: as many images as rows, unevenly."""
+    built = zoo.build(name)
+    rng = random.Random(3)
+    rows = [example(rng, 1, images=count)[0] for count in counts]
+    rows = [row | {"turn_mask": [number != 1]} for number, row in enumerate(rows)]  # the second row trains nothing
+    collator = DataCollatorForVisionChat(
+        built.processor, policy=MaskPolicy(on_untrained_row="drop"), on_untrained_batch="ignore", return_tensors="pt"
+    )
+    with (
+        mock.patch.object(type(built.processor), "__call__", autospec=True, side_effect=type(built.processor).__call__) as calls,
+        pytest.warns(SpanmaskWarning, match="1 of 3 rows"),
+    ):
+        batch = collator(rows)
+    ambiguous = sum(counts) == len(counts) and set(counts) != {1}
+    assert calls.call_count == (2 if ambiguous else 1)
+    alone = collator([rows[0], rows[2]])
+    assert set(batch) == set(alone)
+    for column in ("input_ids", "labels", "attention_mask", *aligned(alone)):
+        assert torch.equal(batch[column], alone[column])
+    model = built.make_model().eval()
+    with torch.no_grad():
+        assert model(**batch).loss.item() == pytest.approx(model(**alone).loss.item(), rel=1e-5)
 
 
 # --- Training ---------------------------------------------------------------------------------------------------------------------
@@ -290,7 +318,7 @@ def test_the_loss_is_of_the_answers_alone(name):
     assert out.loss.item() == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
 
 
-def test_a_tokenizer_is_no_processor(name):
+def test_a_tokenizer_is_not_a_processor(name):
     with pytest.raises(
         TypeError, match="processor: expected a transformers processor with a tokenizer, got .*use DataCollatorForChat"
     ):

@@ -1,13 +1,16 @@
-"""`mask_targets` against LLaVA's own counting, written anew from what it does; and the collator of TRL's example."""
+"""`mask_targets` compared with LLaVA's counting, reimplemented from its description; and the collator of TRL's example."""
 
 import json
+import random
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from spanmask.compat.llava import IMAGE, mask_targets
+from spanmask import DataCollatorForVisionChat
+from spanmask.compat.llava import IMAGE, LLavaDataCollator, mask_targets
+from support import tiny_processors
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
@@ -20,7 +23,7 @@ CORPUS = [
 
 
 def llama_tokenizer(legacy, vocab_size=700):
-    """Llama's kind: metaspace, byte fallback, BOS. `legacy`: a blank is put in front of the text behind an added token, too."""
+    """Like Llama's: metaspace, byte fallback, BOS. `legacy`: the text after an added token gets a leading space, too."""
     model = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     model.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
@@ -32,7 +35,7 @@ def llama_tokenizer(legacy, vocab_size=700):
 
 
 def mpt_tokenizer():
-    """GPT-NeoX's kind: byte-level, no BOS, pad is the end of text."""
+    """Like GPT-NeoX's: byte-level, no BOS, the pad token is the end of text."""
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
@@ -45,7 +48,7 @@ def mpt_tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=model, pad_token=special[0], eos_token=special[0])
 
 
-# Few merges, as in Llama, where a marker is several tokens, and many, where it is one.
+# Few merges, as in Llama: a marker is several tokens. Many merges: it is one token.
 TOKENIZERS = {
     "legacy": llama_tokenizer(True),
     "legacy, few merges": llama_tokenizer(True, 400),
@@ -57,7 +60,7 @@ VERSIONS = [(version, name) for version in ("v1", "llama_2") for name in list(TO
 
 
 def prompt(version, contents):
-    """The text that LLaVA trains on: questions and answers in turn, an empty content being none given."""
+    """The text that LLaVA trains on: questions and answers alternate; an empty content is a missing one."""
     text = {"v1": SYSTEM + " ", "llama_2": "", "mpt": f"<|im_start|>system\n{SYSTEM}<|im_end|>"}[version]
     for number, content in enumerate(contents):
         asked = number % 2 == 0
@@ -73,7 +76,7 @@ def prompt(version, contents):
 
 
 def encode_with_images(text, tokenizer):
-    """Ids of a text with -200 for each `<image>`; the parts are tokenized one by one, and only the first keeps its BOS."""
+    """Ids of a text with -200 for each `<image>`; the parts are tokenized separately, and only the first keeps its BOS."""
     parts = [tokenizer(part).input_ids for part in text.split("<image>")]
     bos = parts[0][:1] if parts[0][:1] == [tokenizer.bos_token_id] else []
     ids = list(bos)
@@ -83,7 +86,7 @@ def encode_with_images(text, tokenizer):
 
 
 def count_targets(version, text, ids, tokenizer, max_length=2048):
-    """LLaVA's targets, or None where it gives up. Tokenizes every round by itself and adds up lengths."""
+    """LLaVA's targets, or None where it masks the whole row. Tokenizes each round separately and adds up lengths."""
 
     def length(part):
         return len(encode_with_images(part, tokenizer))
@@ -94,7 +97,7 @@ def count_targets(version, text, ids, tokenizer, max_length=2048):
         "mpt": ("<|im_end|>", "<|im_end|><|im_start|>assistant\n"),
     }[version]
     rounds = text.split(end)
-    if version == "mpt":  # a round is a question and an answer; the first one has the system message, too
+    if version == "mpt":  # a round is a question and an answer; the first one also has the system message
         rounds = [end.join(rounds[:3]), *(end.join(rounds[at : at + 2]) for at in range(3, len(rounds), 2))]
     targets = list(ids)
     at = 0 if version == "mpt" else 1
@@ -105,7 +108,7 @@ def count_targets(version, text, ids, tokenizer, max_length=2048):
         head = part.split(header)[0] + header
         if version == "mpt":
             asked, whole = length(head), length(part) + length(end)
-        else:  # BOS stands for the closing token; a header's last blank belongs to the answer
+        else:  # BOS is counted as the closing token; the last space of a header belongs to the answer
             asked, whole = length(head) - 2, length(part)
             if version == "v1" and number and not tokenizer.legacy:
                 asked, whole = asked - 1, whole - 1
@@ -118,7 +121,7 @@ def count_targets(version, text, ids, tokenizer, max_length=2048):
 
 
 def true_targets(version, contents, tokenizer):
-    """The answers with what closes them, from where each stands in the text and the tokens' offsets."""
+    """The answers with their closing tokens, from their positions in the text and the offsets of the tokens."""
     text = prompt(version, contents)
     trained = []
     at = 0
@@ -127,7 +130,7 @@ def true_targets(version, contents, tokenizer):
     for content in contents[1::2]:
         if content:
             at = text.index(opening + content + closing, at) + len(opening)
-            # SentencePiece moves the header's last blank into the answer's first word.
+            # SentencePiece moves the last space of the header into the first word of the answer.
             trained.append((at - (version != "mpt"), at + len(content + closing)))
             at += len(content)
     out = tokenizer(text, return_offsets_mapping=True)
@@ -149,7 +152,7 @@ rounds = st.lists(st.tuples(questions, answers), min_size=1, max_size=4).map(
 
 @pytest.mark.parametrize(("version", "name"), VERSIONS)
 @given(contents=rounds)
-def test_targets_equal_llavas_where_it_gives_some(version, name, contents):
+def test_targets_equal_llavas_where_it_has_targets(version, name, contents):
     tokenizer = TOKENIZERS[name]
     text = prompt(version, contents)
     ids = encode_with_images(text, tokenizer)
@@ -168,20 +171,20 @@ def test_targets_are_the_answers_with_their_closing_tokens(version, name, conten
 
 @pytest.mark.parametrize(("version", "name"), VERSIONS)
 @given(contents=rounds, length=st.integers(1, 60))
-def test_truncated_rows_have_the_cut_targets(version, name, contents, length):
+def test_targets_of_truncated_rows_are_truncated_targets(version, name, contents, length):
     contents = [content.replace("<image>", "image").strip() for content in contents]
     tokenizer = TOKENIZERS[name]
     ids, truth = true_targets(version, contents, tokenizer)
     assert mask_targets(ids[:length], tokenizer, version) == truth[:length]
-    # LLaVA does not compare lengths in cut rows; where the whole row has targets, those of the cut one are right.
+    # LLaVA does not compare lengths in truncated rows; where the whole row has targets, those of the truncated row are right.
     text = prompt(version, contents)
     if length < len(ids) and count_targets(version, text, ids, tokenizer) is not None:
         assert count_targets(version, text, ids[:length], tokenizer, length) == truth[:length]
 
 
 @pytest.mark.parametrize(("version", "name"), VERSIONS)
-def test_rows_that_llava_gives_up_on_are_right(version, name):
-    """A question left open at the end: LLaVA leaves the whole row out."""
+def test_rows_that_llava_masks_have_targets(version, name):
+    """The last question has no answer: LLaVA masks the whole row."""
     tokenizer = TOKENIZERS[name]
     contents = ["Who is it?", "A cat", "What is it?"]
     ids, truth = true_targets(version, contents, tokenizer)
@@ -191,14 +194,14 @@ def test_rows_that_llava_gives_up_on_are_right(version, name):
 
 
 @pytest.mark.parametrize(("version", "name"), VERSIONS)
-def test_the_question_behind_an_empty_answer_does_not_train(version, name):
-    """Without an answer the prompt runs on, "ASSISTANT:USER: ...", and nothing closes the turn."""
+def test_the_question_after_an_empty_answer_does_not_train(version, name):
+    """Without an answer the next question follows at once, "ASSISTANT:USER: ...", and nothing closes the turn."""
     ids, truth = true_targets(version, ["Who is it?", "", "What is it?", "The dog"], TOKENIZERS[name])
     assert mask_targets(ids, TOKENIZERS[name], version) == truth
 
 
-def test_many_rounds_with_the_new_tokenizer_are_right():
-    """`legacy=False`: LLaVA's correction by one token holds for Llama's vocabulary alone."""
+def test_several_rounds_with_the_new_tokenizer_have_targets():
+    """`legacy=False`: LLaVA's correction by one token is only right for Llama's vocabulary."""
     tokenizer = TOKENIZERS["new, few merges"]
     contents = ["Who is it?", "A dog", "What?", "A cat"]
     ids, truth = true_targets("v1", contents, tokenizer)
@@ -216,7 +219,7 @@ def test_plain_targets_are_the_caption(name):
     assert mask_targets(padded, tokenizer, "plain")[1] == [-100] * head + ids[head:-2] + [-100] * 2
 
 
-def test_targets_come_in_the_kind_of_the_ids():
+def test_targets_have_the_type_of_the_ids():
     tokenizer = TOKENIZERS["legacy"]
     ids = encode_with_images(prompt("v1", ["<image>\nWhat?", "A dog"]), tokenizer)
     expected = mask_targets(ids, tokenizer)
@@ -240,7 +243,7 @@ def test_padding_does_not_train():
     cut = ids[:-2]
     batch = torch.tensor([ids, cut + [tokenizer.pad_token_id] * 2])
     assert mask_targets(batch, tokenizer).tolist() == [expected, expected[:-2] + [-100] * 2]
-    # Where padding is the closing token only a mask can tell them apart.
+    # Where the pad token is the closing token, only a mask can distinguish the two.
     batch = torch.tensor([ids, cut + [tokenizer.eos_token_id] * 2])
     mask = torch.tensor([[1] * len(ids), [1] * len(cut) + [0] * 2])
     assert mask_targets(batch, tokenizer, attention_mask=mask).tolist() == [expected, expected[:-2] + [-100] * 2]
@@ -252,3 +255,39 @@ def test_bad_versions_and_ids():
         mask_targets([1, 2], tokenizer, "v2")
     with pytest.raises(TypeError, match="row 0 has 0.5"):
         mask_targets([0.5], tokenizer)
+
+
+# --- The collator of TRL's example ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return tiny_processors.build("llava").processor
+
+
+def vision_example(question="What is it?", answer="A lazy dog.", images=1):
+    parts = [*[{"type": "image"}] * images, {"type": "text", "text": question}]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "text", "text": answer}]}]
+    return {"messages": messages, "images": [tiny_processors.image(random.Random(0)) for _ in range(images)]}
+
+
+def test_quirk_all_tokens_but_the_pad_token_train(processor):
+    batch = LLavaDataCollator(processor)([vision_example(), vision_example("And this?", "x")])
+    pad = processor.tokenizer.pad_token_id
+    assert torch.equal(batch["labels"], torch.where(batch["input_ids"] == pad, -100, batch["input_ids"]))
+    assert (batch["labels"] == processor.tokenizer.convert_tokens_to_ids("<image>")).any()
+
+
+def test_masked_instructions_leave_the_answers(processor):
+    examples = [vision_example(), vision_example("And this?", "x")]
+    batch = LLavaDataCollator(processor, mask_instructions=True)(examples)
+    expected = DataCollatorForVisionChat(processor)(examples)
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["labels"], expected["labels"])
+    assert (batch["labels"] != -100).any(dim=1).all()
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_an_example_without_exactly_one_image_is_an_error(processor, images):
+    with pytest.raises(ValueError, match=f"images: row 1 has {images} images; this collator takes one image an example"):
+        LLavaDataCollator(processor)([vision_example(), vision_example(images=images)])

@@ -1,4 +1,4 @@
-"""Ours against the class itself, as the wheel of TRL 0.19.1 has it."""
+"""Our class compared with the removed one, which is read from the wheel of TRL 0.19.1."""
 
 import pickle
 import warnings
@@ -29,12 +29,12 @@ def make_tokenizer(pad="zero", side="right"):
 
 
 def call(cls, features, *args, **options):
-    """The batch, and whom each warning names; the removed class's own notice of deprecation apart."""
+    """The batch, and what each warning is about; deprecation warnings of the removed class do not count."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             batch = cls(*args, **options)(features)
-        except (RuntimeError, KeyError) as error:  # padding-free rows of no token at all, or rows without a mask
+        except (RuntimeError, KeyError) as error:  # padding-free rows without any token, or rows without a mask
             return type(error), None
     kinds = [
         "response" if "response" in str(w.message) else "instruction" if "instruction" in str(w.message) else "pad is EOS"
@@ -67,7 +67,7 @@ def features(*rows):
 
 templates = st.lists(ids, min_size=1, max_size=3)
 as_text = templates.map(lambda template: " ".join(WORDS[token] for token in template))
-# Rows made of templates and of single ids, so that several of each stand in a row.
+# Rows made of templates and single ids, so that a row contains several of each.
 pieces = st.one_of(st.just(RESPONSE), st.just(INSTRUCTION), st.lists(st.integers(0, EOS), min_size=1, max_size=3))
 chats = st.lists(pieces, max_size=12).map(lambda parts: [token for part in parts for token in part])
 
@@ -92,7 +92,7 @@ def test_batches_equal_the_removed_class(rows, response, instruction, pad, side,
 def test_masked_rows_and_bare_rows_equal_the_removed_class(rows, response, data):
     instruction = data.draw(st.none() | templates)
     assert_equal(rows, response, instruction, tokenizer=make_tokenizer())
-    # Rows that come padded, as a tokenizer with padding="max_length" makes them.
+    # Rows that are padded already, as by a tokenizer with padding="max_length".
     masked = [
         {"input_ids": row, "attention_mask": [int(start <= number < stop) for number in range(len(row))]}
         for row in rows
@@ -120,7 +120,7 @@ def test_mlm_equals_the_removed_class():
 
 
 def labels(row, *args, tokenizer=None, **options):
-    """The labels of one row, found equal to the removed class's."""
+    """The labels of one row, equal to those of the removed class."""
     return assert_equal(features(row), *args, tokenizer=tokenizer or make_tokenizer(), **options)["labels"][0].tolist()
 
 
@@ -136,7 +136,7 @@ def test_quirk_questions_and_answers_pair_by_index():
     assert labels(row, RESPONSE, INSTRUCTION) == [-100] * 5 + [4, 5, 1, 4, 5, 2, 3, 5, 1, 4]
 
 
-def test_quirk_an_answer_in_front_of_the_first_question_counts_as_answered():
+def test_quirk_an_answer_before_the_first_question_is_paired_with_nothing():
     assert labels([3, 5, 1, 4, 5, 2, 3, 5, 1, 4], RESPONSE, INSTRUCTION) == [-100] * 3 + [4] + [-100] * 5 + [4]
 
 
@@ -144,26 +144,26 @@ def test_quirk_a_last_question_trains_nothing_only_when_questions_outnumber_answ
     assert labels([5, 2, 3, 5, 1, 4, 5, 2, 3], RESPONSE, INSTRUCTION) == [-100] * 5 + [4] + [-100] * 3
 
 
-def test_quirk_a_row_without_a_marker_trains_nothing_and_is_warned_of():
+def test_quirk_a_row_without_a_template_trains_nothing_and_causes_a_warning():
     collator = DataCollatorForCompletionOnlyLM(RESPONSE, tokenizer=make_tokenizer())
-    with pytest.warns(SpanmaskWarning, match=r"response_template: \[5, 1\] is not in a row, .* 'three four'"):
+    with pytest.warns(SpanmaskWarning, match=r"response_template: \[5, 1\] was not found in a row; .* 'three four'"):
         assert collator(features([3, 4]))["labels"].tolist() == [[-100, -100]]
     assert labels([3, 4], RESPONSE) == [-100, -100]
     assert labels([5, 1, 4], RESPONSE, INSTRUCTION) == [-100] * 3
 
 
-def test_quirk_padding_is_told_by_its_id():
+def test_quirk_padding_is_found_by_its_id():
     assert labels([5, 1, 4, EOS], RESPONSE, tokenizer=make_tokenizer()) == [-100, -100, 4, EOS]
     assert labels([5, 1, 4, EOS], RESPONSE, tokenizer=make_tokenizer("</s>")) == [-100, -100, 4, -100]
 
 
-def test_quirk_a_template_that_holds_the_pad_token_is_never_found():
+def test_quirk_a_template_with_the_pad_token_is_never_found():
     assert labels([EOS, 5, 1, 4], [EOS, 5, 1], tokenizer=make_tokenizer()) == [-100] * 3 + [4]
     assert labels([EOS, 5, 1, 4], [EOS, 5, 1], tokenizer=make_tokenizer("</s>")) == [-100] * 4
 
 
-def test_quirk_pad_equal_to_eos_is_warned_of_only_with_an_instruction_template():
-    with pytest.warns(SpanmaskWarning, match="tokenizer: its pad token is its EOS token"):
+def test_quirk_pad_equal_to_eos_causes_a_warning_only_with_an_instruction_template():
+    with pytest.warns(SpanmaskWarning, match="tokenizer: its pad token is also its EOS token"):
         DataCollatorForCompletionOnlyLM(RESPONSE, INSTRUCTION, tokenizer=make_tokenizer("</s>"))
     DataCollatorForCompletionOnlyLM(RESPONSE, tokenizer=make_tokenizer("</s>"))
 
@@ -213,7 +213,7 @@ def test_ids_may_be_any_sequence_and_the_collator_pickles():
     [
         ([], ValueError, r"response_template: \[\] has no tokens"),
         ("", ValueError, "response_template: '' has no tokens"),
-        ([0.5], TypeError, "response_template: expected token ids, got float 0.5"),
+        ([0.5], TypeError, "response_template: expected a token id, got float 0.5"),
         (5, TypeError, "response_template: expected token ids, got int 5"),
     ],
 )

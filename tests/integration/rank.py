@@ -45,7 +45,7 @@ WeightedLossTrainer(
     model=model,
     args=args,
     train_dataset=Dataset.from_dict({"input_ids": ROWS, "turn_weights": [[0.5], [2.0, 0.25], [1.0], [3.0]]}),
-    data_collator=DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(prompt_weight=0.125)),
+    data_collator=DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=MaskPolicy(prompt_weight=0.125)),
     normalize=normalize,
 ).train()
 if args.process_index == 0:

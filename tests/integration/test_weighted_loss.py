@@ -100,7 +100,7 @@ def parameters(model):
 @pytest.mark.parametrize("normalize", ["weights", "tokens"])
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 1), (2, 2), (1, 4)])
 def test_trainer_uses_the_loss_computed_by_hand(model, tokenizer, tmp_path, normalize, batch, accumulate):
-    collator = DataCollatorForChat(tokenizer, FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     expected = by_hand(model, collator, normalize)
     trainer = train(model, collator, tmp_path, batch=batch, accumulate=accumulate, normalize=normalize)
     assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-5)
@@ -114,7 +114,7 @@ def test_gradient_accumulation_equals_one_big_batch(model, tokenizer, tmp_path, 
         model.load_state_dict(start)
         train(
             model,
-            DataCollatorForChat(tokenizer, FORMAT, POLICY),
+            DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY),
             tmp_path,
             batch=batch,
             accumulate=accumulate,
@@ -130,7 +130,7 @@ def test_gradient_accumulation_equals_one_big_batch(model, tokenizer, tmp_path, 
 @pytest.mark.parametrize("normalize", ["weights", "tokens"])
 def test_weights_of_one_equal_the_unweighted_trainer(model, tokenizer, tmp_path, normalize):
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    collator = DataCollatorForChat(tokenizer, FORMAT)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT)
     plain = train(model, collator, tmp_path, cls=Trainer, weights=None, accumulate=2, steps=3)
     expected = parameters(model)
     model.load_state_dict(start)
@@ -177,8 +177,8 @@ def distributed(rank, world, port):
 
 def test_padding_free_batches_have_the_same_loss(model, tokenizer):
     features = [{"input_ids": row, "turn_weights": weights} for row, weights in zip(ROWS, TURN_WEIGHTS, strict=True)]
-    padded = DataCollatorForChat(tokenizer, FORMAT)(features)
-    flat = DataCollatorForChat(tokenizer, FORMAT, padding_free=True)(features)
+    padded = DataCollatorForChat(tokenizer, chat_format=FORMAT)(features)
+    flat = DataCollatorForChat(tokenizer, chat_format=FORMAT, padding_free=True)(features)
     logits = model(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits
     flat_logits = logits[padded["attention_mask"].bool()][None]
     losses = [
@@ -190,8 +190,8 @@ def test_padding_free_batches_have_the_same_loss(model, tokenizer):
 
 def test_shifted_labels_have_the_same_loss(model, tokenizer):
     features = [{"input_ids": row, "turn_weights": weights} for row, weights in zip(ROWS, TURN_WEIGHTS, strict=True)]
-    plain = DataCollatorForChat(tokenizer, FORMAT)(features)
-    shifted = DataCollatorForChat(tokenizer, FORMAT, MaskPolicy(shift="left"))(features)
+    plain = DataCollatorForChat(tokenizer, chat_format=FORMAT)(features)
+    shifted = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=MaskPolicy(shift="left"))(features)
     logits = model(input_ids=plain["input_ids"]).logits
     torch.testing.assert_close(
         weighted_loss(logits, plain["labels"], plain["loss_weights"], normalize="tokens"),
@@ -216,7 +216,7 @@ def test_nothing_to_train_is_no_nan():
 
 
 def test_evaluation_is_weighted_too(model, tokenizer, tmp_path):
-    collator = DataCollatorForChat(tokenizer, FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     trainer = train(model, collator, tmp_path, normalize="weights")
     rows = Dataset.from_dict({"input_ids": ROWS, "turn_weights": TURN_WEIGHTS})
     trainer.args.per_device_eval_batch_size = 4
@@ -224,9 +224,9 @@ def test_evaluation_is_weighted_too(model, tokenizer, tmp_path):
 
 
 def test_weights_that_nothing_uses_are_an_error(model, tokenizer, tmp_path):
-    collator = DataCollatorForChat(tokenizer, FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     handle = refuse_unused_weights(model)
-    with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which does not use them"):
+    with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which ignores it"):
         train(model, collator, tmp_path, cls=Trainer)
     train(model, collator, tmp_path, normalize="weights")  # here they do not reach it
     handle.remove()
@@ -236,8 +236,8 @@ def test_a_batch_without_weights_is_an_error(model, tokenizer, tmp_path):
     with pytest.raises(
         ValueError, match="inputs: no 'loss_weights' in the batch, which has 'input_ids', 'attention_mask', 'labels'"
     ):
-        train(model, DataCollatorForChat(tokenizer, FORMAT), tmp_path, weights=None, normalize="weights")
-    renamed = DataCollatorForChat(tokenizer, FORMAT, POLICY, weight_key="w")
+        train(model, DataCollatorForChat(tokenizer, chat_format=FORMAT), tmp_path, weights=None, normalize="weights")
+    renamed = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY, weight_key="w")
     train(model, renamed, tmp_path, normalize="weights", weight_key="w")
 
 
@@ -247,12 +247,12 @@ def test_the_mixin_stands_in_front():
 
 
 def test_other_losses_are_refused(model, tokenizer, tmp_path):
-    collator = DataCollatorForChat(tokenizer, FORMAT, POLICY)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     with pytest.raises(TypeError, match="normalize"):
         train(model, collator, tmp_path)
     with pytest.raises(ValueError, match="normalize: expected one of 'weights', 'tokens'"):
         train(model, collator, tmp_path, normalize="mean")
-    with pytest.raises(ValueError, match="compute_loss_func: goes with the trainer's own loss"):
+    with pytest.raises(ValueError, match="compute_loss_func: only supported by the trainer's own loss"):
         train(model, collator, tmp_path, normalize="weights", compute_loss_func=lambda *args, **kwargs: 0)
     t5 = T5ForConditionalGeneration(T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
     with pytest.raises(ValueError, match="model: is an encoder-decoder"):
@@ -261,7 +261,7 @@ def test_other_losses_are_refused(model, tokenizer, tmp_path):
 
 def test_shapes_that_do_not_fit():
     logits, labels, weights = torch.zeros(1, 3, 4), torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, 3)
-    with pytest.raises(ValueError, match=r"weights: has shape \(1, 2\), the logits \(1, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"weights: has shape \(1, 2\), but the logits have \(1, 3, 4\)"):
         weighted_loss(logits, labels, weights[:, 1:], normalize="weights")
     with pytest.raises(ValueError, match="normalize: expected one of"):
         weighted_loss(logits, labels, weights, normalize="mean", amount=1)

@@ -134,12 +134,13 @@ def test_inputs_are_not_changed():
     ("row", "policy", "options", "reason"),
     [
         ([], MaskPolicy(), {}, "empty row"),
-        ([1, 2, 3], MaskPolicy(), {}, "no marker"),
-        ([5, 7, 8, 2], MaskPolicy(), {}, "truncated before the answer"),
+        ([1, 2, 3], MaskPolicy(), {}, "no turn marker found"),
+        ([5, 7, 8, 2], MaskPolicy(), {}, "no trained turn"),
+        ([5, 7, 8], MaskPolicy(), {}, "truncated before the answer"),
         ([5, 7, 8, 2, 5, 6], MaskPolicy(), {}, "truncated before the answer"),
         ([5, 6, 8], MaskPolicy(truncated_turn="drop"), {}, "truncated before the answer"),
-        ([5, 6, 8, 8, 2], MaskPolicy(ignore_ids=(8, 2)), {}, "only ignored ids"),
-        ([5, 6, 2], MaskPolicy(train_on_eos="none"), {}, "empty answer"),
+        ([5, 6, 8, 8, 2], MaskPolicy(ignore_ids=(8, 2)), {}, "all trained tokens ignored"),
+        ([5, 6, 2], MaskPolicy(train_on_eos="none"), {}, "empty assistant turn"),
         ([5, 6, 8, 2], MaskPolicy(), {"labels": [[-100] * 4]}, "excluded by labels or turn weights"),
         ([5, 6, 8, 2], MaskPolicy(), {"turn_mask": [[False]]}, "excluded by labels or turn weights"),
     ],
@@ -155,8 +156,8 @@ def test_reports_add_up():
     both = one + mask_labels([[2], CHAT[:-1]], FORMAT).report
     assert (both.rows, both.tokens, both.trained_tokens, both.truncated_turns) == (4, 21, 5, 1)
     assert both.turns == {"assistant": 2, "user": 2}
-    assert both.untrained_rows == [(1, "no marker"), (2, "no marker")]
-    assert "rows without a trained token  2" in str(both)
+    assert both.untrained_rows == [(1, "no turn marker found"), (2, "no turn marker found")]
+    assert "rows without trained tokens  2" in str(both)
 
 
 def test_many_rows_on_threads_are_the_same():
@@ -196,7 +197,11 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
         (lambda: mask_labels([[5, 6, 2]] * 2, FORMAT, turn_mask=[[1], 1]), ValueError, "turn_mask: row 1 is 1"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[-1.0]]), ValueError, "turn_weights: row 0"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[float("nan")]]), ValueError, "turn_weights: row 0"),
-        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[1]], turn_weights=[[1]]), ValueError, "together with turn_mask"),
+        (
+            lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[1]], turn_weights=[[1]]),
+            ValueError,
+            "turn_weights: cannot be combined with turn_mask",
+        ),
         (
             lambda: mask_labels([[1], [2]], FORMAT, MaskPolicy(on_no_trained_turn="raise")),
             ValueError,
@@ -221,7 +226,7 @@ def test_bad_input(call, error, words):
         ("on_no_trained_turn", None),
         ("include_start", "yes"),
         ("train_generation_prefill", 1),
-        ("ignore_between_markers", "keep"),
+        ("train_between_markers", "keep"),
         ("shift", "right"),
         ("on_untrained_row", "skip"),
         ("on_role_mismatch", "ignore"),

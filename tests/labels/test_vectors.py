@@ -23,7 +23,6 @@ def test_vectors_pin_turns_labels_and_weights(masker):
         )
         rules = dict(case["policy"])
         trained = [name for name, flag in zip(names, rules.pop("roles"), strict=True) if flag]
-        rules["ignore_between_markers"] = "train" if rules.pop("train_markers") else "ignore"
         policy = MaskPolicy(roles=trained, **rules)
         row = case["row"]
         if masker == "reference":

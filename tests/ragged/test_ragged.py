@@ -14,7 +14,7 @@ OFFSETS = [0, 3, 3, 4]
 
 
 def unaligned(array):
-    """The same ids behind an odd number of bytes, as a file's header leaves them."""
+    """The same ids after an odd number of bytes, as a file's header leaves them."""
     return np.frombuffer(b"-" + array.tobytes(), array.dtype, offset=1)
 
 
@@ -94,10 +94,10 @@ def test_way_out():
 @pytest.mark.parametrize(
     ("rows", "error", "words"),
     [
-        ([1, 2], TypeError, "row 0 is a int; wrap a single row"),
+        ([1, 2], TypeError, "row 0 is of type int; wrap a single row"),
         (5, TypeError, "rows: expected a list of rows of token ids, got int"),
         ("text", TypeError, "got str"),
-        (["text"], TypeError, "row 0 is a str"),
+        (["text"], TypeError, "row 0 is of type str"),
         ({"input_ids": [1]}, TypeError, "got dict"),
         ([[1], [None]], TypeError, "row 1 has None"),
         ([[1], [2.0]], TypeError, "row 1 has 2.0"),

@@ -1,6 +1,6 @@
-"""The collator that TRL removed in 0.20, out of the wheel of 0.19.1, which is fetched once into a folder that git ignores.
+"""The collator that TRL removed in 0.20, read from the wheel of 0.19.1, which is downloaded once into a folder that git ignores.
 
-That TRL cannot be imported beside a current transformers, and need not be: the one class is executed by itself.
+TRL 0.19.1 cannot be imported with a current transformers, and need not be: only this class is executed.
 """
 
 import ast
@@ -24,12 +24,12 @@ SHA256 = "8a2d4277b4ba7221eaab545a35ee89b6fbb8721fa3709ac01876a8c1bd7fd78a"
 
 @functools.cache
 def removed_class(base=DataCollatorForLanguageModeling):
-    """`DataCollatorForCompletionOnlyLM` as TRL 0.19.1 had it; on another base for those who time its masking alone."""
+    """`DataCollatorForCompletionOnlyLM` of TRL 0.19.1; with another `base`, benchmarks time its masking alone."""
     if not WHEEL.exists():
         CACHE.mkdir(exist_ok=True)
         fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(CACHE)]
         subprocess.run([*fetch, "trl==0.19.1"], check=True)
-    assert hashlib.sha256(WHEEL.read_bytes()).hexdigest() == SHA256, f"{WHEEL} is not the wheel it should be; delete it"
+    assert hashlib.sha256(WHEEL.read_bytes()).hexdigest() == SHA256, f"{WHEEL} has an unexpected checksum; delete it"
     tree = ast.parse(zipfile.ZipFile(WHEEL).read("trl/trainer/utils.py"))
     (node,) = (node for node in tree.body if getattr(node, "name", None) == "DataCollatorForCompletionOnlyLM")
     names = {

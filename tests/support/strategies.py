@@ -49,7 +49,7 @@ def policies(draw, chat_format):
         truncated_turn=draw(st.sampled_from(["train", "drop"])),
         ignore_ids=draw(st.lists(ids, max_size=1)),
         ignore_between=draw(st.lists(st.tuples(alternatives, alternatives), max_size=2)),
-        ignore_between_markers=draw(st.sampled_from(["ignore", "train"])),
+        train_between_markers=draw(st.booleans()),
         ignore_sequences=draw(st.lists(markers, max_size=2)),
         train_generation_prefill=draw(st.booleans()),
         role_weights=draw(st.dictionaries(st.sampled_from(roles), weights)),

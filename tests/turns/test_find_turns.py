@@ -36,7 +36,7 @@ def test_find_turns_equals_the_reference(rows, chat_format, dtype):
         pytest.param([5, 6, 8, 2], [(0, 0, 0, 2, 3, 4, True)], id="one turn"),
         pytest.param([2, 2, 5, 6, 2, 2], [(0, 0, 2, 4, 4, 5, True)], id="ends outside turns mean nothing"),
         pytest.param(
-            [5, 7, 1, 5, 6, 9], [(0, 1, 0, 2, 3, 3, True), (0, 0, 3, 5, 6, 6, False)], id="a start closes in front of it"
+            [5, 7, 1, 5, 6, 9], [(0, 1, 0, 2, 3, 3, True), (0, 0, 3, 5, 6, 6, False)], id="a start closes the turn before it"
         ),
         pytest.param([5, 6, 1, 2, 5, 6, 2], [(0, 0, 0, 2, 3, 4, True), (0, 0, 4, 6, 6, 7, True)], id="two turns of one role"),
         pytest.param([5, 6, 6, 2, 3, 3], [(0, 2, 0, 3, 4, 6, True)], id="the longest start wins"),
@@ -106,7 +106,7 @@ def test_negative_ids_are_ids():
     [
         (lambda: find_turns([[1]], "format"), TypeError, "chat_format: expected a ChatFormat, got str"),
         (lambda: find_turns([1, 2], FORMAT), TypeError, "rows: .*wrap a single row"),
-        (lambda: find_turns([[1]], FORMAT, attention_mask=[[1]]), TypeError, "attention_mask: goes with a 2-D"),
+        (lambda: find_turns([[1]], FORMAT, attention_mask=[[1]]), TypeError, "attention_mask: only supported for 2-D input"),
         (
             lambda: find_turns(np.ones((2, 2), int), FORMAT, attention_mask=np.ones((2, 3))),
             ValueError,
@@ -115,7 +115,7 @@ def test_negative_ids_are_ids():
         (
             lambda: find_turns(np.ones((2, 3), int), FORMAT, attention_mask=[[1, 1, 1], [1, 0, 1]]),
             ValueError,
-            "attention_mask: row 1 has a zero at position 1",
+            "attention_mask: row 1 has a 0 between 1s at position 1",
         ),
         (
             lambda: find_turns(np.ones((1, 2), int), FORMAT, attention_mask=[[1.0, 0.0]]),

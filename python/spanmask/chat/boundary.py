@@ -86,9 +86,6 @@ def compile_format(
     boundaries: Sequence[RoleBoundary], stop_token_ids: Sequence[int], generation_prefills: Sequence[MarkerIds]
 ) -> _core.Format:
     """The markers as the core searches for them; a role is its index in `roles_of(boundaries)`."""
-    roles = roles_of(boundaries)
     return _core.Format(
-        [(roles.index(b.role), b.start, b.end, b.include_start, b.include_end) for b in boundaries],
-        stop_token_ids,
-        generation_prefills,
+        boundaries, roles=roles_of(boundaries), stop_token_ids=stop_token_ids, generation_prefills=generation_prefills
     )

@@ -2,102 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, pad, padded_layout
+from spanmask.batch import ReturnTensors, select_rows
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
-from spanmask.collators.base import Collated, MaskingCollator, OnUntrainedBatch
-from spanmask.labels import mask_rows
+from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Bounds, edges_of, turn_columns
+from spanmask.ragged import column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 
 
-class DataCollatorForVisionChat(MaskingCollator):
-    """Lets the processor turn conversations and images into a batch, and labels the tokens that carry loss.
+@dataclass(repr=False)
+class DataCollatorForVisionChat(ChatCollator):
+    """Calls the processor on conversations and images, then adds labels.
 
-    The processor expands images to placeholder tokens before it tokenizes, so the labels are made from its `input_ids`, and
-    fit any model.
+    The processor expands images to placeholder tokens before it tokenizes, so labels made from its `input_ids` fit any model.
 
-    In:  dicts with `messages` (content a string, or a list of parts) and `images` (a list; one image may come bare, also as
-        `image`).
-         Images without an image part in the messages go in front of the first user content.
-    Out: everything that the processor returns, and `labels` int64 [B, width], -100 where no loss is wanted. Placeholders of
-        images,
-         videos and sounds and the tokens that wrap them never train.
+    In:  dicts with `messages` (content a string, or a list of parts) and `images` (a list; a single image may be given alone, also as
+         `image`). Images without an image part in the messages go before the first user content.
+    Out: everything that the processor returns, and `labels` int64 [B, width], -100 where no loss is wanted. Placeholders of images,
+         videos and sounds, and the tokens that wrap them, never train.
 
     Args:
         processor: a transformers processor with a chat template.
-        chat_format: how turns open and close; derived from the processor's chat template when not given.
+        chat_format: how turns open and close; by default derived from the processor's chat template.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        max_length: rows keep this many tokens. Masks are made before the cut; a cut in front of or inside an image is an error.
-        padding_side: `"right"` or `"left"`; the processor's own by default.
-        pad_to_multiple_of: the batch's width is rounded up to it.
+        max_length: rows keep this many tokens. Masks are made before the cut; a cut before or inside an image is an error.
+        padding_side: `"right"` or `"left"`; by default the processor's.
+        pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
         keep_columns: further columns to stack into the batch; all others are dropped.
-        on_untrained_batch: what to do when no row of a batch trains anything: `"raise"`, `"warn"`, `"ignore"`.
-        prepare: called with each example first; returns a dict with `messages` and `images`. Must be picklable for workers.
+        on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.
+        label_pad_token_id: the label of padding and of tokens without loss.
         weight_key: the batch's key for loss weights.
+        prepare: called with each example first; returns a dict with `messages` and `images`. Must be picklable for workers.
 
     Raises:
         ChatFormatError: the chat format cannot be derived.
         ValueError: an option or a row that cannot be used; the message names it.
     """
 
-    def __init__(
-        self,
-        processor: Any,
-        chat_format: ChatFormat | None = None,
-        policy: MaskPolicy | None = None,
-        max_length: int | None = None,
-        padding_side: str | None = None,
-        pad_to_multiple_of: int | None = None,
-        return_tensors: ReturnTensors = "pt",
-        keep_columns: Iterable[str] = (),
-        on_untrained_batch: OnUntrainedBatch = "raise",
-        prepare: Callable[[Any], Mapping[str, Any]] | None = None,
-        weight_key: str = "loss_weights",
-    ) -> None:
-        if getattr(processor, "tokenizer", None) is None:
+    processor: Any
+    _: KW_ONLY
+    prepare: Callable[[Any], Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        tokenizer = getattr(self.processor, "tokenizer", None)
+        if tokenizer is None:
             raise TypeError(
-                f"processor: expected a transformers processor with a tokenizer, got {type(processor).__name__}; "
+                f"processor: expected a transformers processor with a tokenizer, got {type(self.processor).__name__}; "
                 "for text alone use DataCollatorForChat(tokenizer)."
             )
-        self.media_ids = media_ids(processor)
-        policy = policy or MaskPolicy()
-        super().__init__(
-            processor.tokenizer,
-            ChatFormat.from_processor(processor) if chat_format is None else chat_format,
-            replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids)))),
-            max_length,
-            padding_side,
-            pad_to_multiple_of,
-            return_tensors,
-            keep_columns,
-            on_untrained_batch,
-            weight_key,
-        )
-        self.processor = processor
-        self.prepare = prepare
+        self.media_ids = media_ids(self.processor)
+        if self.chat_format is None:
+            self.chat_format = ChatFormat.from_processor(self.processor)
+        policy = MaskPolicy() if self.policy is None else self.policy
+        if isinstance(policy, MaskPolicy):
+            self.policy = replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids))))
+        self._check(tokenizer)
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
         examples = features if self.prepare is None else [self.prepare(example) for example in features]
         return super().__call__(examples, return_tensors)
 
-    def _collate(self, columns: Mapping[str, Any]) -> Collated:
+    def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
+        processed = self._process(columns)
+        ids = column_of_array(np.ascontiguousarray(processed["input_ids"]))
+        mask = column_of_array(np.ascontiguousarray(processed["attention_mask"]))
+        uncut = () if self.max_length is None else self.media_ids
+        return TokenRows(ids, "input_ids", attention_mask=mask, uncut_ids=uncut, processed=processed)
+
+    def _process(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """What the processor makes of conversations and images."""
         images = images_of(columns)
         texts = self._texts(columns, images)
         bos = self.processor.tokenizer.bos_token
-        batch = dict(
+        return dict(
             self.processor(
                 text=texts,
                 images=images if any(images) else None,
@@ -108,22 +97,31 @@ class DataCollatorForVisionChat(MaskingCollator):
                 return_tensors="np",
             )
         )
-        ids = np.ascontiguousarray(batch["input_ids"])
-        values, edges = ids.reshape(-1), edges_of(*ids.shape)
-        bounds = _core.mask_bounds(np.ascontiguousarray(batch["attention_mask"]).reshape(-1), edges[:-1], edges[1:])
-        self._check_cut(values, bounds)
-        layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
-        weights = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
-        flat, loss_weights, tally = mask_rows(values, bounds, layout, self.chat_format, self.policy, turn_weights=weights)
-        for name, value in batch.items():
-            # What has an entry for each token is laid out anew; what belongs to images stays as it is.
-            if isinstance(value, np.ndarray) and value.shape == ids.shape and value.dtype.kind in "iu":
-                padding = self.processor.tokenizer.pad_token_id if name == "input_ids" else 0
-                batch[name] = pad(np.ascontiguousarray(value).reshape(-1), bounds, layout, padding)
-        batch["labels"] = flat.reshape(len(ids), -1)
-        if loss_weights is not None:
-            batch[self.weight_key] = loss_weights.reshape(len(ids), -1)
-        return Collated(batch, tally, values, bounds)
+
+    def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
+        batch, shape = rows.processed, rows.processed["input_ids"].shape
+        # What has an entry for each token is laid out again; what belongs to images stays as it is.
+        by_token = [
+            name
+            for name, value in batch.items()
+            if name not in ("input_ids", "attention_mask") and is_integers(value) and value.shape == shape
+        ]
+        written = plan.write(
+            self._layout(),
+            padding=self.processor.tokenizer.pad_token_id,
+            kept=kept,
+            columns=[np.ascontiguousarray(batch[name]).reshape(-1) for name in by_token],
+        )
+        if kept is not None:
+            others = {name: value for name, value in batch.items() if name not in by_token}
+            batch = select_examples(others, [len(images) for images in images_of(columns)], kept) or self._process(
+                select_rows(columns, kept)
+            )
+        laid_out = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
+        batch = batch | laid_out | dict(zip(by_token, written.columns, strict=True))
+        if written.weights is not None:
+            batch[self.weight_key] = written.weights
+        return batch
 
     def _texts(self, columns: Mapping[str, Any], images: Sequence[Sequence[Any]]) -> list[str]:
         """Each conversation as the chat template writes it."""
@@ -137,20 +135,33 @@ class DataCollatorForVisionChat(MaskingCollator):
             for row, (messages, row_images) in enumerate(zip(columns["messages"], images, strict=True))
         ]
 
-    def _check_cut(self, values: npt.NDArray[Any], bounds: Bounds) -> None:
-        """Raise where `max_length` would cut off media tokens: their pixels stay, and the model would refuse the batch."""
-        if self.max_length is None:
-            return
-        for row, (start, stop) in enumerate(zip(*bounds, strict=True)):
-            if stop - start <= self.max_length:
-                continue
-            positions, _ = _core.find_all(values[start + self.max_length : stop], [[media] for media in self.media_ids])
-            if len(positions):
-                needed = self.max_length + int(positions[-1]) + 1
-                raise ValueError(
-                    f"max_length: {self.max_length} cuts row {row} in front of or inside an image, whose last token is number {needed}; "
-                    f"raise max_length to {needed} or more, or use fewer or smaller images."
-                )
+
+def is_integers(value: Any) -> bool:
+    """Whether `value` is an array of integers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+
+
+def select_examples(batch: Mapping[str, Any], images: Sequence[int], kept: Sequence[int]) -> dict[str, Any] | None:
+    """What a processor returned, for the examples `kept` only; `images[i]`: the images of example `i`.
+
+    An array has an entry for each example, for each image, or (Qwen) for each patch of each image, as `image_grid_thw` counts them.
+    `None` where an array does not show which: then the processor must be called again.
+    """
+    count, total = len(images), sum(images)
+    owners = np.repeat(np.arange(count), images)
+    owner_of = {count: np.arange(count), total: owners}
+    if count == total and not np.array_equal(owners, np.arange(count)):
+        return None  # an entry for each example, or for each image?
+    grid = batch.get("image_grid_thw")
+    if grid is not None:
+        owner_of.setdefault(int(np.prod(grid, axis=1).sum()), np.repeat(owners, np.prod(grid, axis=1)))
+    selected = {}
+    for name, value in batch.items():
+        owner: npt.NDArray[Any] | None = owner_of.get(len(value)) if isinstance(value, np.ndarray) and value.ndim else None
+        if owner is None:
+            return None
+        selected[name] = value[np.isin(owner, kept)]
+    return selected
 
 
 def images_of(columns: Mapping[str, Any]) -> list[list[Any]]:
@@ -169,12 +180,12 @@ def with_image_parts(messages: Any, images: int, row: int) -> list[dict[str, Any
         ValueError: the messages hold image parts, but not one for each image; or there is no user message to put them in.
     """
     if not isinstance(messages, (list, tuple)) or not all(isinstance(message, Mapping) for message in messages):
-        raise TypeError(f"messages: row {row} is no list of dicts with 'role' and 'content'.")
+        raise TypeError(f"messages: row {row} is not a list of dicts with 'role' and 'content'.")
     out = []
     for message in messages:
         content = message.get("content")
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
-        # Arrow fills the keys that a part does not have with None.
+        # Arrow fills missing keys of a part with None.
         parts = [{key: value for key, value in part.items() if value is not None} for part in parts]
         out.append({**message, "content": parts})
     placed = sum(part.get("type") == "image" for message in out for part in message["content"])
@@ -186,6 +197,6 @@ def with_image_parts(messages: Any, images: int, row: int) -> list[dict[str, Any
     elif placed != images:
         raise ValueError(
             f"images: row {row} has {images} images but {placed} image parts in its messages; give one part for each image, or none "
-            "to have all of them put in front of the first user content."
+            "to have all of them put before the first user content."
         )
     return out

@@ -1,1 +1,1 @@
-"""Drop-ins: collators with their peers' names, arguments and quirks. Nothing else of spanmask depends on them."""
+"""Drop-in replacements: collators with the names, arguments and faults of the originals. Nothing else in spanmask imports them."""

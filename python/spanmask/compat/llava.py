@@ -1,8 +1,9 @@
-"""Drop-ins for LLaVA: the targets of its own training script, and the collator of TRL's example (`vsft_llava.py`)."""
+"""Drop-ins for LLaVA: the targets of its training script, and the collator of TRL's example script `vsft_llava.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -14,111 +15,121 @@ from spanmask.chat.media import media_ids
 from spanmask.chat.tokens import encode
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import is_tensor
+from spanmask.ragged import is_single_row, rows_like
 
 __all__ = ["LLavaDataCollator", "mask_targets"]
 
 Version = Literal["v1", "llama_2", "mpt", "plain"]
-IMAGE = -200  # stands for an image in `input_ids` until the model puts its features there
+IMAGE = -200  # marks an image in `input_ids`; the model replaces it with the features of the image
 
 
+@dataclass
 class LLavaDataCollator:
-    """The collator of TRL's example, quirks included: labels are the ids, padding (told by its id) is -100.
+    """The collator of TRL's example, faults included: labels are the ids, with -100 for padding, which is found by token id.
 
-    So the model also trains on the questions, on the image tokens, and never on a stop token that doubles as padding. With
-    `mask_instructions=True` the labels are the assistant's answers only, and padding is told by the attention mask.
+    The model thus also trains on the questions and on the image tokens, and never on a stop token that is also the pad token. With
+    `mask_instructions=True` only the assistant's answers train, and padding is determined from the attention mask.
 
     In:  dicts with `messages` and `images`, one image each.
     Out: what the processor returns, and `labels` int64 [B, longest row].
 
     Args:
         processor: a LLaVA processor with a chat template.
-        mask_instructions: train on the assistant's answers only.
-        chat_format: for `mask_instructions`; derived from the processor's chat template when not given.
+        mask_instructions: train only on the assistant's answers.
+        chat_format: used with `mask_instructions`; `None`: derived from the chat template of the processor.
 
     Raises:
-        ValueError: an example with several images, or none.
+        ValueError: an example does not have exactly one image.
+        ChatFormatError: the format cannot be derived from the chat template.
+
+    Source: `examples/scripts/vsft_llava.py` of TRL.
+
+    Example:
+        `LLavaDataCollator(processor, mask_instructions=True)`
     """
 
-    def __init__(self, processor: Any, mask_instructions: bool = False, chat_format: ChatFormat | None = None) -> None:
-        self.processor = processor
-        self.mask_instructions = mask_instructions
-        if mask_instructions and chat_format is None:
-            chat_format = ChatFormat.from_processor(processor)
-        self.chat_format = chat_format
+    processor: Any
+    mask_instructions: bool = False
+    chat_format: ChatFormat | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask_instructions and self.chat_format is None:
+            self.chat_format = ChatFormat.from_processor(self.processor)
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """One batch; see the class."""
+        """The batch of these examples, as tensors; see the class."""
         texts, images = [], []
+        render = getattr(self.processor, "apply_chat_template", None) or self.processor.tokenizer.apply_chat_template
         for row, example in enumerate(examples):
             if len(example["images"]) != 1:
                 raise ValueError(
-                    f"images: row {row} has {len(example['images'])} images; this collator takes one image an example."
+                    f"images: row {row} has {len(example['images'])} images; this collator takes one image an example. "
+                    "Use DataCollatorForVisionChat for other numbers of images."
                 )
-            render = getattr(self.processor, "apply_chat_template", None) or self.processor.tokenizer.apply_chat_template
             texts.append(render(example["messages"], tokenize=False, add_generation_prompt=False))
             images.append(example["images"][0])
         batch = dict(self.processor(text=texts, images=images, return_tensors="pt", padding=True))
-        if self.mask_instructions:
-            assert self.chat_format is not None  # made in the constructor
-            policy = MaskPolicy(ignore_ids=media_ids(self.processor))
-            batch["labels"] = mask_labels(
-                batch["input_ids"], self.chat_format, policy, attention_mask=batch["attention_mask"]
-            ).labels
-            return batch
-        labels = batch["input_ids"].clone()
-        if self.processor.tokenizer.pad_token_id is not None:
-            labels[labels == self.processor.tokenizer.pad_token_id] = -100
-        batch["labels"] = labels
+        batch["labels"] = self._answer_labels(batch) if self.mask_instructions else self._all_labels(batch)
         return batch
+
+    def _answer_labels(self, batch: dict[str, Any]) -> Any:
+        """Labels for the assistant's answers."""
+        assert self.chat_format is not None  # set in __post_init__
+        policy = MaskPolicy(ignore_ids=media_ids(self.processor))
+        return mask_labels(batch["input_ids"], self.chat_format, policy, attention_mask=batch["attention_mask"]).labels
+
+    def _all_labels(self, batch: dict[str, Any]) -> Any:
+        """Labels for all tokens except the pad token."""
+        labels = batch["input_ids"].clone()
+        pad = self.processor.tokenizer.pad_token_id
+        if pad is not None:
+            labels[labels == pad] = -100
+        return labels
 
 
 def mask_targets(input_ids: Any, tokenizer: Any, version: Version = "v1", *, attention_mask: Any = None) -> Any:
-    """The targets of LLaVA's preprocessing, from ids alone: the answers and their closing tokens, -100 elsewhere.
+    """The targets of LLaVA's preprocessing, from ids alone: the answers with their closing tokens, -100 elsewhere.
 
-    LLaVA counts: it splits the text at its separators, tokenizes every round again and adds the lengths up with fixed corrections.
-    Where the sum is not the row's length ("tokenization mismatch") it masks the whole row. Nothing is counted here, so such rows get
-    their targets, and elsewhere the targets are equal.
+    LLaVA splits the text at its separators, tokenizes each round again, and adds up the lengths with fixed corrections. If the sum
+    differs from the length of the row ("tokenization mismatch"), it masks the whole row. This function searches for the markers
+    instead: such rows get their targets, and all other rows get the same targets as in LLaVA.
 
     Args:
-        input_ids: ids in the version's prompt, -200 for images: one row or several; lists, arrays or tensors.
+        input_ids: ids of the prompt, -200 for each image: one row or several rows; lists, arrays or tensors.
         tokenizer: the tokenizer that made them.
         version: the prompt: `"v1"` (`USER: ... ASSISTANT: ...</s>`), `"llama_2"` (`[INST] ... [/INST] ... </s>`), `"mpt"`
             (`<|im_start|>assistant` and a newline, `<|im_end|>`), or `"plain"` (an image, then its caption).
-        attention_mask: with 2-D ids: nonzero for real tokens. Without it the pad token is told by its id, as in LLaVA, wherever it
-            does not close an answer.
+        attention_mask: only with 2-D ids: nonzero for real tokens. Without it, padding is found by the id of the pad token, as in
+            LLaVA, unless that token also closes answers.
 
     Returns:
-        Targets in the kind and shape of `input_ids`: int64 of one or two dimensions, or a list of rows.
+        Targets in the type and shape of `input_ids`: int64 with one or two dimensions, or a list of rows.
 
     Raises:
-        ValueError: another version, or a tokenizer in which the version's marker has no tokens of its own.
+        ValueError: an unknown version; a marker of the version has no tokens of its own in this tokenizer.
         TypeError: ids that are not integers.
 
-    A marker that is written out inside a question or an answer counts as a marker: ids cannot tell. LLaVA gives up on such rows.
+    A marker that occurs as text inside a question or an answer counts as a marker: token ids alone cannot distinguish the two. LLaVA
+    masks such rows.
 
-    Source: `preprocess_v1`, `_llama_2`, `_mpt`, `_plain` in `llava/train/train.py`. Of `_mpt` the version up to LLaVA 1.1.3: the
-    later ones leave `<|im_end|>` out of the count, and end with a mismatch on nearly every row.
+    Source: `preprocess_v1`, `_llama_2`, `_mpt` and `_plain` in `llava/train/train.py`. `_mpt` is the version up to LLaVA 1.1.3: later
+    versions do not count `<|im_end|>`, and end with a mismatch on nearly every row.
+
+    Example:
+        `mask_targets(input_ids, tokenizer, "v1")`
     """
     check_choice("version", version, Version)
-    if isinstance(input_ids, (list, tuple)) and input_ids and not is_row(input_ids[0]):  # one row
-        return mask_targets([input_ids], tokenizer, version)[0]
-    if getattr(input_ids, "ndim", None) == 1:
-        return mask_targets(input_ids[None], tokenizer, version)[0]
+    if is_single_row(input_ids):
+        rows = [input_ids] if isinstance(input_ids, (list, tuple)) else input_ids[None]
+        return mask_targets(rows, tokenizer, version)[0]
     labels = mask_labels(input_ids, version_format(tokenizer, version), attention_mask=attention_mask).labels
-    if not isinstance(input_ids, (list, tuple)):
-        return labels
-    if not len(labels) or isinstance(input_ids[0], (list, tuple)):
-        return labels.to_list()
-    if not is_tensor(input_ids[0]):
-        return list(labels)
-    import torch
-
-    return [torch.from_numpy(row) for row in labels]
+    if isinstance(input_ids, (list, tuple)):
+        return rows_like(labels, input_ids[0] if input_ids else [])
+    return labels
 
 
 class Prompt(NamedTuple):
-    """A version's prompt around an answer: `before + start + after`, the answer, `end`, and `next`, which opens the next question."""
+    """The text around an answer: `before + start + after`, the answer, `end`, then one of `next`, which open the next question."""
 
     before: str
     start: str
@@ -134,21 +145,21 @@ PROMPTS = {
 }
 
 
-@lru_cache(maxsize=16)  # datasets call `mask_targets` row by row
+@lru_cache(maxsize=16)  # `datasets` calls `mask_targets` for one row at a time
 def version_format(tokenizer: Any, version: Version) -> ChatFormat:
-    """How the version's answers open and close, as ids of this tokenizer."""
+    """The ids that open and close the answers of a version, in this tokenizer."""
     if version == "plain":
         boundaries = [RoleBoundary("assistant", [IMAGE])]
     else:
         prompt = PROMPTS[version]
-        lefts = [edge + prompt.before for edge in ("", *EDGES)]  # "": behind an image a text begins anew
+        lefts = [edge + prompt.before for edge in ("", *EDGES)]  # "": after an image, a new text begins
         rights = [prompt.after + edge for edge in EDGES]
         starts = in_context(tokenizer, lefts, prompt.start, rights)
         if version == "mpt":
-            # The header's newline may merge with one of the answer. LLaVA counts the merged token as the header's.
+            # The newline of the header may merge with one of the answer. LLaVA counts the merged token as part of the header.
             length = len(encode(tokenizer, [prompt.start])[0].ids)
             starts += [tuple(row.ids[:length]) for row in encode(tokenizer, [prompt.start + right for right in rights])]
-        # Without an answer the prompt runs on, "ASSISTANT:USER: ...": what follows is a question.
+        # Without an answer the next question follows at once: "ASSISTANT:USER: ...".
         asked = [ids for text in prompt.next for ids in in_context(tokenizer, [lefts[1] + prompt.start], text, rights)]
         ends = in_context(tokenizer, EDGES, prompt.end, ["", *(text + prompt.after + "Hi" for text in prompt.next)])
         skipped = [start + question for start in starts for question in asked]
@@ -159,18 +170,13 @@ def version_format(tokenizer: Any, version: Version) -> ChatFormat:
 
 
 def in_context(tokenizer: Any, lefts: Sequence[str], marker: str, rights: Sequence[str]) -> list[MarkerIds]:
-    """The ids of a marker behind each of `lefts` and in front of each of `rights`."""
+    """The ids of a marker after each of `lefts` and before each of `rights`."""
     pairs = [*((left, rights[0]) for left in lefts), *((lefts[0], right) for right in rights[1:])]
     found = alternatives(
         tokenizer, [PlacedMarker(left + marker + right, len(left), len(left) + len(marker)) for left, right in pairs]
     )
     if not found:
         raise ValueError(
-            f"tokenizer: {marker!r} has no tokens of its own in it; is this the tokenizer and the version of the rows?"
+            f"tokenizer: {marker!r} has no tokens of its own; give the tokenizer that made the rows, and their version."
         )
     return list(found)
-
-
-def is_row(value: Any) -> bool:
-    """Whether `value` is a row of ids, not a single one."""
-    return isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0

@@ -212,8 +212,7 @@ def mask_tokens(
     view = RowsView(rows, attention_mask)
     beside = mask_given(view, spec, keys, protected, words, mlm_probability)
     input_ids, labels, keys, chosen = _core.mask_tokens(
-        view.values,
-        *view.bounds,
+        *view.column,
         spec._core,
         (as_uint64("seed", seed), as_uint64("epoch", epoch)),
         beside,
@@ -234,7 +233,7 @@ def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words:
         raise ValueError("words: whole_word_mask needs them: a flag or number for each token, or continuation_ids in the spec.")
     if view.shape is not None and (protected is not None or words is not None):
         raise TypeError("protected, words: go with ragged rows; give rows without their padding.")
-    rows = len(view.bounds[0])
+    rows = len(view)
     return given(
         rows,
         keys=keys,
@@ -246,9 +245,9 @@ def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words:
 
 def keep_padding(view: RowsView, input_ids: npt.NDArray[np.int64]) -> None:
     """Padding of a 2-D input stays what it was: the core writes zeros around the real tokens."""
-    starts, stops = view.bounds
-    width = view.layout[1]
+    values, starts, stops = view.column
+    width = view.shape[1] if view.shape else 0
     if width and bool(((stops - starts) < width).any()):
         places = np.arange(len(input_ids)).reshape(-1, width)
         padding = (places < starts[:, None]) | (places >= stops[:, None])
-        np.copyto(input_ids.reshape(-1, width), view.values.reshape(-1, width), where=padding, casting="unsafe")
+        np.copyto(input_ids.reshape(-1, width), values.reshape(-1, width), where=padding, casting="unsafe")

@@ -1,9 +1,10 @@
-//! What a batch looks like: rows padded into cells, one behind the other, or where they stood.
+//! What a batch looks like: rows padded into cells, concatenated, or at their places in a 2-D input.
 
+use crate::search::Searcher;
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
 
-/// On which side of a row its padding stands.
+/// On which side of a row its padding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Tokens first.
@@ -24,18 +25,18 @@ pub struct Layout {
 /// How cells follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// One behind the other, no padding: ragged values, or a flattened batch.
+    /// Concatenated, without padding: ragged values, or a flattened batch.
     Packed,
     /// Cells of `width`, padded on one side.
     Padded {
-        /// Places a cell.
+        /// Places of a cell.
         width: usize,
-        /// Where the padding stands.
+        /// On which side the padding is.
         side: Side,
     },
-    /// Cells of `width`; each row stays where it stands in a 2-D input of that width.
+    /// Cells of `width`; each row keeps its place in a 2-D input of that width.
     InPlace {
-        /// Places a cell.
+        /// Places of a cell.
         width: usize,
     },
 }
@@ -43,11 +44,11 @@ pub enum Shape {
 /// A row's cell in an output, split where its tokens begin and end.
 #[derive(Debug)]
 pub struct Cell<'o, O> {
-    /// Padding in front of the tokens.
+    /// Padding before the tokens.
     pub before: &'o mut [O],
     /// One place for each token that is kept.
     pub content: &'o mut [O],
-    /// Padding behind the tokens.
+    /// Padding after the tokens.
     pub after: &'o mut [O],
 }
 
@@ -57,10 +58,27 @@ impl<O: Copy> Cell<'_, O> {
         self.before.fill(value);
         self.after.fill(value);
     }
+
+    /// Writes `value` for each token, `padding` around them.
+    pub fn fill(&mut self, value: O, padding: O) {
+        self.fill_padding(padding);
+        self.content.fill(value);
+    }
+}
+
+impl Shape {
+    /// Cells as wide as the longest row that is kept, rounded up to a multiple.
+    pub fn padded<T>(rows: &Ragged<T>, side: Side, max_len: usize, multiple_of: usize) -> Self {
+        let longest = (0..rows.len()).map(|i| rows.bounds(i).len()).max().unwrap_or(0).min(max_len);
+        Self::Padded {
+            width: longest.checked_next_multiple_of(multiple_of.max(1)).unwrap_or(usize::MAX),
+            side,
+        }
+    }
 }
 
 impl Layout {
-    /// How many places a row of `len` kept tokens takes.
+    /// How many places a row of `len` tokens takes, once cut.
     fn cell_len(self, len: usize) -> usize {
         match self.shape {
             Shape::Packed => len,
@@ -68,9 +86,15 @@ impl Layout {
         }
     }
 
-    /// How many places all rows take.
+    /// How many places all rows take; more than any memory has where the number would overflow.
     pub fn output_len<T>(self, rows: &Ragged<T>) -> usize {
-        (0..rows.len()).map(|i| self.cell_len(rows.bounds(i).len().min(self.max_len))).sum()
+        let cell = |i| self.cell_len(rows.bounds(i).len().min(self.max_len));
+        (0..rows.len()).map(cell).fold(0, usize::saturating_add)
+    }
+
+    /// How many tokens of the rows are kept.
+    pub fn kept_tokens<T>(self, rows: &Ragged<T>) -> usize {
+        (0..rows.len()).map(|i| rows.bounds(i).len().min(self.max_len)).sum()
     }
 
     /// Calls `write(row number, row, cell)` for each row, in order. `cell.content` has a place for each token that is kept, `row` holds
@@ -96,8 +120,8 @@ impl Layout {
         Ok(())
     }
 
-    /// The cell of row `i` off the front of `out`, and the rest of it: for kernels that write several outputs side by side. `bounds` is
-    /// where the row stands in its values; where outputs have lengths of their own, `0..len`.
+    /// The cell of row `i`, which `out` begins with, and the rest of `out`: for kernels that write several outputs in one pass. `bounds`: the
+    /// row's place in its values; where outputs have lengths of their own, `0..len`.
     ///
     /// Errors: [`Error::Width`] where the row does not fit its cell, [`Error::Length`] where `out` ends before it does.
     pub fn split_cell<O>(
@@ -121,6 +145,18 @@ impl Layout {
         let (content, after) = content.split_at_mut(len);
         Ok((Cell { before, content, after }, rest))
     }
+
+    /// [`Layout::split_cell`] that leaves the rest in `out`.
+    pub fn next_cell<'o, O>(
+        self,
+        i: usize,
+        bounds: Range<usize>,
+        out: &mut &'o mut [O],
+    ) -> Result<Cell<'o, O>, Error> {
+        let cell;
+        (cell, *out) = self.split_cell(i, bounds, core::mem::take(out))?;
+        Ok(cell)
+    }
 }
 
 /// Writes the rows' values, `padding` around them.
@@ -140,42 +176,9 @@ pub fn values_into<T: Copy, O: Copy>(
     })
 }
 
-/// Writes the attention mask: 1 for a token, 0 for padding.
-pub fn attention_mask_into<T>(rows: &Ragged<T>, layout: Layout, out: &mut [i64]) -> Result<(), Error> {
-    layout.for_each_cell(rows, out, |_, _, mut cell| {
-        cell.fill_padding(0);
-        cell.content.fill(1);
-        Ok(())
-    })
-}
-
-/// What a flattened batch tells about its tokens: each token's position in its row, and the number of the row.
-///
-/// Padding, where a layout has any, gets position 0 and row -1. `first_row` is the number of the first of `rows`.
-pub fn positions_into<T>(
-    rows: &Ragged<T>,
-    layout: Layout,
-    first_row: usize,
-    positions: &mut [i64],
-    row_numbers: &mut [i32],
-) -> Result<(), Error> {
-    layout.for_each_cell(rows, positions, |_, _, mut cell| {
-        cell.fill_padding(0);
-        for (position, place) in cell.content.iter_mut().enumerate() {
-            *place = position as i64;
-        }
-        Ok(())
-    })?;
-    layout.for_each_cell(rows, row_numbers, |i, _, mut cell| {
-        cell.fill_padding(-1);
-        cell.content.fill((first_row + i) as i32);
-        Ok(())
-    })
-}
-
 /// The real tokens of each row of an attention mask, from its first nonzero entry to its last, as positions in the values.
 ///
-/// Errors: [`Error::MaskHole`] where zeros stand between: no pair of bounds says that.
+/// Errors: [`Error::MaskHole`] where there are zeros between them, which no pair of bounds can express.
 pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error> {
     let real = |entry: &T| entry.to_i64() != 0;
     let bounds = |i: usize| {
@@ -188,6 +191,21 @@ pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error>
         }
     };
     (0..mask.len()).map(bounds).collect()
+}
+
+/// Whether a cut to `max_len` tokens leaves all `ids` in their rows: ids that belong to something which is not cut with them, like the
+/// pixels of an image.
+///
+/// Errors: [`Error::Cut`] names the first row that would lose one of them.
+pub fn check_cut<T: Token>(rows: &Ragged<T>, max_len: usize, ids: &[i64]) -> Result<(), Error> {
+    let ids = Searcher::<T>::new(ids.chunks(1));
+    for (i, row) in rows.rows().enumerate() {
+        let lost = row.get(max_len..).and_then(|tail| ids.candidates(tail).last());
+        if let Some(last) = lost {
+            return Err(Error::Cut { row: i, max_len, needed: max_len + last + 1 });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -211,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn in_place_keeps_every_row_where_it_stands() {
+    fn in_place_keeps_the_place_of_every_row() {
         let values = [0, 1, 2, 3, 0, 0, 0, 0, 0];
         let rows = Ragged::from_bounds(&values, &[1, 3, 6], &[3, 4, 6]).unwrap();
         let mut out = [9; 9];
@@ -224,8 +242,19 @@ mod tests {
     fn a_row_wider_than_its_cell_is_an_error() {
         let rows = Ragged::new(&[1i32, 2, 3], &[0, 1, 3]).unwrap();
         let layout = Layout { shape: Shape::Padded { width: 1, side: Side::Right }, max_len: usize::MAX };
-        let error = attention_mask_into(&rows, layout, &mut [0; 2]).unwrap_err();
+        let error = values_into(&rows, layout, i64::from, 0, &mut [0; 2]).unwrap_err();
         assert_eq!(error, Error::Width { row: 1, len: 2, width: 1 });
+    }
+
+    #[test]
+    fn a_cut_keeps_ids_whole() {
+        let rows = Ragged::new(&[1i32, 9, 9, 2, 1, 2, 9], &[0, 4, 7]).unwrap();
+        assert_eq!(check_cut(&rows, 3, &[9]), Ok(()));
+        assert_eq!(
+            check_cut(&rows, 2, &[9, 70_000_000_000]),
+            Err(Error::Cut { row: 0, max_len: 2, needed: 3 })
+        );
+        assert_eq!(check_cut(&rows, 2, &[2]), Err(Error::Cut { row: 0, max_len: 2, needed: 4 }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What can be wrong with input. Variants carry numbers (row, position); the binding finds the words.
+//! What can be wrong with input. Variants carry numbers (row, position); the binding finds the words for users.
 
 use core::fmt;
 
@@ -17,9 +17,15 @@ pub enum Error {
     MaskHole { row: usize, position: usize },
     /// A row has no turn of a trained role, and the policy asks for one.
     NoTrainedTurn { row: usize },
-    /// There are fewer turn weights than the row has turns of trained roles.
-    TurnWeights { row: usize, turns: usize, weights: usize },
-    /// Something given beside the ids of a row, one entry a token, has another length.
+    /// A column of flags or weights by turn has fewer entries than the row has turns of trained roles.
+    TurnWeights { row: usize, column: Column, turns: usize, weights: usize },
+    /// A turn that was given is out of order, outside its row, or of an unknown role.
+    Turn { row: usize, turn: usize },
+    /// The rows of given turns do not ascend, or are more than there are.
+    TurnRow { turn: usize, row: i64, rows: usize },
+    /// The cut would separate ids that belong together, the last of which is number `needed`.
+    Cut { row: usize, max_len: usize, needed: usize },
+    /// A column with one entry a token has another length than the ids of a row.
     ColumnLength { row: usize, column: Column, ids: usize, got: usize },
     /// An id that no vocabulary holds: below 0, or 2^32 and more.
     IdRange { row: usize, position: usize, id: i64 },
@@ -33,7 +39,7 @@ pub enum Error {
     StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
 }
 
-/// What stands beside the ids, one entry a token.
+/// A column that is given in addition to the ids: one entry a token, or a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// Labels that exist already.
@@ -44,10 +50,14 @@ pub enum Column {
     Protected,
     /// Words, by number or by their starts.
     Words,
+    /// Flags of turns.
+    TurnMask,
+    /// Loss weights of turns.
+    TurnWeights,
 }
 
 impl Error {
-    /// The same error, its row counted from row `first` on: for kernels that see one row or a chunk of them.
+    /// The same error, its row counted from row `first` on: for kernels that see one row or a chunk of rows.
     pub fn at_row(mut self, first: usize) -> Self {
         match &mut self {
             Self::Bounds { row, .. }
@@ -55,13 +65,15 @@ impl Error {
             | Self::MaskHole { row, .. }
             | Self::NoTrainedTurn { row }
             | Self::TurnWeights { row, .. }
+            | Self::Turn { row, .. }
+            | Self::Cut { row, .. }
             | Self::ColumnLength { row, .. }
             | Self::IdRange { row, .. }
             | Self::RowLength { row, .. }
             | Self::Sentinel { row, .. }
             | Self::Exhausted { row, .. }
             | Self::StraySentinel { row, .. } => *row += first,
-            Self::Length { .. } => {}
+            Self::Length { .. } | Self::TurnRow { .. } => {}
         }
         self
     }
@@ -81,8 +93,15 @@ impl fmt::Display for Error {
                 write!(f, "row {row} has a hole in its mask at position {position}")
             }
             Self::NoTrainedTurn { row } => write!(f, "row {row} has no turn of a trained role"),
-            Self::TurnWeights { row, turns, weights } => {
-                write!(f, "row {row} has {turns} turns of trained roles, but {weights} turn weights")
+            Self::TurnWeights { row, column, turns, weights } => {
+                write!(f, "row {row} has {turns} turns of trained roles, but {weights} entries of {column:?}")
+            }
+            Self::Turn { row, turn } => write!(f, "turn {turn} of row {row} does not fit"),
+            Self::TurnRow { turn, row, rows } => {
+                write!(f, "turn {turn} names row {row} of {rows}, out of order or range")
+            }
+            Self::Cut { row, max_len, needed } => {
+                write!(f, "row {row} is cut to {max_len} tokens, but needs its first {needed}")
             }
             Self::ColumnLength { row, column, ids, got } => {
                 write!(f, "row {row} has {ids} ids but {got} entries of {column:?}")

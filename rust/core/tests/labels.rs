@@ -4,10 +4,10 @@
 use serde_json::Value;
 use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::labels::{
-    Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Pair, Policy, Report, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, Turns, mask_labels_into,
+    Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowColumns, RowReport, Shift,
+    TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
 };
-use spanmask_core::turns::{Boundary, Format, find_turns};
+use spanmask_core::turns::{Boundary, Format, TurnSource, find_turns};
 use spanmask_core::{Ragged, Token};
 use std::convert::Infallible;
 
@@ -35,13 +35,14 @@ fn format<T: Token>(case: &Value) -> Format<T> {
 }
 
 fn policy<T: Token>(rules: &Value) -> Policy<T> {
-    let pairs: Vec<Pair> = list(&rules["ignore_between"], |pair| (markers(&pair[0]), markers(&pair[1])));
+    let pairs: Vec<MarkerPair> =
+        list(&rules["ignore_between"], |pair| (markers(&pair[0]), markers(&pair[1])));
     let flag = |name: &str| rules[name].as_bool().unwrap();
     let word = |name: &str| rules[name].as_str().unwrap();
     Policy {
         roles: list(&rules["roles"], |trains| trains.as_bool().unwrap().then_some(1.0)),
         prompt_weight: rules["prompt_weight"].as_f64().unwrap() as f32,
-        turns: if word("turns") == "all" { Turns::All } else { Turns::Last },
+        turns: if word("turns") == "all" { WhichTurns::All } else { WhichTurns::Last },
         train_on_eos: match word("train_on_eos") {
             "none" => TrainOnEos::None,
             "turn" => TrainOnEos::Turn,
@@ -64,7 +65,7 @@ fn policy<T: Token>(rules: &Value) -> Policy<T> {
             &ids(&rules["ignore_ids"]),
             &markers(&rules["ignore_sequences"]),
             &pairs,
-            flag("train_markers"),
+            flag("train_between_markers"),
         ),
         shift: if word("shift") == "none" { Shift::None } else { Shift::Left },
     }
@@ -85,15 +86,20 @@ fn check<T: Token>(case: &Value) {
     assert_eq!(Value::from(found), case["turns"]);
 
     let (mut labels, mut weights) = (vec![0; row.len()], vec![9.0; row.len()]);
-    let mut reports = [RowReport { trained: 0, outcome: Outcome::Trained, open: false }];
+    let mut reports = [RowReport { trained: 0, outcome: Outcome::Trained, truncated: false }];
     let mut counts = vec![0; format.roles()];
+    let output = Output {
+        layout: Layout { shape: Shape::Packed, max_len: usize::MAX },
+        ignore_index: -100,
+        labels: &mut labels,
+        weights: Some(&mut weights),
+    };
     mask_labels_into(
         &rows,
-        &format,
+        TurnSource::Search(&format),
         &policy(&case["policy"]),
-        &Extras { labels: None, turn_weights: None, ignore_index: -100 },
-        Layout { shape: Shape::Packed, max_len: usize::MAX },
-        Output { labels: &mut labels, weights: Some(&mut weights) },
+        &RowColumns::default(),
+        output,
         Report { rows: &mut reports, turns: &mut counts },
     )
     .unwrap();

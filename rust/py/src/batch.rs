@@ -1,44 +1,100 @@
-//! `_core.pad`, `_core.pad_mask`, and the layout argument of every function that writes a batch.
+//! `_core.Layout`, `_core.pad`, and the arrays that kernels write.
 
-use crate::bulk;
-use crate::error::to_py;
-use crate::ids::{Ids, with_ids};
-use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
+use crate::columns::IdColumn;
+use crate::enums::Choice;
+use crate::error::{to_py, too_large};
+use crate::ids::with_ids;
+use numpy::ndarray::{Dimension, IntoDimension};
+use numpy::{Element, PyArray, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
-use spanmask_core::batch::{self, Layout, Shape, Side};
+use spanmask_core::batch::{self, Shape, Side};
 use spanmask_core::{Ragged, Token};
 
-/// (kind, width, max_len): kind "packed", "left", "right" or "in_place"; `None` cuts nothing.
-pub type LayoutTuple<'a> = (&'a str, usize, Option<usize>);
-
-/// The core's layout for what `batch.py` asks.
-pub fn layout((kind, width, max_len): LayoutTuple) -> PyResult<Layout> {
-    let shape = match kind {
-        "packed" => Shape::Packed,
-        "right" => Shape::Padded { width, side: Side::Right },
-        "left" => Shape::Padded { width, side: Side::Left },
-        "in_place" => Shape::InPlace { width },
-        other => return Err(PyValueError::new_err(format!("layout: unknown kind {other:?}."))),
-    };
-    Ok(Layout { shape, max_len: max_len.unwrap_or(usize::MAX) })
+/// How rows are laid out in an output. The width of a padded output follows from its rows.
+#[pyclass(frozen, module = "spanmask._core")]
+pub struct Layout {
+    kind: Kind,
+    max_len: usize,
 }
 
-/// Rows into one output: int64 values with `padding` around them, flat.
+enum Kind {
+    Packed,
+    Padded { side: Side, multiple_of: usize },
+    InPlace { width: usize },
+}
+
+#[pymethods]
+impl Layout {
+    /// Rows concatenated, without padding.
+    #[staticmethod]
+    #[pyo3(signature = (max_length=None))]
+    fn packed(max_length: Option<usize>) -> Self {
+        Self { kind: Kind::Packed, max_len: max_length.unwrap_or(usize::MAX) }
+    }
+
+    /// Rows padded on one side to the longest of them, rounded up to a multiple.
+    #[staticmethod]
+    #[pyo3(signature = (padding_side, max_length=None, pad_to_multiple_of=None))]
+    fn padded(
+        padding_side: Choice<Side>,
+        max_length: Option<usize>,
+        pad_to_multiple_of: Option<usize>,
+    ) -> Self {
+        let kind = Kind::Padded { side: padding_side.0, multiple_of: pad_to_multiple_of.unwrap_or(1) };
+        Self { kind, max_len: max_length.unwrap_or(usize::MAX) }
+    }
+
+    /// Rows at their places in a 2-D input of this width.
+    #[staticmethod]
+    fn in_place(width: usize) -> Self {
+        Self { kind: Kind::InPlace { width }, max_len: usize::MAX }
+    }
+}
+
+impl Layout {
+    /// The core's layout for these rows.
+    pub fn of<T>(&self, rows: &Ragged<T>) -> batch::Layout {
+        let shape = match self.kind {
+            Kind::Packed => Shape::Packed,
+            Kind::Padded { side, multiple_of } => Shape::padded(rows, side, self.max_len, multiple_of),
+            Kind::InPlace { width } => Shape::InPlace { width },
+        };
+        batch::Layout { shape, max_len: self.max_len }
+    }
+
+    /// Greatest length of a row.
+    pub fn max_len(&self) -> usize {
+        self.max_len
+    }
+}
+
+/// The shape of an output: [rows, width], or [1, tokens] where nothing is padded.
+pub fn shape_of<T>(layout: batch::Layout, rows: &Ragged<T>) -> [usize; 2] {
+    match layout.shape {
+        Shape::Packed => [1, layout.output_len(rows)],
+        Shape::Padded { width, .. } | Shape::InPlace { width } => [rows.len(), width],
+    }
+}
+
+/// Rows of ids with `padding` around them: int64, [rows, width] or [1, tokens].
 #[pyfunction]
 pub fn pad<'py>(
     py: Python<'py>,
-    values: Ids<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
-    layout: LayoutTuple,
+    rows: IdColumn<'py>,
+    layout: &Layout,
     padding: i64,
-) -> PyResult<Bound<'py, PyArray1<i64>>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let layout = self::layout(layout)?;
-    with_ids!(&values, |values| {
-        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-        write(py, &rows, layout, 1, |rows, out| batch::values_into(rows, layout, Token::to_i64, padding, out))
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    with_ids!(&rows.values, |values| {
+        let rows = Ragged::from_bounds(values, rows.starts.as_slice()?, rows.stops.as_slice()?)
+            .map_err(|e| to_py(e, "rows"))?;
+        let layout = layout.of(&rows);
+        let out = uninit_array(py, shape_of(layout, &rows))?;
+        let mut writer = out.readwrite();
+        let places = writer.as_slice_mut()?;
+        py.detach(|| batch::values_into(&rows, layout, Token::to_i64, padding, places))
+            .map_err(|e| to_py(e, "rows"))?;
+        drop(writer);
+        Ok(out)
     })
 }
 
@@ -46,82 +102,37 @@ pub fn pad<'py>(
 #[pyfunction]
 pub fn pad_mask<'py>(
     py: Python<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
-    layout: LayoutTuple,
-) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    starts: numpy::PyReadonlyArray1<'py, i64>,
+    stops: numpy::PyReadonlyArray1<'py, i64>,
+    layout: &Layout,
+) -> PyResult<Bound<'py, numpy::PyArray1<i64>>> {
+    use numpy::IntoPyArray;
     let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let layout = self::layout(layout)?;
-    let values = vec![(); last(stops)];
+    let len = stops.iter().max().map_or(0, |&stop| usize::try_from(stop).unwrap_or(0));
+    let values = vec![(); len];
     let rows = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-    write(py, &rows, layout, 1, |rows, out| batch::attention_mask_into(rows, layout, out))
-}
-
-/// Each token's position in its row, and its row.
-type Positions<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>);
-
-/// Each token's position in its row (int64) and its row (int32), flat.
-#[pyfunction]
-pub fn positions<'py>(
-    py: Python<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
-    layout: LayoutTuple,
-) -> PyResult<Positions<'py>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let layout = self::layout(layout)?;
-    let values = vec![(); last(stops)];
-    let rows = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-    if i32::try_from(rows.len()).is_err() {
-        return Err(PyValueError::new_err(
-            "rows: seq_idx is int32; a flattened batch holds fewer than 2**31 rows.",
-        ));
-    }
-    let len = layout.output_len(&rows);
-    let (mut positions, mut numbers) = (vec![0; len], vec![0; len]);
-    py.detach(|| batch::positions_into(&rows, layout, 0, &mut positions, &mut numbers))
+    let layout = layout.of(&rows);
+    let mut out = vec![0; layout.output_len(&rows)];
+    layout
+        .for_each_cell(&rows, &mut out, |_, _, mut cell| {
+            cell.fill(1, 0);
+            Ok(())
+        })
         .map_err(|e| to_py(e, "rows"))?;
-    Ok((positions.into_pyarray(py), numbers.into_pyarray(py)))
+    Ok(out.into_pyarray(py))
 }
 
-/// Where the last row stops: how many values there must be, when only bounds matter. Zero-sized values take no memory.
-fn last(stops: &[i64]) -> usize {
-    stops.iter().max().map_or(0, |&stop| usize::try_from(stop).unwrap_or(0))
-}
-
-/// Allocates the output of `rows` and lets `fill` write it, chunk by chunk.
-pub fn write<'py, T: Sync>(
-    py: Python<'py>,
-    rows: &Ragged<T>,
-    layout: Layout,
-    num_threads: usize,
-    fill: impl Fn(&Ragged<T>, &mut [i64]) -> Result<(), spanmask_core::Error> + Sync,
-) -> PyResult<Bound<'py, PyArray1<i64>>> {
-    let out = fresh(py, layout.output_len(rows))?;
-    {
-        let mut out = out.readwrite();
-        let mut rest = out.as_slice_mut()?;
-        let mut jobs = Vec::new();
-        for chunk in bulk::chunks(rows) {
-            let (first, rows) = (chunk.start, rows.slice(chunk));
-            let part;
-            (part, rest) = rest.split_at_mut(layout.output_len(&rows));
-            let fill = &fill;
-            jobs.push((first, move || fill(&rows, part)));
-        }
-        bulk::run(py, jobs, num_threads, "rows")?;
-    }
-    Ok(out)
-}
-
-/// A fresh array for a kernel that writes every place of it.
-pub fn fresh<O: Element>(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyArray1<O>>> {
+/// An array for a kernel that writes every place of it.
+pub fn uninit_array<O: Element, D: IntoDimension>(
+    py: Python<'_>,
+    shape: D,
+) -> PyResult<Bound<'_, PyArray<O, D::Dim>>> {
+    let shape = shape.into_dimension();
+    let len = shape.slice().iter().try_fold(1usize, |len, &n| len.checked_mul(n)).unwrap_or(usize::MAX);
     if len > isize::MAX as usize / size_of::<O>() {
-        return Err(PyValueError::new_err(format!(
-            "rows: an output of {len} tokens does not fit memory; cut the rows."
-        )));
+        return Err(too_large(len));
     }
-    // SAFETY: nobody reads the array before a kernel has written every place of it; where a kernel fails the array is dropped.
+    // SAFETY: nothing reads the array before a kernel has written every place of it; where a kernel fails the array is dropped.
     // Zeroing first cost 1.3 to 1.5 times the whole of `mask_labels` on 32 x 8192 tokens.
-    Ok(unsafe { PyArray1::new(py, len, false) })
+    Ok(unsafe { PyArray::new(py, shape, false) })
 }

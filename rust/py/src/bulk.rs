@@ -31,6 +31,29 @@ pub fn chunks_of(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<Range<usi
     chunks
 }
 
+/// Calls `job` for each chunk, in order, to make what works on it, then runs all of that as [`run`] does. `job` hands out the parts of the
+/// outputs: see [`take`].
+pub fn for_chunks<F>(
+    py: Python<'_>,
+    chunks: Vec<Range<usize>>,
+    num_threads: usize,
+    rows: &str,
+    mut job: impl FnMut(Range<usize>) -> F,
+) -> PyResult<()>
+where
+    F: FnOnce() -> Result<(), Error> + Send,
+{
+    let jobs = chunks.into_iter().map(|chunk| (chunk.start, job(chunk))).collect();
+    run(py, jobs, num_threads, rows)
+}
+
+/// The next `len` places of an output; `rest` keeps those after them.
+pub fn take<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let (part, tail) = core::mem::take(rest).split_at_mut(len);
+    *rest = tail;
+    part
+}
+
 /// Runs every job without the GIL, on up to `num_threads` threads. A job is a chunk's first row and what works on it.
 ///
 /// The error of the first failing row is returned, its row counted over all chunks. Ctrl-C is seen between two jobs.
@@ -66,7 +89,7 @@ where
     }
 }
 
-/// The jobs that nobody has taken yet, and the failure of the lowest job so far.
+/// The jobs that no thread has taken yet, and the failure of the lowest job so far.
 struct Queue<F> {
     jobs: std::iter::Enumerate<std::vec::IntoIter<(usize, F)>>,
     failed: Option<(usize, Error)>,

@@ -1,6 +1,6 @@
-//! Core errors -> Python exceptions. The only file that names exceptions: each message says the argument, the row and the remedy.
+//! Errors -> Python exceptions. The only file that names exceptions: each message says the argument, the row and the remedy.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::{PyErr, import_exception};
 use spanmask_core::Error;
 use spanmask_core::error::Column;
@@ -18,6 +18,54 @@ pub fn to_py(error: Error, rows: &str) -> PyErr {
     }
 }
 
+/// An argument that should hold token ids is something else.
+pub fn not_ids(found: &str) -> PyErr {
+    PyTypeError::new_err(format!("ids: expected a 1-D array of uint16, uint32, int32 or int64, got {found}."))
+}
+
+/// An entry of a list of lists is not an integer.
+pub fn not_an_id(name: &str, row: usize, position: usize, found: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{name}: row {row} has {found} at position {position}; token ids are integers. Cast or remove it."
+    ))
+}
+
+/// An entry of a list of lists does not fit.
+pub fn id_too_large(name: &str, row: usize, position: usize, found: &str) -> PyErr {
+    PyValueError::new_err(format!(
+        "{name}: row {row} has {found} at position {position}, which does not fit in int64."
+    ))
+}
+
+/// A row of a list of lists is something else.
+pub fn not_a_list(name: &str, row: usize, found: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{name}: row {row} is a {found}, row 0 a list; all rows must have the same type."
+    ))
+}
+
+/// A string option has a value that it does not know. pyo3 puts the argument's name before the message.
+pub fn not_a_choice(known: &[String], found: &str) -> PyErr {
+    PyValueError::new_err(format!("expected one of {}, got {found:?}.", known.join(", ")))
+}
+
+/// A column has another number of entries in a row than there are ids.
+pub fn misaligned(name: &str, row: usize, ids: i64, got: i64) -> PyErr {
+    PyValueError::new_err(format!(
+        "{name}: row {row} has {got} entries for {ids} ids; give one for each token."
+    ))
+}
+
+/// An output does not fit in memory.
+pub fn too_large(len: usize) -> PyErr {
+    PyValueError::new_err(format!("rows: an output of {len} tokens does not fit in memory; cut the rows."))
+}
+
+/// A flattened batch has more rows than its row numbers can count.
+pub fn too_many_rows() -> PyErr {
+    PyValueError::new_err("rows: seq_idx is int32; a flattened batch holds fewer than 2**31 rows and tokens.")
+}
+
 fn words(error: Error, rows: &str) -> String {
     match error {
         Error::Bounds { row, start, stop, len } => format!(
@@ -32,23 +80,31 @@ fn words(error: Error, rows: &str) -> String {
             )
         }
         Error::MaskHole { row, position } => format!(
-            "{rows}: row {row} has a zero at position {position}, between ones; padding must stand at a row's ends. \
-             Take such tokens out of the row, or name them in ignore_ids."
+            "{rows}: row {row} has a 0 between 1s at position {position}; only leading and trailing padding is supported. \
+             Remove those tokens or list them in ignore_ids."
         ),
         Error::NoTrainedTurn { row } => format!(
-            "{rows}: row {row} has no turn of a trained role and on_no_trained_turn=\"raise\"; check that the chat format fits \
-             (print it), or set on_no_trained_turn=\"mask\"."
+            "{rows}: row {row} has no turn of a trained role, and on_no_trained_turn is 'raise'. Check that the chat format fits \
+             (print it), or set on_no_trained_turn to 'mask'."
         ),
-        Error::TurnWeights { row, turns, weights } => format!(
-            "turn_mask: row {row} has {weights} entries for {turns} turns of trained roles; give one for each of these turns."
+        Error::TurnWeights { row, column, turns, weights } => format!(
+            "{}: row {row} has {weights} entries for {turns} turns of trained roles; give one for each of these turns.",
+            name_of(column)
+        ),
+        Error::Turn { row, turn } => format!(
+            "turns: turn {turn} of row {row} does not fit. Positions must be in order (start, content_start, prefill_stop, content_stop, \
+             stop), after the previous turn and inside the row, and role must be an index into roles."
+        ),
+        Error::TurnRow { turn, row, rows } => format!(
+            "turns: entry {turn} belongs to row {row}; rows must ascend from 0 to {}.",
+            rows.saturating_sub(1)
+        ),
+        Error::Cut { row, max_len, needed } => format!(
+            "max_length: {max_len} cuts row {row} before or inside an image, whose last token is number {needed}; raise max_length to \
+             {needed} or more, or use fewer or smaller images."
         ),
         Error::ColumnLength { row, column, ids, got } => {
-            let name = match column {
-                Column::Labels => "labels",
-                Column::NoiseMask => "noise_mask",
-                Column::Protected => "protected",
-                Column::Words => "words",
-            };
+            let name = name_of(column);
             format!("{name}: row {row} has {got} entries for {ids} ids; give one for each token.")
         }
         Error::IdRange { row, position, id } => format!(
@@ -74,5 +130,17 @@ fn words(error: Error, rows: &str) -> String {
             )
         }
         other => other.to_string(),
+    }
+}
+
+/// What Python calls a column.
+fn name_of(column: Column) -> &'static str {
+    match column {
+        Column::Labels => "labels",
+        Column::NoiseMask => "noise_mask",
+        Column::Protected => "protected",
+        Column::Words => "words",
+        Column::TurnMask => "turn_mask",
+        Column::TurnWeights => "turn_weights",
     }
 }

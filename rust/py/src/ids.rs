@@ -1,10 +1,11 @@
-//! NumPy arrays of token ids, whichever of the four types they hold.
+//! NumPy arrays of token ids, of any of the four token types, and what is compiled for the type in use.
 
-use numpy::{PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::PyTypeError;
+use numpy::{Element, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use spanmask_core::Token;
+use std::sync::OnceLock;
 
-/// A contiguous 1-D array of one of the token types; `ragged.py` sees to both.
+/// A contiguous 1-D array of one of the token types; `ragged.py` ensures both.
 pub enum Ids<'py> {
     U16(PyReadonlyArray1<'py, u16>),
     U32(PyReadonlyArray1<'py, u32>),
@@ -32,9 +33,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Ids<'py> {
             Ok(array) => format!("{}-D {}", array.ndim(), array.dtype()),
             Err(_) => object.get_type().to_string(),
         };
-        Err(PyTypeError::new_err(format!(
-            "ids: expected a 1-D array of uint16, uint32, int32 or int64, got {found}."
-        )))
+        Err(crate::error::not_ids(&found))
     }
 }
 
@@ -62,3 +61,47 @@ macro_rules! with_ids {
     };
 }
 pub(crate) use with_ids;
+
+/// A token type that arrays hold.
+pub trait ArrayToken: Token + Element {
+    /// The slot of this type.
+    fn slot<F: Family>(slots: &PerToken<F>) -> &OnceLock<F::Of<Self>>;
+}
+
+/// Something generic over the token type, such as a format that is compiled for one.
+pub trait Family {
+    /// Itself for one token type.
+    type Of<T: Token>;
+}
+
+/// One member of a family for each token type, made when the type is first in use.
+pub struct PerToken<F: Family> {
+    u16: OnceLock<F::Of<u16>>,
+    u32: OnceLock<F::Of<u32>>,
+    i32: OnceLock<F::Of<i32>>,
+    i64: OnceLock<F::Of<i64>>,
+}
+
+impl<F: Family> Default for PerToken<F> {
+    fn default() -> Self {
+        Self { u16: OnceLock::new(), u32: OnceLock::new(), i32: OnceLock::new(), i64: OnceLock::new() }
+    }
+}
+
+impl<F: Family> PerToken<F> {
+    /// What there is for `T`; `make` makes it where nothing is yet.
+    pub fn get<T: ArrayToken>(&self, make: impl FnOnce() -> F::Of<T>) -> &F::Of<T> {
+        T::slot(self).get_or_init(make)
+    }
+}
+
+macro_rules! array_token {
+    ($($int:ident),*) => {$(
+        impl ArrayToken for $int {
+            fn slot<F: Family>(slots: &PerToken<F>) -> &OnceLock<F::Of<Self>> {
+                &slots.$int
+            }
+        }
+    )*};
+}
+array_token!(u16, u32, i32, i64);

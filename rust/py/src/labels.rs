@@ -1,179 +1,211 @@
-//! `_core.Policy`, `_core.mask_labels`.
+//! `_core.Policy`, `_core.mask_labels`, and a batch in two steps: `_core.plan_labels`, `LabelPlan.write`.
 
-use crate::batch::{LayoutTuple, fresh, layout};
+use crate::batch::{Layout, shape_of, uninit_array};
 use crate::bulk;
-use crate::error::to_py;
-use crate::ids::{Ids, with_ids};
-use crate::turns::{Compiled, Format, compiled};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
+use crate::columns::{Column, IdColumn, ragged};
+use crate::enums::Choice;
+use crate::error::{to_py, too_many_rows};
+use crate::held::{HeldRows, Int64s, with_held};
+use crate::ids::{ArrayToken, Family, Ids, PerToken, with_ids};
+use crate::ragged::Entries;
+use crate::turns::Turns;
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
-use spanmask_core::batch::Layout;
+use spanmask_core::batch::{self, Shape, check_cut, mask_bounds};
 use spanmask_core::labels::{
-    self, Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Pair, Report, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, Turns,
+    self, BatchOutput, Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Plan, Report, RowColumns,
+    RowReport, Shift, Target, TrainOnEos, TruncatedTurn, WhichTurns, write_batch_into,
 };
+use spanmask_core::turns::TurnSource;
 use spanmask_core::{Ragged, Token};
 
-/// A `MaskPolicy` for the roles of one `ChatFormat`, compiled for each token type.
+/// A `MaskPolicy` for given roles, compiled for the token types in use.
 #[pyclass(frozen, module = "spanmask._core")]
 pub struct Policy {
-    u16: labels::Policy<u16>,
-    u32: labels::Policy<u32>,
-    i32: labels::Policy<i32>,
-    i64: labels::Policy<i64>,
+    options: labels::Policy<i64>,
+    ignore_ids: Vec<i64>,
+    ignore_sequences: Vec<Vec<i64>>,
+    ignore_between: Vec<MarkerPair>,
+    train_between_markers: bool,
+    compiled: PerToken<Policies>,
 }
 
-compiled!(Policy => labels::Policy);
+/// Policies by token type.
+pub struct Policies;
+
+impl Family for Policies {
+    type Of<T: Token> = labels::Policy<T>;
+}
 
 #[pymethods]
 impl Policy {
     #[new]
     #[pyo3(signature = (
-        *, roles, prompt_weight, turns, train_on_eos, include_start, train_generation_prefill, truncated_turn, on_no_trained_turn, ignore_ids,
-        ignore_sequences, ignore_between, train_markers, shift
+        *, role_weights, prompt_weight, turns, train_on_eos, include_start, train_generation_prefill, truncated_turn,
+        on_no_trained_turn, ignore_ids, ignore_sequences, ignore_between, train_between_markers, shift
     ))]
     fn new(
-        roles: Vec<Option<f32>>,
+        role_weights: Vec<Option<f32>>,
         prompt_weight: f32,
-        turns: &str,
-        train_on_eos: &str,
+        turns: Choice<WhichTurns>,
+        train_on_eos: Choice<TrainOnEos>,
         include_start: bool,
         train_generation_prefill: bool,
-        truncated_turn: &str,
-        on_no_trained_turn: &str,
+        truncated_turn: Choice<TruncatedTurn>,
+        on_no_trained_turn: Choice<OnNoTrainedTurn>,
         ignore_ids: Vec<i64>,
         ignore_sequences: Vec<Vec<i64>>,
-        ignore_between: Vec<Pair>,
-        train_markers: bool,
-        shift: &str,
-    ) -> PyResult<Self> {
-        macro_rules! ignored {
-            () => {
-                Ignore::new(&ignore_ids, &ignore_sequences, &ignore_between, train_markers)
-            };
-        }
-        let unknown =
-            |name: &str, value: &str| PyValueError::new_err(format!("{name}: unknown value {value:?}."));
-        let i64 = labels::Policy {
-            roles,
+        ignore_between: Vec<MarkerPair>,
+        train_between_markers: bool,
+        shift: Choice<Shift>,
+    ) -> Self {
+        let options = labels::Policy {
+            roles: role_weights,
             prompt_weight,
-            turns: match turns {
-                "all" => Turns::All,
-                "last" => Turns::Last,
-                other => return Err(unknown("turns", other)),
-            },
-            train_on_eos: match train_on_eos {
-                "none" => TrainOnEos::None,
-                "turn" => TrainOnEos::Turn,
-                "last" => TrainOnEos::Last,
-                "all" => TrainOnEos::All,
-                other => return Err(unknown("train_on_eos", other)),
-            },
+            turns: turns.0,
+            train_on_eos: train_on_eos.0,
             include_start,
             train_generation_prefill,
-            truncated_turn: match truncated_turn {
-                "train" => TruncatedTurn::Train,
-                "drop" => TruncatedTurn::Drop,
-                other => return Err(unknown("truncated_turn", other)),
-            },
-            on_no_trained_turn: match on_no_trained_turn {
-                "mask" => OnNoTrainedTurn::Mask,
-                "keep" => OnNoTrainedTurn::Keep,
-                "raise" => OnNoTrainedTurn::Raise,
-                other => return Err(unknown("on_no_trained_turn", other)),
-            },
-            ignore: ignored!(),
-            shift: match shift {
-                "none" => Shift::None,
-                "left" => Shift::Left,
-                other => return Err(unknown("shift", other)),
-            },
+            truncated_turn: truncated_turn.0,
+            on_no_trained_turn: on_no_trained_turn.0,
+            ignore: Ignore::new(&[], &[], &[], false),
+            shift: shift.0,
         };
-        Ok(Self {
-            u16: i64.with_ignore(ignored!()),
-            u32: i64.with_ignore(ignored!()),
-            i32: i64.with_ignore(ignored!()),
-            i64,
+        let compiled = PerToken::default();
+        Self { options, ignore_ids, ignore_sequences, ignore_between, train_between_markers, compiled }
+    }
+}
+
+impl Policy {
+    /// The policy for rows of `T`.
+    fn of<T: ArrayToken>(&self) -> &labels::Policy<T> {
+        self.compiled.get(|| {
+            let Self { ignore_ids, ignore_sequences, ignore_between, train_between_markers, .. } = self;
+            let ignore = Ignore::new(ignore_ids, ignore_sequences, ignore_between, *train_between_markers);
+            self.options.with_ignore(ignore)
         })
     }
 }
 
-/// A column beside the rows: values, starts, stops.
-type Column<'py, T> = (PyReadonlyArray1<'py, T>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>);
+/// What was counted.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct LabelCounts {
+    rows: usize,
+    /// Tokens that are kept.
+    tokens: usize,
+    trained_tokens: usize,
+    /// Rows that end inside their last turn.
+    truncated_turns: usize,
+    /// Rows without a trained token.
+    untrained_rows: usize,
+    /// Rows by outcome, see `spanmask.report.REASONS`.
+    outcomes: Vec<u64>,
+    /// Turns by role.
+    turns: Vec<u64>,
+}
 
-/// Labels (flat, int64), loss weights (flat, float32) where asked for, each row's outcome, and what was counted: rows, tokens kept,
-/// tokens trained, rows whose last turn is open, rows by outcome, turns by role.
-type Masked<'py> = (
-    Bound<'py, PyArray1<i64>>,
-    Option<Bound<'py, PyArray1<f32>>>,
-    Bound<'py, PyArray1<u8>>,
-    Bound<'py, PyArray1<i64>>,
-);
+impl LabelCounts {
+    fn new(reports: &[RowReport], tokens: usize, turns: Vec<u64>) -> Self {
+        let mut outcomes = vec![0; Outcome::COUNT];
+        reports.iter().for_each(|report| outcomes[report.outcome as usize] += 1);
+        Self {
+            rows: reports.len(),
+            tokens,
+            trained_tokens: reports.iter().map(|report| report.trained).sum(),
+            truncated_turns: reports.iter().filter(|report| report.truncated).count(),
+            untrained_rows: reports.iter().filter(|report| report.outcome != Outcome::Trained).count(),
+            outcomes,
+            turns,
+        }
+    }
+}
 
-/// Labels of all rows.
+/// Each row's outcome: uint8.
+fn outcomes_of(py: Python<'_>, reports: &[RowReport]) -> Py<PyArray1<u8>> {
+    let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
+    // Copied: a vector that NumPy is to own needs an object of its own.
+    PyArray1::from_slice(py, &outcomes).unbind()
+}
+
+/// Labels of rows, flat.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct MaskedRows {
+    /// int64.
+    labels: Py<PyArray1<i64>>,
+    /// float32.
+    weights: Option<Py<PyArray1<f32>>>,
+    /// uint8 [rows].
+    outcomes: Py<PyArray1<u8>>,
+    counts: Py<LabelCounts>,
+}
+
+/// Labels of all rows, in one pass.
 #[pyfunction]
-#[pyo3(signature = (values, starts, stops, format, policy, layout, *, labels, turn_weights, ignore_index, weighted, num_threads))]
-pub fn mask_labels<'py>(
-    py: Python<'py>,
-    values: Ids<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
-    format: &Format,
+#[pyo3(signature = (rows, *, turns, policy, layout, labels, turn_mask, turn_weights, ignore_index, weighted, num_threads))]
+pub fn mask_labels(
+    py: Python<'_>,
+    rows: IdColumn<'_>,
+    turns: Turns<'_>,
     policy: &Policy,
-    layout: LayoutTuple,
-    labels: Option<Column<'py, i64>>,
-    turn_weights: Option<Column<'py, f32>>,
+    layout: &Layout,
+    labels: Option<Column<'_, i64>>,
+    turn_mask: Option<Column<'_, f32>>,
+    turn_weights: Option<Column<'_, f32>>,
     ignore_index: i64,
     weighted: bool,
     num_threads: usize,
-) -> PyResult<Masked<'py>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let layout = self::layout(layout)?;
-    let labels = match &labels {
-        Some(column) => Some(ragged(column, starts.len(), "labels")?),
-        None => None,
+) -> PyResult<MaskedRows> {
+    let (starts, stops) = (rows.starts.as_slice()?, rows.stops.as_slice()?);
+    let columns = RowColumns {
+        labels: ragged(&labels, starts.len(), "labels")?,
+        turn_weights: turn_column(&turn_mask, &turn_weights, starts.len())?,
+        turn_flags: turn_mask.is_some(),
     };
-    let turn_weights = match &turn_weights {
-        Some(column) => Some(ragged(column, starts.len(), "turn_mask")?),
-        None => None,
-    };
-    let extras = Extras { labels, turn_weights, ignore_index };
-    with_ids!(&values, |values| {
+    let table = turns.table(starts, stops)?;
+    with_ids!(&rows.values, |values| {
         let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-        mask_typed(py, &rows, format.get(), policy.get(), extras, layout, weighted, num_threads)
+        let layout = layout.of(&rows);
+        mask_typed(
+            py,
+            &rows,
+            turns.source(table.as_ref()),
+            policy.of(),
+            columns,
+            layout,
+            ignore_index,
+            weighted,
+            num_threads,
+        )
     })
 }
 
-fn ragged<'a, T: numpy::Element>(
-    column: &'a Column<'_, T>,
+/// The one of the two columns that is given.
+fn turn_column<'a>(
+    flags: &'a Option<Column<'_, f32>>,
+    weights: &'a Option<Column<'_, f32>>,
     rows: usize,
-    name: &str,
-) -> PyResult<Ragged<'a, T>> {
-    let (values, starts, stops) = (column.0.as_slice()?, column.1.as_slice()?, column.2.as_slice()?);
-    let ragged = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, name))?;
-    if ragged.len() != rows {
-        return Err(to_py(spanmask_core::Error::Length { want: rows, got: ragged.len() }, name));
-    }
-    Ok(ragged)
+) -> PyResult<Option<Ragged<'a, f32>>> {
+    Ok(ragged(flags, rows, "turn_mask")?.or(ragged(weights, rows, "turn_weights")?))
 }
 
-fn mask_typed<'py, T: Token>(
-    py: Python<'py>,
+fn mask_typed<T: Token>(
+    py: Python<'_>,
     rows: &Ragged<T>,
-    format: &spanmask_core::turns::Format<T>,
+    turns: TurnSource<T>,
     policy: &labels::Policy<T>,
-    extras: Extras,
-    layout: Layout,
+    columns: RowColumns,
+    layout: batch::Layout,
+    ignore_index: i64,
     weighted: bool,
     num_threads: usize,
-) -> PyResult<Masked<'py>> {
+) -> PyResult<MaskedRows> {
     let places = layout.output_len(rows);
-    let labels = fresh(py, places)?;
-    let weights = if weighted { Some(fresh(py, places)?) } else { None };
+    let labels = uninit_array(py, places)?;
+    let weights = if weighted { Some(uninit_array(py, places)?) } else { None };
     let chunks = bulk::chunks(rows);
-    let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, open: false }; rows.len()];
-    let mut turn_counts = vec![vec![0; format.roles()]; chunks.len()];
+    let mut reports =
+        vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false }; rows.len()];
+    let mut turn_counts = vec![vec![0; turns.roles()]; chunks.len()];
     {
         let mut labels = labels.readwrite();
         let mut weights = weights.as_ref().map(|weights| weights.readwrite());
@@ -182,42 +214,265 @@ fn mask_typed<'py, T: Token>(
             Some(weights) => Some(weights.as_slice_mut()?),
             None => None,
         };
-        let mut jobs = Vec::with_capacity(chunks.len());
-        for (chunk, turns) in chunks.into_iter().zip(&mut turn_counts) {
-            let first = chunk.start;
-            let extras = Extras {
-                labels: extras.labels.map(|labels| labels.slice(chunk.clone())),
-                turn_weights: extras.turn_weights.map(|weights| weights.slice(chunk.clone())),
-                ..extras
-            };
+        let mut counts = turn_counts.as_mut_slice();
+        bulk::for_chunks(py, chunks, num_threads, "rows", |chunk| {
+            let (columns, turns) = (columns.slice(chunk.clone()), turns.from_row(chunk.start));
             let rows = rows.slice(chunk);
             let places = layout.output_len(&rows);
-            let (label_part, weight_part, report_part);
-            (label_part, labels) = labels.split_at_mut(places);
-            (weight_part, weights) = weights.map(|weights| weights.split_at_mut(places)).unzip();
-            (report_part, reports) = reports.split_at_mut(rows.len());
-            jobs.push((first, move || {
-                let out = Output { labels: label_part, weights: weight_part };
-                let report = Report { rows: report_part, turns };
-                labels::mask_labels_into(&rows, format, policy, &extras, layout, out, report)
-            }));
+            let out = Output {
+                layout,
+                ignore_index,
+                labels: bulk::take(&mut labels, places),
+                weights: weights.as_mut().map(|weights| bulk::take(weights, places)),
+            };
+            let [counts] = bulk::take(&mut counts, 1) else { unreachable!("one for each chunk") };
+            let report = Report { rows: bulk::take(&mut reports, rows.len()), turns: counts };
+            move || labels::mask_labels_into(&rows, turns, policy, &columns, out, report)
+        })?;
+    }
+    let turns = (0..turns.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect();
+    Ok(MaskedRows {
+        labels: labels.unbind(),
+        weights: weights.map(Bound::unbind),
+        outcomes: outcomes_of(py, &reports),
+        counts: Py::new(py, LabelCounts::new(&reports, layout.kept_tokens(rows), turns))?,
+    })
+}
+
+/// What the labels of a batch will be. The caller decides which rows stay, then calls `write`.
+#[pyclass(frozen, module = "spanmask._core")]
+pub struct LabelPlan {
+    rows: HeldRows,
+    labels: Option<HeldRows>,
+    plan: Plan,
+    shift: Shift,
+    ignore_index: i64,
+    weighted: bool,
+    #[pyo3(get)]
+    counts: Py<LabelCounts>,
+    /// uint8 [rows].
+    #[pyo3(get)]
+    outcomes: Py<PyArray1<u8>>,
+}
+
+/// Plans the labels of a batch. Rows, attention mask and labels: lists of lists, or columns with `values`, `starts` and `stops`.
+///
+/// `skip_first`: the first token of each row never trains. `uncut_ids`: an error where `max_length` cuts one of these ids off.
+/// `name` is what errors call the rows.
+#[pyfunction]
+#[pyo3(signature = (
+    rows, *, turns, policy, attention_mask, labels, turn_mask, turn_weights, ignore_index, weighted, max_length, skip_first,
+    uncut_ids, name
+))]
+pub fn plan_labels(
+    py: Python<'_>,
+    rows: &Bound<'_, PyAny>,
+    turns: Turns<'_>,
+    policy: &Policy,
+    attention_mask: Option<&Bound<'_, PyAny>>,
+    labels: Option<&Bound<'_, PyAny>>,
+    turn_mask: Option<Column<'_, f32>>,
+    turn_weights: Option<Column<'_, f32>>,
+    ignore_index: i64,
+    weighted: bool,
+    max_length: Option<usize>,
+    skip_first: bool,
+    uncut_ids: Vec<i64>,
+    name: &str,
+) -> PyResult<LabelPlan> {
+    let mut rows = HeldRows::read(rows, name, Entries::Ids)?;
+    let mut labels = labels.map(|labels| HeldRows::read(labels, "labels", Entries::Ids)).transpose()?;
+    if let Some(labels) = &labels {
+        labels.check_aligned(&rows, "labels")?;
+    }
+    if let Some(mask) = attention_mask {
+        let mask = HeldRows::read(mask, "attention_mask", Entries::Flags)?;
+        mask.check_aligned(&rows, "attention_mask")?;
+        let bounds = with_held!(py, &mask, "attention_mask", |rows| py.detach(|| mask_bounds(&rows)))
+            .map_err(|e| to_py(e, "attention_mask"))?;
+        rows.narrow(&mask, &bounds);
+        if let Some(labels) = &mut labels {
+            labels.narrow(&mask, &bounds);
         }
-        bulk::run(py, jobs, num_threads, "rows")?;
     }
-    let mut outcomes = [0; Outcome::COUNT];
-    for report in &reports {
-        outcomes[report.outcome as usize] += 1;
+    let table = turns.table(rows.starts(), rows.stops())?;
+    let max_len = max_length.unwrap_or(usize::MAX);
+    let target = Target { ignore_index, max_len, skip_first };
+    let label_values = labels.as_ref().map(|labels| labels.int64(py)).transpose()?;
+    let columns = RowColumns {
+        labels: held_labels(labels.as_ref(), label_values.as_ref())?,
+        turn_weights: turn_column(&turn_mask, &turn_weights, rows.starts().len())?,
+        turn_flags: turn_mask.is_some(),
+    };
+    let (plan, tokens) = with_held!(py, &rows, name, |rows| {
+        let (source, policy) = (turns.source(table.as_ref()), policy.of());
+        let planned = py.detach(|| {
+            check_cut(&rows, max_len, &uncut_ids)?;
+            let layout = batch::Layout { shape: Shape::Packed, max_len };
+            Ok((Plan::new(&rows, source, policy, &columns, target)?, layout.kept_tokens(&rows)))
+        });
+        planned.map_err(|e| to_py(e, name))?
+    });
+    drop(label_values);
+    Ok(LabelPlan {
+        counts: Py::new(py, LabelCounts::new(&plan.rows, tokens, plan.turns.clone()))?,
+        outcomes: outcomes_of(py, &plan.rows),
+        shift: policy.options.shift,
+        rows,
+        labels,
+        plan,
+        ignore_index,
+        weighted,
+    })
+}
+
+fn held_labels<'a>(
+    rows: Option<&'a HeldRows>,
+    values: Option<&'a Int64s>,
+) -> PyResult<Option<Ragged<'a, i64>>> {
+    match (rows, values) {
+        (Some(rows), Some(values)) => Ok(Some(rows.ragged(values.as_slice()?, "labels")?)),
+        _ => Ok(None),
     }
-    let totals = [
-        rows.len(),
-        (0..rows.len()).map(|i| rows.bounds(i).len().min(layout.max_len)).sum(),
-        reports.iter().map(|report| report.trained).sum(),
-        reports.iter().filter(|report| report.open).count(),
-    ];
-    let turns = (0..format.roles()).map(|role| turn_counts.iter().map(|counts| counts[role] as i64).sum());
-    let counts: Vec<i64> =
-        totals.into_iter().chain(outcomes).map(|count| count as i64).chain(turns).collect();
-    let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
-    // Copied: a vector that NumPy is to own needs an object of its own.
-    Ok((labels, weights, PyArray1::from_slice(py, &outcomes), PyArray1::from_slice(py, &counts)))
+}
+
+/// A batch, ready for a model. All arrays are [rows, width], or [1, tokens] where rows are packed.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct LabelBatch {
+    /// int64.
+    input_ids: Py<PyArray2<i64>>,
+    /// int64: 1 for a token, 0 for padding. Padded batches only.
+    attention_mask: Option<Py<PyArray2<i64>>>,
+    /// int64.
+    labels: Py<PyArray2<i64>>,
+    /// float32.
+    weights: Option<Py<PyArray2<f32>>>,
+    /// int64: each token's position in its row. Packed batches only, as all that follows.
+    position_ids: Option<Py<PyArray2<i64>>>,
+    /// int32: each token's row.
+    seq_idx: Option<Py<PyArray2<i32>>>,
+    /// int32 [rows + 1]: where each row starts, and the end of the last one.
+    cu_seq_lens: Option<Py<PyArray1<i32>>>,
+    /// Tokens of the longest row.
+    max_length: usize,
+    /// int64: what was given as `columns`, laid out as the ids are, 0 for padding.
+    columns: Vec<Py<PyArray2<i64>>>,
+}
+
+#[pymethods]
+impl LabelPlan {
+    /// Writes the rows `kept` (all by default). `columns`: further arrays aligned with the values of the rows.
+    #[pyo3(signature = (layout, *, padding, kept=None, columns=Vec::new()))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        layout: &Layout,
+        padding: i64,
+        kept: Option<Vec<usize>>,
+        columns: Vec<Ids<'_>>,
+    ) -> PyResult<LabelBatch> {
+        let kept = kept.unwrap_or_else(|| (0..self.plan.rows.len()).collect());
+        let label_values = self.labels.as_ref().map(|labels| labels.int64(py)).transpose()?;
+        let existing = RowColumns {
+            labels: held_labels(self.labels.as_ref(), label_values.as_ref())?,
+            ..RowColumns::default()
+        };
+        with_held!(py, &self.rows, "rows", |rows| self
+            .write_typed(py, &rows, layout, padding, &kept, existing, &columns))
+    }
+
+    /// The roles of each row's turns, as numbers, by row.
+    fn row_roles(&self) -> Vec<Vec<usize>> {
+        self.plan.role_edges.windows(2).map(|edges| self.plan.roles[edges[0]..edges[1]].to_vec()).collect()
+    }
+
+    /// The ids of row `row`, without its padding.
+    fn row(&self, py: Python<'_>, row: usize) -> PyResult<Vec<i64>> {
+        Ok(with_held!(py, &self.rows, "rows", |rows| {
+            if row < rows.len() { rows.row(row).iter().map(|id| id.to_i64()).collect() } else { Vec::new() }
+        }))
+    }
+}
+
+impl LabelPlan {
+    fn write_typed<T: Token>(
+        &self,
+        py: Python<'_>,
+        rows: &Ragged<T>,
+        layout: &Layout,
+        padding: i64,
+        kept: &[usize],
+        existing: RowColumns,
+        columns: &[Ids<'_>],
+    ) -> PyResult<LabelBatch> {
+        let (starts, stops): (Vec<i64>, Vec<i64>) = kept
+            .iter()
+            .map(|&i| {
+                self.rows.starts().get(i).copied().zip(self.rows.stops().get(i).copied()).unwrap_or_default()
+            })
+            .unzip();
+        let bounds = Ragged::from_bounds(rows.values(), &starts, &stops).map_err(|e| to_py(e, "rows"))?;
+        let layout = layout.of(&bounds);
+        let shape = shape_of(layout, &bounds);
+        let packed = layout.shape == Shape::Packed;
+        let lengths = || (0..bounds.len()).map(|i| bounds.bounds(i).len().min(layout.max_len));
+        if packed && (i32::try_from(bounds.len()).is_err() || i32::try_from(shape[1]).is_err()) {
+            return Err(too_many_rows());
+        }
+        let input_ids = uninit_array(py, shape)?;
+        let labels = uninit_array(py, shape)?;
+        let attention_mask = if packed { None } else { Some(uninit_array(py, shape)?) };
+        let weights = if self.weighted { Some(uninit_array(py, shape)?) } else { None };
+        let position_ids = if packed { Some(uninit_array(py, shape)?) } else { None };
+        let seq_idx = if packed { Some(uninit_array(py, shape)?) } else { None };
+        {
+            let (mut ids, mut written) = (input_ids.readwrite(), labels.readwrite());
+            let mut mask = attention_mask.as_ref().map(|array| array.readwrite());
+            let mut weights = weights.as_ref().map(|array| array.readwrite());
+            let mut positions = position_ids.as_ref().map(|array| array.readwrite());
+            let mut numbers = seq_idx.as_ref().map(|array| array.readwrite());
+            let out = BatchOutput {
+                layout,
+                padding,
+                ignore_index: self.ignore_index,
+                input_ids: ids.as_slice_mut()?,
+                labels: written.as_slice_mut()?,
+                attention_mask: mask.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+                weights: weights.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+                position_ids: positions.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+                seq_idx: numbers.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+            };
+            py.detach(|| write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))
+                .map_err(|e| to_py(e, "rows"))?;
+        }
+        let cu_seq_lens = packed.then(|| {
+            let ends = lengths().scan(0, |end, len| {
+                *end += len as i32; // fits: `too_many_rows`
+                Some(*end)
+            });
+            core::iter::once(0).chain(ends).collect::<Vec<i32>>().into_pyarray(py).unbind()
+        });
+        let columns = columns.iter().map(|column| {
+            with_ids!(column, |values| {
+                let rows = Ragged::from_bounds(values, &starts, &stops).map_err(|e| to_py(e, "columns"))?;
+                let out = uninit_array(py, shape)?;
+                let mut writer = out.readwrite();
+                batch::values_into(&rows, layout, Token::to_i64, 0, writer.as_slice_mut()?)
+                    .map_err(|e| to_py(e, "columns"))?;
+                drop(writer);
+                Ok(out.unbind())
+            })
+        });
+        Ok(LabelBatch {
+            columns: columns.collect::<PyResult<_>>()?,
+            input_ids: input_ids.unbind(),
+            attention_mask: attention_mask.map(Bound::unbind),
+            labels: labels.unbind(),
+            weights: weights.map(Bound::unbind),
+            position_ids: position_ids.map(Bound::unbind),
+            seq_idx: seq_idx.map(Bound::unbind),
+            cu_seq_lens,
+            max_length: lengths().max().unwrap_or(0),
+        })
+    }
 }

@@ -3,7 +3,10 @@
 
 mod batch;
 mod bulk;
+mod columns;
+mod enums;
 mod error;
+mod held;
 mod ids;
 mod labels;
 mod masked_lm;
@@ -19,17 +22,17 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::{pad, pad_mask, positions};
+    use super::batch::{Layout, pad, pad_mask};
     #[pymodule_export]
-    use super::labels::{Policy, mask_labels};
+    use super::labels::{LabelBatch, LabelCounts, LabelPlan, MaskedRows, Policy, mask_labels, plan_labels};
     #[pymodule_export]
     use super::masked_lm::{MaskSpec, mask_tokens};
     #[pymodule_export]
     use super::noise::{SpanSpec, corrupt, merge, noise_mask, plan_lengths};
     #[pymodule_export]
-    use super::ragged::{from_arrays, from_lists, mask_bounds};
+    use super::ragged::{RaggedArrays, RowBounds, from_arrays, from_lists, mask_bounds};
     #[pymodule_export]
     use super::rng::name_keys;
     #[pymodule_export]
-    use super::turns::{Format, find_all, find_turns, paint};
+    use super::turns::{Format, Matches, TurnColumns, find_all, find_turns, paint};
 }

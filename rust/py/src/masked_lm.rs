@@ -1,6 +1,6 @@
 //! `_core.MaskSpec`, `_core.mask_tokens`.
 
-use crate::batch::{LayoutTuple, fresh, layout};
+use crate::batch::{Layout, uninit_array as fresh};
 use crate::bulk;
 use crate::error::to_py;
 use crate::ids::{Ids, with_ids};
@@ -8,7 +8,7 @@ use crate::noise::{Given, slice};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use spanmask_core::batch::Layout;
+use spanmask_core::batch;
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{Choice, Extras, RandomIds, RowReport, Spec, mask_tokens_into};
 use spanmask_core::rng::Source;
@@ -80,7 +80,7 @@ pub fn mask_tokens<'py>(
     spec: &MaskSpec,
     source: (u64, u64),
     given: Given<'py>,
-    layout: LayoutTuple,
+    layout: &Layout,
     padding: i64,
     ignore_index: i64,
     name: &str,
@@ -88,7 +88,6 @@ pub fn mask_tokens<'py>(
 ) -> PyResult<Masked<'py>> {
     let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
     let source = Source { seed: source.0, epoch: source.1 };
-    let layout = self::layout(layout)?;
     let extras = Extras {
         keys: slice(&given.keys)?,
         probabilities: slice(&given.densities)?,
@@ -97,6 +96,7 @@ pub fn mask_tokens<'py>(
     };
     with_ids!(&values, |values| {
         let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, name))?;
+        let layout = layout.of(&rows);
         mask_typed(py, &rows, &spec.0, source, &extras, layout, padding, name, num_threads)
     })
 }
@@ -107,7 +107,7 @@ fn mask_typed<'py, T: Token>(
     spec: &Spec,
     source: Source,
     extras: &Extras,
-    layout: Layout,
+    layout: batch::Layout,
     padding: i64,
     name: &str,
     num_threads: usize,

@@ -1,6 +1,6 @@
 //! `_core.SpanSpec`, `_core.corrupt`, `_core.noise_mask`, `_core.merge`, `_core.plan_lengths`.
 
-use crate::batch::fresh;
+use crate::batch::uninit_array as fresh;
 use crate::bulk;
 use crate::error::to_py;
 use crate::rows::{Rows, with_rows};

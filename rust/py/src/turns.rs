@@ -1,116 +1,219 @@
-//! `_core.Format`, `_core.find_turns`, `_core.find_all`.
+//! `_core.Format`, `_core.find_turns`, `_core.find_all`, `_core.paint`.
 
+use crate::columns::IdColumn;
 use crate::error::to_py;
-use crate::ids::{Ids, with_ids};
+use crate::ids::{ArrayToken, Family, Ids, PerToken, with_ids};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use spanmask_core::search::Searcher;
-use spanmask_core::turns::{self, Boundary};
+use spanmask_core::turns::{self, Boundary, Turn, TurnSource, TurnTable};
 use spanmask_core::{Ragged, Token};
 use std::convert::Infallible;
 
-/// The markers of a `ChatFormat`, compiled for each token type.
+/// The markers of a `ChatFormat`, compiled for the token types in use.
 #[pyclass(frozen, module = "spanmask._core")]
 pub struct Format {
-    u16: turns::Format<u16>,
-    u32: turns::Format<u32>,
-    i32: turns::Format<i32>,
-    i64: turns::Format<i64>,
+    boundaries: Vec<Boundary>,
+    stop_token_ids: Vec<i64>,
+    generation_prefills: Vec<Vec<i64>>,
+    compiled: PerToken<Formats>,
 }
 
-/// (role number, starts, ends, include_start, include_end)
-type BoundaryTuple = (usize, Vec<Vec<i64>>, Vec<Vec<i64>>, bool, bool);
+/// Formats by token type.
+pub struct Formats;
+
+impl Family for Formats {
+    type Of<T: Token> = turns::Format<T>;
+}
+
+/// A `RoleBoundary`, read by name.
+#[derive(FromPyObject)]
+struct BoundaryFields {
+    role: String,
+    start: Vec<Vec<i64>>,
+    end: Vec<Vec<i64>>,
+    include_start: bool,
+    include_end: bool,
+}
 
 #[pymethods]
 impl Format {
     #[new]
+    #[pyo3(signature = (boundaries, *, roles, stop_token_ids, generation_prefills))]
     fn new(
-        boundaries: Vec<BoundaryTuple>,
+        boundaries: Vec<BoundaryFields>,
+        roles: Vec<String>,
         stop_token_ids: Vec<i64>,
         generation_prefills: Vec<Vec<i64>>,
     ) -> Self {
-        let boundaries: Vec<Boundary> = boundaries
-            .into_iter()
-            .map(|(role, starts, ends, include_start, include_end)| Boundary {
-                role,
-                starts,
-                ends,
-                include_start,
-                include_end,
-            })
-            .collect();
-        Self {
-            u16: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
-            u32: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
-            i32: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
-            i64: turns::Format::new(&boundaries, &stop_token_ids, &generation_prefills),
+        let boundaries = boundaries.into_iter().map(|fields| Boundary {
+            role: roles.iter().position(|role| *role == fields.role).unwrap_or(roles.len()),
+            starts: fields.start,
+            ends: fields.end,
+            include_start: fields.include_start,
+            include_end: fields.include_end,
+        });
+        let boundaries = boundaries.collect();
+        Self { boundaries, stop_token_ids, generation_prefills, compiled: PerToken::default() }
+    }
+}
+
+impl Format {
+    /// The format for rows of `T`.
+    pub fn of<T: ArrayToken>(&self) -> &turns::Format<T> {
+        self.compiled
+            .get(|| turns::Format::new(&self.boundaries, &self.stop_token_ids, &self.generation_prefills))
+    }
+}
+
+/// The turns of all rows, a column for each field of a turn; positions count from the start of their row.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct TurnColumns {
+    row: Py<PyArray1<i64>>,
+    role: Py<PyArray1<i64>>,
+    start: Py<PyArray1<i64>>,
+    content_start: Py<PyArray1<i64>>,
+    content_stop: Py<PyArray1<i64>>,
+    stop: Py<PyArray1<i64>>,
+    closed: Py<PyArray1<bool>>,
+    prefill_stop: Py<PyArray1<i64>>,
+    stop_token: Py<PyArray1<bool>>,
+    include_start: Py<PyArray1<bool>>,
+    include_end: Py<PyArray1<bool>>,
+}
+
+/// The turns of all rows.
+#[pyfunction]
+pub fn find_turns(py: Python<'_>, rows: IdColumn<'_>, format: &Format) -> PyResult<TurnColumns> {
+    let (numbers, turns) = with_ids!(&rows.values, |values| {
+        let rows = Ragged::from_bounds(values, rows.starts.as_slice()?, rows.stops.as_slice()?)
+            .map_err(|e| to_py(e, "rows"))?;
+        py.detach(|| all_turns(&rows, format.of()))
+    });
+    let places = |of: fn(&Turn) -> usize| {
+        let column: Vec<i64> = turns.iter().map(|turn| of(turn) as i64).collect();
+        column.into_pyarray(py).unbind()
+    };
+    let flags = |of: fn(&Turn) -> bool| turns.iter().map(of).collect::<Vec<_>>().into_pyarray(py).unbind();
+    Ok(TurnColumns {
+        row: numbers.into_pyarray(py).unbind(),
+        role: places(|turn| turn.role),
+        start: places(|turn| turn.start),
+        content_start: places(|turn| turn.content_start),
+        content_stop: places(|turn| turn.content_stop),
+        stop: places(|turn| turn.stop),
+        closed: flags(|turn| turn.closed),
+        prefill_stop: places(|turn| turn.prefill_stop),
+        stop_token: flags(|turn| turn.stop_token),
+        include_start: flags(|turn| turn.include_start),
+        include_end: flags(|turn| turn.include_end),
+    })
+}
+
+fn all_turns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> (Vec<i64>, Vec<Turn>) {
+    let (mut numbers, mut all) = (Vec::new(), Vec::new());
+    let Ok(()) = turns::find_turns::<_, Infallible>(rows, format, |number, turns| {
+        numbers.resize(numbers.len() + turns.len(), number as i64);
+        all.extend_from_slice(turns);
+        Ok(())
+    });
+    (numbers, all)
+}
+
+/// Where turns come from: a `Format` to search for, or the columns of a `Turns`.
+pub enum Turns<'py> {
+    Search(Bound<'py, Format>),
+    Given(Box<GivenTurns<'py>>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Turns<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<Format>() {
+            Ok(format) => Ok(Self::Search(format.to_owned())),
+            Err(_) => Ok(Self::Given(Box::new(object.extract()?))),
         }
     }
 }
 
-/// Picks what was compiled for a token type.
-pub trait Compiled<C> {
-    fn get(&self) -> &C;
+/// The columns of a `spanmask.Turns`, read by name.
+#[derive(FromPyObject)]
+pub struct GivenTurns<'py> {
+    row: PyReadonlyArray1<'py, i64>,
+    role: PyReadonlyArray1<'py, i64>,
+    start: PyReadonlyArray1<'py, i64>,
+    content_start: PyReadonlyArray1<'py, i64>,
+    content_stop: PyReadonlyArray1<'py, i64>,
+    stop: PyReadonlyArray1<'py, i64>,
+    closed: PyReadonlyArray1<'py, bool>,
+    prefill_stop: PyReadonlyArray1<'py, i64>,
+    stop_token: PyReadonlyArray1<'py, bool>,
+    include_start: PyReadonlyArray1<'py, bool>,
+    include_end: PyReadonlyArray1<'py, bool>,
+    roles: Vec<String>,
 }
 
-/// `$class` holds a `$compiled` for each token type, in fields of the types' names.
-macro_rules! compiled {
-    ($class:ident => $($compiled:ident)::+) => {
-        compiled!($class => $($compiled)::+; u16);
-        compiled!($class => $($compiled)::+; u32);
-        compiled!($class => $($compiled)::+; i32);
-        compiled!($class => $($compiled)::+; i64);
-    };
-    ($class:ident => $($compiled:ident)::+; $int:ident) => {
-        impl $crate::turns::Compiled<$($compiled)::+<$int>> for $class {
-            fn get(&self) -> &$($compiled)::+<$int> {
-                &self.$int
-            }
+impl Turns<'_> {
+    /// The table of given turns for rows that start and stop here; none where turns are searched for.
+    pub fn table(&self, starts: &[i64], stops: &[i64]) -> PyResult<Option<TurnTable>> {
+        let Self::Given(given) = self else { return Ok(None) };
+        let rows = given.row.as_slice()?;
+        let places = [
+            &given.role,
+            &given.start,
+            &given.content_start,
+            &given.content_stop,
+            &given.stop,
+            &given.prefill_stop,
+        ];
+        let flags = [&given.closed, &given.stop_token, &given.include_start, &given.include_end];
+        let lengths = places.map(|column| column.len().unwrap_or(0)).into_iter();
+        if let Some(got) =
+            lengths.chain(flags.map(|column| column.len().unwrap_or(0))).find(|&len| len != rows.len())
+        {
+            return Err(to_py(spanmask_core::Error::Length { want: rows.len(), got }, "turns"));
         }
-    };
-}
-pub(crate) use compiled;
+        let [role, start, content_start, content_stop, stop, prefill_stop] = places;
+        let [closed, stop_token, include_start, include_end] = flags;
+        // A negative position becomes one that no row has.
+        let at = |column: &PyReadonlyArray1<i64>, n: usize| -> PyResult<usize> {
+            Ok(usize::try_from(column.as_slice()?[n]).unwrap_or(usize::MAX / 2))
+        };
+        let turns = (0..rows.len()).map(|n| -> PyResult<Turn> {
+            Ok(Turn {
+                role: at(role, n)?,
+                start: at(start, n)?,
+                content_start: at(content_start, n)?,
+                content_stop: at(content_stop, n)?,
+                stop: at(stop, n)?,
+                closed: closed.as_slice()?[n],
+                prefill_stop: at(prefill_stop, n)?,
+                stop_token: stop_token.as_slice()?[n],
+                include_start: include_start.as_slice()?[n],
+                include_end: include_end.as_slice()?[n],
+            })
+        });
+        let turns = turns.collect::<PyResult<Vec<_>>>()?;
+        let lengths: Vec<usize> = starts
+            .iter()
+            .zip(stops)
+            .map(|(start, stop)| stop.saturating_sub(*start).max(0) as usize)
+            .collect();
+        TurnTable::new(turns, rows, given.roles.len(), &lengths).map(Some).map_err(|e| to_py(e, "turns"))
+    }
 
-compiled!(Format => turns::Format);
-
-/// Columns of turns: row, role, start, content_start, content_stop, stop (int64) and closed (bool).
-type TurnColumns<'py> = (Bound<'py, PyTuple>, Bound<'py, PyArray1<bool>>);
-
-/// The turns of all rows; positions count from the start of their row.
-#[pyfunction]
-pub fn find_turns<'py>(
-    py: Python<'py>,
-    values: Ids<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
-    format: &Format,
-) -> PyResult<TurnColumns<'py>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let (columns, closed) = with_ids!(&values, |values| {
-        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-        py.detach(|| turn_columns(&rows, format.get()))
-    });
-    Ok((PyTuple::new(py, columns.map(|column| column.into_pyarray(py)))?, closed.into_pyarray(py)))
-}
-
-fn turn_columns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> ([Vec<i64>; 6], Vec<bool>) {
-    let mut columns: [Vec<i64>; 6] = Default::default();
-    let mut closed = Vec::new();
-    let Ok(()) = turns::find_turns::<_, Infallible>(rows, format, |number, turns| {
-        for turn in turns {
-            let entry = [number, turn.role, turn.start, turn.content_start, turn.content_stop, turn.stop];
-            for (column, value) in columns.iter_mut().zip(entry) {
-                column.push(value as i64);
-            }
-            closed.push(turn.closed);
+    /// Where the turns of rows of `T` come from; `table` is what [`Turns::table`] made.
+    pub fn source<'a, T: ArrayToken>(&'a self, table: Option<&'a TurnTable>) -> TurnSource<'a, T> {
+        match (self, table) {
+            (Self::Search(format), _) => TurnSource::Search(format.get().of()),
+            (Self::Given(_), Some(table)) => TurnSource::Table(table, 0),
+            (Self::Given(_), None) => unreachable!("`table` makes one of given turns"),
         }
-        Ok(())
-    });
-    (columns, closed)
+    }
 }
 
-/// Numbers painted on spans of `len` tokens: int64, -1 where no span is.
+/// Numbers written over spans of `len` tokens: int64, -1 where no span is.
 #[pyfunction]
 pub fn paint<'py>(
     py: Python<'py>,
@@ -120,25 +223,34 @@ pub fn paint<'py>(
     numbers: PyReadonlyArray1<'py, i64>,
 ) -> PyResult<Bound<'py, PyArray1<i64>>> {
     let (starts, stops, numbers) = (starts.as_slice()?, stops.as_slice()?, numbers.as_slice()?);
-    let mut out = vec![-1; len];
     let values = vec![(); len]; // only the bounds matter, and they are checked
     let spans = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "spans"))?;
+    let mut out = vec![-1; len];
     for (span, &number) in (0..spans.len()).map(|i| spans.bounds(i)).zip(numbers) {
         out[span].fill(number);
     }
     Ok(out.into_pyarray(py))
 }
 
-/// Positions and sequence numbers.
-type Matches<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+/// Where sequences occur in a row.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct Matches {
+    /// int64: where each match starts.
+    positions: Py<PyArray1<i64>>,
+    /// int64: which sequence it is.
+    sequences: Py<PyArray1<i64>>,
+}
 
-/// Every position of every sequence in one row, overlapping matches too: (positions, sequence numbers), by position, longest first.
+/// Every match of every sequence in one row, overlapping matches too, by position, longest first.
 #[pyfunction]
-pub fn find_all<'py>(py: Python<'py>, values: Ids<'py>, sequences: Vec<Vec<i64>>) -> PyResult<Matches<'py>> {
+pub fn find_all(py: Python<'_>, values: Ids<'_>, sequences: Vec<Vec<i64>>) -> PyResult<Matches> {
     fn search<T: Token>(values: &[T], sequences: &[Vec<i64>]) -> (Vec<i64>, Vec<i64>) {
         let searcher = Searcher::<T>::new(sequences.iter().map(Vec::as_slice));
         searcher.find_all(values).map(|(position, number)| (position as i64, number as i64)).unzip()
     }
     let (positions, numbers) = with_ids!(&values, |values| py.detach(|| search(values, &sequences)));
-    Ok((positions.into_pyarray(py), numbers.into_pyarray(py)))
+    Ok(Matches {
+        positions: positions.into_pyarray(py).unbind(),
+        sequences: numbers.into_pyarray(py).unbind(),
+    })
 }

@@ -14,7 +14,7 @@ SHAPES = [("user", "assistant"), ("user", "assistant", "user", "assistant")]
 def trial(tokenizer, chat_format, shapes=SHAPES):
     template = Template(tokenizer, {})
     assert template.detect_message_format()
-    policy = DEFAULT_POLICY.compile(chat_format.roles, chat_format.ignore_ids)
+    policy = DEFAULT_POLICY._compile(chat_format.roles, chat_format.ignore_ids)
     return check(template, tokenizer, chat_format._compiled, policy, added_tokens(tokenizer), shapes, seed=1, count=40)
 
 
@@ -27,7 +27,7 @@ def test_the_check_masks_as_the_default_policy_does(name):
     prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
     talk = tokenizer.apply_chat_template([*question, {"role": "assistant", "content": "Hello"}, *question], tokenize=False)
     rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f"{prompt}Hello", talk, "", prompt)]
-    policy = DEFAULT_POLICY.compile(chat_format.roles, chat_format.ignore_ids)
+    policy = DEFAULT_POLICY._compile(chat_format.roles, chat_format.ignore_ids)
     labels = mask_labels(rows, chat_format).labels.to_list()
     assert trained_flags(rows, chat_format._compiled, policy) == [[label != -100 for label in row] for row in labels]
     assert any(map(any, trained_flags(rows, chat_format._compiled, policy)))

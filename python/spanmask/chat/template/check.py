@@ -19,6 +19,7 @@ from spanmask import _core
 from spanmask.chat.context import EDGES
 from spanmask.chat.template.probe import ASSISTANT, ContentSpan, Template, gaps_of, locate, marked_probe, role_of
 from spanmask.chat.tokens import AddedTokens, Tokens, encode
+from spanmask.ragged import Column
 
 __all__ = ["Trial", "check"]
 
@@ -64,20 +65,19 @@ def trained_flags(rows: Sequence[Sequence[int]], chat_format: _core.Format, poli
     """Which tokens train. The only call of the core in `template/`."""
     untrained = -1  # tokenizers give ids >= 0
     bounds = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    labels, *_ = _core.mask_labels(
-        np.array([token for row in rows for token in row], dtype=np.int64),
-        bounds[:-1],
-        bounds[1:],
-        chat_format,
-        policy,
-        ("packed", 0, None),
+    masked = _core.mask_labels(
+        Column(np.array([token for row in rows for token in row], dtype=np.int64), bounds[:-1], bounds[1:]),
+        turns=chat_format,
+        policy=policy,
+        layout=_core.Layout.packed(),
         labels=None,
+        turn_mask=None,
         turn_weights=None,
         ignore_index=untrained,
         weighted=False,
         num_threads=1,
     )
-    flags = (labels != untrained).tolist()
+    flags = (masked.labels != untrained).tolist()
     return [flags[start:stop] for start, stop in pairwise(bounds.tolist())]
 
 

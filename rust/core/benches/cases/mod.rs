@@ -4,8 +4,8 @@
 
 use spanmask_core::batch::{Layout, Shape, Side, values_into};
 use spanmask_core::labels::{
-    Extras, Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, Turns, mask_labels_into,
+    Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowColumns, RowReport, Shift, TrainOnEos,
+    TruncatedTurn, WhichTurns, mask_labels_into,
 };
 use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
 use spanmask_core::noise::draw;
@@ -16,7 +16,7 @@ use spanmask_core::rng::Source;
 use spanmask_core::rng::bounded::threshold;
 use spanmask_core::rng::trials::Trials;
 use spanmask_core::search::Searcher;
-use spanmask_core::turns::{Boundary, Format};
+use spanmask_core::turns::{Boundary, Format, TurnSource};
 use spanmask_core::{Ragged, Token};
 use std::hint::black_box;
 
@@ -47,7 +47,7 @@ impl Case {
 const EOS: i64 = 2;
 const ASSISTANT: [i64; 3] = [5, 6, 9];
 const USER: [i64; 3] = [5, 7, 9];
-const TOUCHING: Layout = Layout { shape: Shape::Packed, max_len: usize::MAX };
+const PACKED: Layout = Layout { shape: Shape::Packed, max_len: usize::MAX };
 
 /// Numbers below `bound`, by splitmix64: inputs must not change with a dependency.
 fn numbers(count: usize, low: u64, bound: u64) -> impl Iterator<Item = i64> {
@@ -105,7 +105,7 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
     let policy = Policy {
         roles: vec![Some(1.0)],
         prompt_weight: 0.0,
-        turns: Turns::All,
+        turns: WhichTurns::All,
         train_on_eos: TrainOnEos::Turn,
         include_start: false,
         train_generation_prefill: false,
@@ -115,14 +115,15 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
         shift: Shift::None,
     };
     let mut labels = vec![0; ids.len()];
-    let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, open: false }; rows];
+    let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false }; rows];
     let mut counts = vec![0; format.roles()];
     Case::new(id, ids.len(), ids.len() * size_of::<i64>(), move || {
         let rows = Ragged::new(black_box(&ids), &offsets).unwrap();
-        let extras = Extras { labels: None, turn_weights: None, ignore_index: -100 };
-        let out = Output { labels: black_box(&mut labels), weights: None };
+        let columns = RowColumns::default();
+        let out =
+            Output { layout: PACKED, ignore_index: -100, labels: black_box(&mut labels), weights: None };
         let report = Report { rows: &mut reports, turns: &mut counts };
-        mask_labels_into(&rows, &format, &policy, &extras, TOUCHING, out, report).unwrap();
+        mask_labels_into(&rows, TurnSource::Search(&format), &policy, &columns, out, report).unwrap();
     })
 }
 
@@ -187,8 +188,7 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
     let mut sources = epochs();
     let mut corruption =
         move || Corruption::new(rows, spec, sources.next().unwrap(), corrupt::Extras::default()).unwrap();
-    let batch =
-        Batch { inputs: TOUCHING, labels: TOUCHING, padding: 0, ignore_index: -100, decoder_start: 0 };
+    let batch = Batch { inputs: PACKED, labels: PACKED, padding: 0, ignore_index: -100, decoder_start: 0 };
     let mut plans = vec![RowPlan::default(); rows.len()];
     corruption().plan_into(&mut plans).unwrap();
     let total = |length: fn(&RowPlan) -> usize| plans.iter().map(length).sum();
@@ -233,7 +233,7 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
             &spec,
             sources.next().unwrap(),
             &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
-            TOUCHING,
+            PACKED,
             0,
             black_box(&mut inputs),
             black_box(&mut labels),

@@ -1,4 +1,4 @@
-//! Tokens that never train, wherever they stand: single ids, literal sequences, and what lies between two markers.
+//! Tokens that never train, wherever they occur: single ids, literal sequences, and what lies between two markers.
 
 use super::spans::Spans;
 use crate::Token;
@@ -6,7 +6,7 @@ use crate::search::Searcher;
 use crate::turns::Turn;
 use core::ops::Range;
 
-/// What never trains.
+/// Tokens that never train.
 #[derive(Debug, Clone)]
 pub struct Ignore<T> {
     ids: Searcher<T>,
@@ -20,12 +20,12 @@ pub struct Ignore<T> {
     train_markers: bool,
 }
 
-/// Two lists of alternatives: what opens a region, what closes it.
-pub type Pair = (Vec<Vec<i64>>, Vec<Vec<i64>>);
+/// Two lists of alternatives: the markers that open a region, and those that close it.
+pub type MarkerPair = (Vec<Vec<i64>>, Vec<Vec<i64>>);
 
 impl<T: Token> Ignore<T> {
     /// `train_markers`: the markers of `between` train although what they enclose does not.
-    pub fn new(ids: &[i64], sequences: &[Vec<i64>], between: &[Pair], train_markers: bool) -> Self {
+    pub fn new(ids: &[i64], sequences: &[Vec<i64>], between: &[MarkerPair], train_markers: bool) -> Self {
         let opens = between
             .iter()
             .enumerate()
@@ -44,8 +44,8 @@ impl<T: Token> Ignore<T> {
         }
     }
 
-    /// Takes out of `spans` all that never trains. Regions between markers lie inside one turn's content, or anywhere in a row that
-    /// has no turn.
+    /// Takes out of `spans` all tokens that never train. A region between markers lies inside one turn's content, or anywhere in a row
+    /// without turns.
     pub fn subtract_from(&self, spans: &mut Spans, row: &[T], turns: &[Turn]) {
         if spans.0.is_empty() {
             return;
@@ -71,7 +71,7 @@ impl<T: Token> Ignore<T> {
         }
     }
 
-    /// Literal sequences from left to right, the longest at each place; none overlaps the one in front of it.
+    /// Literal sequences from left to right, the longest at each place; none overlaps the previous one.
     fn literal(&self, row: &[T], holes: &mut Vec<Range<usize>>) {
         let mut free_from = 0;
         for at in self.sequences.candidates(row) {
@@ -87,9 +87,9 @@ impl<T: Token> Ignore<T> {
 
     /// Regions inside `content`: from an opening marker to the first closing one of its pair, or to the end where there is none.
     fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) {
-        let row = &row[..content.end]; // a marker that reaches behind the content is none
+        let row = &row[..content.end]; // a marker that reaches past the content does not count
         let inner = &row[content.start..];
-        let mut closes = Vec::new(); // made at the first opening marker: most turns have none
+        let mut closes = Vec::new(); // made at the first opening marker, since most turns have none
         let mut free_from = content.start;
         for at in self.opens.candidates(inner).map(|at| content.start + at) {
             if at < free_from {
@@ -97,7 +97,7 @@ impl<T: Token> Ignore<T> {
             }
             let Some((open, len)) = self.opens.matches_at(row, at).next() else { continue };
             let inside = at + len;
-            // Regions ascend, so each pair's closing markers are walked through once.
+            // Regions ascend, so one pass over each pair's closing markers is enough.
             if closes.is_empty() {
                 closes = self.closes.iter().map(|close| (close, close.candidates(inner))).collect();
             }

@@ -15,18 +15,18 @@ impl Span {
     /// The places of the span's labels in an output of `len` places.
     pub fn places(&self, shift: Shift, len: usize) -> Range<usize> {
         let stop = self.stop.saturating_sub(shift.distance()).min(len);
-        // A label has no place in front of the row.
+        // A label has no place before the row.
         self.start.saturating_sub(shift.distance()).min(stop)..stop
     }
 }
 
-/// Spans of one row. Invariant: they ascend, hold a token each, do not overlap, and touch only where weights differ; [`Spans::push`]
-/// keeps it.
+/// Spans of one row. Invariant: they ascend, hold at least one token each, do not overlap, and touch only where weights differ;
+/// [`Spans::push`] keeps it.
 #[derive(Debug, Clone, Default)]
 pub struct Spans(pub Vec<Span>);
 
 impl Spans {
-    /// Adds a span behind all others; joins it to the last one where they touch with one weight. What overlaps the last one is cut
+    /// Adds a span after all others; joins it to the last one where the two touch and have one weight. What overlaps the last one is cut
     /// off; an empty span adds nothing.
     pub fn push(&mut self, span: Range<usize>, weight: f32) {
         let last_stop = self.0.last().map_or(0, |last| last.stop);
@@ -72,6 +72,16 @@ impl Spans {
             }
             self.push(start..span.stop, span.weight);
         }
+    }
+
+    /// Of the labels that the spans put into the first `len` places, how many `labels` do not ignore.
+    pub fn labels_within(&self, shift: Shift, len: usize, labels: &[i64], ignore: i64) -> usize {
+        let count = |span: &Span| {
+            let places = span.places(shift, len);
+            let (first, stop) = (places.start + shift.distance(), places.end + shift.distance());
+            labels[first..stop].iter().filter(|&&label| label != ignore).count()
+        };
+        self.0.iter().map(count).sum()
     }
 
     /// How many labels the spans put into the first `len` places.

@@ -14,7 +14,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(spanmask.__path__, "s
 
 
 def test_the_wheel_is_tested_not_the_source_tree():
-    source = Path(__file__).parents[1] / "python"
+    source = Path(__file__).parents[2] / "python"
     assert source not in Path(spanmask.__file__).parents
 
 

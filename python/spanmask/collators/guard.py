@@ -1,0 +1,84 @@
+"""What is said about rows that train nothing, and about rows whose turns are not those of their messages."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from spanmask.errors import SpanmaskWarning
+from spanmask.report import MaskReport, RunningReport
+
+__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "same_roles"]
+
+OnUntrainedBatch = Literal["raise", "warn", "ignore"]
+
+REMEDIES = {
+    "empty row": "Drop such rows from the dataset.",
+    "no turn marker found": "The chat format does not fit these ids: print(collator.chat_format) and compare it with the row.",
+    "truncated before the answer": "Raise max_length, or drop rows without an answer.",
+    "all trained tokens ignored": "Check ignore_ids of the policy and of the chat format.",
+    "empty assistant turn": "Drop rows without an answer, or check the policy.",
+    "excluded by labels or turn weights": "Check these columns of the dataset.",
+    "no trained turn": "Drop rows without an answer, or add their roles to the policy.",
+}
+
+
+def check_untrained(
+    report: MaskReport, on_untrained_batch: OnUntrainedBatch, running: RunningReport, decode: Callable[[int], str]
+) -> None:
+    """Warn of rows without trained tokens, the first time; raise where no row of the batch has any.
+
+    `decode(row)` gives the text of a row for the message.
+
+    Raises:
+        ValueError: no row of the batch has trained tokens, and `on_untrained_batch="raise"`.
+    """
+    whole_batch = report.untrained_row_count == report.rows
+    if whole_batch and on_untrained_batch == "raise":
+        raise ValueError(
+            f"features: no row in this batch has any trained tokens. {describe(report, decode)} "
+            'Set on_untrained_batch="warn" to continue with such batches.'
+        )
+    if running.is_first("untrained") or (whole_batch and on_untrained_batch == "warn"):
+        warnings.warn(
+            f"{report.untrained_row_count} of {report.rows} rows in a batch have no trained tokens. {describe(report, decode)} "
+            "Further occurrences are only counted; see collator.report.",
+            SpanmaskWarning,
+            stacklevel=5,
+        )
+
+
+def describe(report: MaskReport, decode: Callable[[int], str]) -> str:
+    """The first row that trains nothing: its number, the reason, the remedy, its text."""
+    row, reason = report.untrained_rows[0]
+    text = decode(row)
+    shown = text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
+    return f"Row {row}: {reason}. {REMEDIES[reason]} Decoded: {shown!r}."
+
+
+def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:
+    """What is wrong with a row whose turns are not those of its messages."""
+    return (
+        f"messages: row {row} has the roles {', '.join(wanted)}, but the token ids contain the turns {', '.join(found) or 'none'}: a "
+        "message may contain marker text, or the chat format does not fit. Inspect the row with spanmask.preview."
+    )
+
+
+def same_roles(wanted: list[str], found: list[str], known: Iterable[str], trained: Iterable[str]) -> bool:
+    """Whether `found` are the roles of messages, in order, the tail possibly cut.
+
+    What templates do on purpose is not a difference: a system turn of their own, a system message folded into the first user turn, several
+    tool results in one turn. Where a role has no boundary of its own, only the trained roles are compared.
+    """
+    if not set(wanted) <= set(known):
+        wanted, found = ([role for role in roles if role in trained] for roles in (wanted, found))
+    if wanted[:1] == ["system"] and found[:1] != ["system"]:
+        wanted = wanted[1:]
+    elif found[:1] == ["system"] and wanted[:1] != ["system"]:
+        found = found[1:]
+    wanted, found = (
+        [role for number, role in enumerate(roles) if role != "tool" or roles[number - 1 : number] != ["tool"]]
+        for roles in (wanted, found)
+    )
+    return found == wanted[: len(found)]

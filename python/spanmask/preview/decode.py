@@ -1,0 +1,78 @@
+"""Token ids -> text that is safe to show."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+__all__ = ["TokenDecoder", "spell_controls"]
+
+# How many tokens before a piece of text are decoded with it: enough for the parts of a character, and for the space that
+# SentencePiece drops at the start of a text.
+CONTEXT = 8
+# Shown as their number, since they would reverse the text around them.
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@dataclass(eq=False, repr=False)
+class TokenDecoder:
+    """The text of tokens at their position in a row, from any tokenizer with `decode`.
+
+    Attributes:
+        tokenizer: decodes the ids.
+        size: the number of ids that it has.
+        names: special and added tokens by id.
+
+    Raises:
+        TypeError: `tokenizer` has no `decode`.
+    """
+
+    tokenizer: Any
+    size: int = field(init=False)
+    names: dict[int, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        tokenizer = self.tokenizer
+        if not callable(getattr(tokenizer, "decode", None)):
+            raise TypeError(f"tokenizer: expected a tokenizer with decode(), got {type(tokenizer).__name__}.")
+        self.size = len(tokenizer)
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self.names = {int(number): str(token) for number, token in added.items()}
+        self.names |= zip(getattr(tokenizer, "all_special_ids", ()), getattr(tokenizer, "all_special_tokens", ()), strict=True)
+
+    def special(self, token: int) -> str | None:
+        """The name of a special or added token, or of an id that the tokenizer does not have; `None` for an ordinary token."""
+        if token in self.names:
+            return self.names[token]
+        return None if 0 <= token < self.size else f"<{token}>"
+
+    def text(self, ids: npt.NDArray[Any], start: int, stop: int) -> str:
+        """The text that ids[start:stop] add to the text of the ids before them.
+
+        They are decoded together with some ids before them; then the text of those alone is removed. Decoded by themselves they
+        could lose their leading space, or become replacement characters where `start` is inside a character.
+        """
+        before = start
+        while before > max(0, start - CONTEXT) and 0 <= ids[before - 1] < self.size:
+            before -= 1
+        context, whole = self.decode(ids[before:start]), self.decode(ids[before:stop])
+        shared = 0
+        while shared < min(len(context), len(whole)) and context[shared] == whole[shared]:
+            shared += 1
+        return whole[shared:]
+
+    def decode(self, ids: npt.NDArray[Any]) -> str:
+        """The text of ids, unchanged and with special tokens."""
+        text: str = self.tokenizer.decode(ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+
+def spell_controls(text: str) -> str:
+    """The text with control characters as their number: they could move the cursor or reverse the text. Newlines stay."""
+    return "".join(
+        char if char == "\n" else f"<U+{ord(char):04X}>" if unicodedata.category(char) == "Cc" or char in BIDI_CONTROLS else char
+        for char in text
+    )

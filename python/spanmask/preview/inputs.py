@@ -1,0 +1,115 @@
+"""What users pass to `preview`, as one array per row and column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.labels import MaskedLabels
+from spanmask.ragged import as_rows, check_row_count, check_row_length, split_concatenated
+
+__all__ = ["PreviewInputs"]
+
+Rows = list[npt.NDArray[Any]]
+
+
+@dataclass(eq=False, repr=False)
+class PreviewInputs:
+    """The columns of all rows. They have the same number of rows; lengths are checked when a row is asked for.
+
+    Attributes:
+        ids: the token ids, padding included.
+        labels: aligned with the ids, or the targets of a decoder.
+        attention_mask: 0 for padding; `None`: there is none.
+        weights: loss weights aligned with the labels; `None`: all tokens weigh the same.
+    """
+
+    ids: Rows
+    labels: Rows
+    attention_mask: Rows | None = None
+    weights: Rows | None = None
+
+    @classmethod
+    def read(cls, rows: Any, labels: Any, attention_mask: Any, weights: Any) -> PreviewInputs:
+        """The arguments of `preview`; a batch gives the columns that are not passed by themselves.
+
+        Raises:
+            TypeError: no ids, no labels, entries that are not integers.
+            ValueError: columns with different numbers of rows, rows that are not 1-D.
+        """
+        if isinstance(rows, Mapping):
+            batch: Mapping[str, Any] = rows
+            if "input_ids" not in batch:
+                raise TypeError(f"rows: the batch has no 'input_ids', only {', '.join(map(repr, batch)) or 'nothing'}.")
+            rows = batch["input_ids"]
+            labels = batch.get("labels") if labels is None else labels
+            weights = batch.get("loss_weights") if weights is None else weights
+            attention_mask = batch.get("attention_mask") if attention_mask is None else attention_mask
+            if "cu_seq_lens_q" in batch:  # a padding-free batch
+                offsets = as_rows(batch["cu_seq_lens_q"], "cu_seq_lens_q")[0]
+                rows, labels, weights = (
+                    None if column is None else split_concatenated(column, offsets) for column in (rows, labels, weights)
+                )
+        if labels is None:
+            raise TypeError("labels: None; give the rows' labels, or a batch that has 'labels'.")
+        if isinstance(labels, MaskedLabels):
+            labels, weights = labels.labels, labels.weights if weights is None else weights
+        inputs = cls(
+            as_rows(rows, "rows"),
+            as_rows(labels, "labels"),
+            None if attention_mask is None else as_rows(attention_mask, "attention_mask"),
+            None if weights is None else as_rows(weights, "weights", integers=False),
+        )
+        for name in ("labels", "attention_mask", "weights"):
+            column = getattr(inputs, name)
+            if column is not None:
+                check_row_count(column, inputs.ids, name)
+        return inputs
+
+    def max_weight(self) -> float:
+        """The greatest loss weight of all rows, shown or not; 0 without weights."""
+        return max((float(row.max(initial=0.0)) for row in self.weights or ()), default=0.0)
+
+    def is_aligned(self, number: int) -> bool:
+        """Whether the row has as many labels as ids."""
+        return len(self.labels[number]) == len(self.ids[number])
+
+    def encoder_decoder_pair(self, number: int, ignore_index: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The ids of the input and of the target, both without padding."""
+        labels = self.labels[number]
+        return self.ids[number][self._real(number)], labels[labels != ignore_index]
+
+    def aligned_columns(
+        self, number: int, shift: str, ignore_index: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
+        """The ids, labels and weights of a row without padding, each label and weight at the position of its token.
+
+        Raises:
+            ValueError: a column of another length than the ids.
+        """
+        ids, real = self.ids[number], self._real(number)
+        places = 1 if shift == "left" else 0
+        check_row_length(self.labels[number], ids, number, "labels")
+        labels = shifted_right(self.labels[number][real], places, ignore_index)
+        if self.weights is None:
+            return ids[real], labels, None
+        check_row_length(self.weights[number], ids, number, "weights")
+        return ids[real], labels, shifted_right(self.weights[number][real], places, 0)
+
+    def _real(self, number: int) -> npt.NDArray[np.bool_]:
+        """Which tokens of a row are not padding."""
+        ids = self.ids[number]
+        if self.attention_mask is None:
+            return np.ones(len(ids), np.bool_)
+        check_row_length(self.attention_mask[number], ids, number, "attention_mask")
+        real: npt.NDArray[np.bool_] = self.attention_mask[number] != 0
+        return real
+
+
+def shifted_right(column: npt.NDArray[Any], places: int, fill: int) -> npt.NDArray[Any]:
+    """A row moved to the right in its length; `fill` comes in at the left."""
+    return np.concatenate([np.full(min(places, len(column)), fill, column.dtype), column[: len(column) - places]])

@@ -1,0 +1,204 @@
+"""The model of a row that all renderers share: a headline and lines of segments, made from arrays of ids and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.chat.format import ChatFormat
+from spanmask.preview.decode import TokenDecoder, spell_controls
+from spanmask.turns import Turns, find_turns
+
+__all__ = ["Line", "Row", "Segment", "TokenStyles", "encoder_decoder_row", "labelled_row"]
+
+# Runs of one special token at least this long are folded: `<image> x 576`.
+FOLD = 3
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Text whose tokens all have the same style.
+
+    Attributes:
+        text: what to show; control characters are spelled out already, newlines are not.
+        trained: the tokens carry loss.
+        ignored: the tokens carry no loss, although they are content of a turn that does.
+        special: a special token, or a run of one.
+        marker: the tokens open or close a turn.
+        weight: the loss weight; `None` without weights.
+        shade: the weight as a fraction of the greatest one, 0 to 1.
+    """
+
+    text: str
+    trained: bool = False
+    ignored: bool = False
+    special: bool = False
+    marker: bool = False
+    weight: float | None = None
+    shade: float = 1.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A turn, with its role in the gutter; or one side of an encoder-decoder pair, with its name."""
+
+    gutter: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a headline with its counts, and its lines."""
+
+    headline: str
+    lines: tuple[Line, ...]
+
+
+class TokenStyle(NamedTuple):
+    """What neighbouring tokens must have in common to be one segment. `label`: the label, if it is trained and is not the id."""
+
+    trained: bool
+    ignored: bool
+    marker: bool
+    weight: float | None
+    label: int | None
+
+
+@dataclass(eq=False, repr=False)
+class TokenStyles:
+    """What is shown about each token of one row, in arrays of its length.
+
+    Attributes:
+        ids, labels: integers.
+        trained: the tokens carry loss.
+        weights: loss weights; `None`: all tokens weigh the same.
+        max_weight: the weight that gets the full shade.
+        ignored, markers: as in `Segment`; all False at first.
+    """
+
+    ids: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    trained: npt.NDArray[np.bool_]
+    weights: npt.NDArray[Any] | None = None
+    max_weight: float = 1.0
+    ignored: npt.NDArray[np.bool_] = field(init=False)
+    markers: npt.NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ignored = np.zeros(len(self.ids), np.bool_)
+        self.markers = np.zeros(len(self.ids), np.bool_)
+
+    @classmethod
+    def from_labels(
+        cls,
+        ids: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        weights: npt.NDArray[Any] | None,
+        *,
+        ignore_index: int,
+        max_weight: float,
+    ) -> TokenStyles:
+        """The styles of a row whose labels are aligned with its ids."""
+        return cls(ids, labels, labels != ignore_index, weights, max_weight or 1.0)
+
+    @classmethod
+    def uniform(cls, ids: npt.NDArray[Any], *, trained: bool) -> TokenStyles:
+        """The styles of ids that all train, or of which none does."""
+        return cls(ids, ids, np.full(len(ids), trained))
+
+    def __getitem__(self, position: int) -> TokenStyle:
+        trained = bool(self.trained[position])
+        label = int(self.labels[position])
+        return TokenStyle(
+            trained,
+            bool(self.ignored[position]),
+            bool(self.markers[position]),
+            None if self.weights is None else float(self.weights[position]),
+            label if trained and label != self.ids[position] else None,
+        )
+
+    def mark_turns(self, turns: Turns) -> None:
+        """Set `markers`, and set `ignored` for the untrained content of turns in which something trains."""
+        for start, content_start, content_stop, stop in zip(
+            turns.start, turns.content_start, turns.content_stop, turns.stop, strict=True
+        ):
+            self.markers[start:content_start] = self.markers[content_stop:stop] = True
+            if self.trained[content_start:stop].any():
+                self.ignored[content_start:content_stop] = ~self.trained[content_start:content_stop]
+
+
+class LineSpan(NamedTuple):
+    """The tokens [start, stop) of a line, and its gutter."""
+
+    gutter: str
+    start: int
+    stop: int
+
+
+def labelled_row(number: int, styles: TokenStyles, token_decoder: TokenDecoder, chat_format: ChatFormat | None) -> Row:
+    """A row with labels aligned with its ids: a line for each turn, or one line without a format."""
+    size = len(styles.ids)
+    spans = [LineSpan("", 0, size)]
+    if chat_format is not None and size:
+        turns = find_turns([styles.ids], chat_format)
+        styles.mark_turns(turns)
+        spans = turn_spans(turns, size)
+    lines = [
+        Line(span.gutter, tuple(segments(styles, token_decoder, span.start, span.stop)))
+        for span in join_blanks(spans, styles.ids, token_decoder)
+    ]
+    trained = int(styles.trained.sum())
+    fraction = f" ({trained / size:.0%})" if size else ""
+    return Row(f"row {number}: {size} tokens, {trained} trained{fraction}", tuple(lines))
+
+
+def encoder_decoder_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], token_decoder: TokenDecoder) -> Row:
+    """A row of an encoder-decoder model: the input, and below it the target, of which all trains."""
+    sides = {"input": TokenStyles.uniform(ids, trained=False), "target": TokenStyles.uniform(target, trained=True)}
+    lines = [Line(name, tuple(segments(styles, token_decoder, 0, len(styles.ids)))) for name, styles in sides.items()]
+    return Row(f"row {number}: {len(ids)} input tokens, {len(target)} target tokens", tuple(lines))
+
+
+def turn_spans(turns: Turns, size: int) -> list[LineSpan]:
+    """A span for each turn of one row, and for the tokens before, between and after turns; some may be empty."""
+    spans = []
+    position = 0
+    for role, start, stop in zip(turns.role, turns.start, turns.stop, strict=True):
+        spans += [LineSpan("", position, start), LineSpan(turns.roles[role], start, stop)]
+        position = stop
+    return [*spans, LineSpan("", position, size)]
+
+
+def join_blanks(spans: list[LineSpan], ids: npt.NDArray[Any], token_decoder: TokenDecoder) -> list[LineSpan]:
+    """The spans without the empty ones; white space between two turns joins the line of the first turn."""
+    joined: list[LineSpan] = []
+    for span in spans:
+        if joined and not span.gutter and not token_decoder.text(ids, span.start, span.stop).strip():
+            joined[-1] = joined[-1]._replace(stop=span.stop)
+        elif span.start < span.stop:
+            joined.append(span)
+    return joined
+
+
+def segments(styles: TokenStyles, token_decoder: TokenDecoder, start: int, stop: int) -> Iterator[Segment]:
+    """The tokens [start, stop) in runs of one style; a special token forms runs only with itself."""
+
+    def style_and_special(position: int) -> tuple[TokenStyle, str | None]:
+        return styles[position], token_decoder.special(int(styles.ids[position]))
+
+    for (style, special), run in groupby(range(start, stop), key=style_and_special):
+        positions = list(run)
+        if special is None:
+            text = token_decoder.text(styles.ids, positions[0], positions[-1] + 1)
+        else:
+            text = f"{special} x {len(positions)}" if len(positions) >= FOLD else special * len(positions)
+        if style.label is not None:
+            label = token_decoder.special(style.label) or token_decoder.text(np.array([style.label]), 0, 1)
+            text = f"{text} -> {label.strip()}"
+        shade = 1.0 if style.weight is None else max(style.weight, 0.0) / styles.max_weight
+        yield Segment(spell_controls(text), style.trained, style.ignored, special is not None, style.marker, style.weight, shade)

@@ -1,0 +1,140 @@
+"""The function `preview` and its result, which picks a renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from spanmask.chat.format import ChatFormat
+from spanmask.preview.decode import TokenDecoder
+from spanmask.preview.html import html_fragment
+from spanmask.preview.inputs import PreviewInputs
+from spanmask.preview.model import Row, TokenStyles, encoder_decoder_row, labelled_row
+from spanmask.preview.terminal import has_colour, rich_row
+from spanmask.preview.text import plain_text
+
+__all__ = ["Preview", "preview"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The result of `preview`. `print` shows it, in colour where the terminal supports colour; a notebook shows it as HTML.
+
+    Colour needs rich (`pip install rich`); `NO_COLOR` and `FORCE_COLOR` are respected. Without rich, and in pipes and files,
+    trained text is in `[[ ]]` and ignored text in `(( ))`.
+
+    Attributes:
+        rows: the rows shown.
+        hidden: the number of rows left out.
+    """
+
+    rows: tuple[Row, ...]
+    hidden: int = 0
+
+    def to_text(self) -> str:
+        """Plain text, also in a terminal with colour."""
+        return plain_text(self.rows, self._notes())
+
+    def to_html(self) -> str:
+        """An HTML fragment with inline styles, readable on light and dark pages. All text from the rows is escaped."""
+        return html_fragment(self.rows, self._notes())
+
+    def __str__(self) -> str:
+        """In colour if standard output is a terminal with colour, else plain."""
+        try:
+            from rich.console import Console
+        except ImportError:
+            return self.to_text()
+        console = Console()
+        if console.is_jupyter or not has_colour(console):
+            return self.to_text()
+        with console.capture() as captured:
+            console.print(self)
+        return str(captured.get()).rstrip("\n")
+
+    __repr__ = __str__
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        if not has_colour(console):
+            yield Text(self.to_text(), overflow="fold")
+            return
+        for number, row in enumerate(self.rows):
+            yield from rich_row(row, first=number == 0)
+        for note in self._notes():
+            yield Text(f"\n{note}", style="dim")
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def _notes(self) -> list[str]:
+        """What to say after the rows."""
+        return [f"... and {self.hidden} more rows"] if self.hidden else []
+
+
+def preview(
+    rows: Any,
+    labels: Any = None,
+    tokenizer: Any = None,
+    *,
+    attention_mask: Any = None,
+    weights: Any = None,
+    chat_format: ChatFormat | None = None,
+    decoder: bool | None = None,
+    shift: Literal["none", "left"] = "none",
+    ignore_index: int = -100,
+    max_rows: int | None = 8,
+) -> Preview:
+    """Show which tokens of a row or batch carry loss.
+
+    Args:
+        rows: integer ids of one row or of several rows: a list, a 1-D or 2-D array or tensor, a `Ragged`, an Arrow list array. Or a
+            batch or an example, a mapping with `input_ids`: its `labels`, `attention_mask`, `loss_weights` and `cu_seq_lens_q` are
+            then used.
+        labels: integers in the shape of the rows; or the result of `mask_labels`, with its weights.
+        tokenizer: decodes the ids: a tokenizer, or a processor that has one.
+        attention_mask: aligned with the rows; tokens with a 0 are padding and not shown.
+        weights: loss weights >= 0, aligned with the labels; shown as shades of green.
+        chat_format: puts each turn on its own line, next to its role; makes its opening and closing tokens faint (not in plain text);
+            marks ignored tokens inside trained turns.
+        decoder: the labels are the target of an encoder-decoder model, of any length, and are shown below the input. `None`: this is
+            so for each row that differs in length from its labels.
+        shift: as in `MaskPolicy`; `"left"`: each label is at the position before its token.
+        ignore_index: the label of a token without loss.
+        max_rows: the greatest number of rows shown; `None`: all.
+
+    Returns:
+        A `Preview`. Where the label of a token differs from its id (masked language models) it has both: `<mask> -> dog`.
+
+    Raises:
+        TypeError: no tokenizer, no labels, ids that are not integers.
+        ValueError: labels, mask or weights that do not fit the rows.
+
+    >>> class Letters:
+    ...     def __len__(self):
+    ...         return 26
+    ...
+    ...     def decode(self, ids, **options):
+    ...         return "".join(chr(97 + token) for token in ids)
+    >>> print(preview([0, 1, 2], [-100, 1, 2], Letters()).to_text())
+    row 0: 3 tokens, 2 trained (67%)
+    a[[bc]]
+    """
+    if tokenizer is None:
+        raise TypeError("tokenizer: None; give the tokenizer (or processor) that made the ids.")
+    token_decoder = TokenDecoder(getattr(tokenizer, "tokenizer", tokenizer))
+    inputs = PreviewInputs.read(rows, labels, attention_mask, weights)
+    max_weight = inputs.max_weight()
+
+    shown = []
+    for number in range(len(inputs.ids))[:max_rows]:
+        if decoder or (decoder is None and not inputs.is_aligned(number)):
+            ids, target = inputs.encoder_decoder_pair(number, ignore_index)
+            shown.append(encoder_decoder_row(number, ids, target, token_decoder))
+            continue
+        columns = inputs.aligned_columns(number, shift, ignore_index)
+        styles = TokenStyles.from_labels(*columns, ignore_index=ignore_index, max_weight=max_weight)
+        shown.append(labelled_row(number, styles, token_decoder, chat_format))
+    return Preview(tuple(shown), len(inputs.ids) - len(shown))

@@ -1,0 +1,33 @@
+"""Rows as plain text: `[[ ]]` around trained text, `(( ))` around ignored text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from spanmask.preview.model import Row
+
+__all__ = ["plain_text"]
+
+
+def plain_text(rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """The rows, and the notes after them, with an empty line between each two."""
+    return "\n\n".join([*("\n".join([row.headline, *text_lines(row)]) for row in rows), *notes])
+
+
+def text_lines(row: Row) -> Iterator[str]:
+    """The lines of a row, each after its gutter; neighbours that differ only in kind share one pair of brackets."""
+    width = max((len(line.gutter) for line in row.lines), default=0)
+    for line in row.lines:
+        text = ""
+        for (trained, ignored, weight), run in groupby(line.segments, key=lambda s: (s.trained, s.ignored, s.weight)):
+            inner = "".join(segment.text for segment in run).replace("\n", "\\n\n")
+            prefix = "" if weight is None else f"{weight:g}: "
+            text += f"[[{prefix}{inner}]]" if trained else f"(({inner}))" if ignored else inner
+        for number, part in enumerate(split_lines(text)):
+            yield f"{line.gutter if number == 0 else '':<{width}} | {part}" if width else part
+
+
+def split_lines(text: str) -> Sequence[str]:
+    """The text split at newlines only (`splitlines` splits at more characters), without an empty line at the end."""
+    return text.removesuffix("\n").split("\n")

@@ -1,0 +1,83 @@
+//! Spans -> labels and loss weights of one row.
+
+use super::Shift;
+use super::spans::Span;
+use crate::Token;
+use crate::batch::Cell;
+use crate::level::{Level, Loop};
+
+/// A row whose labels are to be written.
+pub struct Row<'a, T> {
+    pub ids: &'a [T],
+    /// The spans that carry loss.
+    pub spans: &'a [Span],
+    /// Existing labels, one for each id: intersected.
+    pub labels: Option<&'a [i64]>,
+}
+
+impl<T: Token> Row<'_, T> {
+    /// Writes labels, and weights where there is a place for them. The cells may be shorter than the row: the rest is cut.
+    pub fn write_into(
+        &self,
+        level: Level,
+        shift: Shift,
+        ignore: i64,
+        mut cell: Cell<i64>,
+        weights: Option<Cell<f32>>,
+    ) {
+        cell.fill_padding(ignore);
+        level.run(Labels { ids: self.ids, spans: self.spans, ignore, shift, out: &mut *cell.content });
+        if let Some(labels) = self.labels {
+            intersect(&labels[shift.distance().min(labels.len())..], ignore, cell.content);
+        }
+        if let Some(mut weights) = weights {
+            weights.fill_padding(0.0);
+            weights_into(self.spans, shift, cell.content, ignore, weights.content);
+        }
+    }
+}
+
+/// Copies `ids` inside the spans, writes `ignore` elsewhere.
+struct Labels<'a, T> {
+    ids: &'a [T],
+    spans: &'a [Span],
+    ignore: i64,
+    shift: Shift,
+    out: &'a mut [i64],
+}
+
+impl<T: Token> Loop for Labels<'_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { ids, spans, ignore, shift, out } = self;
+        let mut at = 0; // each place is written once: spans are few and long, so are the gaps
+        for span in spans {
+            let places = span.places(shift, out.len());
+            out[at..places.start].fill(ignore);
+            let first = places.start + shift.distance();
+            T::copy_into(&ids[first..first + places.len()], &mut out[places.clone()]);
+            at = places.end;
+        }
+        out[at..].fill(ignore);
+    }
+}
+
+/// Ignores in `out` what `labels` ignore, and takes the label from them elsewhere.
+fn intersect(labels: &[i64], ignore: i64, out: &mut [i64]) {
+    for (out, &label) in out.iter_mut().zip(labels) {
+        *out = if *out == ignore { ignore } else { label };
+    }
+}
+
+/// Writes each span's weight where `labels` train, 0 elsewhere.
+fn weights_into(spans: &[Span], shift: Shift, labels: &[i64], ignore: i64, out: &mut [f32]) {
+    out.fill(0.0);
+    for span in spans {
+        let places = span.places(shift, out.len());
+        for (weight, label) in out[places.clone()].iter_mut().zip(&labels[places]) {
+            *weight = if *label == ignore { 0.0 } else { span.weight };
+        }
+    }
+}

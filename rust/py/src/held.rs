@@ -1,0 +1,153 @@
+//! Rows that outlive the call that reads them: a batch is planned in one call and written in another.
+
+use crate::columns::IdColumn;
+use crate::error::{misaligned, to_py};
+use crate::ragged::{Entries, read_lists};
+use crate::rows::{Rows, with_rows};
+use numpy::{IntoPyArray, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use spanmask_core::{Error, Ragged};
+
+/// Values, and where each row starts and stops in them.
+pub struct HeldRows {
+    values: Values,
+    starts: Vec<i64>,
+    stops: Vec<i64>,
+}
+
+/// An array of one of the token types, or what was read from lists.
+pub enum Values {
+    Array(Py<PyAny>),
+    Owned(Vec<i64>),
+}
+
+impl HeldRows {
+    /// Rows from a list of lists, a list of arrays, or a column.
+    pub fn read(rows: &Bound<'_, PyAny>, name: &str, entries: Entries) -> PyResult<Self> {
+        let Ok(list) = rows.cast::<PyList>() else {
+            let column: IdColumn = rows.extract()?;
+            return Ok(Self {
+                values: Values::Array(rows.getattr("values")?.unbind()),
+                starts: column.starts.as_slice()?.to_vec(),
+                stops: column.stops.as_slice()?.to_vec(),
+            });
+        };
+        let first = list.get_item(0).ok();
+        if first.is_none_or(|row| row.is_instance_of::<PyList>() || row.is_instance_of::<PyTuple>()) {
+            let (values, mut starts) = read_lists(list, name, entries)?;
+            let stops = starts[1..].to_vec();
+            starts.pop();
+            return Ok(Self { values: Values::Owned(values), starts, stops });
+        }
+        let Ok(arrays) = list.extract::<Rows>() else {
+            // Arrays of several kinds or dtypes, strided or unaligned: `ragged.py` converts them, or names the row that is wrong.
+            let ragged = rows.py().import("spanmask.ragged")?.getattr("Ragged")?;
+            return Self::read(
+                &ragged.call_method1("from_rows", (rows, name))?.call_method0("column")?,
+                name,
+                entries,
+            );
+        };
+        Ok(with_rows!(&arrays, name, |rows| {
+            let stops: Vec<i64> = rows
+                .iter()
+                .scan(0, |end, row| {
+                    *end += row.len() as i64;
+                    Some(*end)
+                })
+                .collect();
+            let starts = core::iter::once(0).chain(stops.iter().copied()).take(stops.len()).collect();
+            let values = rows.concat().into_pyarray(list.py()).into_any().unbind();
+            Self { values: Values::Array(values), starts, stops }
+        }))
+    }
+
+    /// The values; [`with_held`] gives the rows over them.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Where each row starts.
+    pub fn starts(&self) -> &[i64] {
+        &self.starts
+    }
+
+    /// Where each row stops.
+    pub fn stops(&self) -> &[i64] {
+        &self.stops
+    }
+
+    fn len_of(&self, i: usize) -> i64 {
+        self.stops[i].saturating_sub(self.starts[i])
+    }
+
+    /// The rows over their values.
+    pub fn ragged<'a, T>(&'a self, values: &'a [T], name: &str) -> PyResult<Ragged<'a, T>> {
+        Ragged::from_bounds(values, &self.starts, &self.stops).map_err(|e| to_py(e, name))
+    }
+
+    /// Raise unless these rows, a column called `name`, are as many and as long as `rows`.
+    pub fn check_aligned(&self, rows: &Self, name: &str) -> PyResult<()> {
+        let (want, got) = (rows.starts.len(), self.starts.len());
+        if want != got {
+            return Err(to_py(Error::Length { want, got }, name));
+        }
+        match (0..want).find(|&i| rows.len_of(i) != self.len_of(i)) {
+            Some(row) => Err(misaligned(name, row, rows.len_of(row), self.len_of(row))),
+            None => Ok(()),
+        }
+    }
+
+    /// Keep of each row what lies inside `bounds` of the aligned `mask`.
+    pub fn narrow(&mut self, mask: &Self, bounds: &[(i64, i64)]) {
+        for (i, &(start, stop)) in bounds.iter().enumerate() {
+            self.starts[i] += start - mask.starts[i];
+            self.stops[i] = self.starts[i] + (stop - start);
+        }
+    }
+
+    /// The values as int64, which labels are.
+    pub fn int64<'a>(&'a self, py: Python<'a>) -> PyResult<Int64s<'a>> {
+        Ok(match &self.values {
+            Values::Owned(values) => Int64s::Slice(values),
+            Values::Array(array) => Int64s::Array(array.bind(py).extract()?),
+        })
+    }
+}
+
+/// int64 values, wherever they are.
+pub enum Int64s<'a> {
+    Slice(&'a [i64]),
+    Array(PyReadonlyArray1<'a, i64>),
+}
+
+impl Int64s<'_> {
+    /// The values.
+    pub fn as_slice(&self) -> PyResult<&[i64]> {
+        match self {
+            Self::Slice(values) => Ok(values),
+            Self::Array(array) => Ok(array.as_slice()?),
+        }
+    }
+}
+
+/// Runs `$body` with `$rows` bound to the rows as a `Ragged` of their own token type.
+macro_rules! with_held {
+    ($py:expr, $held:expr, $name:expr, |$rows:ident| $body:expr) => {
+        match $held.values() {
+            $crate::held::Values::Owned(values) => {
+                let $rows = $held.ragged(values.as_slice(), $name)?;
+                $body
+            }
+            $crate::held::Values::Array(array) => {
+                let ids: $crate::ids::Ids = array.bind($py).extract()?;
+                $crate::ids::with_ids!(&ids, |values| {
+                    let $rows = $held.ragged(values, $name)?;
+                    $body
+                })
+            }
+        }
+    };
+}
+pub(crate) use with_held;

@@ -1,0 +1,51 @@
+"""HTML: marks and escaping."""
+
+from html.parser import HTMLParser
+
+from spanmask import ChatFormat, RoleBoundary, preview
+from transformers import PreTrainedTokenizerFast
+
+
+class Marked(HTMLParser):
+    """The text of a page, and the part of it in <mark>."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.text, self.marked = [], "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        self.marked += data if "mark" in self.open else ""
+
+
+def test_html_marks_what_trains(tokenizer, row, labels, chat_format):
+    page = Marked(preview(row, labels, tokenizer, chat_format=chat_format)._repr_html_())
+    assert page.marked == " A red 中 square. 😀</s>"
+    assert not page.open
+
+
+def test_html_is_escaped(tokenizer):
+    attack = "</div><script>alert(1)</script><img src=x onerror=\"alert('2')\">&amp;"
+    ids = tokenizer(attack).input_ids
+    for labels in (ids, [-100] * len(ids)):
+        html = preview(ids, labels, tokenizer).to_html()
+        assert attack in Marked(html).text
+        assert "<script" not in html
+        assert "<img" not in html
+
+
+def test_html_escapes_names_of_tokens_and_roles(tokenizer):
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>")
+    tokenizer.add_special_tokens({"pad_token": "<b onclick=x>"})
+    ids = [tokenizer.pad_token_id, *tokenizer("a</s>").input_ids]
+    fmt = ChatFormat([RoleBoundary("<i>", [ids[0]], [tokenizer.eos_token_id])])
+    html = preview(ids, ids, tokenizer, chat_format=fmt).to_html()
+    assert "<b " not in html
+    assert "<i>" not in html

@@ -1,0 +1,85 @@
+"""What may be passed: kinds of rows, batches, columns, and errors."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from spanmask import DataCollatorForChat, MaskPolicy, Ragged, mask_labels, preview
+from support.previews import SHOWN, body
+
+
+@pytest.mark.parametrize(
+    "as_rows",
+    [
+        lambda row: row,
+        lambda row: [row],
+        lambda row: tuple(row),
+        np.array,
+        torch.tensor,
+        lambda row: torch.tensor([row]),
+        lambda row: np.array([row], np.int32),
+        lambda row: [torch.tensor(row)],
+        lambda row: Ragged.from_rows([row]),
+        lambda row: pa.array([row]),
+    ],
+    ids=["row", "rows", "tuple", "1-D", "tensor", "2-D tensor", "2-D", "tensors", "Ragged", "Arrow"],
+)
+def test_rows_of_any_kind_look_alike(tokenizer, row, labels, as_rows):
+    assert body(preview(as_rows(row), as_rows(labels), tokenizer)) == SHOWN
+
+
+def test_a_batch_brings_its_own_columns(tokenizer, row, chat_format):
+    collator = DataCollatorForChat(tokenizer, chat_format=chat_format, padding_side="left")
+    batch = collator([{"input_ids": row}, {"input_ids": [*row, *row]}])
+    first, second = preview(batch, tokenizer=tokenizer).to_text().split("\n\n")
+    assert first.partition("\n")[2] == SHOWN
+    assert second.partition("\n")[2] == SHOWN + SHOWN
+    assert "<pad>" in preview(batch["input_ids"], batch["labels"], tokenizer).to_text()  # without a mask nothing is padding
+
+
+def test_concatenated_rows_are_split(tokenizer, row, chat_format):
+    batch = DataCollatorForChat(tokenizer, chat_format=chat_format, padding_free=True)([{"input_ids": row}, {"input_ids": row}])
+    assert [part.partition("\n")[2] for part in preview(batch, tokenizer=tokenizer).to_text().split("\n\n")] == [SHOWN, SHOWN]
+
+
+def test_the_result_of_mask_labels_brings_its_weights(tokenizer, row, chat_format):
+    out = mask_labels([row], chat_format, MaskPolicy(role_weights={"assistant": 0.5}))
+    assert body(preview([row], out, tokenizer)) == SHOWN.replace("[[", "[[0.5: ")
+
+
+def test_shifted_labels_are_shown_on_their_tokens(tokenizer, row, chat_format):
+    out = mask_labels([row], chat_format, MaskPolicy(shift="left"))
+    assert body(preview([row], out, tokenizer, shift="left")) == SHOWN
+    assert " -> " in body(preview([row], out, tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([1, 2], [1, 2], None), TypeError, "tokenizer: None; give the tokenizer"),
+        (([1, 2], [1, 2], object()), TypeError, "tokenizer: expected a tokenizer with decode"),
+        (([1, 2], None, "tokenizer"), TypeError, "labels: None; give the rows' labels"),
+        (({"ids": [1]}, None, "tokenizer"), TypeError, "rows: the batch has no 'input_ids', only 'ids'"),
+        (([1.5], [1], "tokenizer"), TypeError, "rows: row 0: expected integer token ids"),
+        (("text", [1], "tokenizer"), TypeError, "rows: expected token ids"),
+        (([[[1]]], [1], "tokenizer"), ValueError, r"rows: row 0 has shape \(1, 1\)"),
+        (([[1], [2]], [[1]], "tokenizer"), ValueError, "labels: 1 rows for 2 rows of ids"),
+    ],
+)
+def test_bad_arguments(tokenizer, arguments, error, message):
+    rows, labels, decoder = arguments
+    with pytest.raises(error, match=message):
+        preview(rows, labels, tokenizer if decoder == "tokenizer" else decoder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": [1.0]}, "weights: row 0 has 1 entries for 2 ids"),
+        ({"attention_mask": [1]}, "attention_mask: row 0 has 1 entries for 2 ids"),
+        ({"decoder": False, "labels": [1]}, "labels: row 0 has 1 entries for 2 ids"),
+    ],
+)
+def test_columns_of_another_length(tokenizer, options, message):
+    with pytest.raises(ValueError, match=message):
+        preview([5, 6], **{"labels": [5, 6], **options}, tokenizer=tokenizer)
