@@ -55,8 +55,8 @@ class MaskPolicy:
         on_no_trained_turn: what to do with a row without a turn of a trained role: train nothing (`"mask"`), train the whole row
             (`"keep"`), or raise (`"raise"`).
         on_untrained_row: what to do with a row without trained tokens: `"keep"`, `"drop"` or `"raise"`.
-        on_role_mismatch: what to do where the turns found have other roles than the example's `messages`: `"warn"`, `"raise"`, or
-            `"drop"` the row.
+        on_role_mismatch: what to do where the turns found have other roles than the example's `messages`, or the messages are of a kind
+            that the chat format does not cover (`ChatFormat.uncovered`): `"warn"`, `"raise"`, or `"drop"` the row.
 
     A token of weight 0 has no label.
 
