@@ -115,8 +115,8 @@ def test_bad_options(options, error, message):
         ([], ValueError, "features: the batch is empty"),
         ([{"text": "a"}], ValueError, "features: no 'input_ids'"),
         (features([[5, -100]]), ValueError, "input_ids: row 0 has -100 at position 1"),
-        (features([[5, 6]], special_tokens_mask=[[1]]), ValueError, "protected: row 0 has 1 entries for 2 ids"),
-        (features([[5, 6]], words=[[1]]), ValueError, "words: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], special_tokens_mask=[[1]]), ValueError, "protected_mask: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], words=[[1]]), ValueError, "word_ids: row 0 has 1 entries for 2 ids"),
     ],
 )
 def test_bad_batches(batch, error, message):

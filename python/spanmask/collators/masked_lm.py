@@ -18,10 +18,10 @@ from spanmask.batch import (
     token_column,
 )
 from spanmask.collators.span_corruption import key_column as key_column_of
-from spanmask.noise.arguments import given
 from spanmask.noise.clock import Clocked, OnRepeat
 from spanmask.noise.masked_lm import MaskedLM
-from spanmask.ragged import Ragged
+from spanmask.noise.row_options import row_options
+from spanmask.ragged import Column, Ragged, has_bools
 
 __all__ = ["DataCollatorForMaskedLM"]
 
@@ -97,24 +97,29 @@ class DataCollatorForMaskedLM(Clocked):
         words = columns.get("words")
         if words is None and self.spec.whole_word_mask and self.spec.continuation_ids is None:
             raise ValueError("words: whole_word_mask needs this column, or a spec with continuation_ids.")
-        beside = given(
+        flags = words is not None and has_bools(words)
+        options = row_options(
             len(rows),
             keys=key_column_of(columns, self.key_column),
-            protected=columns.get("special_tokens_mask"),
-            words=words,
+            protected_mask=columns.get("special_tokens_mask"),
+            word_ids=None if flags else words,
+            word_starts=words if flags else None,
             aligned=(rows, bounds),
         )
         layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
-        source = self.clock.source()
-        input_ids, labels, keys, _ = _core.mask_tokens(
-            rows.values, *bounds, self.spec._core, source, beside, layout, self.pad_token_id, -100, "input_ids", 1
+        seed, epoch = self.clock.source()
+        out = _core.mask_tokens(
+            Column(rows.values, *bounds),
+            self.spec._compiled,
+            seed=seed,
+            epoch=epoch,
+            layout=layout,
+            ignore_index=-100,
+            pad_token_id=self.pad_token_id,
+            name="input_ids",
+            **options,
         )
-        self.clock.watch(source, keys)
-        count = len(rows)
-        batch: dict[str, Any] = {
-            "input_ids": input_ids.reshape(count, -1),
-            "attention_mask": _core.pad_mask(*bounds, layout).reshape(count, -1),
-            "labels": labels.reshape(count, -1),
-        }
+        self.clock.watch((seed, epoch), out.keys)
+        batch: dict[str, Any] = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
         batch.update(stack_columns(columns, self.keep_columns))
         return to_tensors(batch, return_tensors or self.return_tensors)

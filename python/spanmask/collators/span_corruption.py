@@ -10,12 +10,11 @@ import numpy as np
 from spanmask import _core
 from spanmask._validate import as_token_id, check_choice, check_length, check_side
 from spanmask.batch import ReturnTensors, columns_of, pad_token_id, real_tokens, stack_columns, to_tensors, token_column
-from spanmask.noise.arguments import given
 from spanmask.noise.clock import Clocked, OnRepeat
-from spanmask.noise.corrupt import check_spec
 from spanmask.noise.mixture import DenoiserMixture
-from spanmask.noise.spec import Marks, SpanCorruption
-from spanmask.ragged import Ragged
+from spanmask.noise.row_options import row_options
+from spanmask.noise.spec import CorruptionSpec, SpanCorruption, check_spec
+from spanmask.ragged import Column, Ragged
 
 __all__ = ["DataCollatorForSpanCorruption"]
 
@@ -62,7 +61,7 @@ class DataCollatorForSpanCorruption(Clocked):
         tokenizer: Any,
         noise_density: float = 0.15,
         mean_noise_span_length: float = 3.0,
-        spec: Marks | None = None,
+        spec: CorruptionSpec | None = None,
         seed: int | None = None,
         epoch: int = 0,
         key_column: str | None = None,
@@ -84,7 +83,7 @@ class DataCollatorForSpanCorruption(Clocked):
         elif options:
             raise TypeError(f"{next(iter(options))}: goes into the spec that you gave.")
         check_spec(spec)
-        self.spec: Marks = spec.for_tokenizer(tokenizer) if isinstance(spec, DenoiserMixture) else spec
+        self.spec: CorruptionSpec = spec.for_tokenizer(tokenizer) if isinstance(spec, DenoiserMixture) else spec
         self.key_column = key_column
         self.inputs_length = check_length("inputs_length", inputs_length)
         self.targets_length = check_length("targets_length", targets_length)
@@ -106,30 +105,28 @@ class DataCollatorForSpanCorruption(Clocked):
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
         columns = columns_of(features)
-        limits = None if self.inputs_length is None or self.targets_length is None else (self.inputs_length, self.targets_length)
         count = len(token_column(columns))
-        beside = given(count, keys=key_column(columns, self.key_column), limits=limits)
-        padded = {
-            "side": self.padding_side,
-            "multiple_of": self.pad_to_multiple_of or 1,
-            "widths": limits,
-            "padding": self.pad_token_id,
-            "ignore_index": -100,
-            "decoder_start": self.decoder_start_token_id,
-        }
-        source = self.clock.source()
-        outputs, keys, about = draw(
-            columns, lambda rows: _core.corrupt(rows, self.spec._core, source, beside, padded, "input_ids", 1)
+        layout = _core.SeqToSeqLayout(
+            padding_side=self.padding_side,
+            pad_token_id=self.pad_token_id,
+            label_pad_token_id=-100,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            input_width=self.inputs_length,
+            label_width=self.targets_length,
+            decoder_start_token_id=self.decoder_start_token_id,
         )
-        self.clock.watch(source, keys[about[0] >= 0])  # rows that nothing was drawn for do not repeat
-        input_ids, _, labels, _, attention_mask, decoder_input_ids = outputs
-        batch: dict[str, Any] = {
-            "input_ids": input_ids.reshape(count, -1),
-            "attention_mask": attention_mask.reshape(count, -1),
-            "labels": labels.reshape(count, -1),
-        }
+        options = row_options(count, keys=key_column(columns, self.key_column))
+        seed, epoch = self.clock.source()
+
+        def corrupt(rows: Any) -> _core.CorruptedBatch:
+            return _core.corrupt(rows, self.spec._compiled, seed=seed, epoch=epoch, layout=layout, name="input_ids", **options)
+
+        out = draw(columns, corrupt)
+        stats = out.stats
+        self.clock.watch((seed, epoch), stats.keys[stats.denoisers >= 0])  # rows that nothing was drawn for do not repeat
+        batch: dict[str, Any] = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
         if self.decoder_start_token_id is not None:
-            batch["decoder_input_ids"] = decoder_input_ids.reshape(count, -1)
+            batch["decoder_input_ids"] = out.decoder_input_ids
         batch.update(stack_columns(columns, self.keep_columns))
         return to_tensors(batch, return_tensors or self.return_tensors)
 
@@ -143,7 +140,7 @@ def draw(columns: Mapping[str, Any], call: Callable[[Any], Any]) -> Any:
         except TypeError:  # not all of one token type, contiguous and 1-D: below it is copied, or the error named
             pass
     rows = Ragged.from_rows(column, "input_ids")
-    return call((rows.values, *real_tokens(rows, mask)))
+    return call(Column(rows.values, *real_tokens(rows, mask)))
 
 
 def key_column(columns: Mapping[str, Any], name: str | None) -> Any:

@@ -1,7 +1,7 @@
 """The oracle: slow, obvious, pure Python over lists of int, one short function each.
 
-It has the stems of the core and gives the same results, imports nothing of it, and is never a fallback at run time: the tests
-hold every kernel against it, and its functions are what the documentation quotes.
+Its files have the names of the core's, and its functions give the same results. They use nothing of the core and are never a fallback
+at run time: the tests compare every kernel with them.
 """
 
 from spanmask.reference.corrupt import corrupt

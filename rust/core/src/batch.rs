@@ -140,6 +140,17 @@ pub fn values_into<T: Copy, O: Copy>(
     })
 }
 
+/// Writes decoder inputs: the whole cell of labels one place later, after `start`, with `padding` in place of the labels' padding. This is
+/// what transformers' models do with labels. `out` is as long as the cell; the last label is dropped.
+pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &mut [i64]) {
+    let before = labels.before.iter().map(|_| padding);
+    let after = labels.after.iter().map(|_| padding);
+    let shifted = before.chain(labels.content.iter().copied()).chain(after);
+    for (place, id) in out.iter_mut().zip(core::iter::once(start).chain(shifted)) {
+        *place = id;
+    }
+}
+
 /// Writes the attention mask: 1 for a token, 0 for padding.
 pub fn attention_mask_into<T>(rows: &Ragged<T>, layout: Layout, out: &mut [i64]) -> Result<(), Error> {
     layout.for_each_cell(rows, out, |_, _, mut cell| {

@@ -19,21 +19,21 @@ pub enum Error {
     NoTrainedTurn { row: usize },
     /// There are fewer turn weights than the row has turns of trained roles.
     TurnWeights { row: usize, turns: usize, weights: usize },
-    /// Something given beside the ids of a row, one entry a token, has another length.
+    /// A column with one entry for each token of a row has another length than the row.
     ColumnLength { row: usize, column: Column, ids: usize, got: usize },
     /// An id that no vocabulary holds: below 0, or 2^32 and more.
     IdRange { row: usize, position: usize, id: i64 },
     /// A row is too long for its positions to be drawn in 32 bits.
     RowLength { row: usize, len: usize },
-    /// A row already holds a sentinel.
+    /// A row already contains a sentinel.
     Sentinel { row: usize, position: usize, id: i64 },
     /// A row has more spans than there are sentinels.
     Exhausted { row: usize, spans: usize, sentinels: usize },
-    /// A sentinel of inputs (or targets) has no counterpart in its place on the other side.
+    /// The next sentinel on the other side differs from a sentinel of inputs (or targets).
     StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
 }
 
-/// What stands beside the ids, one entry a token.
+/// A column with one entry for each token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// Labels that exist already.
@@ -41,9 +41,11 @@ pub enum Column {
     /// Tokens to hide.
     NoiseMask,
     /// Tokens never to hide.
-    Protected,
-    /// Words, by number or by their starts.
-    Words,
+    ProtectedMask,
+    /// Words, by their number.
+    WordIds,
+    /// Words, by the flags of their first tokens.
+    WordStarts,
 }
 
 impl Error {
@@ -92,7 +94,7 @@ impl fmt::Display for Error {
             }
             Self::RowLength { row, len } => write!(f, "row {row} has {len} tokens, positions are 32 bits"),
             Self::Sentinel { row, position, id } => {
-                write!(f, "row {row} already holds sentinel {id} at position {position}")
+                write!(f, "row {row} already contains sentinel {id} at position {position}")
             }
             Self::Exhausted { row, spans, sentinels } => {
                 write!(f, "row {row} needs {spans} spans, {sentinels} sentinels given")
