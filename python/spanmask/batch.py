@@ -10,15 +10,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from spanmask import _core
-from spanmask.ragged import Bounds, Ragged, as_integers, check_aligned, is_arrow
+from spanmask.ragged import is_arrow
 
 __all__ = [
     "ReturnTensors",
     "columns_of",
     "pad_token_id",
-    "padded_layout",
-    "real_tokens",
     "select_rows",
     "stack_columns",
     "to_tensors",
@@ -66,21 +63,6 @@ def columns_of(features: Any) -> dict[str, Any]:
                 f"features: example {lacks} has no {name!r}, which example {has} has; give all examples the same columns."
             )
     return {name: [example[name] for example in examples] for name in names}
-
-
-def real_tokens(rows: Ragged, attention_mask: Any | None) -> Bounds:
-    """Where each row's tokens are, without the padding that `attention_mask` tells (aligned with `rows`)."""
-    if attention_mask is None:
-        return rows.bounds()
-    mask = Ragged.from_rows(as_integers(attention_mask), "attention_mask")
-    check_aligned(mask, rows, "attention_mask")
-    bounds = _core.mask_bounds(mask.column())
-    return bounds.starts, bounds.stops
-
-
-def padded_layout(bounds: Bounds, side: str, max_length: int | None = None, multiple_of: int | None = None) -> _core.Layout:
-    """A padded layout."""
-    return _core.Layout.padded(side, max_length, multiple_of)
 
 
 def select_rows(columns: Mapping[str, Any], kept: Sequence[int]) -> dict[str, Any]:

@@ -258,6 +258,21 @@ def core_rows(rows: Any, name: str, int64: bool = False) -> Any:
     return column._replace(values=column.values.astype(np.int64, copy=False)) if int64 else column
 
 
+def is_list_of_arrays(rows: Any) -> bool:
+    """Whether rows are a list of arrays, of which the first has a token dtype."""
+    return isinstance(rows, list) and bool(rows) and isinstance(rows[0], np.ndarray) and rows[0].dtype in TOKEN_DTYPES
+
+
+def real_rows(rows: Any, attention_mask: Any, name: str) -> tuple[Ragged, Column]:
+    """Rows, and the column of their real tokens, which `attention_mask` (aligned with them, or `None`) bounds."""
+    ids = core_rows(rows, name)
+    if attention_mask is None and isinstance(ids, Column):
+        return Ragged._made(ids.values, np.append(ids.starts, ids.stops[-1:])), ids
+    mask = None if attention_mask is None else core_rows(as_integers(attention_mask), "attention_mask")
+    read = _core.read_rows(ids, attention_mask=mask, name=name)
+    return Ragged._made(read.values, read.offsets), Column(read.values, read.starts, read.stops)
+
+
 def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
     """The offsets of rows of one length."""
     return np.arange(0, rows * width + 1, width, dtype=np.int64) if width else np.zeros(rows + 1, np.int64)

@@ -197,9 +197,9 @@ def test_a_t5_learns_from_a_mixture():
     mixture = DenoiserMixture.from_tokenizer(
         tokenizer,
         [
-            Denoiser(3.0, 0.15, mode="[NLU]", name="R"),
-            Denoiser(3.0, 0.5, mode="[NLG]", name="X"),
-            Denoiser(kind="prefix", noise_density=0.25, mode="[S2S]", name="S"),
+            Denoiser(3.0, 0.15, mode_token="[NLU]", name="R"),
+            Denoiser(3.0, 0.5, mode_token="[NLG]", name="X"),
+            Denoiser(kind="prefix", noise_density=0.25, mode_token="[S2S]", name="S"),
         ],
     )
     torch.manual_seed(0)

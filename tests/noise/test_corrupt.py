@@ -12,7 +12,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, denoise, merge, reference
 from spanmask.reference.plan import plan
-from support.denoising import EOS, SENTINELS, WORDS, body, flags_of, mixtures, rows, runs, seeds, specs, t5_tokenizer, words_of
+from support.denoising import (
+    EOS,
+    SENTINELS,
+    WORDS,
+    batched,
+    body,
+    flags_of,
+    mixtures,
+    rows,
+    runs,
+    seeds,
+    specs,
+    t5_tokenizer,
+    words_of,
+)
 from support.golden_vectors import SPAN_SPECS
 from support.strategies import DTYPES
 from transformers import ByT5Tokenizer
@@ -26,25 +40,16 @@ ROW = list(range(2, 60))
 def test_corrupt_is_the_reference(row, spec, seed, epoch, data):
     key = data.draw(st.none() | seeds)
     free = all(getattr(denoiser, "sentinel", True) for denoiser in getattr(spec, "denoisers", ()))
-    protected = flags_of(row, data) if free and data.draw(st.booleans()) else None
-    words = words_of(row, data) if free and data.draw(st.booleans()) else None
-    if words is not None and not any(isinstance(word, bool) for word in words) and None in words:
-        words = [-1 if word is None else word for word in words]
-    out = corrupt(
-        [row],
-        spec,
-        seed=seed,
-        epoch=epoch,
-        keys=None if key is None else [key],
-        protected=None if protected is None else [protected],
-        words=None if words is None else [words],
-    )
-    expected = reference.corrupt(row, spec, seed, epoch, key, protected=protected, words=words)
+    options = words_of(row, data) if free else {}
+    if free and data.draw(st.booleans()):
+        options["protected_mask"] = flags_of(row, data)
+    out = corrupt([row], spec, seed=seed, epoch=epoch, keys=None if key is None else [key], **batched(options))
+    expected = reference.corrupt(row, spec, seed, epoch, key, **options)
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
 
 
 @given(row=rows, spec=specs(), data=st.data())
-def test_a_mask_of_ones_own_is_used(row, spec, data):
+def test_a_custom_mask_is_used(row, spec, data):
     mask = flags_of(row, data)
     out = corrupt([row], spec, noise_mask=[mask])
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == reference.corrupt(row, spec, noise_mask=mask)
@@ -57,7 +62,7 @@ def test_the_mask_that_was_drawn_gives_the_same_again(batch, spec, seed):
     assert mask.values.dtype == np.bool_
     assert [len(row) for row in mask] == [len(row) for row in batch]
     assert out.report.noise_tokens == mask.values.sum()
-    assert out.report.untouched == (out.denoisers < 0).sum()
+    assert out.report.uncorrupted_rows == (out.denoisers < 0).sum()
     if isinstance(spec, SpanCorruption):
         # A row of which too little may be hidden is copied through, a row with an empty mask is not: it gets its EOS.
         again = corrupt(batch, spec, noise_mask=mask)
@@ -101,7 +106,7 @@ def test_sentinels_are_the_same_on_both_sides(row, spec, seed):
 @given(row=rows, spec=specs(), seed=seeds, data=st.data())
 def test_protected_tokens_are_never_hidden(row, spec, seed, data):
     protected = flags_of(row, data)
-    mask = corrupt([row], spec, seed=seed, protected=[protected]).noise_mask()[0]
+    mask = corrupt([row], spec, seed=seed, protected_mask=[protected]).noise_mask()[0]
     assert not any(
         hidden and (flag or token in spec.protected_ids) for hidden, flag, token in zip(mask, protected, row, strict=True)
     )
@@ -110,7 +115,7 @@ def test_protected_tokens_are_never_hidden(row, spec, seed, data):
 @given(row=st.lists(st.integers(8, 40), min_size=2, max_size=80), seed=seeds, data=st.data())
 def test_words_are_hidden_whole(row, seed, data):
     starts = [True, *flags_of(row, data)[1:]]
-    mask = corrupt([row], SpanCorruption(SENTINELS, EOS, 0.3), seed=seed, words=[starts]).noise_mask()[0].tolist()
+    mask = corrupt([row], SpanCorruption(SENTINELS, EOS, 0.3), seed=seed, word_starts=[starts]).noise_mask()[0].tolist()
     assert all(mask[at] == mask[at - 1] for at in range(1, len(row)) if not starts[at])
     noise, _ = plan(sum(starts), 0.3, 3.0) if sum(starts) > 1 else (0, 0)
     assert sum(hidden for hidden, start in zip(mask, starts, strict=True) if start) == noise
@@ -158,7 +163,7 @@ def test_every_kind_of_rows_gives_the_same(dtype):
         assert corrupt(given_rows, SPEC).input_ids == expected.input_ids
 
 
-def test_inputs_are_not_touched():
+def test_inputs_are_not_changed():
     table = np.arange(2, 202).reshape(4, 50)
     table.flags.writeable = False
     before = table.copy()
@@ -167,11 +172,11 @@ def test_inputs_are_not_touched():
 
 
 @pytest.mark.parametrize("row", [[], [EOS], [7], [7, EOS]])
-def test_rows_of_less_than_two_tokens_are_copied_through(row):
+def test_rows_of_fewer_than_two_tokens_are_copied_unchanged(row):
     out = corrupt([row, ROW], SPEC)
     assert out.input_ids[0].tolist() == row
     assert out.labels[0].tolist() == []
-    assert out.report.untouched == 1
+    assert out.report.uncorrupted_rows == 1
     assert out.denoisers.tolist() == [-1, 0]
 
 
@@ -229,8 +234,8 @@ def test_density_and_span_length_by_row():
     assert corrupt(batch, SPEC, noise_density=0.5).labels == corrupt(batch, SpanCorruption(SENTINELS, EOS, 0.5)).labels
 
 
-@pytest.mark.parametrize("policy", ["merge", "cap"])
-def test_no_id_past_the_list(policy):
+@pytest.mark.parametrize("policy", ["merge_last", "fewer_spans"])
+def test_no_id_outside_of_the_list(policy):
     spec = SpanCorruption(SENTINELS[:3], EOS, 0.5, 1.0, on_exhausted=policy)
     out = corrupt([ROW], spec)
     assert {token for token in out.input_ids[0].tolist() if token > 100} == set(SENTINELS[:3])
@@ -290,8 +295,8 @@ GOOD = {"sentinel_ids": SENTINELS, "eos_token_id": 1}
         ({"mean_noise_span_length": math.nan}, ValueError, "mean_noise_span_length: expected a finite length"),
         ({"sentinel_ids": []}, SentinelError, "sentinel_ids: 0 given, at least 1 needed"),
         ({"sentinel_ids": [9], "final_sentinel": True}, SentinelError, "sentinel_ids: 1 given, at least 2 needed"),
-        ({"sentinel_ids": [9, 8, 9]}, SentinelError, "sentinel_ids: 9 is there twice"),
-        ({"sentinel_ids": [9, 1]}, SentinelError, "sentinel_ids: 1 is eos_token_id"),
+        ({"sentinel_ids": [9, 8, 9]}, SentinelError, "sentinel_ids: contains 9 twice; ids must be unique"),
+        ({"sentinel_ids": [9, 1]}, SentinelError, "sentinel_ids: contains 1, which is eos_token_id"),
         ({"sentinel_ids": [-1]}, ValueError, "sentinel_ids: expected a token id from 0 to 2.*, got -1"),
         ({"sentinel_ids": [2**32]}, ValueError, "sentinel_ids: expected a token id"),
         ({"sentinel_ids": [1.5]}, TypeError, "sentinel_ids: expected a token id, got float"),
@@ -313,10 +318,10 @@ def test_bad_specs(options, error, message):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"rows": [ROW, [5, -7, 6]]}, ValueError, "rows: row 1 has -7 at position 1; noise takes ids from 0"),
+        ({"rows": [ROW, [5, -7, 6]]}, ValueError, "rows: row 1 has -7 at position 1; noise accepts ids from 0"),
         ({"rows": [[5, 2**32, 6]]}, ValueError, "rows: row 0 has 4294967296 at position 1"),
         ({"rows": [[5, 2**70, 6]]}, ValueError, "rows: row 0 has 1180591620717411303424 at position 1"),
-        ({"rows": [ROW, [5, 6, 1000]]}, SentinelError, "rows: row 1 already holds sentinel 1000 at position 2; take it out"),
+        ({"rows": [ROW, [5, 6, 1000]]}, SentinelError, "rows: row 1 already contains sentinel 1000 at position 2; remove it"),
         ({"rows": [[5, 6.0]]}, TypeError, "rows: row 0 has 6.0 .*at position 1"),
         ({"rows": [[5, True]]}, TypeError, "rows: row 0 has True"),
         ({"rows": [[5, None]]}, TypeError, "rows: row 0 has None"),
@@ -337,27 +342,34 @@ def test_bad_specs(options, error, message):
         ({"noise_mask": [[True] * 58]}, ValueError, "noise_mask: 1 rows for 2 rows of ids"),
         ({"noise_mask": [[True] * 58, [True] * 57]}, ValueError, "noise_mask: row 1 has 57 entries for 58 ids"),
         ({"noise_mask": [[2] * 58] * 2}, ValueError, "noise_mask: holds 2; expected flags"),
-        ({"noise_mask": [[0.5] * 58] * 2}, TypeError, "noise_mask: row 0 is no row of flags"),
+        ({"noise_mask": [[0.5] * 58] * 2}, TypeError, "noise_mask: row 0 is not a row of flags"),
         ({"noise_mask": True}, TypeError, "noise_mask: expected a row of flags for each row"),
         (
             {"noise_mask": np.ones(58, bool)},
             TypeError,
             "noise_mask: expected a row of flags for each row of ids, got a 1-D array",
         ),
-        ({"protected": [[True] * 3] * 2}, ValueError, "protected: row 0 has 3 entries for 58 ids"),
-        ({"words": [[0] * 3] * 2}, ValueError, "words: row 0 has 3 entries for 58 ids"),
-        ({"words": [[True] * 3] * 2}, ValueError, "words: row 0 has 3 entries for 58 ids"),
+        ({"protected_mask": [[True] * 3] * 2}, ValueError, "protected_mask: row 0 has 3 entries for 58 ids"),
+        ({"word_ids": [[0] * 3] * 2}, ValueError, "word_ids: row 0 has 3 entries for 58 ids"),
+        ({"word_starts": [[True] * 3] * 2}, ValueError, "word_starts: row 0 has 3 entries for 58 ids"),
+        ({"word_ids": [[0] * 58]}, ValueError, "word_ids: 1 rows for 2 rows of ids"),
+        ({"word_ids": [[True] * 58] * 2}, TypeError, "word_ids: row 0 has True"),
+        (
+            {"word_ids": [[0] * 58] * 2, "word_starts": [[True] * 58] * 2},
+            ValueError,
+            "word_starts: cannot be combined with word_ids",
+        ),
         ({"spec": "t5"}, TypeError, "spec: expected SpanCorruption or DenoiserMixture, got str"),
         ({"num_threads": 0}, ValueError, "num_threads: expected a positive integer, got 0"),
         (
             {"spec": SpanCorruption(SENTINELS[:5], 1, 0.5, 1.0)},
             SentinelError,
-            r"sentinel_ids: row 0 needs 29 spans, 5 sentinels given; add sentinels.*on_exhausted=\"merge\"",
+            r"sentinel_ids: row 0 needs 29 spans, but there are 5 sentinels; add sentinels.*on_exhausted=\"fewer_spans\"",
         ),
         (
             {"spec": SpanCorruption(SENTINELS[:2], 1), "noise_mask": [[at % 2 == 1 for at in range(58)]] * 2},
             SentinelError,
-            "sentinel_ids: row 0 needs 29 spans, 2 sentinels given",
+            "sentinel_ids: row 0 needs 29 spans, but there are 2 sentinels",
         ),
     ],
 )
@@ -403,18 +415,18 @@ class TestMixture:
         t5 = DenoiserMixture.t5(sentinel_ids=SENTINELS, eos_token_id=EOS)
         assert corrupt([ROW], t5, seed=3).input_ids == corrupt([ROW], SPEC, seed=3).input_ids
 
-    def test_mode_tokens_stand_in_front_and_are_never_hidden(self):
+    def test_mode_tokens_come_first_and_are_never_hidden(self):
         tokenizer = t5_tokenizer(WORDS)
         tokenizer.add_tokens(["[NLU]", "[NLG]", "[S2S]"])
         mixture = DenoiserMixture.ul2(tokenizer, mode_tokens=True)
-        modes = [tokenizer.convert_tokens_to_ids(token) for token in ("[NLU]", "[NLG]", "[S2S]")]
+        mode_tokens = [tokenizer.convert_tokens_to_ids(token) for token in ("[NLU]", "[NLG]", "[S2S]")]
         out = corrupt([list(range(3, 11))] * 50, mixture, keys=range(50))
         for number, row in zip(out.denoisers.tolist(), out.input_ids, strict=True):
-            assert row[0] == modes["RXS".index(mixture.names[number][0])]
+            assert row[0] == mode_tokens["RXS".index(mixture.names[number][0])]
         assert merge(out.input_ids, out.labels, mixture) == [list(range(3, 11))] * 50
 
     def test_a_missing_mode_token_is_an_error(self):
-        with pytest.raises(ValueError, match=r"mode tokens: the tokenizer has no '\[NLU\]'"):
+        with pytest.raises(ValueError, match=r"mode_token: the tokenizer has no '\[NLU\]'"):
             DenoiserMixture.ul2(t5_tokenizer(WORDS), mode_tokens=True)
 
     def test_a_prefix_is_the_row_up_to_its_split(self):
@@ -432,16 +444,16 @@ class TestMixture:
             (lambda: DenoiserMixture([]), ValueError, "denoisers: none given"),
             (lambda: DenoiserMixture(["R"]), TypeError, "denoisers: expected Denoiser, got str"),
             (lambda: DenoiserMixture([Denoiser()], [1, 2]), ValueError, "weights: 2 for 1 denoisers"),
-            (lambda: DenoiserMixture([Denoiser()], [0]), ValueError, "weights: give one for each denoiser"),
-            (lambda: DenoiserMixture([Denoiser()], [-1]), ValueError, "weights: give one for each denoiser"),
-            (lambda: DenoiserMixture([Denoiser()], [math.nan]), ValueError, "weights: give one for each denoiser"),
+            (lambda: DenoiserMixture([Denoiser()], [0]), ValueError, "weights: expected finite numbers >= 0"),
+            (lambda: DenoiserMixture([Denoiser()], [-1]), ValueError, "weights: expected finite numbers >= 0"),
+            (lambda: DenoiserMixture([Denoiser()], [math.nan]), ValueError, "weights: expected finite numbers >= 0"),
             (lambda: DenoiserMixture([Denoiser()], ["1"]), TypeError, "weights: expected a number"),
             (lambda: Denoiser(0.5), ValueError, "mean_noise_span_length: expected a finite length"),
             (lambda: Denoiser(3, 1.5), ValueError, "noise_density: expected a fraction"),
             (lambda: Denoiser(kind="suffix"), ValueError, "kind: expected one of 'spans', 'prefix'"),
             (lambda: Denoiser(kind="prefix", split="half"), ValueError, "split: expected one of"),
-            (lambda: Denoiser(sentinel=False), ValueError, "sentinel: only a prefix can do without"),
-            (lambda: Denoiser(mode=-1), ValueError, "mode: expected a token id"),
+            (lambda: Denoiser(sentinel=False), ValueError, 'sentinel: only kind="prefix" works without'),
+            (lambda: Denoiser(mode_token=-1), ValueError, "mode_token: expected a token id"),
             (
                 lambda: DenoiserMixture([Denoiser(kind="prefix", sentinel=False)], protected_ids=[5]),
                 ValueError,
@@ -451,13 +463,13 @@ class TestMixture:
             (
                 lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=[9], mode_tokens=True)),
                 ValueError,
-                r"mode: '\[NLU\]' has no id",
+                r"mode_token: '\[NLU\]' has no id",
             ),
             (lambda: DenoiserMixture.ul2(mode_tokens={"Q": "[Q]"}), ValueError, "mode_tokens: unknown denoiser 'Q'"),
             (
                 lambda: corrupt([ROW], DenoiserMixture.ul2(sentinel_ids=SENTINELS), noise_mask=[[True] * 58]),
                 ValueError,
-                "noise_mask: nothing is drawn",
+                "noise_mask: cannot be combined with a DenoiserMixture",
             ),
         ],
     )
@@ -482,8 +494,8 @@ def test_lengths_never_depend_on_the_draw_where_they_are_planned(row, spec, seed
     ("text", "error", "message"),
     [
         (5, TypeError, "text: expected a string or a list of them, got int"),
-        (["a", 5], TypeError, "text: .* item 1 is a int"),
-        ([], ValueError, "text: no text given"),
+        (["a", 5], TypeError, "text: .* item 1 is of type int"),
+        ([], ValueError, "text: the list is empty"),
     ],
 )
 def test_bad_texts(text, error, message):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import MaskedLM, mask_tokens, reference
-from support.denoising import body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
+from support.denoising import batched, body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
 from support.golden_vectors import MASK_SPECS
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -21,20 +21,11 @@ ROW = [1, *range(50, 150), 2]
 @given(row=rows, spec=masked_lms(), seed=seeds, epoch=st.integers(0, 3), data=st.data())
 def test_mask_tokens_is_the_reference(row, spec, seed, epoch, data):
     key = data.draw(st.none() | seeds)
-    protected = flags_of(row, data) if data.draw(st.booleans()) else None
-    words = words_of(row, data) if data.draw(st.booleans()) else None
-    if words is not None and not any(isinstance(word, bool) for word in words):
-        words = [-1 if word is None else word for word in words]
-    out = mask_tokens(
-        [row],
-        spec,
-        seed=seed,
-        epoch=epoch,
-        keys=None if key is None else [key],
-        protected=None if protected is None else [protected],
-        words=None if words is None else [words],
-    )
-    expected = reference.mask_tokens(row, spec, seed, epoch, key, protected=protected, words=words)
+    options = words_of(row, data)
+    if data.draw(st.booleans()):
+        options["protected_mask"] = flags_of(row, data)
+    out = mask_tokens([row], spec, seed=seed, epoch=epoch, keys=None if key is None else [key], **batched(options))
+    expected = reference.mask_tokens(row, spec, seed, epoch, key, **options)
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
     assert out.chosen.tolist() == [sum(label != -100 for label in expected[1])]
 
@@ -62,7 +53,7 @@ def test_labels_are_what_was_there(batch, spec, seed):
 @given(row=st.lists(st.integers(5, 40), min_size=1, max_size=80), seed=seeds, data=st.data())
 def test_words_are_chosen_whole(row, seed, data):
     numbers = np.cumsum([True, *flags_of(row, data)[1:]]).tolist()
-    labels = mask_tokens([row], SPEC, seed=seed, words=[numbers]).labels[0]
+    labels = mask_tokens([row], SPEC, seed=seed, word_ids=[numbers]).labels[0]
     for number in set(numbers):
         assert len({label == -100 for label, word in zip(labels.tolist(), numbers, strict=True) if word == number}) == 1
 
@@ -70,17 +61,17 @@ def test_words_are_chosen_whole(row, seed, data):
 @pytest.mark.parametrize("mode", ["token", "span"])
 @pytest.mark.parametrize("word", [None, 3, 1000, 100_000])
 def test_long_rows_are_the_reference(word, mode):
-    """Rows are written and gone through a piece at a time; words and spans reach from one into the next."""
+    """Rows are written and processed in pieces; words and spans reach from one into the next."""
     row = np.random.default_rng(0).integers(0, 1000, 50_000)
     numbers = None if word is None else (np.arange(len(row)) // word).tolist()
     spec = MaskedLM(4, 1000, () if word else range(5), 0.15, mode=mode)
     for key in range(3 if word else 1):
-        out = mask_tokens([row], spec, seed=1, keys=[key], words=None if word is None else [numbers])
-        expected = reference.mask_tokens(row.tolist(), spec, 1, 0, key, words=numbers)
+        out = mask_tokens([row], spec, seed=1, keys=[key], word_ids=None if word is None else [numbers])
+        expected = reference.mask_tokens(row.tolist(), spec, 1, 0, key, word_ids=numbers)
         assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
 
 
-def test_spans_hold_the_share_exactly_and_share_their_fate():
+def test_spans_have_the_exact_fraction_and_one_replacement_each():
     spec = MaskedLM(4, 1000, range(5), 0.15, mode="span")
     out = mask_tokens([ROW] * 200, spec, keys=range(200))
     assert set(out.chosen.tolist()) == {15}
@@ -118,7 +109,7 @@ def test_probability_by_row_and_ignore_index():
 
 
 class TestTokenizers:
-    def test_wordpiece_tells_where_words_go_on(self, bert):
+    def test_wordpiece_shows_which_tokens_continue_words(self, bert):
         spec = MaskedLM.from_tokenizer(bert, whole_word_mask=True)
         assert spec.special_ids == (0, 1, 2, 3, 4)
         assert spec.continuation_ids[0] == bert.convert_tokens_to_ids("##w0")
@@ -128,7 +119,7 @@ class TestTokenizers:
         for one in labels:
             assert [label == -100 for label in one.tolist()[1:4]] in ([True] * 3, [False] * 3)
 
-    def test_sentencepiece_tells_where_words_begin(self):
+    def test_sentencepiece_shows_where_words_begin(self):
         tokenizer = t5_tokenizer(["a", "b"])
         spec = MaskedLM.from_tokenizer(tokenizer, mask_token_id=9, whole_word_mask=True)
         begins = set(tokenizer.convert_tokens_to_ids(["▁a", "▁b"]))
@@ -142,7 +133,7 @@ class TestTokenizers:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"mlm_probability": 0}, ValueError, "mlm_probability: expected a probability above 0, at most 1, got 0"),
+        ({"mlm_probability": 0}, ValueError, "mlm_probability: expected a probability above 0 and at most 1, got 0"),
         ({"mlm_probability": 1.1}, ValueError, "mlm_probability: expected a probability"),
         ({"mlm_probability": float("nan")}, ValueError, "mlm_probability: expected a probability"),
         ({"mlm_probability": None}, TypeError, "mlm_probability: expected a number"),
@@ -150,7 +141,7 @@ class TestTokenizers:
         (
             {"mask_replace_prob": 0.8, "random_replace_prob": 0.3},
             ValueError,
-            "mask_replace_prob, random_replace_prob: .* more than 1 together",
+            "mask_replace_prob, random_replace_prob: expected a sum of at most 1",
         ),
         ({"mask_token_id": -1}, ValueError, "mask_token_id: expected a token id"),
         ({"mask_token_id": None}, TypeError, "mask_token_id: expected a token id"),
@@ -170,21 +161,22 @@ def test_bad_specs(options, error, message):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"rows": [ROW, [5, -100]]}, ValueError, "rows: row 1 has -100 at position 1; noise takes ids from 0"),
+        ({"rows": [ROW, [5, -100]]}, ValueError, "rows: row 1 has -100 at position 1; noise accepts ids from 0"),
         ({"rows": [[5, 2**33]]}, ValueError, "rows: row 0 has 8589934592 at position 1"),
         ({"rows": [[0.5]]}, TypeError, "rows: row 0 has 0.5"),
-        ({"spec": MaskedLM(4, 100, whole_word_mask=True)}, ValueError, "words: whole_word_mask needs them"),
+        ({"spec": MaskedLM(4, 100, whole_word_mask=True)}, ValueError, "word_ids: required with whole_word_mask"),
         ({"spec": None}, TypeError, "spec: expected MaskedLM, got NoneType"),
-        ({"attention_mask": [[1] * 102]}, TypeError, "attention_mask: goes with a 2-D array"),
-        ({"rows": np.array([ROW]), "words": [ROW]}, TypeError, "protected, words: go with ragged rows"),
+        ({"attention_mask": [[1] * 102]}, TypeError, "attention_mask: only supported for 2-D input"),
+        ({"rows": np.array([ROW]), "word_ids": [ROW]}, TypeError, "word_ids: only supported for ragged rows"),
         (
             {"rows": np.array([[5, 6, 7]]), "attention_mask": np.array([[1, 0, 1]])},
             ValueError,
-            "attention_mask: row 0 has a zero",
+            "attention_mask: row 0 has a 0 between 1s",
         ),
-        ({"protected": [[True]]}, ValueError, "protected: row 0 has 1 entries for 102 ids"),
-        ({"words": [[1, 2]]}, ValueError, "words: row 0 has 2 entries for 102 ids"),
+        ({"protected_mask": [[True]]}, ValueError, "protected_mask: row 0 has 1 entries for 102 ids"),
+        ({"word_ids": [[1, 2]]}, ValueError, "word_ids: row 0 has 2 entries for 102 ids"),
         ({"mlm_probability": [2]}, ValueError, "mlm_probability: row 0: expected a probability"),
+        ({"ignore_index": 1.5}, ValueError, "ignore_index: expected an integer"),
         ({"seed": -1}, ValueError, "seed: expected an integer from 0"),
         ({"keys": [1, 2]}, ValueError, "keys: 2 keys for 1 rows"),
         ({"num_threads": -1}, ValueError, "num_threads: expected a positive integer"),

@@ -16,7 +16,7 @@ def test_merge_of_corrupt_is_the_row(batch, spec, seed):
 
 
 @given(row=rows, spec=specs(), data=st.data())
-def test_merge_undoes_a_mask_of_ones_own(row, spec, data):
+def test_merge_undoes_a_custom_mask(row, spec, data):
     out = corrupt([row], spec, noise_mask=[flags_of(row, data)])
     assert merge(out.input_ids, out.labels, spec) == [body(row, spec.eos_token_id)]
 
@@ -24,9 +24,9 @@ def test_merge_undoes_a_mask_of_ones_own(row, spec, data):
 @given(row=rows, spec=specs() | mixtures(), seed=seeds)
 def test_merge_is_the_reference(row, spec, seed):
     inputs, labels = reference.corrupt(row, spec, seed)
-    modes = {denoiser.mode for denoiser in getattr(spec, "denoisers", ())}
+    mode_tokens = {denoiser.mode_token for denoiser in getattr(spec, "denoisers", ())}
     assert merge([inputs], [labels], spec)[0].tolist() == reference.merge(
-        inputs, labels, spec.sentinel_ids, spec.eos_token_id, modes
+        inputs, labels, spec.sentinel_ids, spec.eos_token_id, mode_tokens
     )
 
 
@@ -36,9 +36,9 @@ def test_merge_is_the_reference(row, spec, seed):
         (
             [[7, 99, 1], [7, 98, 1]],
             [[99, 8, 1], [99, 8, 1]],
-            "input_ids: row 1 has sentinel 98 at position 1, labels have it not",
+            "input_ids: row 1 has sentinel 98 at position 1, but the next sentinel in labels is different",
         ),
-        ([[7, 1]], [[99, 8, 1]], "labels: row 0 has sentinel 99 at position 0, input_ids have it not"),
+        ([[7, 1]], [[99, 8, 1]], "labels: row 0 has sentinel 99 at position 0, but the next sentinel in input_ids is different"),
         ([[7, 99, 6, 98, 1]], [[99, 8, 1]], "input_ids: row 0 has sentinel 98 at position 3"),
         ([[7, 99, 98, 1]], [[98, 8, 99, 8, 1]], "input_ids: row 0 has sentinel 99 at position 1"),
     ],

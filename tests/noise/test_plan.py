@@ -76,11 +76,11 @@ def test_rounding_is_half_to_even():
 
 
 class TestOfASpec:
-    def test_eos_final_sentinel_and_modes_count(self):
+    def test_eos_final_sentinel_and_mode_tokens_count(self):
         assert SpanCorruption(MANY, 1).plan_lengths(512) == (568, 114)
         assert SpanCorruption(MANY, 1, final_sentinel=True).plan_lengths(512) == (568, 115)
         assert SpanCorruption(MANY, None).plan_lengths(511) == (568, 113)
-        mode = DenoiserMixture([Denoiser(mode=5)], sentinel_ids=MANY, eos_token_id=1)
+        mode = DenoiserMixture([Denoiser(mode_token=5)], sentinel_ids=MANY, eos_token_id=1)
         assert mode.plan_lengths(513) == (568, 114)
 
     def test_a_mixture_takes_the_longest(self):
@@ -88,9 +88,9 @@ class TestOfASpec:
         assert mixture.plan_lengths(512) == (908, 512)
 
     def test_too_few_sentinels_are_an_error_before_any_row(self):
-        with pytest.raises(SentinelError, match="rows of 766 tokens need 128 spans, 100 sentinels given"):
+        with pytest.raises(SentinelError, match="rows of 766 tokens need 128 spans, but there are 100 sentinels"):
             SpanCorruption(MANY[:100], 1, 0.5).plan_lengths(512)
-        tokens, _ = SpanCorruption(MANY[:100], 1, 0.5, on_exhausted="cap").plan_lengths(512)
+        tokens, _ = SpanCorruption(MANY[:100], 1, 0.5, on_exhausted="fewer_spans").plan_lengths(512)
         assert tokens > 766  # fewer sentinels leave room for more tokens
 
 

@@ -1,6 +1,6 @@
 """Is the noise what it should be? Every seed is fixed: these pass or fail for good.
 
-Beside each limit stands how often another seed would miss it. Chi-square limits are quantiles.
+The comment at each limit says how often another seed would miss it. Chi-square limits are quantiles.
 """
 
 import math
@@ -53,7 +53,7 @@ def test_span_lengths():
     lengths = [stop - start for row in drawn for start, stop in runs(row.tolist())]
     assert len(lengths) == 2000 * 28
     expected = [math.comb(84 - length, 26) / math.comb(84, 27) for length in range(1, 6)]
-    assert [round(share, 3) for share in expected] == [0.321, 0.221, 0.151, 0.102, 0.069]
+    assert [round(fraction, 3) for fraction in expected] == [0.321, 0.221, 0.151, 0.102, 0.069]
     for length, share in enumerate(expected, 1):
         # Lengths of one row are not independent, but nearly; 5 sigma: 1 in a million.
         sigma = math.sqrt(share * (1 - share) / len(lengths))

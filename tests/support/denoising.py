@@ -16,7 +16,7 @@ def t5_tokenizer(words=(), sentinels=100):
 
 
 def bert_tokenizer(words=500):
-    """A WordPiece tokenizer, half of whose tokens go on with a word."""
+    """A WordPiece tokenizer; half of its tokens continue a word."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(words)), *(f"##w{n}" for n in range(words))]
     return BertTokenizerFast(vocab={token: number for number, token in enumerate(tokens)})
 
@@ -26,42 +26,42 @@ ids = st.integers(2, 40)
 rows = st.lists(ids, max_size=120).flatmap(lambda row: st.sampled_from([row, [*row, EOS]]))
 densities = st.sampled_from([0.01, 0.15, 0.35, 0.5, 0.9, 0.99]) | st.floats(0.001, 0.999)
 lengths = st.sampled_from([1, 1.5, 3, 8, 64]) | st.floats(1, 100)
-marks = {
+OPTIONS = {
     "eos_token_id": st.sampled_from([EOS, None]),
     "layout": st.sampled_from(["classic", "uniform"]),
-    "on_exhausted": st.sampled_from(["merge", "cap"]),
+    "on_exhausted": st.sampled_from(["merge_last", "fewer_spans"]),
     "protected_ids": st.sampled_from([(), (5, 6, 7)]),
 }
 
 
 @st.composite
 def specs(draw):
-    """Span corruption in all its settings, few sentinels among them."""
+    """Span corruption in all its settings, also with few sentinels."""
     count = draw(st.sampled_from([2, 3, 100]))
     return SpanCorruption(
         draw(st.sampled_from([SENTINELS[:count], SENTINELS[:count][::-1]])),
         noise_density=draw(densities),
         mean_noise_span_length=draw(lengths),
         final_sentinel=draw(st.booleans()),
-        **{name: draw(choices) for name, choices in marks.items()},
+        **{name: draw(choices) for name, choices in OPTIONS.items()},
     )
 
 
 @st.composite
 def mixtures(draw):
     """Spans and prefixes, with and without sentinels and mode tokens."""
-    options = {name: draw(choices) for name, choices in marks.items()}
+    options = {name: draw(choices) for name, choices in OPTIONS.items()}
     sentinel = st.just(True) if options["protected_ids"] else st.booleans()
-    modes = st.sampled_from([None, 2000, 2001])
+    mode_tokens = st.sampled_from([None, 2000, 2001])
     prefix = st.builds(
         Denoiser,
         noise_density=densities,
         kind=st.just("prefix"),
         split=st.sampled_from(["density", "uniform"]),
         sentinel=sentinel,
-        mode=modes,
+        mode_token=mode_tokens,
     )
-    spans = st.builds(Denoiser, lengths, densities, mode=modes)
+    spans = st.builds(Denoiser, lengths, densities, mode_token=mode_tokens)
     denoisers = draw(st.lists(prefix | spans, min_size=1, max_size=4))
     weights = draw(st.lists(st.floats(0.1, 10), min_size=len(denoisers), max_size=len(denoisers)))
     return DenoiserMixture(denoisers, weights, sentinel_ids=SENTINELS, **options)
@@ -69,7 +69,7 @@ def mixtures(draw):
 
 @st.composite
 def masked_lms(draw):
-    """Tokens, words and spans; all shares."""
+    """Tokens, words and spans, with all replacement fractions."""
     mask_replace_prob = draw(st.floats(0, 1))
     whole_word_mask = draw(st.booleans())
     return MaskedLM(
@@ -91,13 +91,23 @@ def flags_of(row, data):
 
 
 def words_of(row, data):
-    """Words, by their starts or by number."""
-    numbers = st.lists(st.none() | st.integers(-1, 4), min_size=len(row), max_size=len(row))
-    return data.draw(st.one_of(st.just(flags_of(row, data)), numbers))
+    """Words as keyword arguments of a call for one row: none, by number, or by the flags of their first tokens."""
+    size = {"min_size": len(row), "max_size": len(row)}
+    kinds = [
+        st.just({}),
+        st.builds(lambda numbers: {"word_ids": numbers}, st.lists(st.none() | st.integers(-1, 4), **size)),
+        st.builds(lambda flags: {"word_starts": flags}, st.lists(st.booleans(), **size)),
+    ]
+    return data.draw(st.one_of(kinds))
+
+
+def batched(options):
+    """Options of one row as those of a batch of one."""
+    return {name: [value] for name, value in options.items() if value is not None}
 
 
 def body(row, eos=EOS):
-    """The row less its trailing EOS."""
+    """The row without its trailing EOS."""
     return row[:-1] if row and row[-1] == eos else row
 
 

@@ -1,15 +1,15 @@
-"""Writes `vectors/`: run it by hand after a change of the algorithm, which needs a new version of it and a line in the CHANGELOG.
+"""Writes `vectors/`. Run it by hand after a change of the algorithm, which needs a new version and a line in the CHANGELOG.
 
     python tests/support/golden_vectors.py
 
-What it writes comes from `spanmask.reference`; Rust and Python tests read it.
+The vectors come from `spanmask.reference`; Rust and Python tests read them.
 """
 
 import json
 from pathlib import Path
 
 from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, reference
-from spanmask.reference import lemire, philox, plan, xxh3
+from spanmask.reference import bounded, key, philox, plan
 from spanmask.reference.trials import successes
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -18,13 +18,13 @@ SPAN_SPECS = {
     "t5": SpanCorruption(SENTINELS, 1),
     "article": SpanCorruption(SENTINELS, 1, 0.55, 1.5),
     "uniform": SpanCorruption(SENTINELS, 1, 0.3, 2.0, layout="uniform"),
-    "cap": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="cap"),
-    "merge": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="merge", final_sentinel=True),
+    "fewer_spans": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="fewer_spans"),
+    "merge_last": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="merge_last", final_sentinel=True),
     "protected": SpanCorruption(SENTINELS, 1, 0.5, 3.0, protected_ids=[100, 103, 111]),
     "ul2": DenoiserMixture.ul2(sentinel_ids=SENTINELS, eos_token_id=1),
     "ul2r": DenoiserMixture.ul2r(sentinel_ids=SENTINELS, eos_token_id=1),
     "prefix": DenoiserMixture(
-        [Denoiser(kind="prefix", split="uniform", sentinel=False, mode=32100)], sentinel_ids=SENTINELS, eos_token_id=1
+        [Denoiser(kind="prefix", split="uniform", sentinel=False, mode_token=32100)], sentinel_ids=SENTINELS, eos_token_id=1
     ),
 }
 MASK_SPECS = {
@@ -36,28 +36,28 @@ MASK_SPECS = {
 
 
 def row_of(length):
-    """A row without chance in it."""
+    """A fixed row."""
     return [100 + 7 * at % 89 for at in range(length)]
 
 
 def rng():
-    """The raw stream and what is made of it."""
+    """The raw stream, and what is drawn from it."""
     words = []
-    for seed, epoch, key, purpose in [(0, 0, 0, 0), (42, 1, 7, 0), (2**64 - 1, 2**64 - 1, 2**64 - 1, 3)]:
-        stream = philox.stream(seed, epoch, key, purpose)
+    for seed, epoch, name, purpose in [(0, 0, 0, 0), (42, 1, 7, 0), (2**64 - 1, 2**64 - 1, 2**64 - 1, 3)]:
+        stream = philox.stream(seed, epoch, name, purpose)
         # 64-bit words as text: JSON numbers are doubles to many readers.
         drawn = [str(stream.next_u64()) for _ in range(9)]
-        words.append({"seed": str(seed), "epoch": str(epoch), "key": str(key), "purpose": purpose, "words": drawn})
+        words.append({"seed": str(seed), "epoch": str(epoch), "key": str(name), "purpose": purpose, "words": drawn})
     below = []
     for seed, bound in [(0, 1), (1, 2), (2, 100), (3, 3 << 30), (4, 2**32 - 1)]:
         stream = philox.stream(seed, 0, 0, 0)
-        below.append({"seed": str(seed), "bound": bound, "values": [lemire.below(stream, bound) for _ in range(8)]})
+        below.append({"seed": str(seed), "bound": bound, "values": [bounded.below(stream, bound) for _ in range(8)]})
     trials = []
     for seed, probability, count in [(0, 0.15, 200), (1, 0.5, 64), (2, 0.999, 7), (3, 1.0, 3), (4, 0.0, 64), (5, 0.002, 2000)]:
         stream = philox.stream(seed, 0, 0, philox.CHOICE)
-        found = successes(stream, lemire.threshold(probability), count)
+        found = successes(stream, bounded.threshold(probability), count)
         trials.append({"seed": str(seed), "probability": probability, "count": count, "successes": found})
-    keys = [{"row": row, "key": str(xxh3.row_key(row))} for row in map(row_of, (0, 1, 2, 4, 20, 50, 100, 600))]
+    keys = [{"row": row, "key": str(key.row_key(row))} for row in map(row_of, (0, 1, 2, 4, 20, 50, 100, 600))]
     return {"philox": words, "below": below, "trials": trials, "keys": keys}
 
 

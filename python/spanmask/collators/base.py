@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,13 @@ from spanmask._validate import check_choice, check_ignore_index, check_length, c
 from spanmask.batch import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.guard import OnUntrainedBatch, check_untrained, describe_mismatch, describe_uncovered, same_roles
+from spanmask.collators.short_repr import short_repr
 from spanmask.errors import SpanmaskWarning
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import turn_columns
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
 
-__all__ = ["ChatCollator", "TokenRows", "short_repr"]
+__all__ = ["ChatCollator", "TokenRows"]
 
 Kept = list[int] | None
 
@@ -187,17 +188,3 @@ class ChatCollator:
             if action == "warn" and self._running.is_first(uncovered or "mismatch"):
                 warnings.warn(text, SpanmaskWarning, stacklevel=4)
         return mismatched
-
-
-def short_repr(collator: Any) -> str:
-    """A collator with its tokenizer's class and the options that differ from their defaults."""
-    shown = []
-    for number, option in enumerate(fields(collator)):
-        value = getattr(collator, option.name)
-        if number == 0:
-            shown.append(type(value).__name__)
-        elif isinstance(value, ChatFormat):
-            shown.append(f"{option.name}=ChatFormat(roles={value.roles})")
-        elif value != option.default:
-            shown.append(f"{option.name}={value!r}")
-    return f"{type(collator).__name__}({', '.join(shown)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import InitVar, dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_probability
-from spanmask.batch import padded_layout, real_tokens
 from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, refuse_with_spec
-from spanmask.noise.arguments import given, per_row
 from spanmask.noise.masked_lm import MaskedLM, Mode
-from spanmask.ragged import Bounds, Ragged
+from spanmask.noise.row_options import RowOptions, per_row
 
 __all__ = ["DataCollatorForMaskedLM"]
 
@@ -106,7 +104,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
             "max_span_length": max_span_length,
         }
         if self.spec is None:
-            set_options = {name: value for name, value in options.items() if value is not None}
+            set_options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
             self.spec = MaskedLM.from_tokenizer(self.tokenizer, **set_options)
         else:
             if not isinstance(self.spec, MaskedLM):
@@ -114,34 +112,25 @@ class DataCollatorForMaskedLM(NoiseCollator):
             refuse_with_spec(**options)
         self._check_options()
 
-    def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        rows, extra = Ragged.from_rows(columns["input_ids"], "input_ids"), NoiseColumns(self, columns)
-        bounds = real_tokens(rows, columns.get("attention_mask"))
-        extra.read_token_columns(rows)
-        return self._mask(rows, bounds, extra, seed_epoch)
-
-    def _mask(
-        self, rows: Ragged, bounds: Bounds, extra: NoiseColumns, seed_epoch: tuple[int, int]
+    def _call_core(
+        self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
     ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        """Call the core: the batch, and the keys of its rows. `bounds`: the real tokens of `rows`."""
         assert self.spec is not None  # __post_init__ made it
-        assert self.padding_side is not None
-        count = len(rows)
-        words = extra.word_ids if extra.word_starts is None else extra.word_starts
-        if words is None and self.spec.whole_word_mask and self.spec.continuation_ids is None:
+        no_words = options["word_ids"] is None and options["word_starts"] is None
+        if no_words and self.spec.whole_word_mask and self.spec.continuation_ids is None:
             raise ValueError("word_ids: whole_word_mask requires this column or word_starts, or a spec with continuation_ids.")
-        row_options = given(
-            count,
-            keys=extra.keys,
-            densities=per_row("mlm_probability", extra.rates.get("mlm_probability"), count, as_probability),
-            protected=extra.protected_mask,
-            words=words,
-            aligned=(rows, bounds),
+        count = len(rows) if isinstance(rows, list) else len(rows.starts)
+        seed, epoch = seed_epoch
+        out = _core.mask_tokens(
+            rows,
+            self.spec._compiled,
+            seed=seed,
+            epoch=epoch,
+            layout=_core.Layout.padded(str(self.padding_side), self.max_length, self.pad_to_multiple_of),
+            ignore_index=self.label_pad_token_id,
+            pad_token_id=self.pad_token_id,
+            name="input_ids",
+            mlm_probability=per_row("mlm_probability", extra.rates.get("mlm_probability"), count, as_probability),
+            **options,
         )
-        layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
-        padding, ignore_index = self.pad_token_id, self.label_pad_token_id
-        input_ids, labels, keys, _ = _core.mask_tokens(
-            rows.values, *bounds, self.spec._core, seed_epoch, row_options, layout, padding, ignore_index, "input_ids", 1
-        )
-        batch = {"input_ids": input_ids, "attention_mask": _core.pad_mask(*bounds, layout), "labels": labels}
-        return {name: array.reshape(count, -1) for name, array in batch.items()}, keys
+        return {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}, out.keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,12 +11,16 @@ import numpy.typing as npt
 
 from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
 from spanmask.batch import ReturnTensors, columns_of, pad_token_id, stack_columns, to_tensors, token_column
+from spanmask.collators.short_repr import short_repr
+from spanmask.noise.row_options import RowOptions, as_keys
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
-from spanmask.ragged import Ragged, check_aligned, column_of_flags, is_arrow, without_none
+from spanmask.ragged import Column, Ragged, check_aligned, column_of_flags, is_arrow, is_list_of_arrays, real_rows, without_none
 
 __all__ = ["NoiseCollator", "NoiseColumns", "refuse_with_spec"]
 
 PaddingSide = Literal["right", "left"]
+# Columns with an entry for each token, in addition to the attention mask.
+TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
 
 
 @dataclass(eq=False, repr=False)
@@ -39,6 +43,8 @@ class NoiseCollator:
 
     rate_columns: ClassVar[tuple[str, ...]] = ()
     """Columns with a number for each row that takes the place of the spec's."""
+    cuts_before_noise: ClassVar[bool] = False
+    """`max_length` cuts rows before noise is drawn; otherwise the core cuts the batch."""
 
     def _check_options(self) -> None:
         """Check what all noise collators share; each calls it at the end of `__post_init__`."""
@@ -68,6 +74,24 @@ class NoiseCollator:
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
         """Make the batch as arrays, and the keys of the rows that noise was drawn for."""
+        extra, tokens = NoiseColumns(self, columns), columns["input_ids"]
+        cut = self.max_length if self.cuts_before_noise else None
+        if cut is None and not extra.has_token_columns and is_list_of_arrays(tokens):
+            try:  # arrays are read where they are
+                return self._call_core(tokens, extra, extra.row_options(len(tokens)), seed_epoch)
+            except (
+                TypeError
+            ):  # they are of several dtypes, or not contiguous: copied below, where the error names the row that is wrong
+                pass
+        rows, real = real_rows(tokens, columns.get("attention_mask"), "input_ids")
+        if cut is not None:
+            real = real._replace(stops=np.minimum(real.stops, real.starts + cut))
+        return self._call_core(real, extra, extra.row_options(len(rows), rows, real), seed_epoch)
+
+    def _call_core(
+        self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
+    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
+        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column."""
         raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
@@ -92,61 +116,63 @@ class NoiseCollator:
 
     def __repr__(self) -> str:
         """The options that differ from their defaults, long tuples shortened."""
-        return shorten(self)
+        return short_repr(self)
 
 
 class NoiseColumns:
-    """The columns of a batch that noise depends on, next to `input_ids`. `None` where the batch has no such column.
+    """The columns of a batch that noise depends on, in addition to `input_ids`.
 
     Attributes:
-        keys: an integer or a string for each row.
-        rates: a number for each row, by column name.
-        protected_mask: `Ragged` of bool: the tokens that `protected_mask` or `special_tokens_mask` excludes.
-        word_starts: `Ragged` of bool: tokens that begin a word.
-        word_ids: `Ragged` of integers: the word of each token, negative where it has none.
+        rates: a number for each row, by column name; only columns that the batch has.
     """
 
     def __init__(self, collator: NoiseCollator, columns: Mapping[str, Any]) -> None:
         self._columns = columns
-        self.keys = None
+        self._keys = None
         if collator.key_column is not None:
             if collator.key_column not in columns:
                 names = ", ".join(map(repr, columns))
                 raise ValueError(f"key_column: no column {collator.key_column!r}; the examples have {names}.")
-            self.keys = columns[collator.key_column]
+            self._keys = columns[collator.key_column]
         self.rates = {name: numbers_of(columns[name]) for name in collator.rate_columns if columns.get(name) is not None}
-        self.protected_mask: Ragged | None = None
-        self.word_starts: Ragged | None = None
-        self.word_ids: Ragged | None = None
 
     @property
     def has_token_columns(self) -> bool:
-        """Whether there is a column with an entry for each token, so that `read_token_columns` has something to read."""
-        names = ("attention_mask", "protected_mask", "special_tokens_mask", "word_starts", "word_ids")
-        return any(self._columns.get(name) is not None for name in names)
+        """Whether there is a column with an entry for each token."""
+        return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
-    def read_token_columns(self, rows: Ragged) -> None:
-        """Read the columns with an entry for each token.
+    def row_options(self, count: int, rows: Ragged | None = None, real: Column | None = None) -> RowOptions:
+        """The columns as the core takes them.
+
+        `count`: the number of rows. Where there are columns with an entry for each token: `rows`, with which they must be aligned, and
+        the `real` tokens in them.
 
         Raises:
-            ValueError: a column that is not aligned with `rows`, or both kinds of words.
+            ValueError: a column that is not aligned with the rows, or both kinds of words.
             TypeError: a column that holds something else.
         """
+        options: RowOptions = {"keys": as_keys(self._keys, count), "protected_mask": None, "word_starts": None, "word_ids": None}
+        if rows is None or real is None:
+            return options
         flags = {}
         for name in ("protected_mask", "special_tokens_mask", "word_starts"):
             if self._columns.get(name) is not None:
                 flags[name] = column_of_flags(self._columns[name], name)
                 check_aligned(flags[name], rows, name)
-        self.word_starts = flags.pop("word_starts", None)
+        starts = flags.pop("word_starts", None)
+        if starts is not None:
+            options["word_starts"] = real._replace(values=starts.values)
         if flags:
-            excluded = np.logical_or.reduce([column.values for column in flags.values()])
-            self.protected_mask = Ragged(excluded, rows.offsets)
-        if self._columns.get("word_ids") is not None:
-            if self.word_starts is not None:
+            protected = np.logical_or.reduce([column.values for column in flags.values()])
+            options["protected_mask"] = real._replace(values=protected)
+        column = self._columns.get("word_ids")
+        if column is not None:
+            if starts is not None:
                 raise ValueError("word_starts: given together with word_ids; remove one of these columns.")
-            column = self._columns["word_ids"]
-            self.word_ids = Ragged.from_rows(without_none(column.to_pylist() if is_arrow(column) else column), "word_ids")
-            check_aligned(self.word_ids, rows, "word_ids")
+            numbers = Ragged.from_rows(without_none(column.to_pylist() if is_arrow(column) else column), "word_ids")
+            check_aligned(numbers, rows, "word_ids")
+            options["word_ids"] = real._replace(values=numbers.values.astype(np.int64, copy=False))
+        return options
 
 
 def numbers_of(column: Any) -> list[Any]:
@@ -160,22 +186,3 @@ def refuse_with_spec(**options: Any) -> None:
     for name, value in options.items():
         if value is not None:
             raise TypeError(f"{name}: cannot be combined with spec; set it on the spec.")
-
-
-def shorten(value: Any) -> str:
-    """A short `repr`: of dataclasses the fields that differ from their defaults, of long tuples both ends, of a tokenizer its class."""
-    if isinstance(value, tuple):
-        parts = [shorten(item) for item in value]
-        if len(parts) > 8:
-            parts = [*parts[:3], "...", parts[-1]]
-        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
-    if not is_dataclass(value):
-        return repr(value)
-    parts = []
-    for option in fields(value):
-        current = getattr(value, option.name)
-        if option.name == "tokenizer":
-            parts.append(type(current).__name__)
-        elif option.repr and (option.default is MISSING or current != option.default):
-            parts.append(f"{option.name}={shorten(current)}")
-    return f"{type(value).__name__}({', '.join(parts)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import InitVar, dataclass
 from typing import Any, ClassVar
 
@@ -11,14 +11,11 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_token_id, check_length
-from spanmask.batch import real_tokens
 from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, refuse_with_spec
-from spanmask.noise.arguments import given, per_row
-from spanmask.noise.corrupt import check_spec
+from spanmask.noise.corrupt import check_protectable
 from spanmask.noise.mixture import DenoiserMixture
-from spanmask.noise.spec import Marks as CorruptionSpec
-from spanmask.noise.spec import OnExhausted, OnSentinel, SpanCorruption, SpanLayout
-from spanmask.ragged import Bounds, Ragged
+from spanmask.noise.row_options import RowOptions, per_row
+from spanmask.noise.spec import CorruptionSpec, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
 
 __all__ = ["DataCollatorForSpanCorruption"]
 
@@ -89,6 +86,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     decoder_start_token_id: int | None = None
 
     rate_columns: ClassVar[tuple[str, ...]] = ("noise_density", "mean_noise_span_length")
+    cuts_before_noise: ClassVar[bool] = True
 
     def __post_init__(
         self,
@@ -114,7 +112,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             "protected_ids": protected_ids,
         }
         if self.spec is None:
-            set_options = {name: value for name, value in options.items() if value is not None}
+            set_options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
             self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **set_options)
         else:
             check_spec(self.spec)
@@ -131,71 +129,37 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         if self.decoder_start_token_id is not None:
             self.decoder_start_token_id = as_token_id("decoder_start_token_id", self.decoder_start_token_id)
         self._check_options()
-
-    def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        tokens, extra = columns["input_ids"], NoiseColumns(self, columns)
-        if (
-            isinstance(tokens, list)
-            and isinstance(tokens[0], np.ndarray)
-            and self.max_length is None
-            and not extra.has_token_columns
-        ):
-            try:  # arrays are read where they are
-                return self._corrupt(tokens, extra, seed_epoch)
-            except (
-                TypeError
-            ):  # not all of one token type, contiguous and 1-D: they are copied below, or the error says what is wrong
-                pass
-        rows = Ragged.from_rows(tokens, "input_ids")
-        starts, stops = real_tokens(rows, columns.get("attention_mask"))
-        if self.max_length is not None:
-            stops = np.minimum(stops, starts + self.max_length)
-        extra.read_token_columns(rows)
-        self._check_protectable(extra)
-        return self._corrupt((rows.values, starts, stops), extra, seed_epoch, (rows, (starts, stops)))
-
-    def _corrupt(
-        self, rows: Any, extra: NoiseColumns, seed_epoch: tuple[int, int], aligned: tuple[Ragged, Bounds] | None = None
-    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        """Call the core: the batch, and the keys of the rows that noise was drawn for.
-
-        `rows`: a list of arrays, or values, starts and stops. `aligned`: the rows that columns are aligned with, and their tokens.
-        """
-        assert self.spec is not None  # __post_init__ made it
-        limits = None if self.inputs_length is None or self.targets_length is None else (self.inputs_length, self.targets_length)
-        count = len(rows) if aligned is None else len(aligned[0])
-        densities, means = (extra.rates.get(name) for name in self.rate_columns)
-        row_options = given(
-            count,
-            keys=extra.keys,
-            densities=per_row("noise_density", densities, count, as_density),
-            means=per_row("mean_noise_span_length", means, count, as_span_length),
-            protected=extra.protected_mask,
-            words=extra.word_ids if extra.word_starts is None else extra.word_starts,
-            limits=limits,
-            aligned=aligned,
+        self._layout = _core.SeqToSeqLayout(
+            padding_side=str(self.padding_side),
+            pad_token_id=self.pad_token_id,
+            label_pad_token_id=self.label_pad_token_id,
+            pad_to_multiple_of=self.pad_to_multiple_of,
+            input_width=self.inputs_length,
+            label_width=self.targets_length,
+            decoder_start_token_id=self.decoder_start_token_id,
         )
-        padding_options = {
-            "side": self.padding_side,
-            "multiple_of": self.pad_to_multiple_of or 1,
-            "widths": limits,
-            "padding": self.pad_token_id,
-            "ignore_index": self.label_pad_token_id,
-            "decoder_start": self.decoder_start_token_id,
-        }
-        outputs, keys, row_stats = _core.corrupt(rows, self.spec._core, seed_epoch, row_options, padding_options, "input_ids", 1)
-        input_ids, _, labels, _, attention_mask, decoder_input_ids = outputs
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
-        if self.decoder_start_token_id is not None:
-            batch["decoder_input_ids"] = decoder_input_ids
-        batch = {name: array.reshape(count, -1) for name, array in batch.items()}
-        return batch, keys[row_stats[0] >= 0]  # rows that nothing was drawn for repeat nothing
 
-    def _check_protectable(self, extra: NoiseColumns) -> None:
-        if extra.protected_mask is None or not isinstance(self.spec, DenoiserMixture):
-            return
-        if not all(denoiser.sentinel for denoiser in self.spec.denoisers):
-            raise ValueError(
-                "protected_mask: a prefix without a sentinel cannot leave tokens out; give that denoiser a sentinel, or remove the "
-                "columns protected_mask and special_tokens_mask."
-            )
+    def _call_core(
+        self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
+    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
+        assert self.spec is not None  # __post_init__ made it
+        if options["protected_mask"] is not None:
+            check_protectable(self.spec)
+        count = len(rows) if isinstance(rows, list) else len(rows.starts)
+        densities, span_lengths = (extra.rates.get(name) for name in self.rate_columns)
+        seed, epoch = seed_epoch
+        out = _core.corrupt(
+            rows,
+            self.spec._compiled,
+            seed=seed,
+            epoch=epoch,
+            noise_density=per_row("noise_density", densities, count, as_density),
+            mean_noise_span_length=per_row("mean_noise_span_length", span_lengths, count, as_span_length),
+            layout=self._layout,
+            name="input_ids",
+            **options,
+        )
+        batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
+        if out.decoder_input_ids is not None:
+            batch["decoder_input_ids"] = out.decoder_input_ids
+        return batch, out.stats.keys[out.stats.denoisers >= 0]  # rows that nothing was drawn for repeat nothing

@@ -1,10 +1,10 @@
-"""Denoising: what is hidden and how (`spec`), hiding it (`corrupt`, `masked_lm`), one sentence for a look (`denoise`)."""
+"""Denoising: what is hidden and how (`spec`, `mixture`), hiding it (`corrupt`, `masked_lm`), one sentence for a quick look (`denoise`)."""
 
 from spanmask.noise.corrupt import Corrupted, NoiseReport, corrupt, merge, plan_lengths
 from spanmask.noise.denoise import denoise
 from spanmask.noise.masked_lm import MaskedLM, MaskedTokens, mask_tokens
-from spanmask.noise.mixture import Denoiser, DenoiserMixture
-from spanmask.noise.spec import SpanCorruption
+from spanmask.noise.mixture import DenoiserMixture
+from spanmask.noise.spec import Denoiser, SpanCorruption
 
 __all__ = [
     "Corrupted",

@@ -1,8 +1,9 @@
-"""Span corruption of rows: `corrupt`, its inverse `merge`, and `plan_lengths`. Tokens are the core's business (`noise/`)."""
+"""Span corruption of rows: `corrupt`, its inverse `merge`, and `plan_lengths`. Tokens are handled in the core (`noise/`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,85 +11,81 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_uint64, check_threads
-from spanmask.noise.arguments import given, per_row
 from spanmask.noise.mixture import DenoiserMixture
-from spanmask.noise.spec import Marks, check_inputs_length
-from spanmask.ragged import Ragged
+from spanmask.noise.row_options import flag_column, per_row, row_options
+from spanmask.noise.spec import CorruptionSpec, check_inputs_length, check_spec
+from spanmask.ragged import Column, Ragged
 
 __all__ = ["Corrupted", "NoiseReport", "corrupt", "merge", "plan_lengths"]
 
 
 @dataclass(frozen=True)
 class NoiseReport:
-    """What was hidden.
+    """How much was hidden.
 
     Attributes:
-        rows, tokens: totals; a trailing EOS is no token here.
-        noise_tokens, spans: hidden tokens, and the spans they stood in.
-        untouched: rows that were copied through with an empty target: they have less than two tokens that may be hidden.
+        rows, tokens: totals; a trailing EOS is not counted.
+        noise_tokens, spans: hidden tokens, and the spans that they form.
+        uncorrupted_rows: rows that were copied unchanged with empty labels: fewer than two of their tokens may be hidden.
     """
 
     rows: int
     tokens: int
     noise_tokens: int
     spans: int
-    untouched: int
+    uncorrupted_rows: int
 
 
+@dataclass(frozen=True, eq=False)
 class Corrupted:
-    """Corrupted rows.
+    """Corrupted rows, as `corrupt` returns them.
 
     Attributes:
-        input_ids, labels: `Ragged` of int64, a row for each row given.
-        denoisers: int64 [rows]: the number of each row's denoiser in the mixture; 0 where there is one, -1 where the row was
-            untouched.
-        keys: uint64 [rows]: what the noise of each row was drawn from, with seed and epoch.
+        input_ids, labels: `Ragged` of int64, one row for each row given.
+        denoisers: int64 [rows]: the index of each row's denoiser in the mixture; 0 for a `SpanCorruption`, -1 for rows that were
+            copied unchanged.
+        keys: uint64 [rows]: what the noise of each row was drawn from, together with seed and epoch.
         report: `NoiseReport`.
     """
 
-    def __init__(self, rows: Ragged, arguments: tuple[Any, ...], num_threads: int) -> None:
-        spec, source, beside = arguments
-        outputs, keys, about = _core.corrupt((rows.values, *rows.bounds()), spec, source, beside, None, "rows", num_threads)
-        inputs, input_offsets, labels, label_offsets, *_ = outputs
-        self.input_ids = Ragged._made(inputs, input_offsets)
-        self.labels = Ragged._made(labels, label_offsets)
-        self.keys: npt.NDArray[np.uint64] = keys
-        self.denoisers: npt.NDArray[np.int64] = about[0]
-        self._about = about
-        self._given = (rows, arguments, num_threads)
+    input_ids: Ragged
+    labels: Ragged
+    denoisers: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.uint64]
+    _stats: _core.RowStats = field(repr=False)
+    _draw_mask: Callable[[], Ragged] = field(repr=False)
 
     @property
     def report(self) -> NoiseReport:
         """Totals of what was hidden."""
-        denoisers, hidden, spans, tokens = self._about
+        stats = self._stats
         return NoiseReport(
-            rows=len(denoisers),
-            tokens=int(tokens.sum()),
-            noise_tokens=int(hidden.sum()),
-            spans=int(spans.sum()),
-            untouched=int((denoisers < 0).sum()),
+            rows=len(self.denoisers),
+            tokens=int(stats.tokens.sum()),
+            noise_tokens=int(stats.noise_tokens.sum()),
+            spans=int(stats.spans.sum()),
+            uncorrupted_rows=int((self.denoisers < 0).sum()),
         )
 
     def noise_mask(self) -> Ragged:
         """The mask that was drawn: `Ragged` of bool, a flag for each token of the rows given (a trailing EOS is never hidden).
 
-        Drawn again at each call, from the same stream: nothing of it is kept.
+        Each call draws it again from the same stream, so that a result does not keep it in memory.
         """
-        rows, (spec, source, beside), num_threads = self._given
-        mask = _core.noise_mask((rows.values, *rows.bounds()), spec, source, beside, "rows", num_threads)
-        return Ragged._made(mask, rows.offsets)
+        return self._draw_mask()
 
 
 def corrupt(
     rows: Any,
-    spec: Marks,
+    spec: CorruptionSpec,
     *,
     seed: int = 0,
     epoch: int = 0,
     keys: Any = None,
     noise_mask: Any = None,
-    protected: Any = None,
-    words: Any = None,
+    protected_mask: Any = None,
+    word_ids: Any = None,
+    word_starts: Any = None,
     noise_density: Any = None,
     mean_noise_span_length: Any = None,
     num_threads: int = 1,
@@ -98,27 +95,30 @@ def corrupt(
     Noise is a pure function of (seed, epoch, key of the row): the same for any batch, order, worker, rank and number of threads.
 
     Args:
-        rows: token ids, 0 to 2**32 - 1: whatever `Ragged.from_rows` takes. A row's trailing EOS is set aside, and put back once
-            behind inputs and labels. Rows of less than two tokens (EOS not counted) are copied through as they are, with empty
-            labels.
+        rows: token ids from 0 to 2**32 - 1, in any form that `Ragged.from_rows` accepts. A row's trailing EOS is set aside, and
+            added once at the end of inputs and labels. Rows of fewer than two tokens (EOS not counted) are copied unchanged, with
+            empty labels.
         spec: a `SpanCorruption` or a `DenoiserMixture`.
         seed, epoch: 0 to 2**64 - 1.
         keys: an integer or a string for each row; by default the XXH3 hash of its ids without the trailing EOS, so that rows of
-            equal content share their noise.
+            equal content get the same noise.
         noise_mask: a flag for each token: what is hidden, instead of a draw. Flags at a trailing EOS have no effect.
-        protected: a flag for each token that must not be hidden, beside `spec.protected_ids`.
-        words: hides words whole: a flag for each token that begins a word, or a number for each token (one number, one word;
-            negative or `None`: no word, never hidden). Density and span length are then ones of words.
-        noise_density, mean_noise_span_length: a number for each row, instead of the spec's.
+        protected_mask: a flag for each token that must not be hidden, in addition to `spec.protected_ids`.
+        word_ids: the number of each token's word, so that words are hidden whole: adjacent tokens with the same number form one
+            word; a token with a negative number or `None` belongs to no word and is never hidden. `noise_density` and
+            `mean_noise_span_length` then count words.
+        word_starts: the same by a flag for each token that begins a word.
+        noise_density, mean_noise_span_length: one number for each row, or one for all, instead of the spec's.
         num_threads: threads for bulk work; the result is the same for any number.
 
     Returns:
         `Corrupted`: `input_ids`, `labels`, `denoisers`, `keys`, `report`, `noise_mask()`.
 
     Raises:
-        SentinelError: a row needs more sentinels than there are, or already holds one.
-        ValueError: an id, seed, key, density or mask that cannot be; the message names row and position.
-        TypeError: ids that are no integers.
+        SentinelError: a row needs more sentinels than there are, or already contains one.
+        ValueError: an id, seed, key, density or column is out of range or does not fit the rows; the message names row and
+            position.
+        TypeError: ids that are not integers.
 
     >>> from spanmask import SpanCorruption, corrupt, merge
     >>> spec = SpanCorruption(sentinel_ids=[99, 98, 97], eos_token_id=1, noise_density=.4, mean_noise_span_length=2)
@@ -130,48 +130,81 @@ def corrupt(
     """
     check_spec(spec)
     ragged = Ragged.from_rows(rows)
-    if isinstance(spec, DenoiserMixture):
-        if noise_mask is not None:
-            raise ValueError("noise_mask: nothing is drawn, so there is no denoiser to choose; give a SpanCorruption.")
-        if protected is not None and not all(denoiser.sentinel for denoiser in spec.denoisers):
-            raise ValueError("protected: a prefix without a sentinel cannot leave tokens out; give it a sentinel.")
-    beside = given(
-        len(ragged),
-        keys=keys,
-        densities=per_row("noise_density", noise_density, len(ragged), as_density),
-        means=per_row("mean_noise_span_length", mean_noise_span_length, len(ragged), as_span_length),
-        noise_mask=noise_mask,
-        protected=protected,
-        words=words,
+    count = len(ragged)
+    if isinstance(spec, DenoiserMixture) and noise_mask is not None:
+        raise ValueError("noise_mask: cannot be combined with a DenoiserMixture, which draws; give a SpanCorruption.")
+    if protected_mask is not None:
+        check_protectable(spec)
+    column, compiled = ragged.column(), spec._compiled
+    seed, epoch = as_uint64("seed", seed), as_uint64("epoch", epoch)
+    mask = flag_column(noise_mask, "noise_mask", count)
+    densities = per_row("noise_density", noise_density, count, as_density)
+    span_lengths = per_row("mean_noise_span_length", mean_noise_span_length, count, as_span_length)
+    options = row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts)
+    threads = check_threads(num_threads)
+
+    def draw_mask() -> Ragged:
+        flags = _core.noise_mask(
+            column,
+            compiled,
+            seed=seed,
+            epoch=epoch,
+            noise_density=densities,
+            mean_noise_span_length=span_lengths,
+            noise_mask=mask,
+            num_threads=threads,
+            **options,
+        )
+        return Ragged._made(flags, ragged.offsets)
+
+    batch = _core.corrupt(
+        column,
+        compiled,
+        seed=seed,
+        epoch=epoch,
+        noise_density=densities,
+        mean_noise_span_length=span_lengths,
+        noise_mask=mask,
+        num_threads=threads,
+        **options,
     )
-    source = (as_uint64("seed", seed), as_uint64("epoch", epoch))
-    return Corrupted(ragged, (spec._core, source, beside), check_threads(num_threads))
+    stats = batch.stats
+    return Corrupted(
+        input_ids=Ragged._made(batch.input_ids, batch.input_offsets),
+        labels=Ragged._made(batch.labels, batch.label_offsets),
+        denoisers=stats.denoisers,
+        keys=stats.keys,
+        _stats=stats,
+        _draw_mask=draw_mask,
+    )
 
 
-def merge(input_ids: Any, labels: Any, spec: Marks) -> Ragged:
-    """The rows that `corrupt` was given, without their trailing EOS: each span back at its sentinel.
+def merge(input_ids: Any, labels: Any, spec: CorruptionSpec) -> Ragged:
+    """The rows that `corrupt` was given, without their trailing EOS: each span replaces its sentinel again.
 
     Args:
-        input_ids, labels: both sides of one corruption, ragged; padding must be gone.
+        input_ids, labels: the two outputs of one corruption, ragged, without padding.
         spec: the spec that made them.
 
     Raises:
-        SentinelError: a sentinel stands on one side only, or out of turn.
+        SentinelError: the sentinels of the two sides are not the same, in the same order.
         ValueError: another number of rows on each side.
     """
     check_spec(spec)
-    sides = [
-        (ragged.values.astype(np.int64, copy=False), ragged.offsets)
+    inputs, targets = (
+        Column(ragged.values.astype(np.int64, copy=False), *ragged.bounds())
         for ragged in (Ragged.from_rows(input_ids, "input_ids"), Ragged.from_rows(labels, "labels"))
-    ]
-    return Ragged._made(*_core.merge(sides[0], sides[1], spec._core))
+    )
+    rows = _core.merge(inputs, targets, spec._compiled)
+    return Ragged._made(rows.values, rows.offsets)
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
     """The greatest row length whose inputs fit `inputs_length`, and the length of its targets; both with one EOS.
 
-    Agrees with `corrupt` for every setting: the same clamps, the same rounding. Where several row lengths fill the inputs the
-    longest wins, except at density .5, where the one with targets no longer than inputs does (as T5's own helper has it).
+    Agrees with `corrupt` for every setting: the same clamps, the same rounding. Where several row lengths give the same length of
+    inputs, the longest wins, except at density .5, where the one with targets no longer than its inputs does (as in T5's own
+    helper).
 
     Raises:
         ValueError: `inputs_length` below 3, a density or span length out of range.
@@ -189,7 +222,9 @@ def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_lengt
     return lengths
 
 
-def check_spec(spec: Any) -> None:
-    """Raise unless `spec` says how spans are corrupted."""
-    if not isinstance(spec, Marks):
-        raise TypeError(f"spec: expected SpanCorruption or DenoiserMixture, got {type(spec).__name__}.")
+def check_protectable(spec: CorruptionSpec) -> None:
+    """Raise unless a spec can leave tokens out of noise."""
+    if isinstance(spec, DenoiserMixture) and not all(denoiser.sentinel for denoiser in spec.denoisers):
+        raise ValueError(
+            "protected_mask: a prefix without a sentinel cannot leave tokens out; give that denoiser a sentinel, or remove the mask."
+        )

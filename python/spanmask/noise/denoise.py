@@ -1,11 +1,15 @@
-"""`denoise`: a sentence in, a training pair out. For a first look, a notebook, a test; loaders use the collator."""
+"""`denoise`: a sentence in, a training pair out. For a first look, a notebook or a test; loaders use the collator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spanmask.noise.spec import SpanCorruption
+from spanmask import _core
+from spanmask._validate import as_uint64
+from spanmask.batch import pad_token_id, to_tensors
+from spanmask.noise.spec import FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout
+from spanmask.ragged import Column, Ragged
 
 __all__ = ["denoise"]
 
@@ -16,16 +20,24 @@ def denoise(
     noise_density: float = 0.15,
     mean_noise_span_length: float = 3.0,
     seed: int | None = None,
-    **options: Any,
+    *,
+    sentinel_ids: Sequence[int] | None = None,
+    eos_token_id: int | FromTokenizer | None = "tokenizer",
+    layout: SpanLayout = "classic",
+    final_sentinel: bool = False,
+    on_exhausted: OnExhausted = "raise",
+    on_sentinel: OnSentinel = "raise",
+    protected_ids: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Text to what a T5 trains on.
+    """Text -> what a T5 trains on.
 
     Args:
-        tokenizer: a T5 or ByT5 tokenizer, or any with `<extra_id_*>` tokens and EOS.
+        tokenizer: a T5 or ByT5 tokenizer, or any other with `<extra_id_*>` tokens and EOS.
         text: a text, or a list of them.
         noise_density, mean_noise_span_length: as in `SpanCorruption`.
-        seed: 0 to 2**64 - 1; by default torch's own (`torch.initial_seed()`).
-        **options: more of `SpanCorruption`.
+        seed: 0 to 2**64 - 1; by default drawn from torch's random state.
+        sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in
+            `SpanCorruption.from_tokenizer`.
 
     Returns:
         `input_ids`, `attention_mask`, `labels`: torch int64 [texts, longest], labels padded with -100.
@@ -37,18 +49,36 @@ def denoise(
     Example:
         `model(**denoise(tokenizer, "The cute dog walks in the green park", seed=0)).loss`
     """
-    from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
+    import torch
 
     if not isinstance(text, Iterable):
         raise TypeError(f"text: expected a string or a list of them, got {type(text).__name__}.")
     texts = [text] if isinstance(text, str) else list(text)
     for number, item in enumerate(texts):
         if not isinstance(item, str):
-            raise TypeError(f"text: expected a string or a list of them, item {number} is a {type(item).__name__}.")
+            raise TypeError(f"text: expected a string or a list of them, but item {number} is of type {type(item).__name__}.")
     if not texts:
-        raise ValueError("text: no text given.")
+        raise ValueError("text: the list is empty; give at least one text.")
     spec = SpanCorruption.from_tokenizer(
-        tokenizer, noise_density=noise_density, mean_noise_span_length=mean_noise_span_length, **options
+        tokenizer,
+        noise_density=noise_density,
+        mean_noise_span_length=mean_noise_span_length,
+        sentinel_ids=sentinel_ids,
+        eos_token_id=eos_token_id,
+        layout=layout,
+        final_sentinel=final_sentinel,
+        on_exhausted=on_exhausted,
+        on_sentinel=on_sentinel,
+        protected_ids=protected_ids,
     )
-    collator = DataCollatorForSpanCorruption(tokenizer, spec=spec, seed=seed, on_repeat="ignore")
-    return collator([{"input_ids": tokenizer(item)["input_ids"]} for item in texts])
+    rows = Ragged.from_rows([tokenizer(item)["input_ids"] for item in texts], "text")
+    batch = _core.corrupt(
+        Column(rows.values, *rows.bounds()),
+        spec._compiled,
+        seed=int(torch.randint(2**63 - 1, ())) if seed is None else as_uint64("seed", seed),
+        epoch=0,
+        layout=_core.SeqToSeqLayout(padding_side="right", pad_token_id=pad_token_id(tokenizer), label_pad_token_id=-100),
+        name="text",
+    )
+    arrays = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": batch.labels}
+    return to_tensors(arrays, "pt")

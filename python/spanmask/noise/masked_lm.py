@@ -1,7 +1,8 @@
-"""Masked LM: tokens replaced where they stand (`MaskedLM`, `mask_tokens`). What is chosen is `masked_lm.rs`'s business."""
+"""Masked LM: tokens replaced in place (`MaskedLM`, `mask_tokens`). Which tokens are chosen is decided in `masked_lm.rs`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,9 +19,12 @@ from spanmask._validate import (
     as_token_ids,
     as_uint64,
     check_choice,
+    check_flag,
+    check_ignore_index,
     check_threads,
 )
-from spanmask.noise.arguments import given, per_row
+from spanmask.noise.row_options import per_row, row_options
+from spanmask.noise.spec import FromTokenizer
 from spanmask.ragged import RowsView
 
 __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
@@ -33,22 +37,22 @@ class MaskedLM:
     """Which tokens a masked LM must predict, and what takes their place (BERT; spans: SpanBERT).
 
     Args:
-        mask_token_id: what hides a token.
+        mask_token_id: the id that hides a token.
         vocab_size: random ids are drawn below it.
-        special_ids: never chosen, never drawn as random ids.
-        mlm_probability: each unprotected token (or word) is chosen with this probability; with `mode="span"`, that share of
-            them exactly.
+        special_ids: ids that are never chosen and never drawn as random ids.
+        mlm_probability: the probability of each unprotected token (or word) to be chosen, above 0 and at most 1; with
+            `mode="span"`, exactly this fraction of them is chosen.
         mask_replace_prob, random_replace_prob: fractions of the chosen tokens that become the mask and a random id;
             the rest stay as they are.
-        whole_word_mask: words are chosen whole: by `words=` of the call, or by `continuation_ids`.
-        continuation_ids: ids that go on with the word in front of them (`##ing`). `None`: words must be given with each call.
-        mode: `"token"`: each token (or word) by itself; `"span"`: spans of them, of geometric length, none touching another,
-            one fate for all tokens of a span.
-        span_length_p, max_span_length: the geometric distribution of span lengths, cut at the maximum.
+        whole_word_mask: words are chosen whole: those of `word_ids=` or `word_starts=` of the call, or of `continuation_ids`.
+        continuation_ids: ids that continue the word before them (`##ing`). `None`: each call must give words.
+        mode: `"token"`: each token (or word) is chosen by itself; `"span"`: spans of them are chosen, of geometric length, with an
+            unchosen token (or word) between any two and one replacement decision per span.
+        span_length_p, max_span_length: parameter and maximum of the (truncated) geometric distribution of span lengths.
 
     Raises:
-        ValueError: a probability or share out of range, shares above 1 together, no id left to draw.
-        TypeError: ids that are no integers.
+        ValueError: a probability or fraction out of range, fractions of more than 1 together, no id left to draw.
+        TypeError: ids that are not integers.
 
     Source: Devlin et al. 2019, section 3.1; Joshi et al. 2020, section 3.1.
 
@@ -58,12 +62,12 @@ class MaskedLM:
 
     mask_token_id: int
     vocab_size: int
-    special_ids: tuple[int, ...] = ()
+    special_ids: Sequence[int] = ()
     mlm_probability: float = 0.15
     mask_replace_prob: float = 0.8
     random_replace_prob: float = 0.1
     whole_word_mask: bool = False
-    continuation_ids: tuple[int, ...] | None = None
+    continuation_ids: Sequence[int] | None = None
     mode: Mode = "token"
     span_length_p: float = 0.2
     max_span_length: int = 10
@@ -80,34 +84,64 @@ class MaskedLM:
         set_(self, "random_replace_prob", as_fraction("random_replace_prob", self.random_replace_prob))
         if self.mask_replace_prob + self.random_replace_prob > 1:
             raise ValueError(
-                f"mask_replace_prob, random_replace_prob: {self.mask_replace_prob} and {self.random_replace_prob} are more than 1 together."
+                f"mask_replace_prob, random_replace_prob: expected a sum of at most 1, got {self.mask_replace_prob} and "
+                f"{self.random_replace_prob}."
             )
         check_choice("mode", self.mode, Mode)
+        check_flag("whole_word_mask", self.whole_word_mask)
         set_(self, "span_length_p", as_density("span_length_p", self.span_length_p))
         if not isinstance(self.max_span_length, int) or isinstance(self.max_span_length, bool) or self.max_span_length < 1:
             raise ValueError(f"max_span_length: expected a positive integer, got {self.max_span_length!r}.")
-        self._core  # noqa: B018  # a vocabulary without an id to draw is an error now
+        self._compiled  # noqa: B018  # a vocabulary without an id to draw is an error here, not in the first batch
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any, **options: Any) -> MaskedLM:
-        """The spec for a tokenizer: its mask token, vocabulary, special ids; with `whole_word_mask`, which tokens go on with words.
+    def from_tokenizer(
+        cls,
+        tokenizer: Any,
+        *,
+        mlm_probability: float = 0.15,
+        mask_replace_prob: float = 0.8,
+        random_replace_prob: float = 0.1,
+        whole_word_mask: bool = False,
+        mode: Mode = "token",
+        span_length_p: float = 0.2,
+        max_span_length: int = 10,
+        mask_token_id: int | None = None,
+        vocab_size: int | None = None,
+        special_ids: Sequence[int] | None = None,
+        continuation_ids: Sequence[int] | FromTokenizer | None = "tokenizer",
+    ) -> MaskedLM:
+        """The spec for a tokenizer: by default its mask token, vocabulary and special ids; with `whole_word_mask` also the ids that
+        continue words.
+
+        Options as in the class.
 
         Raises:
-            ValueError: the tokenizer has no mask token, or `whole_word_mask` and its tokens do not tell where words begin.
+            ValueError: the tokenizer has no mask token; or `whole_word_mask` is set and its tokens do not show where words begin.
         """
-        mask = getattr(tokenizer, "mask_token_id", None)
-        if mask is None and "mask_token_id" not in options:
-            raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or give mask_token_id.")
-        options.setdefault("mask_token_id", mask)
-        options.setdefault("vocab_size", len(tokenizer))
-        options.setdefault("special_ids", sorted(tokenizer.all_special_ids))
-        if options.get("whole_word_mask") and "continuation_ids" not in options:
-            options["continuation_ids"] = continuation_ids_of(tokenizer)
-        return cls(**options)
+        if mask_token_id is None:
+            mask_token_id = getattr(tokenizer, "mask_token_id", None)
+            if mask_token_id is None:
+                raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or give mask_token_id.")
+        if continuation_ids == "tokenizer":
+            continuation_ids = continuation_ids_of(tokenizer) if whole_word_mask else None
+        return cls(
+            mask_token_id=mask_token_id,
+            vocab_size=len(tokenizer) if vocab_size is None else vocab_size,
+            special_ids=sorted(tokenizer.all_special_ids) if special_ids is None else special_ids,
+            mlm_probability=mlm_probability,
+            mask_replace_prob=mask_replace_prob,
+            random_replace_prob=random_replace_prob,
+            whole_word_mask=whole_word_mask,
+            continuation_ids=continuation_ids,
+            mode=mode,
+            span_length_p=span_length_p,
+            max_span_length=max_span_length,
+        )
 
     @cached_property
-    def _core(self) -> _core.MaskSpec:
-        """The compiled spec, made at the first use and left out of pickles."""
+    def _compiled(self) -> _core.MaskSpec:
+        """The spec as the core uses it, made at the first use and left out of pickles."""
         weights: list[float] = []
         if self.mode == "span":
             weight = 1.0
@@ -115,10 +149,10 @@ class MaskedLM:
                 weights.append(weight)
                 weight *= 1 - self.span_length_p
         return _core.MaskSpec(
-            probability=self.mlm_probability,
+            mlm_probability=self.mlm_probability,
             mask_replace_prob=self.mask_replace_prob,
             random_replace_prob=self.random_replace_prob,
-            mask_id=self.mask_token_id,
+            mask_token_id=self.mask_token_id,
             vocab_size=self.vocab_size,
             span_weights=weights,
             protected_ids=self.special_ids,
@@ -126,16 +160,16 @@ class MaskedLM:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_core"}
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
 
 def continuation_ids_of(tokenizer: Any) -> tuple[int, ...]:
-    """The ids of a vocabulary that go on with a word, told by how its tokens are written.
+    """The ids of a vocabulary that continue a word, determined from how its tokens are written.
 
-    WordPiece marks tokens that go on (`##ing`); SentencePiece (`▁`) and byte-level BPE (`Ġ`) mark those that begin.
+    WordPiece marks tokens that continue a word (`##ing`); SentencePiece (`▁`) and byte-level BPE (`Ġ`) mark those that begin one.
 
     Raises:
-        ValueError: none of these marks is in the vocabulary.
+        ValueError: the vocabulary has none of these marks.
     """
     vocabulary = tokenizer.get_vocab()
     special = set(tokenizer.all_special_ids)
@@ -143,24 +177,26 @@ def continuation_ids_of(tokenizer: Any) -> tuple[int, ...]:
         if any(token.startswith(mark) for token in vocabulary):
             marked = {number for token, number in vocabulary.items() if token.startswith(mark)}
             return tuple(sorted(set(vocabulary.values()) - marked - special if begins else marked))
-    raise ValueError("tokenizer: its tokens do not tell where words begin; give words= with each call, or continuation_ids.")
+    raise ValueError(
+        "tokenizer: its tokens do not show where words begin; give continuation_ids, or None and word_ids= with each call."
+    )
 
 
+@dataclass(frozen=True, eq=False)
 class MaskedTokens:
-    """Masked rows.
+    """Masked rows, as `mask_tokens` returns them.
 
     Attributes:
-        input_ids: the rows, chosen tokens replaced; labels: what was there, -100 where nothing was chosen. Both int64;
-            `Ragged`, or the kind and shape of a 2-D input.
+        input_ids: the rows with chosen tokens replaced; int64, `Ragged` or of the kind and shape of a 2-D input.
+        labels: the chosen tokens, `ignore_index` where nothing was chosen; as `input_ids`.
         chosen: int64 [rows]: tokens with a label.
-        keys: uint64 [rows]: what the noise of each row was drawn from, with seed and epoch.
+        keys: uint64 [rows]: what the noise of each row was drawn from, together with seed and epoch.
     """
 
-    def __init__(self, input_ids: Any, labels: Any, keys: npt.NDArray[np.uint64], chosen: npt.NDArray[np.int64]) -> None:
-        self.input_ids = input_ids
-        self.labels = labels
-        self.keys = keys
-        self.chosen = chosen
+    input_ids: Any
+    labels: Any
+    chosen: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.uint64]
 
 
 def mask_tokens(
@@ -171,8 +207,9 @@ def mask_tokens(
     epoch: int = 0,
     keys: Any = None,
     attention_mask: Any = None,
-    protected: Any = None,
-    words: Any = None,
+    protected_mask: Any = None,
+    word_ids: Any = None,
+    word_starts: Any = None,
     mlm_probability: Any = None,
     ignore_index: int = -100,
     num_threads: int = 1,
@@ -182,24 +219,28 @@ def mask_tokens(
     A pure function of (seed, epoch, key of the row), as `corrupt`.
 
     Args:
-        rows: token ids, 0 to 2**32 - 1; ragged, or a 2-D array or tensor with `attention_mask` (then padding is neither chosen
-            nor hashed).
+        rows: token ids from 0 to 2**32 - 1; ragged, or a 2-D array or tensor.
         spec: a `MaskedLM`.
         seed, epoch: 0 to 2**64 - 1.
         keys: an integer or a string for each row; by default the XXH3 hash of its ids.
-        protected: a flag for each token that must not be chosen, beside `spec.special_ids`. Ragged rows only, as `words`.
-        words: for whole words: a flag for each token that begins one, or a number for each token (negative or `None`: no word,
-            never chosen).
-        mlm_probability: one for each row, instead of the spec's.
-        ignore_index: what labels hold where nothing was chosen.
+        attention_mask: for 2-D rows, in their shape: nonzero for real tokens. Padding is neither chosen nor hashed, and keeps its
+            ids.
+        protected_mask: a flag for each token that must not be chosen, in addition to `spec.special_ids`. Like `word_ids` and
+            `word_starts` only for ragged rows.
+        word_ids: the number of each token's word, so that words are chosen whole; a token with a negative number or `None` belongs
+            to no word and is never chosen.
+        word_starts: the same by a flag for each token that begins a word.
+        mlm_probability: one number for each row, or one for all, instead of the spec's.
+        ignore_index: the label of tokens that were not chosen; any int64.
         num_threads: threads for bulk work; the result is the same for any number.
 
     Returns:
         `MaskedTokens`: `input_ids`, `labels`, `chosen`, `keys`.
 
     Raises:
-        ValueError: an id, seed, key, probability or column that cannot be; `whole_word_mask` without anything that tells words.
-        TypeError: ids that are no integers.
+        ValueError: an id, seed, key, probability or column is out of range or does not fit the rows; or `whole_word_mask` without
+            words.
+        TypeError: ids that are not integers.
 
     >>> from spanmask import MaskedLM, mask_tokens
     >>> spec = MaskedLM(mask_token_id=4, vocab_size=1000, special_ids=range(5), mlm_probability=.5)
@@ -209,45 +250,22 @@ def mask_tokens(
     """
     if not isinstance(spec, MaskedLM):
         raise TypeError(f"spec: expected MaskedLM, got {type(spec).__name__}.")
+    if spec.whole_word_mask and spec.continuation_ids is None and word_ids is None and word_starts is None:
+        raise ValueError("word_ids: required with whole_word_mask (or word_starts=, or continuation_ids in the spec).")
     view = RowsView(rows, attention_mask)
-    beside = mask_given(view, spec, keys, protected, words, mlm_probability)
-    input_ids, labels, keys, chosen = _core.mask_tokens(
-        *view.column,
-        spec._core,
-        (as_uint64("seed", seed), as_uint64("epoch", epoch)),
-        beside,
-        view.layout,
-        0,
-        int(ignore_index),
-        "rows",
-        check_threads(num_threads),
+    for name, column in (("protected_mask", protected_mask), ("word_ids", word_ids), ("word_starts", word_starts)):
+        if view.shape is not None and column is not None:
+            raise TypeError(f"{name}: only supported for ragged rows; pass rows without padding.")
+    count = len(view)
+    out = _core.mask_tokens(
+        view.column,
+        spec._compiled,
+        seed=as_uint64("seed", seed),
+        epoch=as_uint64("epoch", epoch),
+        layout=view.layout,
+        mlm_probability=per_row("mlm_probability", mlm_probability, count, as_probability),
+        ignore_index=check_ignore_index("ignore_index", ignore_index),
+        num_threads=check_threads(num_threads),
+        **row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts),
     )
-    if attention_mask is not None:  # else there is no padding
-        keep_padding(view, input_ids)
-    return MaskedTokens(view.wrap(input_ids), view.wrap(labels), keys, chosen)
-
-
-def mask_given(view: RowsView, spec: MaskedLM, keys: Any, protected: Any, words: Any, mlm_probability: Any) -> dict[str, Any]:
-    """What goes beside rows, checked."""
-    if spec.whole_word_mask and spec.continuation_ids is None and words is None:
-        raise ValueError("words: whole_word_mask needs them: a flag or number for each token, or continuation_ids in the spec.")
-    if view.shape is not None and (protected is not None or words is not None):
-        raise TypeError("protected, words: go with ragged rows; give rows without their padding.")
-    rows = len(view)
-    return given(
-        rows,
-        keys=keys,
-        densities=per_row("mlm_probability", mlm_probability, rows, as_probability),
-        protected=protected,
-        words=words,
-    )
-
-
-def keep_padding(view: RowsView, input_ids: npt.NDArray[np.int64]) -> None:
-    """Padding of a 2-D input stays what it was: the core writes zeros around the real tokens."""
-    values, starts, stops = view.column
-    width = view.shape[1] if view.shape else 0
-    if width and bool(((stops - starts) < width).any()):
-        places = np.arange(len(input_ids)).reshape(-1, width)
-        padding = (places < starts[:, None]) | (places >= stops[:, None])
-        np.copyto(input_ids.reshape(-1, width), values.reshape(-1, width), where=padding, casting="unsafe")
+    return MaskedTokens(view.wrap(out.input_ids), view.wrap(out.labels), out.chosen, out.keys)

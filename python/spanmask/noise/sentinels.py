@@ -1,4 +1,4 @@
-"""Ids of marker tokens, found by name in a tokenizer's vocabulary."""
+"""Ids of sentinels, EOS and mode tokens, found by name in a tokenizer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SENTINEL = re.compile(r"<extra_id_(\d+)>")
 
 
 def sentinels_of(tokenizer: Any) -> tuple[int, ...]:
-    """The ids of `<extra_id_0>`, `<extra_id_1>`, ... in this order, whatever ids they have.
+    """The ids of `<extra_id_0>`, `<extra_id_1>`, ... in this order, whatever these ids are.
 
-    T5's descend, ByT5's ascend, and tokens added later move neither: only names are asked.
+    T5's descend and ByT5's ascend. They are found by name, so that tokens added later change nothing.
 
     Raises:
-        SentinelError: the vocabulary has none.
+        SentinelError: the vocabulary has no such tokens.
     """
     named = {}
     for token, number in tokenizer.get_vocab().items():
@@ -28,7 +28,7 @@ def sentinels_of(tokenizer: Any) -> tuple[int, ...]:
     if not named:
         raise SentinelError(
             "tokenizer: has no <extra_id_0>, <extra_id_1>, ... tokens; add them (tokenizer.add_tokens, then resize the model's "
-            "embeddings) or give sentinel_ids."
+            "embeddings), or give sentinel_ids."
         )
     return tuple(named[number] for number in sorted(named))
 
@@ -41,7 +41,7 @@ def eos_of(tokenizer: Any) -> int:
     """
     eos = getattr(tokenizer, "eos_token_id", None)
     if eos is None:
-        raise ValueError("tokenizer: has no EOS token; set tokenizer.eos_token, or give eos_token_id to the spec.")
+        raise ValueError("tokenizer: has no EOS token; set tokenizer.eos_token, or give eos_token_id.")
     return int(eos)
 
 
@@ -49,12 +49,12 @@ def mode_id(tokenizer: Any, token: str) -> int:
     """The id of a mode token such as `[NLU]`.
 
     Raises:
-        ValueError: the vocabulary lacks it.
+        ValueError: the vocabulary does not contain it.
     """
     number = tokenizer.get_vocab().get(token)
     if number is None:
         raise ValueError(
-            f"mode tokens: the tokenizer has no {token!r}; add it with tokenizer.add_tokens([{token!r}]), then resize the "
+            f"mode_token: the tokenizer has no {token!r}; add it with tokenizer.add_tokens([{token!r}]), then resize the "
             "model's embeddings."
         )
     return int(number)

@@ -1,38 +1,87 @@
-"""What is hidden of a row, and what takes its place: `SpanCorruption`. The formulas are `plan.rs`'s and `draw.rs`'s."""
+"""What is hidden of a row, and what replaces it: `Denoiser`, `CorruptionSpec`, `SpanCorruption`.
+
+The formulas are in `plan.rs` and `draw.rs`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from spanmask import _core
-from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice
+from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice, check_flag
 from spanmask.errors import SentinelError
 from spanmask.noise.sentinels import eos_of, sentinels_of
 
-__all__ = ["DenoiserRow", "Marks", "SpanCorruption"]
+__all__ = ["CorruptionSpec", "Denoiser", "FromTokenizer", "OnExhausted", "OnSentinel", "SpanCorruption", "SpanLayout"]
 
+Kind = Literal["spans", "prefix"]
+Split = Literal["density", "uniform"]
 SpanLayout = Literal["classic", "uniform"]
-OnExhausted = Literal["raise", "merge", "cap"]
+OnExhausted = Literal["raise", "merge_last", "fewer_spans"]
 OnSentinel = Literal["raise", "allow"]
+# Where None has a meaning of its own: the option is taken from the tokenizer.
+FromTokenizer = Literal["tokenizer"]
 
-# A denoiser as the core takes it: kind, density, mean span length, mode token, sentinels.
-DenoiserRow = tuple[str, float, float, "int | None", bool]
+
+@dataclass(frozen=True)
+class Denoiser:
+    """One way to corrupt a row.
+
+    Args:
+        mean_noise_span_length: mean length of the hidden spans in tokens, at least 1 (`kind="spans"`).
+        noise_density: the fraction of tokens that is hidden, strictly between 0 and 1.
+        kind: `"spans"`; or `"prefix"`: the model is given the beginning of the row and must produce the rest.
+        split: where a prefix ends: so that `noise_density` of the row comes after it (`"density"`), or anywhere (`"uniform"`).
+        sentinel: whether a sentinel marks the end of a prefix, in inputs and targets. Spans always have sentinels.
+        mode_token: a token before the inputs that tells the model which denoiser was used: an id, or the text of a token, which
+            is looked up when the mixture is given a tokenizer. It is added after noising and never hidden.
+        name: what reports call the denoiser; by default its settings.
+
+    Raises:
+        ValueError: a density or length out of range, an unknown kind or split, spans without sentinels.
+
+    >>> Denoiser(3.0, .15).name
+    'spans(3, 0.15)'
+    """
+
+    mean_noise_span_length: float = 3.0
+    noise_density: float = 0.15
+    kind: Kind = "spans"
+    split: Split = "density"
+    sentinel: bool = True
+    mode_token: int | str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, Kind)
+        check_choice("split", self.split, Split)
+        set_ = object.__setattr__
+        set_(self, "noise_density", as_density("noise_density", self.noise_density))
+        set_(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", self.mean_noise_span_length))
+        if self.mode_token is not None and not isinstance(self.mode_token, str):
+            set_(self, "mode_token", as_token_id("mode_token", self.mode_token))
+        if not self.sentinel and self.kind == "spans":
+            raise ValueError('sentinel: only kind="prefix" works without; spans would leave no trace in the inputs.')
+        if not self.name:
+            hidden = "uniform" if self.kind == "prefix" and self.split == "uniform" else f"{self.noise_density:g}"
+            settings = f"{self.mean_noise_span_length:g}, {hidden}" if self.kind == "spans" else hidden
+            set_(self, "name", f"{self.kind}({settings})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Marks:
-    """What `SpanCorruption` and `DenoiserMixture` share: the tokens around spans, and where spans may stand."""
+class CorruptionSpec:
+    """What `SpanCorruption` and `DenoiserMixture` have in common: the tokens added to a row, and where spans may be."""
 
-    sentinel_ids: tuple[int, ...] = ()
+    sentinel_ids: Sequence[int] = ()
     eos_token_id: int | None = None
     layout: SpanLayout = "classic"
     final_sentinel: bool = False
     on_exhausted: OnExhausted = "raise"
     on_sentinel: OnSentinel = "raise"
-    protected_ids: tuple[int, ...] = ()
+    protected_ids: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -43,36 +92,45 @@ class Marks:
         check_choice("layout", self.layout, SpanLayout)
         check_choice("on_exhausted", self.on_exhausted, OnExhausted)
         check_choice("on_sentinel", self.on_sentinel, OnSentinel)
-        if not isinstance(self.final_sentinel, bool):
-            raise ValueError(f"final_sentinel: expected True or False, got {self.final_sentinel!r}.")
+        check_flag("final_sentinel", self.final_sentinel)
         seen: set[int] = set()
         for sentinel in self.sentinel_ids:
             if sentinel in seen:
-                raise SentinelError(f"sentinel_ids: {sentinel} is there twice; each span needs a sentinel of its own.")
+                raise SentinelError(f"sentinel_ids: contains {sentinel} twice; ids must be unique.")
             seen.add(sentinel)
         if self.eos_token_id in seen:
-            raise SentinelError(f"sentinel_ids: {self.eos_token_id} is eos_token_id; take another id.")
+            raise SentinelError(f"sentinel_ids: contains {self.eos_token_id}, which is eos_token_id; use another id.")
 
-    def denoiser_rows(self) -> tuple[list[DenoiserRow], list[float]]:
-        """The denoisers as the core takes them, and their weights."""
+    def _weighted_denoisers(self) -> tuple[Sequence[Denoiser], Sequence[float]]:
+        """The denoisers, and the weight of each."""
         raise NotImplementedError
 
-    @cached_property
-    def _core(self) -> _core.SpanSpec:
-        """The compiled spec, made at the first use and left out of pickles."""
-        rows, weights = self.denoiser_rows()
-        least = 1 + self.final_sentinel if any(sentinels for *_, sentinels in rows) else 0
+    def _check_sentinel_count(self) -> None:
+        """Raise unless there are enough sentinels for one span."""
+        denoisers, _ = self._weighted_denoisers()
+        least = 1 + self.final_sentinel if any(denoiser.sentinel for denoiser in denoisers) else 0
         if len(self.sentinel_ids) < least:
             raise SentinelError(
                 f"sentinel_ids: {len(self.sentinel_ids)} given, at least {least} needed; give the ids of <extra_id_0>, "
                 "<extra_id_1>, ..., or make the spec with from_tokenizer."
             )
+
+    @cached_property
+    def _compiled(self) -> _core.SpanSpec:
+        """The spec as the core uses it, made at the first use and left out of pickles."""
+        self._check_sentinel_count()
+        denoisers, weights = self._weighted_denoisers()
+        for denoiser in denoisers:
+            if isinstance(denoiser.mode_token, str):
+                raise ValueError(
+                    f"mode_token: {denoiser.mode_token!r} has no id yet; give the id, or make the mixture with from_tokenizer."
+                )
         return _core.SpanSpec(
-            denoisers=rows,
+            denoisers=denoisers,
             weights=weights,
             sentinel_ids=self.sentinel_ids,
             allow_sentinels=self.on_sentinel == "allow",
-            eos=self.eos_token_id,
+            eos_token_id=self.eos_token_id,
             final_sentinel=self.final_sentinel,
             layout=self.layout,
             on_exhausted=self.on_exhausted,
@@ -80,31 +138,111 @@ class Marks:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_core"}
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
     def plan_lengths(self, inputs_length: int) -> tuple[int, int]:
         """The greatest row length whose inputs fit `inputs_length`, and the greatest length of targets.
 
-        As the module's `plan_lengths`, but with this spec's EOS, final sentinel, mode tokens and exhaustion policy; of several
-        denoisers each counts with its own row length.
+        As `spanmask.plan_lengths`, but with this spec's EOS, final sentinel, mode tokens and `on_exhausted`. Each of several
+        denoisers has its own row length; the results are the greatest of all.
 
         Raises:
             ValueError: no row of two tokens fits.
             SentinelError: rows of this length need more sentinels than there are, and `on_exhausted="raise"`.
         """
-        plans = self._core.plan_lengths(check_inputs_length(inputs_length))
         lengths = []
-        for plan in plans:
+        for plan in self._compiled.plan_lengths(check_inputs_length(inputs_length)):
             if plan is None:
                 raise ValueError(f"inputs_length: {inputs_length} does not fit a row of two tokens with its sentinel and EOS.")
             tokens, targets, spans = plan
             if spans + self.final_sentinel > len(self.sentinel_ids) and self.sentinel_ids:
                 raise SentinelError(
-                    f"sentinel_ids: rows of {tokens} tokens need {spans} spans, {len(self.sentinel_ids)} sentinels given; add "
-                    'sentinels, shorten inputs_length, or set on_exhausted="merge" or "cap".'
+                    f"sentinel_ids: rows of {tokens} tokens need {spans} spans, but there are {len(self.sentinel_ids)} sentinels; "
+                    'add sentinels, shorten inputs_length, or set on_exhausted="fewer_spans" or "merge_last".'
                 )
             lengths.append((tokens, targets))
         return max(tokens for tokens, _ in lengths), max(targets for _, targets in lengths)
+
+
+@dataclass(frozen=True)
+class SpanCorruption(CorruptionSpec):
+    """Spans of a row are hidden (T5): in the inputs a sentinel replaces each, and the targets contain each after its sentinel.
+
+    Args:
+        sentinel_ids: the ids that replace spans, in the order of the spans. Any ids from 0 to 2**32 - 1, each once, in any order.
+        eos_token_id: ends inputs and targets, once each; a row's own EOS is set aside before noising. `None`: no EOS anywhere.
+        noise_density: the fraction of tokens that is hidden, strictly between 0 and 1.
+        mean_noise_span_length: mean length of the hidden spans in tokens, at least 1.
+        layout: `"classic"`: a row begins clear and ends hidden. `"uniform"`: either may be first and last.
+        final_sentinel: adds one more sentinel after the last span of the targets.
+        on_exhausted: what happens to a row with more spans than sentinels: `"raise"`; `"fewer_spans"` draws fewer, longer spans;
+            `"merge_last"` draws spans as planned and makes the last ones one. Where spans are fixed (by a custom mask, or because
+            protected tokens split them), those without a sentinel stay clear under both. Ids outside of the list are never used.
+        on_sentinel: rows that already contain a sentinel are an error (`"raise"`) or are accepted (`"allow"`; `merge` cannot
+            undo them).
+        protected_ids: ids that are never hidden. `noise_density` is then a fraction of the other tokens.
+
+    Raises:
+        SentinelError: no sentinel, one twice, or one that is EOS.
+        ValueError: a density or length out of range, an id that is negative or needs more than 32 bits, an unknown option.
+        TypeError: ids that are not integers.
+
+    Source: Raffel et al. 2020, sections 3.1.4 and 3.3.4. Rounding, clamps and the draw: docs/reference/reproducibility.
+
+    >>> spec = SpanCorruption(sentinel_ids=range(99, 89, -1), eos_token_id=1, noise_density=.3, mean_noise_span_length=2.0)
+    >>> spec.plan_lengths(20)
+    (22, 12)
+    """
+
+    sentinel_ids: Sequence[int] = field(kw_only=False)
+    eos_token_id: int | None = field(default=None, kw_only=False)
+    noise_density: float = 0.15
+    mean_noise_span_length: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "noise_density", as_density("noise_density", self.noise_density))
+        span_length = as_span_length("mean_noise_span_length", self.mean_noise_span_length)
+        object.__setattr__(self, "mean_noise_span_length", span_length)
+        self._check_sentinel_count()
+
+    @classmethod
+    def from_tokenizer(
+        cls,
+        tokenizer: Any,
+        *,
+        noise_density: float = 0.15,
+        mean_noise_span_length: float = 3.0,
+        sentinel_ids: Sequence[int] | None = None,
+        eos_token_id: int | FromTokenizer | None = "tokenizer",
+        layout: SpanLayout = "classic",
+        final_sentinel: bool = False,
+        on_exhausted: OnExhausted = "raise",
+        on_sentinel: OnSentinel = "raise",
+        protected_ids: Sequence[int] = (),
+    ) -> SpanCorruption:
+        """The spec for a tokenizer: by default its `<extra_id_*>` tokens, found by name, and its EOS.
+
+        Options as in the class.
+
+        Raises:
+            SentinelError: the tokenizer has no such tokens.
+            ValueError: it has no EOS token.
+        """
+        return cls(
+            sentinels_of(tokenizer) if sentinel_ids is None else sentinel_ids,
+            eos_of(tokenizer) if eos_token_id == "tokenizer" else eos_token_id,
+            noise_density,
+            mean_noise_span_length,
+            layout=layout,
+            final_sentinel=final_sentinel,
+            on_exhausted=on_exhausted,
+            on_sentinel=on_sentinel,
+            protected_ids=protected_ids,
+        )
+
+    def _weighted_denoisers(self) -> tuple[Sequence[Denoiser], Sequence[float]]:
+        return (Denoiser(self.mean_noise_span_length, self.noise_density),), (1.0,)
 
 
 def check_inputs_length(value: Any) -> int:
@@ -115,79 +253,7 @@ def check_inputs_length(value: Any) -> int:
     return length
 
 
-@dataclass(frozen=True, init=False)
-class SpanCorruption(Marks):
-    """Hide spans of a row: each becomes one sentinel in the inputs, and the targets give what stood there (T5).
-
-    Args:
-        sentinel_ids: the ids that stand for spans, the first span's first; any integers, ascending, descending or neither, each
-            once.
-        eos_token_id: closes inputs and targets, once each; a row's own is set aside before noising. `None`: no EOS anywhere.
-        noise_density: the share of tokens that is hidden, above 0 and below 1.
-        mean_noise_span_length: tokens a hidden span, on average; at least 1.
-        layout: `"classic"`: a row begins clear and ends hidden. `"uniform"`: it may begin and end either way.
-        final_sentinel: one more sentinel behind the last span of the targets.
-        on_exhausted: a row with more spans than sentinels is an error (`"raise"`); or is drawn as planned and the last spans
-            become one (`"merge"`); or is drawn with fewer, longer spans (`"cap"`). Where spans are fixed (a mask of one's own,
-            or cut by protected tokens), those without a sentinel stay clear under either. Never an id past the list.
-        on_sentinel: rows that already hold a sentinel are an error (`"raise"`) or taken as they are (`"allow"`; `merge` cannot
-            undo them).
-        protected_ids: ids that are never hidden. The share is then one of the other tokens.
-
-    Raises:
-        SentinelError: no sentinel, one twice, or one that is EOS.
-        ValueError: a density or length out of range, an id that is negative or beyond 32 bits, an unknown option.
-        TypeError: ids that are no integers.
-
-    Source: Raffel et al. 2020, section 3.1.4 and 3.3.4. Rounding, clamps and the draw: docs/reference/reproducibility.
-
-    >>> spec = SpanCorruption(sentinel_ids=range(99, 89, -1), eos_token_id=1, noise_density=.3, mean_noise_span_length=2.0)
-    >>> spec.plan_lengths(20)
-    (22, 12)
-    """
-
-    noise_density: float
-    mean_noise_span_length: float
-
-    def __init__(
-        self,
-        sentinel_ids: Iterable[int],
-        eos_token_id: int | None = None,
-        noise_density: float = 0.15,
-        mean_noise_span_length: float = 3.0,
-        layout: SpanLayout = "classic",
-        final_sentinel: bool = False,
-        on_exhausted: OnExhausted = "raise",
-        on_sentinel: OnSentinel = "raise",
-        protected_ids: Iterable[int] = (),
-    ) -> None:
-        super().__init__(
-            sentinel_ids=sentinel_ids,  # type: ignore[arg-type]
-            eos_token_id=eos_token_id,
-            layout=layout,
-            final_sentinel=final_sentinel,
-            on_exhausted=on_exhausted,
-            on_sentinel=on_sentinel,
-            protected_ids=protected_ids,  # type: ignore[arg-type]
-        )
-        object.__setattr__(self, "noise_density", as_density("noise_density", noise_density))
-        object.__setattr__(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", mean_noise_span_length))
-        self._core  # noqa: B018  # too few sentinels are an error now, not in the first batch
-
-    @classmethod
-    def from_tokenizer(cls, tokenizer: Any, **options: Any) -> SpanCorruption:
-        """The spec for a tokenizer: its `<extra_id_*>` tokens, found by name, and its EOS. `options` as in the class.
-
-        Raises:
-            SentinelError: the tokenizer has no such tokens.
-            ValueError: it has no EOS token.
-        """
-        if "sentinel_ids" not in options:
-            options["sentinel_ids"] = sentinels_of(tokenizer)
-        if "eos_token_id" not in options:
-            options["eos_token_id"] = eos_of(tokenizer)
-        return cls(**options)
-
-    def denoiser_rows(self) -> tuple[list[DenoiserRow], list[float]]:
-        """One denoiser."""
-        return [("spans", self.noise_density, self.mean_noise_span_length, None, True)], [1.0]
+def check_spec(spec: Any) -> None:
+    """Raise unless `spec` says how spans are corrupted."""
+    if not isinstance(spec, CorruptionSpec):
+        raise TypeError(f"spec: expected SpanCorruption or DenoiserMixture, got {type(spec).__name__}.")

@@ -1,10 +1,10 @@
-"""Which spans are hidden, spelled out. Twin of `noise/draw.rs`."""
+"""Which spans are hidden. Twin of `noise/draw.rs`."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from spanmask.reference.lemire import below
+from spanmask.reference.bounded import below
 from spanmask.reference.philox import Stream
 
 __all__ = ["composition", "draw", "place"]
@@ -23,7 +23,7 @@ def composition(stream: Stream, total: int, parts: int) -> list[int]:
 
 
 def draw(stream: Stream, length: int, noise: int, spans: int, layout: str = "classic", most: int | None = None) -> list[Span]:
-    """The spans of a row: `noise` tokens of `length` in `spans` spans; those past the `most`-th join it."""
+    """The spans of a row: `noise` tokens of `length` in `spans` spans; those after the `most`-th join it."""
     hidden = composition(stream, noise, spans)
     if layout == "classic":
         clear = composition(stream, length - noise, spans)
@@ -37,7 +37,7 @@ def draw(stream: Stream, length: int, noise: int, spans: int, layout: str = "cla
 
 
 def place(clear: list[int], hidden: list[int]) -> list[Span]:
-    """Clear and hidden parts in turn -> where the hidden ones stand."""
+    """Lengths of clear and hidden parts in turn -> spans of the hidden ones."""
     spans, position = [], 0
     for gap, size in zip(clear, hidden, strict=False):
         spans.append((position + gap, position + gap + size))

@@ -1,4 +1,4 @@
-"""The inverse of span corruption, spelled out. Twin of `noise/merge.rs`."""
+"""The inverse of span corruption. Twin of `noise/merge.rs`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ def merge(
     targets: Sequence[int],
     sentinels: Collection[int],
     eos: int | None = None,
-    modes: Collection[int] = (),
+    mode_tokens: Collection[int] = (),
 ) -> list[int]:
-    """Undo span corruption: each span back at its sentinel.
+    """Undo span corruption: each span replaces its sentinel again.
 
-    EOS is set aside, a mode token in front of the inputs dropped; what `targets` holds in front of its first sentinel goes on
-    from the inputs.
+    EOS is set aside, and a mode token at the beginning of the inputs is dropped. Targets before the first sentinel continue the
+    inputs.
 
     >>> merge([7, 99, 9, 1], [99, 8, 8, 1], sentinels=[99, 98], eos=1)
     [7, 8, 8, 9]
     """
     inputs, targets = ([*side[:-1], *(token for token in side[-1:] if token != eos)] for side in (inputs, targets))
-    if targets and inputs and inputs[0] in modes:
+    if targets and inputs and inputs[0] in mode_tokens:
         inputs = inputs[1:]
     spans: dict[int, list[int]] = {}
     rest: list[int] = []

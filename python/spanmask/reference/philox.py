@@ -1,12 +1,12 @@
-"""Philox 4x64-10, spelled out. Twin of `rng/philox.rs`; its raw stream is `numpy.random.Philox`'s."""
+"""Philox 4x64-10. Twin of `rng/philox.rs`; its raw stream is `numpy.random.Philox`'s."""
 
 from __future__ import annotations
 
 __all__ = ["Stream", "block", "stream"]
 
 MASK = 2**64 - 1
-# The streams of an example: what is hidden, which denoiser, which tokens of a masked LM, what becomes of them, which random ids.
-SPANS, DENOISER, CHOICE, FATE, RANDOM_ID = range(5)
+# The streams of an example: which spans, which denoiser, which tokens of a masked LM, what replaces them, which random ids.
+SPANS, DENOISER, CHOICE, REPLACEMENT, RANDOM_ID = range(5)
 
 
 def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -25,12 +25,12 @@ def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int
 
 
 class Stream:
-    """The words behind a counter, which moves before the first block; shorter words are parts of a 64-bit word, its lowest bits first."""
+    """The words after a counter, which advances before the first block; of a 64-bit word, the lower half comes first."""
 
     def __init__(self, key: tuple[int, int], counter: tuple[int, int, int, int]) -> None:
         self.key, self.counter = key, counter
         self.words: list[int] = []
-        self.parts: list[int] = []
+        self.halves: list[int] = []
 
     def next_u64(self) -> int:
         """The next 64-bit word."""
@@ -41,18 +41,10 @@ class Stream:
 
     def next_u32(self) -> int:
         """The next 32-bit word."""
-        return self.next_part(32)
-
-    def next_u16(self) -> int:
-        """The next 16-bit word. A stream gives words of one length only."""
-        return self.next_part(16)
-
-    def next_part(self, bits: int) -> int:
-        """The next part of a word."""
-        if not self.parts:
+        if not self.halves:
             word = self.next_u64()
-            self.parts = [word >> start & 2**bits - 1 for start in range(0, 64, bits)]
-        return self.parts.pop(0)
+            self.halves = [word & 2**32 - 1, word >> 32]
+        return self.halves.pop(0)
 
 
 def stream(seed: int, epoch: int, key: int, purpose: int) -> Stream:

@@ -1,4 +1,4 @@
-"""How much is hidden, and the lengths that follow, spelled out. Twin of `noise/plan.rs`."""
+"""How much is hidden, and the lengths that follow. Twin of `noise/plan.rs`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plan(length: int, noise_density: float, mean_noise_span_length: float) -> tu
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
-    """The greatest row length whose inputs fit, and its targets' length; found by trying one length after the other.
+    """The greatest row length whose inputs fit, and its targets' length; found by trying one length after another.
 
     >>> plan_lengths(512, .5, 3.0)
     (766, 512)

@@ -1,4 +1,4 @@
-"""Trials that all succeed with one probability, spelled out. Twin of `rng/trials.rs`."""
+"""Trials that all succeed with one probability. Twin of `rng/trials.rs`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from spanmask.reference.philox import Stream
 
 __all__ = ["failures", "successes"]
 
-RUN = 64  # One word decides at most so many trials.
+RUN = 64  # One word decides at most this many trials.
 
 
 def failures(word: int, threshold: int) -> int:
-    """The failures in front of the next success, from one 32-bit word; 64 where none of so many trials succeeds.
+    """The failures before the next success, from one 32-bit word; 64 where none of so many trials succeeds.
 
-    `k` trials fail with probability (1 - p)^k: for that share of all words, rounded down at each step.
+    `k` trials fail with probability (1 - p)^k: for that fraction of all words, rounded down at each step.
 
     >>> failures(2**32 - 1, 2**31), failures(2**31 - 1, 2**31), failures(0, 2**20)
     (0, 1, 64)

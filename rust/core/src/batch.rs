@@ -67,13 +67,16 @@ impl<O: Copy> Cell<'_, O> {
 }
 
 impl Shape {
-    /// Cells as wide as the longest row that is kept, rounded up to a multiple.
-    pub fn padded<T>(rows: &Ragged<T>, side: Side, max_len: usize, multiple_of: usize) -> Self {
-        let longest = (0..rows.len()).map(|i| rows.bounds(i).len()).max().unwrap_or(0).min(max_len);
-        Self::Padded {
-            width: longest.checked_next_multiple_of(multiple_of.max(1)).unwrap_or(usize::MAX),
-            side,
-        }
+    /// Cells as wide as the longest row once cut, rounded up to a multiple.
+    pub fn padded(
+        lengths: impl Iterator<Item = usize>,
+        side: Side,
+        max_len: usize,
+        multiple_of: usize,
+    ) -> Self {
+        let longest = lengths.max().unwrap_or(0).min(max_len);
+        let width = longest.checked_next_multiple_of(multiple_of.max(1)).unwrap_or(usize::MAX);
+        Self::Padded { width, side }
     }
 }
 
@@ -174,6 +177,17 @@ pub fn values_into<T: Copy, O: Copy>(
         }
         Ok(())
     })
+}
+
+/// Writes decoder inputs: the whole cell of labels one place later, after `start`, with `padding` in place of the labels' padding. This is
+/// what transformers' models do with labels. `out` is as long as the cell; the last label is dropped.
+pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &mut [i64]) {
+    let before = labels.before.iter().map(|_| padding);
+    let after = labels.after.iter().map(|_| padding);
+    let shifted = before.chain(labels.content.iter().copied()).chain(after);
+    for (place, id) in out.iter_mut().zip(core::iter::once(start).chain(shifted)) {
+        *place = id;
+    }
 }
 
 /// The real tokens of each row of an attention mask, from its first nonzero entry to its last, as positions in the values.

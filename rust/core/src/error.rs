@@ -31,11 +31,11 @@ pub enum Error {
     IdRange { row: usize, position: usize, id: i64 },
     /// A row is too long for its positions to be drawn in 32 bits.
     RowLength { row: usize, len: usize },
-    /// A row already holds a sentinel.
+    /// A row already contains a sentinel.
     Sentinel { row: usize, position: usize, id: i64 },
     /// A row has more spans than there are sentinels.
     Exhausted { row: usize, spans: usize, sentinels: usize },
-    /// A sentinel of inputs (or targets) has no counterpart in its place on the other side.
+    /// The next sentinel on the other side differs from a sentinel of inputs (or targets).
     StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
 }
 
@@ -47,9 +47,11 @@ pub enum Column {
     /// Tokens to hide.
     NoiseMask,
     /// Tokens never to hide.
-    Protected,
-    /// Words, by number or by their starts.
-    Words,
+    ProtectedMask,
+    /// Words, by their number.
+    WordIds,
+    /// Words, by the flags of their first tokens.
+    WordStarts,
     /// Flags of turns.
     TurnMask,
     /// Loss weights of turns.
@@ -111,7 +113,7 @@ impl fmt::Display for Error {
             }
             Self::RowLength { row, len } => write!(f, "row {row} has {len} tokens, positions are 32 bits"),
             Self::Sentinel { row, position, id } => {
-                write!(f, "row {row} already holds sentinel {id} at position {position}")
+                write!(f, "row {row} already contains sentinel {id} at position {position}")
             }
             Self::Exhausted { row, spans, sentinels } => {
                 write!(f, "row {row} needs {spans} spans, {sentinels} sentinels given")

@@ -1,11 +1,11 @@
 //! One loop, compiled for several instruction sets; what the processor has decides at run time which of them runs.
 //!
 //! The wheel is built for every machine of its target (SSE2 on x86-64). Loops that gain from wider vectors stay plain loops and go
-//! through [`Level::run`]; this is the only module of the core with `unsafe` in it.
+//! through [`SimdLevel::run`]; this is the only module of the core with `unsafe` in it.
 #![allow(unsafe_code)] // calls of `target_feature` functions, after a run-time check
 
 /// Work in one plain loop.
-pub trait Loop {
+pub trait Kernel {
     /// What comes out.
     type Out;
 
@@ -13,9 +13,9 @@ pub trait Loop {
     fn run(self) -> Self::Out;
 }
 
-/// An instruction set that this machine has. Invariant: made by [`Level::detect`], or as one that has fewer instructions.
+/// An instruction set that this machine has. Invariant: made by [`SimdLevel::detect`], or as one that has fewer instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Level(Set);
+pub struct SimdLevel(Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Set {
@@ -27,7 +27,7 @@ enum Set {
     Avx512,
 }
 
-impl Level {
+impl SimdLevel {
     /// What every machine of the target has (SSE2 on x86-64, NEON on aarch64).
     pub const BASELINE: Self = Self(Set::Baseline);
 
@@ -52,7 +52,7 @@ impl Level {
 
     /// Does the work with these instructions.
     #[inline]
-    pub fn run<L: Loop>(self, work: L) -> L::Out {
+    pub fn run<K: Kernel>(self, work: K) -> K::Out {
         match self.0 {
             Set::Baseline => work.run(),
             #[cfg(target_arch = "x86_64")]
@@ -79,12 +79,12 @@ impl Level {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn run_avx2<L: Loop>(work: L) -> L::Out {
+fn run_avx2<K: Kernel>(work: K) -> K::Out {
     work.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2")]
-fn run_avx512<L: Loop>(work: L) -> L::Out {
+fn run_avx512<K: Kernel>(work: K) -> K::Out {
     work.run()
 }

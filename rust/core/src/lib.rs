@@ -15,7 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
-mod block;
+mod bitblock;
 pub mod error;
 pub mod labels;
 mod level;

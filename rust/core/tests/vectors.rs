@@ -7,9 +7,8 @@
 )]
 
 use serde_json::Value;
-use spanmask_core::Ragged;
-use spanmask_core::batch::{Layout as Batch, Shape};
-use spanmask_core::noise::corrupt::{Corruption, Extras, OnExhausted, RowPlan, Scratch, Spec};
+use spanmask_core::batch::{Layout as BatchLayout, Shape};
+use spanmask_core::noise::corrupt::{Corruption, OnExhausted, RowOptions, RowPlan, Scratch, Spec};
 use spanmask_core::noise::draw::Layout;
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
@@ -18,7 +17,7 @@ use spanmask_core::noise::plan::{plan, plan_lengths};
 use spanmask_core::rng::bounded::{below, cumulative, threshold};
 use spanmask_core::rng::key::row_key;
 use spanmask_core::rng::trials::{GROUP, Trials};
-use spanmask_core::rng::{Purpose, Source, Stream};
+use spanmask_core::rng::{Purpose, SeedEpoch, Stream};
 
 fn vectors(name: &str) -> Value {
     let path = format!("{}/../../vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -42,13 +41,9 @@ fn raw_stream() {
     for case in list(&vectors("rng")["philox"]) {
         let counter = [0, 0, number(&case["epoch"]), number(&case["purpose"])];
         let key = [number(&case["seed"]), number(&case["key"])];
-        let (mut words, mut shorts) = (Stream::<u32>::new(key, counter), Stream::<u16>::new(key, counter));
+        let mut words = Stream::new(key, counter);
         for word in numbers::<u64>(&case["words"]) {
             assert_eq!([0, 32].map(|_| words.next_u32()), [0, 32].map(|from| (word >> from) as u32));
-            assert_eq!(
-                [0, 16, 32, 48].map(|_| shorts.next_u16()),
-                [0, 16, 32, 48].map(|from| (word >> from) as u16)
-            );
         }
     }
 }
@@ -99,20 +94,20 @@ fn plans() {
 }
 
 fn spans(density: f64, mean: f64) -> Denoiser {
-    Denoiser { objective: Objective::Spans { density, mean }, mode: None, sentinels: true }
+    Denoiser { objective: Objective::Spans { density, mean }, mode_token: None, sentinels: true }
 }
 
-fn prefix(split: Split, mode: Option<u32>, sentinels: bool) -> Denoiser {
-    Denoiser { objective: Objective::Prefix(split), mode, sentinels }
+fn prefix(split: Split, mode_token: Option<u32>, sentinels: bool) -> Denoiser {
+    Denoiser { objective: Objective::Prefix(split), mode_token, sentinels }
 }
 
-/// The specs that `tests/golden.py` names.
+/// The specs by the names of `tests/support/golden_vectors.py`.
 fn spec(name: &str) -> Spec {
     let (denoisers, weights) = match name {
         "t5" => (vec![spans(0.15, 3.0)], vec![1.0]),
         "article" => (vec![spans(0.55, 1.5)], vec![1.0]),
         "uniform" => (vec![spans(0.3, 2.0)], vec![1.0]),
-        "cap" | "merge" => (vec![spans(0.5, 1.0)], vec![1.0]),
+        "fewer_spans" | "merge_last" => (vec![spans(0.5, 1.0)], vec![1.0]),
         "protected" => (vec![spans(0.5, 3.0)], vec![1.0]),
         "ul2" => {
             let settings = [(0.15, 3.0), (0.15, 8.0), (0.5, 3.0), (0.5, 8.0), (0.15, 64.0), (0.5, 64.0)];
@@ -131,18 +126,18 @@ fn spec(name: &str) -> Spec {
         "prefix" => (vec![prefix(Split::Uniform, Some(32100), false)], vec![1.0]),
         other => panic!("no spec {other}"),
     };
-    let few = matches!(name, "cap" | "merge");
+    let few = matches!(name, "fewer_spans" | "merge_last");
     let sentinels: Vec<u32> = (0..if few { 3 } else { 100 }).map(|place| 32099 - place).collect();
     Spec {
         mixture: Mixture::new(denoisers, &weights).unwrap(),
         forbidden: IdSet::new(sentinels.iter().copied()),
         sentinels,
         eos: Some(1),
-        final_sentinel: name == "merge",
+        final_sentinel: name == "merge_last",
         layout: if name == "uniform" { Layout::Uniform } else { Layout::Classic },
         on_exhausted: match name {
-            "cap" => OnExhausted::Cap,
-            "merge" => OnExhausted::Merge,
+            "fewer_spans" => OnExhausted::FewerSpans,
+            "merge_last" => OnExhausted::MergeLast,
             _ => OnExhausted::Raise,
         },
         protected_ids: IdSet::new(if name == "protected" { vec![100, 103, 111] } else { Vec::new() }),
@@ -155,8 +150,8 @@ fn corruptions() {
         let spec = spec(case["spec"].as_str().unwrap());
         let row = numbers::<u32>(&case["row"]);
         let rows = [row.as_slice()];
-        let source = Source { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
-        let corruption = Corruption::new(&rows, &spec, source, Extras::default()).unwrap();
+        let seed_epoch = SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let corruption = Corruption::new(&rows, &spec, seed_epoch, RowOptions::default()).unwrap();
         let mut plans = [RowPlan::default()];
         corruption.plan_into(&mut plans).unwrap();
         let [plan] = &mut plans;
@@ -167,7 +162,7 @@ fn corruptions() {
     }
 }
 
-/// As `MASK_SPECS` in `tests/golden.py`.
+/// As `MASK_SPECS` in `tests/support/golden_vectors.py`.
 fn mask_spec(name: &str) -> masked_lm::Spec {
     let special = || IdSet::new([0, 100, 101, 102, 103]);
     let (probability, mask_replace_prob, random_replace_prob, vocab_size) =
@@ -180,7 +175,7 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
         } else {
             Choice::Each(Box::new(Trials::guided(threshold(probability))))
         },
-        mask_id: 103,
+        mask_token_id: 103,
         mask_below: threshold(mask_replace_prob),
         random_below: threshold(mask_replace_prob + random_replace_prob),
         random_ids: RandomIds::new(vocab_size, &special()).unwrap(),
@@ -191,21 +186,22 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
 
 #[test]
 fn maskings() {
+    let layout = BatchLayout { shape: Shape::Packed, max_len: usize::MAX };
     for case in list(&vectors("mask_tokens")) {
         let row = numbers::<u32>(&case["row"]);
-        let offsets = [0, row.len() as i64];
-        let rows = Ragged::new(&row, &offsets).unwrap();
         let (mut inputs, mut labels) = (vec![0; row.len()], vec![0; row.len()]);
         mask_tokens_into(
-            &rows,
+            &[&row],
             &mask_spec(case["spec"].as_str().unwrap()),
-            Source { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
-            &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
-            Batch { shape: Shape::Packed, max_len: usize::MAX },
-            0,
-            &mut inputs,
-            &mut labels,
-            &mut [masked_lm::RowReport::default()],
+            SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
+            &masked_lm::RowOptions::default(),
+            &masked_lm::Batch { layout, padding: 0, ignore_index: -100 },
+            masked_lm::Outputs {
+                inputs: &mut inputs,
+                attention: &mut [],
+                labels: &mut labels,
+                reports: &mut [masked_lm::RowReport::default()],
+            },
         )
         .unwrap();
         assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");

@@ -54,17 +54,25 @@ impl Layout {
 impl Layout {
     /// The core's layout for these rows.
     pub fn of<T>(&self, rows: &Ragged<T>) -> batch::Layout {
+        self.of_lengths((0..rows.len()).map(|i| rows.bounds(i).len()))
+    }
+
+    /// The core's layout for rows of these lengths.
+    pub fn of_lengths(&self, lengths: impl Iterator<Item = usize>) -> batch::Layout {
         let shape = match self.kind {
             Kind::Packed => Shape::Packed,
-            Kind::Padded { side, multiple_of } => Shape::padded(rows, side, self.max_len, multiple_of),
+            Kind::Padded { side, multiple_of } => Shape::padded(lengths, side, self.max_len, multiple_of),
             Kind::InPlace { width } => Shape::InPlace { width },
         };
         batch::Layout { shape, max_len: self.max_len }
     }
 
-    /// Greatest length of a row.
-    pub fn max_len(&self) -> usize {
-        self.max_len
+    /// The width of a 2-D input whose rows keep their places.
+    pub fn in_place_width(&self) -> Option<usize> {
+        match self.kind {
+            Kind::InPlace { width } => Some(width),
+            _ => None,
+        }
     }
 }
 
@@ -96,30 +104,6 @@ pub fn pad<'py>(
         drop(writer);
         Ok(out)
     })
-}
-
-/// The attention mask of rows: int64, 1 for a token, 0 for padding, flat.
-#[pyfunction]
-pub fn pad_mask<'py>(
-    py: Python<'py>,
-    starts: numpy::PyReadonlyArray1<'py, i64>,
-    stops: numpy::PyReadonlyArray1<'py, i64>,
-    layout: &Layout,
-) -> PyResult<Bound<'py, numpy::PyArray1<i64>>> {
-    use numpy::IntoPyArray;
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let len = stops.iter().max().map_or(0, |&stop| usize::try_from(stop).unwrap_or(0));
-    let values = vec![(); len];
-    let rows = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-    let layout = layout.of(&rows);
-    let mut out = vec![0; layout.output_len(&rows)];
-    layout
-        .for_each_cell(&rows, &mut out, |_, _, mut cell| {
-            cell.fill(1, 0);
-            Ok(())
-        })
-        .map_err(|e| to_py(e, "rows"))?;
-    Ok(out.into_pyarray(py))
 }
 
 /// An array for a kernel that writes every place of it.

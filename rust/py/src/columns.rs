@@ -37,6 +37,11 @@ impl<'a, 'py, T: Element> FromPyObject<'a, 'py> for Column<'py, T> {
 }
 
 impl<T: Element> Column<'_, T> {
+    /// How many rows the column has.
+    pub fn row_count(&self) -> PyResult<usize> {
+        Ok(self.starts.as_slice()?.len())
+    }
+
     /// The rows of the column, which is called `name` and must have as many rows as there are rows of ids.
     pub fn ragged(&self, rows: usize, name: &str) -> PyResult<Ragged<'_, T>> {
         let ragged =

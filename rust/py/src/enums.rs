@@ -1,8 +1,11 @@
 //! Options that Python gives as strings: each becomes an enum of the core once, where the argument is read.
 
+use crate::spec;
 use pyo3::prelude::*;
 use spanmask_core::batch::Side;
 use spanmask_core::labels::{OnNoTrainedTurn, Shift, TrainOnEos, TruncatedTurn, WhichTurns};
+use spanmask_core::noise::corrupt::OnExhausted;
+use spanmask_core::noise::draw::Layout;
 
 /// An enum whose values have names in Python.
 pub trait Named: Copy + 'static {
@@ -12,6 +15,13 @@ pub trait Named: Copy + 'static {
 
 /// An argument that names a value of `E`. pyo3 puts the argument's own name before the message.
 pub struct Choice<E>(pub E);
+
+impl<E: Named + PartialEq> Choice<E> {
+    /// The value's name.
+    pub fn name(&self) -> &'static str {
+        E::VALUES.iter().find(|(_, value)| *value == self.0).map_or("", |(name, _)| name)
+    }
+}
 
 impl<'a, 'py, E: Named> FromPyObject<'a, 'py> for Choice<E> {
     type Error = PyErr;
@@ -43,3 +53,7 @@ named!(TruncatedTurn { "train" => Train, "drop" => Drop });
 named!(OnNoTrainedTurn { "mask" => Mask, "keep" => Keep, "raise" => Raise });
 named!(Shift { "none" => None, "left" => Left });
 named!(Side { "right" => Right, "left" => Left });
+named!(spec::Kind { "spans" => Spans, "prefix" => Prefix });
+named!(spec::Split { "density" => Density, "uniform" => Uniform });
+named!(Layout { "classic" => Classic, "uniform" => Uniform });
+named!(OnExhausted { "raise" => Raise, "merge_last" => MergeLast, "fewer_spans" => FewerSpans });

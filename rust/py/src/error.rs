@@ -66,6 +66,30 @@ pub fn too_many_rows() -> PyErr {
     PyValueError::new_err("rows: seq_idx is int32; a flattened batch holds fewer than 2**31 rows and tokens.")
 }
 
+/// Weights of denoisers of which none, or no valid one, can be drawn.
+pub fn bad_weights() -> PyErr {
+    PyValueError::new_err("weights: give one for each denoiser, finite, none negative, at least one above 0.")
+}
+
+/// Weights of span lengths of which none can be drawn.
+pub fn bad_span_weights() -> PyErr {
+    PyValueError::new_err("span_weights: expected finite weights, none negative, at least one above 0.")
+}
+
+/// A vocabulary of special ids only.
+pub fn no_random_id() -> PyErr {
+    PyValueError::new_err(
+        "vocab_size: no id below it may be drawn; give the size of the vocabulary, special ids included.",
+    )
+}
+
+/// A row in a list of arrays that cannot be read where it is.
+pub fn not_contiguous(row: usize) -> PyErr {
+    PyTypeError::new_err(format!(
+        "rows: row {row} is not a contiguous, aligned 1-D array of the same dtype as row 0; copy it with numpy.ascontiguousarray."
+    ))
+}
+
 fn words(error: Error, rows: &str) -> String {
     match error {
         Error::Bounds { row, start, stop, len } => format!(
@@ -108,25 +132,25 @@ fn words(error: Error, rows: &str) -> String {
             format!("{name}: row {row} has {got} entries for {ids} ids; give one for each token.")
         }
         Error::IdRange { row, position, id } => format!(
-            "{rows}: row {row} has {id} at position {position}; noise takes ids from 0 to 2**32 - 1. \
+            "{rows}: row {row} has {id} at position {position}; noise accepts ids from 0 to 2**32 - 1. \
              Remove placeholders and padding first."
         ),
         Error::RowLength { row, len } => {
-            format!("{rows}: row {row} has {len} tokens; noise is drawn for up to 2**32 - 4. Cut the row.")
+            format!("{rows}: row {row} has {len} tokens; noise accepts up to 2**32 - 4. Split the row.")
         }
         Error::Sentinel { row, position, id } => format!(
-            "{rows}: row {row} already holds sentinel {id} at position {position}; take it out, give other sentinel_ids, \
+            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, give other sentinel_ids, \
              or set on_sentinel=\"allow\" (merge cannot undo such rows)."
         ),
         Error::Exhausted { row, spans, sentinels } => format!(
-            "sentinel_ids: row {row} needs {spans} spans, {sentinels} sentinels given; add sentinels, shorten the row, \
-             or set on_exhausted=\"merge\" or \"cap\"."
+            "sentinel_ids: row {row} needs {spans} spans, but there are {sentinels} sentinels; add sentinels, shorten the row, \
+             or set on_exhausted=\"fewer_spans\" or \"merge_last\"."
         ),
         Error::StraySentinel { row, position, id, in_targets } => {
             let (here, there) = if in_targets { ("labels", "input_ids") } else { ("input_ids", "labels") };
             format!(
-                "{here}: row {row} has sentinel {id} at position {position}, {there} have it not in its turn; \
-                 merge takes the two sides of one corruption, uncut."
+                "{here}: row {row} has sentinel {id} at position {position}, but the next sentinel in {there} is different; \
+                 merge() needs the untruncated outputs of one corrupt() call."
             )
         }
         other => other.to_string(),
@@ -138,8 +162,9 @@ fn name_of(column: Column) -> &'static str {
     match column {
         Column::Labels => "labels",
         Column::NoiseMask => "noise_mask",
-        Column::Protected => "protected",
-        Column::Words => "words",
+        Column::ProtectedMask => "protected_mask",
+        Column::WordIds => "word_ids",
+        Column::WordStarts => "word_starts",
         Column::TurnMask => "turn_mask",
         Column::TurnWeights => "turn_weights",
     }

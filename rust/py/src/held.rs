@@ -4,10 +4,31 @@ use crate::columns::IdColumn;
 use crate::error::{misaligned, to_py};
 use crate::ragged::{Entries, read_lists};
 use crate::rows::{Rows, with_rows};
-use numpy::{IntoPyArray, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use spanmask_core::batch::mask_bounds;
 use spanmask_core::{Error, Ragged};
+
+/// Runs `$body` with `$rows` bound to the rows as a `Ragged` of their own token type.
+macro_rules! with_held {
+    ($py:expr, $held:expr, $name:expr, |$rows:ident| $body:expr) => {
+        match $held.values() {
+            $crate::held::Values::Owned(values) => {
+                let $rows = $held.ragged(values.as_slice(), $name)?;
+                $body
+            }
+            $crate::held::Values::Array(array) => {
+                let ids: $crate::ids::Ids = array.bind($py).extract()?;
+                $crate::ids::with_ids!(&ids, |values| {
+                    let $rows = $held.ragged(values, $name)?;
+                    $body
+                })
+            }
+        }
+    };
+}
+pub(crate) use with_held;
 
 /// Values, and where each row starts and stops in them.
 pub struct HeldRows {
@@ -99,8 +120,26 @@ impl HeldRows {
         }
     }
 
+    /// Leave out the padding of each row, and of the aligned `column`, as an attention mask says.
+    pub fn without_padding(
+        &mut self,
+        py: Python<'_>,
+        mask: &Bound<'_, PyAny>,
+        column: Option<&mut Self>,
+    ) -> PyResult<()> {
+        let mask = Self::read(mask, "attention_mask", Entries::Flags)?;
+        mask.check_aligned(self, "attention_mask")?;
+        let bounds = with_held!(py, &mask, "attention_mask", |rows| py.detach(|| mask_bounds(&rows)))
+            .map_err(|e| to_py(e, "attention_mask"))?;
+        self.narrow(&mask, &bounds);
+        if let Some(column) = column {
+            column.narrow(&mask, &bounds);
+        }
+        Ok(())
+    }
+
     /// Keep of each row what lies inside `bounds` of the aligned `mask`.
-    pub fn narrow(&mut self, mask: &Self, bounds: &[(i64, i64)]) {
+    fn narrow(&mut self, mask: &Self, bounds: &[(i64, i64)]) {
         for (i, &(start, stop)) in bounds.iter().enumerate() {
             self.starts[i] += start - mask.starts[i];
             self.stops[i] = self.starts[i] + (stop - start);
@@ -114,6 +153,45 @@ impl HeldRows {
             Values::Array(array) => Int64s::Array(array.bind(py).extract()?),
         })
     }
+}
+
+/// Rows in one array, and where the real tokens of each row are.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct RealRows {
+    /// uint16, uint32, int32 or int64.
+    values: Py<PyAny>,
+    /// int64, rows + 1: the rows with their padding.
+    offsets: Py<PyArray1<i64>>,
+    /// int64: without their padding.
+    starts: Py<PyArray1<i64>>,
+    /// int64.
+    stops: Py<PyArray1<i64>>,
+}
+
+/// Rows and their attention mask, read together. Each is a list of lists, a list of arrays, or a column without gaps between rows.
+#[pyfunction]
+#[pyo3(signature = (rows, *, attention_mask, name))]
+pub fn read_rows(
+    py: Python<'_>,
+    rows: &Bound<'_, PyAny>,
+    attention_mask: Option<&Bound<'_, PyAny>>,
+    name: &str,
+) -> PyResult<RealRows> {
+    let mut rows = HeldRows::read(rows, name, Entries::Ids)?;
+    let offsets: Vec<i64> = core::iter::once(0).chain(rows.stops.iter().copied()).collect();
+    if let Some(mask) = attention_mask {
+        rows.without_padding(py, mask, None)?;
+    }
+    let values = match rows.values {
+        Values::Array(array) => array,
+        Values::Owned(values) => values.into_pyarray(py).into_any().unbind(),
+    };
+    Ok(RealRows {
+        values,
+        offsets: offsets.into_pyarray(py).unbind(),
+        starts: rows.starts.into_pyarray(py).unbind(),
+        stops: rows.stops.into_pyarray(py).unbind(),
+    })
 }
 
 /// int64 values, wherever they are.
@@ -131,23 +209,3 @@ impl Int64s<'_> {
         }
     }
 }
-
-/// Runs `$body` with `$rows` bound to the rows as a `Ragged` of their own token type.
-macro_rules! with_held {
-    ($py:expr, $held:expr, $name:expr, |$rows:ident| $body:expr) => {
-        match $held.values() {
-            $crate::held::Values::Owned(values) => {
-                let $rows = $held.ragged(values.as_slice(), $name)?;
-                $body
-            }
-            $crate::held::Values::Array(array) => {
-                let ids: $crate::ids::Ids = array.bind($py).extract()?;
-                $crate::ids::with_ids!(&ids, |values| {
-                    let $rows = $held.ragged(values, $name)?;
-                    $body
-                })
-            }
-        }
-    };
-}
-pub(crate) use with_held;

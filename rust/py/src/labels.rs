@@ -11,7 +11,7 @@ use crate::ragged::Entries;
 use crate::turns::Turns;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
-use spanmask_core::batch::{self, Shape, check_cut, mask_bounds};
+use spanmask_core::batch::{self, Shape, check_cut};
 use spanmask_core::labels::{
     self, BatchOutput, Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Plan, Report, RowColumns,
     RowReport, Shift, Target, TrainOnEos, TruncatedTurn, WhichTurns, write_batch_into,
@@ -286,14 +286,7 @@ pub fn plan_labels(
         labels.check_aligned(&rows, "labels")?;
     }
     if let Some(mask) = attention_mask {
-        let mask = HeldRows::read(mask, "attention_mask", Entries::Flags)?;
-        mask.check_aligned(&rows, "attention_mask")?;
-        let bounds = with_held!(py, &mask, "attention_mask", |rows| py.detach(|| mask_bounds(&rows)))
-            .map_err(|e| to_py(e, "attention_mask"))?;
-        rows.narrow(&mask, &bounds);
-        if let Some(labels) = &mut labels {
-            labels.narrow(&mask, &bounds);
-        }
+        rows.without_padding(py, mask, labels.as_mut())?;
     }
     let table = turns.table(rows.starts(), rows.stops())?;
     let max_len = max_length.unwrap_or(usize::MAX);

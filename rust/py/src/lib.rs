@@ -4,16 +4,20 @@
 mod batch;
 mod bulk;
 mod columns;
+mod corrupt;
 mod enums;
 mod error;
 mod held;
 mod ids;
 mod labels;
 mod masked_lm;
-mod noise;
+mod merge;
+mod noise_mask;
 mod ragged;
 mod rng;
+mod row_options;
 mod rows;
+mod spec;
 mod turns;
 
 use pyo3::prelude::*;
@@ -22,17 +26,25 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::{Layout, pad, pad_mask};
+    use super::batch::{Layout, pad};
+    #[pymodule_export]
+    use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
+    #[pymodule_export]
+    use super::held::{RealRows, read_rows};
     #[pymodule_export]
     use super::labels::{LabelBatch, LabelCounts, LabelPlan, MaskedRows, Policy, mask_labels, plan_labels};
     #[pymodule_export]
-    use super::masked_lm::{MaskSpec, mask_tokens};
+    use super::masked_lm::{MaskSpec, MaskedBatch, mask_tokens};
     #[pymodule_export]
-    use super::noise::{SpanSpec, corrupt, merge, noise_mask, plan_lengths};
+    use super::merge::{MergedRows, merge};
+    #[pymodule_export]
+    use super::noise_mask::noise_mask;
     #[pymodule_export]
     use super::ragged::{RaggedArrays, RowBounds, from_arrays, from_lists, mask_bounds};
     #[pymodule_export]
     use super::rng::name_keys;
+    #[pymodule_export]
+    use super::spec::{SpanSpec, plan_lengths};
     #[pymodule_export]
     use super::turns::{Format, Matches, TurnColumns, find_all, find_turns, paint};
 }

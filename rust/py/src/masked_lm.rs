@@ -1,20 +1,23 @@
-//! `_core.MaskSpec`, `_core.mask_tokens`.
+//! `_core.MaskSpec`, `_core.mask_tokens`, and what a call returns.
 
-use crate::batch::{Layout, uninit_array as fresh};
-use crate::bulk;
-use crate::error::to_py;
-use crate::ids::{Ids, with_ids};
-use crate::noise::{Given, slice};
+use crate::batch::{Layout, uninit_array};
+use crate::bulk::{self, take};
+use crate::columns::{Column, slice};
+use crate::corrupt::shaped;
+use crate::error;
+use crate::row_options::RuleColumns;
+use crate::rows::{Rows, output_len, table, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use spanmask_core::batch;
+use spanmask_core::Token;
+use spanmask_core::batch::{self, Shape};
 use spanmask_core::noise::ids::IdSet;
-use spanmask_core::noise::masked_lm::{Choice, Extras, RandomIds, RowReport, Spec, mask_tokens_into};
-use spanmask_core::rng::Source;
+use spanmask_core::noise::masked_lm::{
+    Batch, Choice, Outputs, RandomIds, RowOptions, RowReport, Spec, mask_tokens_into,
+};
+use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::{cumulative, threshold};
 use spanmask_core::rng::trials::Trials;
-use spanmask_core::{Ragged, Token};
 
 /// A `MaskedLM`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -24,34 +27,31 @@ pub struct MaskSpec(Spec);
 impl MaskSpec {
     /// `span_weights`: how likely spans of 1, 2, ... are; empty where each token or word is chosen by itself.
     #[new]
-    #[pyo3(signature = (*, probability, mask_replace_prob, random_replace_prob, mask_id, vocab_size, span_weights, protected_ids, continuation_ids))]
+    #[pyo3(signature = (
+        *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
+        continuation_ids
+    ))]
     fn new(
-        probability: f64,
+        mlm_probability: f64,
         mask_replace_prob: f64,
         random_replace_prob: f64,
-        mask_id: u32,
+        mask_token_id: u32,
         vocab_size: u32,
         span_weights: Vec<f64>,
         protected_ids: Vec<u32>,
         continuation_ids: Option<Vec<u32>>,
     ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids);
-        let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(|| {
-            PyValueError::new_err(
-                "vocab_size: no id below it may be drawn; give the size of the vocabulary, special ids included.",
-            )
-        })?;
+        let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(error::no_random_id)?;
         let choice = if span_weights.is_empty() {
-            Choice::Each(Box::new(Trials::guided(threshold(probability))))
+            Choice::Each(Box::new(Trials::guided(threshold(mlm_probability))))
         } else {
-            let lengths = cumulative(&span_weights).ok_or_else(|| {
-                PyValueError::new_err("span_lengths: weights must be finite, none negative, one above 0.")
-            })?;
-            Choice::Spans(probability, lengths)
+            let lengths = cumulative(&span_weights).ok_or_else(error::bad_span_weights)?;
+            Choice::Spans(mlm_probability, lengths)
         };
         Ok(Self(Spec {
             choice,
-            mask_id,
+            mask_token_id,
             mask_below: threshold(mask_replace_prob),
             random_below: threshold(mask_replace_prob + random_replace_prob),
             random_ids,
@@ -61,89 +61,102 @@ impl MaskSpec {
     }
 }
 
-/// Inputs and labels, flat; by row: key, chosen tokens.
-type Masked<'py> = (
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<u64>>,
-    Bound<'py, PyArray1<i64>>,
-);
+/// Masked rows: concatenated in one dimension, or [rows, width].
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct MaskedBatch {
+    input_ids: Py<PyAny>,
+    labels: Py<PyAny>,
+    /// Of padded rows.
+    attention_mask: Option<Py<PyAny>>,
+    /// By row: what the noise was drawn from, with seed and epoch.
+    keys: Py<PyArray1<u64>>,
+    /// By row: tokens with a label.
+    chosen: Py<PyArray1<i64>>,
+}
 
-/// Masks rows; `source` is (seed, epoch), `probabilities` one a row.
+/// Masks rows. With the layout "in_place" rows lie in a 2-D input, whose padding is kept.
 #[pyfunction]
-#[pyo3(signature = (values, starts, stops, spec, source, given, layout, padding, ignore_index, name, num_threads))]
+#[pyo3(signature = (
+    rows, spec, *, seed, epoch, layout, ignore_index, keys=None, mlm_probability=None, protected_mask=None, word_starts=None,
+    word_ids=None, pad_token_id=0, name="rows", num_threads=1
+))]
 pub fn mask_tokens<'py>(
     py: Python<'py>,
-    values: Ids<'py>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
+    rows: Rows<'py>,
     spec: &MaskSpec,
-    source: (u64, u64),
-    given: Given<'py>,
+    seed: u64,
+    epoch: u64,
     layout: &Layout,
-    padding: i64,
     ignore_index: i64,
+    keys: Option<PyReadonlyArray1<'py, u64>>,
+    mlm_probability: Option<PyReadonlyArray1<'py, f64>>,
+    protected_mask: Option<Column<'py, bool>>,
+    word_starts: Option<Column<'py, bool>>,
+    word_ids: Option<Column<'py, i64>>,
+    pad_token_id: i64,
     name: &str,
     num_threads: usize,
-) -> PyResult<Masked<'py>> {
-    let (starts, stops) = (starts.as_slice()?, stops.as_slice()?);
-    let source = Source { seed: source.0, epoch: source.1 };
-    let extras = Extras {
-        keys: slice(&given.keys)?,
-        probabilities: slice(&given.densities)?,
-        rules: given.rules()?,
-        ignore_index,
+) -> PyResult<MaskedBatch> {
+    let columns = RuleColumns { protected_mask, word_starts, word_ids };
+    let (rows, bounds) = match layout.in_place_width() {
+        Some(width) => table(rows, width, name)?,
+        None => (rows, None),
     };
-    with_ids!(&values, |values| {
-        let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, name))?;
-        let layout = layout.of(&rows);
-        mask_typed(py, &rows, &spec.0, source, &extras, layout, padding, name, num_threads)
+    with_rows!(&rows, name, |rows| {
+        let options = RowOptions {
+            keys: slice(&keys)?,
+            probabilities: slice(&mlm_probability)?,
+            rules: columns.rules(rows.len())?,
+            bounds: bounds.as_deref(),
+        };
+        let layout = layout.of_lengths(rows.iter().map(|row| row.len()));
+        let batch = Batch { layout, padding: pad_token_id, ignore_index };
+        write(py, &rows, &spec.0, SeedEpoch { seed, epoch }, &options, &batch, name, num_threads)
     })
 }
 
-fn mask_typed<'py, T: Token>(
-    py: Python<'py>,
-    rows: &Ragged<T>,
+fn write<T: Token>(
+    py: Python<'_>,
+    rows: &[&[T]],
     spec: &Spec,
-    source: Source,
-    extras: &Extras,
-    layout: batch::Layout,
-    padding: i64,
+    seed_epoch: SeedEpoch,
+    options: &RowOptions,
+    batch: &Batch,
     name: &str,
     num_threads: usize,
-) -> PyResult<Masked<'py>> {
-    let len = layout.output_len(rows);
-    let (inputs, labels) = (fresh(py, len)?, fresh(py, len)?);
+) -> PyResult<MaskedBatch> {
+    let lengths = |rows: &[&[T]]| output_len(batch.layout, rows.iter().map(|row| row.len()));
+    let padded = matches!(batch.layout.shape, Shape::Padded { .. });
+    let len = lengths(rows);
+    let (inputs, labels) = (uninit_array(py, len)?, uninit_array(py, len)?);
+    let attention = uninit_array(py, if padded { len } else { 0 })?;
     let mut reports = vec![RowReport::default(); rows.len()];
     {
-        let (mut inputs, mut labels) = (inputs.readwrite(), labels.readwrite());
+        let (mut inputs, mut labels, mut attention) =
+            (inputs.readwrite(), labels.readwrite(), attention.readwrite());
         let (mut inputs, mut labels) = (inputs.as_slice_mut()?, labels.as_slice_mut()?);
-        let mut reports = reports.as_mut_slice();
-        let mut jobs = Vec::new();
-        for chunk in bulk::chunks(rows) {
-            let first = chunk.start;
-            let (extras, rows) = (extras.slice(chunk.clone()), rows.slice(chunk));
-            let (input_part, label_part, report_part);
-            (input_part, inputs) = inputs.split_at_mut(layout.output_len(&rows));
-            (label_part, labels) = labels.split_at_mut(layout.output_len(&rows));
-            (report_part, reports) = reports.split_at_mut(rows.len());
-            jobs.push((first, move || {
-                mask_tokens_into(
-                    &rows,
-                    spec,
-                    source,
-                    &extras,
-                    layout,
-                    padding,
-                    input_part,
-                    label_part,
-                    report_part,
-                )
-            }));
-        }
-        bulk::run(py, jobs, num_threads, name)?;
+        let (mut attention, mut reports) = (attention.as_slice_mut()?, reports.as_mut_slice());
+        let chunks = bulk::chunks_of(rows.iter().map(|row| row.len()));
+        bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
+            let (options, rows) = (options.slice(chunk.clone()), &rows[chunk]);
+            let len = lengths(rows);
+            let outputs = Outputs {
+                inputs: take(&mut inputs, len),
+                attention: take(&mut attention, if padded { len } else { 0 }),
+                labels: take(&mut labels, len),
+                reports: take(&mut reports, rows.len()),
+            };
+            move || mask_tokens_into(rows, spec, seed_epoch, &options, batch, outputs)
+        })?;
     }
     let keys: Vec<u64> = reports.iter().map(|report| report.key).collect();
     let chosen: Vec<i64> = reports.iter().map(|report| i64::from(report.chosen)).collect();
-    Ok((inputs, labels, keys.into_pyarray(py), chosen.into_pyarray(py)))
+    let shaped = |array, layout: batch::Layout| shaped(array, layout, rows.len());
+    Ok(MaskedBatch {
+        input_ids: shaped(inputs, batch.layout)?,
+        labels: shaped(labels, batch.layout)?,
+        attention_mask: if padded { Some(shaped(attention, batch.layout)?) } else { None },
+        keys: keys.into_pyarray(py).unbind(),
+        chosen: chosen.into_pyarray(py).unbind(),
+    })
 }

@@ -12,7 +12,7 @@ use spanmask_core::noise::draw;
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective};
-use spanmask_core::rng::Source;
+use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::threshold;
 use spanmask_core::rng::trials::Trials;
 use spanmask_core::search::Searcher;
@@ -165,8 +165,8 @@ pub fn search() -> Vec<Case> {
 }
 
 /// Another one in each call, as each batch of a training draws noise of its own: the processor learns noise that comes again.
-fn epochs() -> impl Iterator<Item = Source> {
-    (0..).map(|epoch| Source { seed: 0, epoch })
+fn epochs() -> impl Iterator<Item = SeedEpoch> {
+    (0..).map(|epoch| SeedEpoch { seed: 0, epoch })
 }
 
 fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64, mean: f64) -> Case {
@@ -174,7 +174,8 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
     let ids: &'static [T] = typed(numbers(rows * len, 100, 32_000)).leak();
     let rows: &'static [&'static [T]] = ids.chunks(len).collect::<Vec<_>>().leak();
     let sentinels: Vec<u32> = (36_001..=40_000).rev().collect();
-    let denoiser = Denoiser { objective: Objective::Spans { density, mean }, mode: None, sentinels: true };
+    let denoiser =
+        Denoiser { objective: Objective::Spans { density, mean }, mode_token: None, sentinels: true };
     let spec: &'static corrupt::Spec = Box::leak(Box::new(corrupt::Spec {
         mixture: Mixture::new(vec![denoiser], &[1.0]).unwrap(),
         forbidden: IdSet::new(sentinels.iter().copied()),
@@ -187,7 +188,7 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
     }));
     let mut sources = epochs();
     let mut corruption =
-        move || Corruption::new(rows, spec, sources.next().unwrap(), corrupt::Extras::default()).unwrap();
+        move || Corruption::new(rows, spec, sources.next().unwrap(), corrupt::RowOptions::default()).unwrap();
     let batch = Batch { inputs: PACKED, labels: PACKED, padding: 0, ignore_index: -100, decoder_start: 0 };
     let mut plans = vec![RowPlan::default(); rows.len()];
     corruption().plan_into(&mut plans).unwrap();
@@ -212,12 +213,13 @@ pub fn noise() -> Vec<Case> {
 }
 
 fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: bool) -> Case {
-    let ids: Vec<T> = typed(numbers(rows * len, 5, 30_000));
-    let offsets = offsets(rows, len);
+    // Borrowed by the rows that the closure holds, for as long as the benchmark runs.
+    let ids: &'static [T] = typed(numbers(rows * len, 5, 30_000)).leak();
+    let rows: Vec<&'static [T]> = ids.chunks(len).collect();
     let special = IdSet::new(0..5);
     let spec = masked_lm::Spec {
         choice: Choice::Each(Box::new(Trials::guided(threshold(0.15)))),
-        mask_id: 4,
+        mask_token_id: 4,
         mask_below: threshold(0.8),
         random_below: threshold(0.9),
         random_ids: RandomIds::new(30_000, &special).unwrap(),
@@ -225,19 +227,21 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
         continuation_ids: whole_words.then(|| IdSet::new(20_000..30_000)),
     };
     let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
-    let mut reports = vec![masked_lm::RowReport::default(); rows];
+    let mut reports = vec![masked_lm::RowReport::default(); rows.len()];
     let mut sources = epochs();
     Case::new(id, ids.len(), 2 * ids.len() * size_of::<i64>(), move || {
         mask_tokens_into(
-            &Ragged::new(black_box(&ids), &offsets).unwrap(),
+            black_box(&rows),
             &spec,
             sources.next().unwrap(),
-            &masked_lm::Extras { ignore_index: -100, ..masked_lm::Extras::default() },
-            PACKED,
-            0,
-            black_box(&mut inputs),
-            black_box(&mut labels),
-            &mut reports,
+            &masked_lm::RowOptions::default(),
+            &masked_lm::Batch { layout: PACKED, padding: 0, ignore_index: -100 },
+            masked_lm::Outputs {
+                inputs: black_box(&mut inputs),
+                attention: &mut [],
+                labels: black_box(&mut labels),
+                reports: &mut reports,
+            },
         )
         .unwrap();
     })

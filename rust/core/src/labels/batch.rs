@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use super::{RowColumns, Shift, write};
 use crate::batch::Layout;
-use crate::level::Level;
+use crate::level::SimdLevel;
 use crate::{Error, Ragged, Token};
 
 /// Where a batch goes.
@@ -44,7 +44,7 @@ pub fn write_batch_into<T: Token>(
         return Err(Error::Length { want: row + 1, got: rows.len().min(plan.rows.len()) });
     }
     let BatchOutput { layout, padding, ignore_index, .. } = out;
-    let level = Level::detect();
+    let level = SimdLevel::detect();
     for (number, &i) in kept.iter().enumerate() {
         let (ids, bounds) = (rows.row(i), rows.bounds(i));
         let mut cell = layout.next_cell(number, bounds.clone(), &mut out.input_ids)?;

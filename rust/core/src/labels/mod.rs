@@ -8,7 +8,7 @@ mod spans;
 mod write;
 
 use crate::batch::Layout;
-use crate::level::Level;
+use crate::level::SimdLevel;
 use crate::turns::TurnSource;
 use crate::{Error, Ragged, Token};
 pub use batch::{BatchOutput, write_batch_into};
@@ -232,7 +232,7 @@ pub fn mask_labels_into<T: Token>(
     }
     let target = Target { ignore_index, max_len: layout.max_len, skip_first: false };
     let mut spans = Spans::default();
-    let level = Level::detect();
+    let level = SimdLevel::detect();
     turns.for_each_row(rows, |i, turns| {
         report.rows[i] = plan::plan_row(i, rows.row(i), turns, policy, columns, target, &mut spans)?;
         for turn in turns {

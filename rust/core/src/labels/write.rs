@@ -4,7 +4,7 @@ use super::Shift;
 use super::spans::Span;
 use crate::Token;
 use crate::batch::Cell;
-use crate::level::{Level, Loop};
+use crate::level::{Kernel, SimdLevel};
 
 /// A row whose labels are to be written.
 pub struct Row<'a, T> {
@@ -19,7 +19,7 @@ impl<T: Token> Row<'_, T> {
     /// Writes labels, and weights where there is a place for them. The cells may be shorter than the row: the rest is cut.
     pub fn write_into(
         &self,
-        level: Level,
+        level: SimdLevel,
         shift: Shift,
         ignore: i64,
         mut cell: Cell<i64>,
@@ -46,7 +46,7 @@ struct Labels<'a, T> {
     out: &'a mut [i64],
 }
 
-impl<T: Token> Loop for Labels<'_, T> {
+impl<T: Token> Kernel for Labels<'_, T> {
     type Out = ();
 
     #[inline(always)]

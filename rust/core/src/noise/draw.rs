@@ -2,7 +2,7 @@
 //! Oracle: `spanmask.reference.draw`.
 
 use super::plan::Plan;
-use crate::block::{BLOCK, places_into};
+use crate::bitblock::{BLOCK, set_bits_into};
 use crate::rng::{Stream, bounded::below};
 
 /// A half-open span of token (or word) positions.
@@ -10,7 +10,7 @@ use crate::rng::{Stream, bounded::below};
 pub struct Span {
     /// Its first position.
     pub start: u32,
-    /// The position behind its last.
+    /// The position after its last.
     pub stop: u32,
 }
 
@@ -19,11 +19,11 @@ pub struct Span {
 pub enum Layout {
     /// It begins clear and ends hidden.
     Classic,
-    /// Either way at both ends: every mask with so many tokens in so many spans is equally likely.
+    /// Clear or hidden at both ends: every mask with this number of tokens and spans is equally likely.
     Uniform,
 }
 
-/// Memory that goes from row to row.
+/// Memory that is reused from row to row.
 #[derive(Debug, Default)]
 pub struct Scratch {
     bits: Vec<u64>,
@@ -34,14 +34,14 @@ pub struct Scratch {
 /// A uniform composition of `total` into `parts`: where each part ends, ascending; the last ends at `total`.
 ///
 /// `parts - 1` cuts among `total - 1` places, each choice equally likely, by Floyd's sampling (Bentley and Floyd, CACM 1987): one draw
-/// a cut, into a bitmap, which gives them back sorted. `total >= parts >= 1`.
+/// a cut, into a bitmap, from which they are read in order. `total >= parts >= 1`.
 fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>, ends: &mut Vec<u32>) {
     debug_assert!(1 <= parts && parts <= total);
     bits.clear();
     bits.resize(total.div_ceil(64) as usize, 0);
     for place in total - parts..total - 1 {
         let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
-        // Taken places give way to the new one. Few are taken: a branch that is guessed wrong now and then beats waiting for each answer.
+        // Where a place is taken, the new one is used. Few are taken: a branch that is sometimes mispredicted beats waiting for each answer.
         let taken = bits[(drawn / 64) as usize] >> (drawn % 64) & 1 == 1;
         let cut = if taken { place } else { drawn };
         bits[(cut / 64) as usize] |= 1 << (cut % 64);
@@ -51,12 +51,12 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     ends.resize(parts as usize + BLOCK, 0);
     let mut found = 0;
     for (first, &word) in (1u32..).step_by(BLOCK).zip(bits.iter()) {
-        found += places_into(word, first, &mut ends[found..]);
+        found += set_bits_into(word, first, &mut ends[found..]);
     }
     ends.truncate(parts as usize);
 }
 
-/// Draws the spans of a row of `len` that `plan` was made for, in order. At most `most` of them: those drawn behind join the last one,
+/// Draws the spans of a row of `len` that `plan` was made for, in order. At most `most` of them: those drawn after join the last one,
 /// and so do the clear parts between them.
 pub fn draw(
     stream: &mut Stream,
@@ -74,7 +74,7 @@ pub fn draw(
     match layout {
         Layout::Classic => composition(stream, rest, count, bits, clear),
         Layout::Uniform => {
-            // The outer parts may be empty: one more token each while drawing. The first part's is taken back from every end.
+            // The outer parts may be empty: each gets one more token while drawing. The first part's is subtracted from every end.
             composition(stream, rest + 2, count + 1, bits, clear);
             clear.iter_mut().for_each(|end| *end -= 1);
         }
@@ -90,7 +90,7 @@ pub fn draw(
     }
 }
 
-/// Places spans of given lengths among `rest` clear tokens, none touching another, every way equally likely. `ends`: where each ends
+/// Places spans of given lengths among `rest` clear tokens, with a clear token between any two, every placement equally likely. `ends`: where each ends
 /// among the hidden, ascending; at most `rest + 1` of them.
 pub fn draw_lengths(
     stream: &mut Stream,

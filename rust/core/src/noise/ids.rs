@@ -1,10 +1,10 @@
 //! Sets of token ids: sentinels, protected tokens.
 
 use crate::Token;
-use crate::block::{BLOCK, bits};
-use crate::level::{Level, Loop};
+use crate::bitblock::{BLOCK, bits};
+use crate::level::{Kernel, SimdLevel};
 
-/// A set of ids, asked once a token.
+/// A set of ids, with a lookup for each token.
 #[derive(Debug, Clone)]
 pub struct IdSet {
     /// The ids, ascending, each once.
@@ -12,24 +12,24 @@ pub struct IdSet {
     low: u32,
     /// `low..=low + reach` holds them all.
     reach: u32,
-    /// By the distance from `low`: whether an id is in the set; one entry more, for ids out of the range. Empty where every one of the
-    /// range is in the set, or the range is too wide for a table. A byte an entry: with a bit, whole words took a sixth longer.
+    /// By the distance from `low`: whether an id is in the set; one more entry for ids outside of the range. Empty where every id of the
+    /// range is in the set, or the range is too wide for a table. An entry is a byte: with a bit, whole words took a sixth longer.
     table: Vec<bool>,
-    /// What [`IdSet::find`] runs on.
-    level: Level,
+    /// The instruction set of [`IdSet::find`].
+    level: SimdLevel,
 }
 
 impl Default for IdSet {
-    /// No id. Its range is the highest id alone, which no vocabulary holds.
+    /// No id. Its range is the highest id alone, which no vocabulary contains.
     fn default() -> Self {
-        Self { ids: Vec::new(), low: u32::MAX, reach: 0, table: Vec::new(), level: Level::BASELINE }
+        Self { ids: Vec::new(), low: u32::MAX, reach: 0, table: Vec::new(), level: SimdLevel::BASELINE }
     }
 }
 
-/// So many ids are compared one by one.
+/// Up to this many ids are compared one by one.
 const FEW: usize = 8;
 
-/// Wider ranges are searched by halves: a table of so many ids is 4 MiB.
+/// Wider ranges are searched by bisection: a table of this many ids takes 4 MiB.
 const WIDEST_TABLE: u32 = 1 << 22;
 
 impl IdSet {
@@ -45,7 +45,7 @@ impl IdSet {
             table.resize(reach as usize + 2, false);
             ids.iter().for_each(|id| table[(id - low) as usize] = true);
         }
-        Self { ids, low, reach, table, level: Level::detect() }
+        Self { ids, low, reach, table, level: SimdLevel::detect() }
     }
 
     /// The ids, ascending.
@@ -89,7 +89,7 @@ struct Find<'a, T> {
     block: &'a [T],
 }
 
-impl<T: Token> Loop for Find<'_, T> {
+impl<T: Token> Kernel for Find<'_, T> {
     type Out = u64;
 
     #[inline(always)]
@@ -115,7 +115,7 @@ impl<T: Token> Loop for Find<'_, T> {
         if set.table.is_empty() {
             return bits(ids.map(|id| set.contains(id)));
         }
-        // Looked up without a branch, since no predictor can know.
+        // The lookup has no branch, since no predictor can know.
         bits(ids.map(|id| {
             let place = id.wrapping_sub(set.low).min(set.reach + 1);
             set.table[place as usize]
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_its_ids_and_no_other() {
+    fn a_set_contains_its_ids_and_no_other() {
         for ids in [
             vec![],
             vec![7],

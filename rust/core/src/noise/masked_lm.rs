@@ -1,16 +1,17 @@
-//! Masked LM: tokens replaced where they stand (Devlin et al. 2019; spans: Joshi et al. 2020).
+//! Masked LM: tokens replaced in place (Devlin et al. 2019; spans: Joshi et al. 2020).
 //! Oracle: `spanmask.reference.masked_lm`.
 
 use super::draw::{self, Span, draw_lengths};
 use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
-use super::units::{Marks, Rules};
+use super::rules::Rules;
+use super::words::WordMap;
 use crate::batch::Layout;
-use crate::level::{Level, Loop};
+use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::{below, choose, threshold};
 use crate::rng::trials::{GROUP, Trials};
-use crate::rng::{Purpose, Source, Stream};
-use crate::{Error, Ragged, Token};
+use crate::rng::{Purpose, SeedEpoch, Stream};
+use crate::{Error, Token};
 use core::hint::select_unpredictable;
 use core::ops::Range;
 
@@ -19,40 +20,40 @@ use core::ops::Range;
 pub enum Choice {
     /// Each token or word by itself.
     Each(Box<Trials>),
-    /// In spans, until this share of the row is reached; running thresholds of the lengths 1, 2, ...
+    /// In spans, until this fraction of the row is reached; running thresholds of the lengths 1, 2, ...
     Spans(f64, Vec<u64>),
 }
 
 /// How rows are masked.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// How they are chosen.
+    /// How tokens are chosen.
     pub choice: Choice,
-    /// What hides a token.
-    pub mask_id: u32,
-    /// Of the chosen: those below become `mask_id`, of 2^32.
+    /// The id that hides a token.
+    pub mask_token_id: u32,
+    /// A chosen token becomes the mask where its random word is below this threshold, of 2^32.
     pub mask_below: u64,
-    /// Of the chosen: those from `mask_below` to here become a random id, the rest stay.
+    /// From `mask_below` up to this threshold it becomes a random id; above, it stays.
     pub random_below: u64,
     /// Where random ids come from.
     pub random_ids: RandomIds,
     /// Never chosen.
     pub protected_ids: IdSet,
-    /// Ids that go on with the word in front of them, where words are chosen whole and rows say nothing else.
+    /// Ids that continue the word before them, where words are chosen whole and a call gives no words.
     pub continuation_ids: Option<IdSet>,
 }
 
-/// The ids below a vocabulary's size, less some.
+/// The ids below the size of a vocabulary, without some.
 #[derive(Debug, Clone)]
 pub struct RandomIds {
     /// How many there are.
     count: u32,
-    /// For each excluded id, ascending: how many others stand in front of it.
+    /// For each excluded id, ascending: how many of the others precede it.
     before: Vec<u32>,
 }
 
 impl RandomIds {
-    /// The ids `0..vocab_size` less `excluded`. `None` where none is left.
+    /// The ids `0..vocab_size` without `excluded`. `None` where none is left.
     pub fn new(vocab_size: u32, excluded: &IdSet) -> Option<Self> {
         let ids = excluded.ids().iter().take_while(|&&id| id < vocab_size);
         let before: Vec<u32> = ids.enumerate().map(|(number, id)| id - number as u32).collect();
@@ -63,7 +64,7 @@ impl RandomIds {
     fn draw(&self, stream: &mut Stream) -> u32 {
         let number = below(stream, self.count);
         let passed = match self.before.last() {
-            // Special ids stand at the begin of most vocabularies, so that most numbers lie behind them all.
+            // Most vocabularies begin with their special ids, so that most numbers come after all of them.
             Some(&last) if number < last => self.before.partition_point(|&before| before <= number),
             _ => self.before.len(),
         };
@@ -71,27 +72,36 @@ impl RandomIds {
     }
 }
 
-/// What a call is given beside rows and spec.
+/// What a call gives in addition to rows and spec.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Extras<'a> {
-    /// Keys of the rows, instead of hashes of what they hold.
+pub struct RowOptions<'a> {
+    /// Keys of the rows, instead of hashes of their ids.
     pub keys: Option<&'a [u64]>,
     /// Probability by row.
     pub probabilities: Option<&'a [f64]>,
-    /// What may be chosen. Protected ids and continuing ids are the spec's business.
+    /// What may be chosen. Protected ids and continuation ids are set from the spec.
     pub rules: Rules<'a>,
-    /// What stands in labels where nothing was chosen.
-    pub ignore_index: i64,
+    /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. Without, all of it are tokens.
+    pub bounds: Option<&'a [Range<usize>]>,
 }
 
-impl Extras<'_> {
+impl RowOptions<'_> {
     /// The same for the rows `range`.
     pub fn slice(&self, range: Range<usize>) -> Self {
         Self {
             keys: self.keys.map(|keys| &keys[range.clone()]),
             probabilities: self.probabilities.map(|all| &all[range.clone()]),
+            bounds: self.bounds.map(|all| &all[range.clone()]),
             rules: self.rules.slice(range),
-            ..*self
+        }
+    }
+
+    fn check(&self, rows: usize) -> Result<(), Error> {
+        let counts =
+            [self.keys.map(<[_]>::len), self.probabilities.map(<[_]>::len), self.bounds.map(<[_]>::len)];
+        match counts.into_iter().flatten().find(|&got| got != rows) {
+            Some(got) => Err(Error::Length { want: rows, got }),
+            None => self.rules.check_rows(rows),
         }
     }
 }
@@ -105,135 +115,185 @@ pub struct RowReport {
     pub key: u64,
 }
 
-/// Masks `rows` into `inputs`, what was there into `labels`; both are laid out by `layout`, padded with `padding` and the ignore index.
-/// Masks are made before the layout cuts rows.
+/// What a batch looks like.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// Of all outputs.
+    pub layout: Layout,
+    /// Around inputs.
+    pub padding: i64,
+    /// Around labels, and in labels where nothing was chosen.
+    pub ignore_index: i64,
+}
+
+/// Where a batch is written. `attention` may be empty: then it is not written.
+#[derive(Debug)]
+pub struct Outputs<'o> {
+    /// The rows, chosen tokens replaced.
+    pub inputs: &'o mut [i64],
+    /// 1 at their tokens, 0 at padding.
+    pub attention: &'o mut [i64],
+    /// The chosen tokens.
+    pub labels: &'o mut [i64],
+    /// By row.
+    pub reports: &'o mut [RowReport],
+}
+
+/// Masks `rows` into a batch. Tokens are chosen before the layout truncates rows.
 ///
-/// Errors: [`Error::Length`] for a buffer of another size, [`Error::IdRange`], [`Error::ColumnLength`], [`Error::RowLength`].
-#[expect(clippy::too_many_arguments, reason = "two outputs, a layout and a report: each is one thing")]
+/// Errors: [`Error::Length`] for outputs or options of another size, [`Error::Width`], [`Error::IdRange`], [`Error::ColumnLength`],
+/// [`Error::RowLength`].
 pub fn mask_tokens_into<T: Token>(
-    rows: &Ragged<T>,
+    rows: &[&[T]],
     spec: &Spec,
-    source: Source,
-    extras: &Extras,
-    layout: Layout,
-    padding: i64,
-    inputs: &mut [i64],
-    labels: &mut [i64],
-    report: &mut [RowReport],
+    seed_epoch: SeedEpoch,
+    options: &RowOptions,
+    batch: &Batch,
+    outputs: Outputs,
 ) -> Result<(), Error> {
-    let given = [extras.keys.map(<[_]>::len), extras.probabilities.map(<[_]>::len), Some(report.len())];
-    if let Some(got) = given.into_iter().flatten().find(|&got| got != rows.len()) {
-        return Err(Error::Length { want: rows.len(), got });
-    }
-    let want = layout.output_len(rows);
-    if labels.len() != want {
-        return Err(Error::Length { want, got: labels.len() });
+    options.check(rows.len())?;
+    let Outputs { mut inputs, mut attention, mut labels, reports } = outputs;
+    if reports.len() != rows.len() {
+        return Err(Error::Length { want: rows.len(), got: reports.len() });
     }
     let rules = Rules {
         protected_ids: Some(&spec.protected_ids),
-        continuation_ids: spec.continuation_ids.as_ref().filter(|_| extras.rules.words.is_none()),
-        ..extras.rules
+        continuation_ids: spec.continuation_ids.as_ref().filter(|_| options.rules.words.is_none()),
+        ..options.rules
     };
-    let (mut scratch, mut found) = (Scratch::default(), [0; GROUP]);
-    let level = Level::detect();
-    let mut labels = labels;
-    layout.for_each_cell(rows, inputs, |i, row, mut input| {
-        let mut label;
-        (label, labels) = layout.split_cell(i, rows.bounds(i), core::mem::take(&mut labels))?;
+    let call = Call { spec, seed_epoch, rules, options, ignore_index: batch.ignore_index };
+    let mut scratch = Scratch::default();
+    for (i, (whole, report)) in rows.iter().zip(reports).enumerate() {
+        let (mut input, mut label);
+        (input, inputs) = batch.layout.split_cell(i, 0..whole.len(), inputs)?;
+        (label, labels) = batch.layout.split_cell(i, 0..whole.len(), labels)?;
+        input.fill_padding(batch.padding);
+        label.fill_padding(batch.ignore_index);
+        if !attention.is_empty() {
+            let mut cell;
+            (cell, attention) = batch.layout.split_cell(i, 0..whole.len(), attention)?;
+            cell.fill_padding(0);
+            cell.content.fill(1);
+        }
+        let (mut row, mut input, mut label) = (*whole, input.content, label.content);
+        if let Some(bounds) = options.bounds {
+            (row, input, label) = inside(whole, &bounds[i], input, label, batch.ignore_index);
+        }
+        *report = call.mask_row(i, row, input, label, &mut scratch)?;
+    }
+    if inputs.is_empty() && labels.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Length { want: 0, got: inputs.len() })
+    }
+}
+
+/// The tokens of a row with padding, and their part of the outputs; padding is copied, and has no labels.
+fn inside<'a, 'o, T: Token>(
+    whole: &'a [T],
+    bounds: &Range<usize>,
+    input: &'o mut [i64],
+    label: &'o mut [i64],
+    ignore_index: i64,
+) -> (&'a [T], &'o mut [i64], &'o mut [i64]) {
+    T::copy_into(&whole[..input.len()], input);
+    label.fill(ignore_index);
+    let kept = bounds.start.min(input.len())..bounds.end.min(input.len());
+    (&whole[bounds.clone()], &mut input[kept.clone()], &mut label[kept])
+}
+
+/// What is the same for all rows of a call.
+struct Call<'a> {
+    spec: &'a Spec,
+    seed_epoch: SeedEpoch,
+    rules: Rules<'a>,
+    options: &'a RowOptions<'a>,
+    ignore_index: i64,
+}
+
+impl Call<'_> {
+    /// Masks one row. Outputs may be shorter than the row: no position after their end is written.
+    fn mask_row<T: Token>(
+        &self,
+        i: usize,
+        row: &[T],
+        input: &mut [i64],
+        label: &mut [i64],
+        scratch: &mut Scratch,
+    ) -> Result<RowReport, Error> {
         check_len(i, row.len())?;
-        rules.check(i, row.len())?;
-        input.fill_padding(padding);
-        label.fill_padding(extras.ignore_index);
-        let (input, label, ignore_index) = (input.content, label.content, extras.ignore_index);
-        let mut reached = untouched(level, row, input, label, ignore_index, 0..PIECE);
-        let known = extras.keys.map(|keys| keys[i]);
+        self.rules.check(i, row.len())?;
+        let known = self.options.keys.map(|keys| keys[i]);
         let key = check_and_key(i, row, &IdSet::default(), known, &mut scratch.pack)?;
         let mut masker = Masker {
             row,
-            spec,
-            fates: Fates::new(source.stream(key, Purpose::Fate), spec),
-            random_ids: source.stream(key, Purpose::RandomId),
+            spec: self.spec,
+            words: self.seed_epoch.stream(key, Purpose::Replacement),
+            random_ids: self.seed_epoch.stream(key, Purpose::RandomId),
             input,
             label,
+            ignore_index: self.ignore_index,
+            written: 0,
             chosen: 0,
         };
-        let mut choices = source.stream(key, Purpose::Choice);
-        match &spec.choice {
+        let mut choices = self.seed_epoch.stream(key, Purpose::Choice);
+        let own = self.options.probabilities.map(|all| all[i]);
+        match &self.spec.choice {
             Choice::Each(shared) => {
-                let own = extras.probabilities.map(|all| Trials::new(threshold(all[i])));
-                let trials = own.as_ref().unwrap_or(shared);
-                let words = rules.has_words();
-                if words {
-                    rules.marks_into(i, row, &mut scratch.marks);
-                }
-                // Every token is tried, so that a protected one moves no other's luck. A word is chosen with its first.
-                let mut at = 0;
-                while at < row.len() {
-                    let found = trials.successes(&mut choices, &mut at, row.len(), &mut found);
-                    let chosen = if words {
-                        scratch.marks.positions_at(found, &mut scratch.chosen)
-                    } else {
-                        rules.free_among(i, row, found)
-                    };
-                    let stop = chosen.last().map_or(at, |&last| at.max(last as usize + 1));
-                    if stop > reached {
-                        let range = reached..stop.next_multiple_of(PIECE);
-                        reached = untouched(level, row, masker.input, masker.label, ignore_index, range);
-                    }
-                    masker.hide(chosen, &mut scratch.random);
-                }
+                let own = own.map(|probability| Trials::new(threshold(probability)));
+                self.mask_each(i, own.as_ref().unwrap_or(shared), &mut choices, &mut masker, scratch);
             }
-            Choice::Spans(share, lengths) => {
-                untouched(level, row, masker.input, masker.label, ignore_index, reached..row.len());
-                let share = extras.probabilities.map_or(*share, |all| all[i]);
-                rules.units_into(i, row, &mut scratch.units);
-                scratch.draw_spans(&mut choices, share, lengths);
-                for span in &scratch.spans {
-                    let fate = masker.fates.next(); // one for the whole span
-                    for unit in &scratch.units[span.start as usize..span.stop as usize] {
-                        for at in unit.start..unit.stop {
-                            masker.replace(at as usize, fate);
-                        }
-                    }
-                }
+            Choice::Spans(shared, lengths) => {
+                self.rules.units_into(i, row, &mut scratch.units);
+                scratch.draw_spans(&mut choices, own.unwrap_or(*shared), lengths);
+                masker.write_unchanged(row.len());
+                masker.hide_spans(&scratch.spans, &scratch.units);
             }
         }
-        report[i] = RowReport { chosen: masker.chosen, key };
-        Ok(())
-    })
+        Ok(RowReport { chosen: masker.chosen, key })
+    }
+
+    /// Chooses tokens or words of row `i` by themselves. Each token is tried, so that a protected one does not change what happens to the
+    /// others. A word is chosen with its first token.
+    fn mask_each<T: Token>(
+        &self,
+        i: usize,
+        trials: &Trials,
+        choices: &mut Stream,
+        masker: &mut Masker<T>,
+        scratch: &mut Scratch,
+    ) {
+        let (row, words) = (masker.row, self.rules.has_words());
+        if words {
+            scratch.words.fill(&self.rules, i, row);
+        }
+        let (mut at, mut found) = (0, [0; GROUP]);
+        while at < row.len() {
+            let found = trials.successes(choices, &mut at, row.len(), &mut found);
+            let chosen = if words {
+                scratch.words.positions_at(found, &mut scratch.chosen)
+            } else {
+                self.rules.free_among(i, row, found)
+            };
+            masker.write_unchanged(chosen.last().map_or(at, |&last| at.max(last as usize + 1)));
+            masker.hide(chosen, &mut scratch.random);
+        }
+    }
 }
 
-/// So much of a row is written and gone through at a time: with ids and labels, it fits L2.
+/// A row is written and processed in pieces of this many tokens: with ids and labels, a piece fits in L2. Without pieces, a row
+/// of 1M tokens took a sixth longer.
 const PIECE: usize = 1 << 14;
 
-/// Writes a part of a row as if nothing were chosen; `range` may reach past the end. Returns how far that is.
-fn untouched<T: Token>(
-    level: Level,
-    row: &[T],
-    input: &mut [i64],
-    label: &mut [i64],
-    ignore_index: i64,
-    range: Range<usize>,
-) -> usize {
-    let part = range.start.min(input.len())..range.end.min(input.len());
-    level.run(Untouched {
-        row: &row[part.clone()],
-        input: &mut input[part.clone()],
-        label: &mut label[part],
-        ignore_index,
-    });
-    range.end
-}
-
 /// A part of a row of which nothing is chosen yet.
-struct Untouched<'a, T> {
+struct Unchanged<'a, T> {
     row: &'a [T],
     input: &'a mut [i64],
     label: &'a mut [i64],
     ignore_index: i64,
 }
 
-impl<T: Token> Loop for Untouched<'_, T> {
+impl<T: Token> Kernel for Unchanged<'_, T> {
     type Out = ();
 
     #[inline(always)]
@@ -244,10 +304,11 @@ impl<T: Token> Loop for Untouched<'_, T> {
     }
 }
 
+/// Memory that is reused from row to row.
 #[derive(Default)]
 struct Scratch {
     pack: Vec<[u8; 4]>,
-    marks: Marks,
+    words: WordMap,
     chosen: Vec<u32>,
     random: Vec<u32>,
     units: Vec<Span>,
@@ -257,8 +318,8 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Spans of units whose lengths are drawn from `lengths`, `probability` of all units together, none touching another; every way
-    /// to place them is equally likely.
+    /// Draws spans of units: their lengths from `lengths`, `probability` of all units together, with a clear unit between any two; every
+    /// placement is equally likely.
     fn draw_spans(&mut self, stream: &mut Stream, probability: f64, lengths: &[u64]) {
         self.spans.clear();
         let len = self.units.len() as u32;
@@ -269,7 +330,7 @@ impl Scratch {
         self.lengths.clear(); // where each span ends among the hidden
         let mut end = 0;
         while end < noise {
-            // The last of the spans that clear units can keep apart takes what is left.
+            // The clear units can separate only so many spans: the last of these takes what is left.
             let left = noise - end;
             let last = self.lengths.len() as u32 == len - noise;
             let drawn = choose(stream, lengths) as u32 + 1;
@@ -280,80 +341,65 @@ impl Scratch {
     }
 }
 
-/// What becomes of a chosen token.
+/// What replaces a chosen token.
 #[derive(Clone, Copy)]
-enum Fate {
+enum Replacement {
     Mask,
-    Random,
-    Keep,
+    RandomId,
+    Itself,
 }
 
-/// What becomes of the tokens of one row.
-struct Fates {
-    words: Stream<u16>,
-    /// Words below it: mask. At most 2^16.
-    mask_below: u32,
-    /// Words from there to here: random.
-    random_below: u32,
-}
-
-impl Fates {
-    /// A word a token; the first one rounds the shares for all of them.
-    fn new(mut words: Stream<u16>, spec: &Spec) -> Self {
-        let first = words.next_u16();
-        let (mask_below, random_below) = (rounded(spec.mask_below, first), rounded(spec.random_below, first));
-        Self { words, mask_below, random_below }
-    }
-
-    fn next(&mut self) -> Fate {
-        let word = u32::from(self.words.next_u16());
-        if word < self.mask_below {
-            Fate::Mask
-        } else if word < self.random_below {
-            Fate::Random
-        } else {
-            Fate::Keep
-        }
-    }
-}
-
-/// A threshold for 16-bit words of one for 32-bit words: rounded up as often as its low bits say, so that it holds on average.
-fn rounded(threshold: u64, word: u16) -> u32 {
-    ((threshold + u64::from(word)) >> 16) as u32
-}
-
-/// One row on its way.
+/// One row while it is masked.
 struct Masker<'a, T> {
     row: &'a [T],
     spec: &'a Spec,
-    fates: Fates,
+    /// A word decides what replaces a token, or a span.
+    words: Stream,
     random_ids: Stream,
     input: &'a mut [i64],
     label: &'a mut [i64],
+    ignore_index: i64,
+    /// How much of the outputs was written.
+    written: usize,
     chosen: u32,
 }
 
 impl<T: Token> Masker<'_, T> {
-    /// Draws what becomes of the tokens at `chosen`, and replaces them.
+    /// Writes the row as if nothing were chosen, up to position `to` at least.
+    fn write_unchanged(&mut self, to: usize) {
+        let range = self.written..to.next_multiple_of(PIECE).min(self.input.len());
+        if range.is_empty() {
+            return;
+        }
+        self.written = range.end;
+        SimdLevel::detect().run(Unchanged {
+            row: &self.row[range.clone()],
+            input: &mut self.input[range.clone()],
+            label: &mut self.label[range],
+            ignore_index: self.ignore_index,
+        });
+    }
+
+    /// Draws what replaces the tokens at `chosen`, and replaces them.
     #[inline(never)] // has all registers then
     fn hide(&mut self, chosen: &[u32], random: &mut Vec<u32>) {
         let len = self.input.len();
         let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
         let mut chosen = chosen;
         if chosen.last().is_some_and(|&last| last as usize >= len) {
-            chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // behind the row's cut nothing is written
+            chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // the row is truncated here
         }
-        let (mask, mask_below) = (i64::from(self.spec.mask_id), self.fates.mask_below);
-        let (random_replace_prob, mut randoms) = (self.fates.random_below - mask_below, 0);
+        let (mask_id, mask_below) = (i64::from(self.spec.mask_token_id), self.spec.mask_below);
+        let (random_share, mut randoms) = (self.spec.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
         for &at in chosen {
             let place = at as usize;
-            let (id, word) = (row[place].to_i64(), u32::from(self.fates.words.next_u16()));
-            // Nobody could predict a branch here. Random ids come later: a slot is written in any case, and kept by the count.
-            input[place] = select_unpredictable(word < mask_below, mask, id);
+            let (id, word) = (row[place].to_i64(), u64::from(self.words.next_u32()));
+            // A branch here would not be predictable. Random ids come later: each position is written, and kept or not by the count.
+            input[place] = select_unpredictable(word < mask_below, mask_id, id);
             label[place] = id;
             random[randoms] = at;
-            randoms += usize::from(word.wrapping_sub(mask_below) < random_replace_prob);
+            randoms += usize::from(word.wrapping_sub(mask_below) < random_share);
         }
         for &at in &random[..randoms] {
             input[at as usize] = i64::from(self.spec.random_ids.draw(&mut self.random_ids));
@@ -361,34 +407,39 @@ impl<T: Token> Masker<'_, T> {
         self.chosen += chosen.len() as u32;
     }
 
-    /// Replaces the token at `at` in a way that was drawn. Behind the cut of a row nothing is written.
-    fn replace(&mut self, at: usize, fate: Fate) {
+    /// Replaces the tokens of `spans`, which count units: the same kind of replacement for all tokens of a span.
+    fn hide_spans(&mut self, spans: &[Span], units: &[Span]) {
+        for span in spans {
+            let replacement = self.next_replacement();
+            for unit in &units[span.start as usize..span.stop as usize] {
+                for at in unit.start..unit.stop {
+                    self.replace(at as usize, replacement);
+                }
+            }
+        }
+    }
+
+    fn next_replacement(&mut self) -> Replacement {
+        let word = u64::from(self.words.next_u32());
+        if word < self.spec.mask_below {
+            Replacement::Mask
+        } else if word < self.spec.random_below {
+            Replacement::RandomId
+        } else {
+            Replacement::Itself
+        }
+    }
+
+    /// Replaces the token at `at`, unless the row is truncated before it.
+    fn replace(&mut self, at: usize, replacement: Replacement) {
         let Some((input, label)) = self.input.get_mut(at).zip(self.label.get_mut(at)) else { return };
         let id = self.row[at].to_i64();
-        *input = match fate {
-            Fate::Mask => i64::from(self.spec.mask_id),
-            Fate::Random => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
-            Fate::Keep => id,
+        *input = match replacement {
+            Replacement::Mask => i64::from(self.spec.mask_token_id),
+            Replacement::RandomId => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
+            Replacement::Itself => id,
         };
         *label = id;
         self.chosen += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn none_and_all_stay_none_and_all() {
-        assert!((0..=u16::MAX).all(|word| rounded(0, word) == 0 && rounded(1 << 32, word) == 1 << 16));
-    }
-
-    proptest! {
-        #[test]
-        fn shares_hold_on_average(threshold in 0..=1u64 << 32) {
-            prop_assert_eq!((0..=u16::MAX).map(|word| u64::from(rounded(threshold, word))).sum::<u64>(), threshold);
-        }
     }
 }

@@ -7,22 +7,21 @@ use crate::{Error, Token};
 /// What is needed to undo a corruption.
 #[derive(Debug, Clone, Default)]
 pub struct Merger {
-    /// Stand for spans.
+    /// In place of spans.
     pub sentinels: IdSet,
     /// Set aside at the end of inputs and targets.
     pub eos: Option<u32>,
-    /// Mode tokens, dropped from the front of inputs.
-    pub modes: IdSet,
+    /// Dropped from the beginning of inputs.
+    pub mode_tokens: IdSet,
 }
 
 impl Merger {
     /// Appends to `row` what `inputs` and `targets` were made of, without its EOS.
     ///
-    /// Sentinels must come in the same order on both sides. What stands in front of the first one in the targets goes on from the
-    /// inputs (a prefix LM without sentinels). A last sentinel with nothing behind it is the targets' final one. Without targets the row
-    /// was not touched.
+    /// Sentinels must come in the same order on both sides. Targets before the first one continue the inputs (a prefix LM without
+    /// sentinels). A last sentinel with nothing after it is the targets' final one. Empty targets mean that the row was copied unchanged.
     ///
-    /// Errors: [`Error::StraySentinel`] where the sides do not fit.
+    /// Errors: [`Error::StraySentinel`] where the two sides do not match.
     pub fn merge<T: Token>(&self, inputs: &[T], targets: &[T], row: &mut Vec<i64>) -> Result<(), Error> {
         let mut visible = self.without_eos(inputs);
         if targets.is_empty() {
@@ -31,7 +30,7 @@ impl Merger {
         }
         let mut skipped = 0;
         if let [first, rest @ ..] = visible
-            && contains(&self.modes, *first)
+            && contains(&self.mode_tokens, *first)
         {
             (visible, skipped) = (rest, 1);
         }
@@ -68,7 +67,7 @@ impl Merger {
         }
     }
 
-    /// How many tokens stand in front of the next sentinel.
+    /// How many tokens precede the next sentinel.
     fn run<T: Token>(&self, ids: &[T]) -> usize {
         ids.iter().position(|&id| contains(&self.sentinels, id)).unwrap_or(ids.len())
     }
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     fn merged(inputs: &[i64], targets: &[i64]) -> Result<Vec<i64>, Error> {
-        let merger = Merger { sentinels: IdSet::new(97..=99), eos: Some(1), modes: IdSet::new([70]) };
+        let merger = Merger { sentinels: IdSet::new(97..=99), eos: Some(1), mode_tokens: IdSet::new([70]) };
         let mut row = Vec::new();
         merger.merge(inputs, targets, &mut row).map(|()| row)
     }
@@ -93,7 +92,7 @@ mod tests {
         assert_eq!(merged(&[7, 99, 9, 1], &[99, 8, 8, 1]), Ok(vec![7, 8, 8, 9]));
         assert_eq!(merged(&[70, 7, 99, 1], &[99, 8, 98, 1]), Ok(vec![7, 8])); // mode, final sentinel
         assert_eq!(merged(&[70, 7, 1], &[8, 9, 1]), Ok(vec![7, 8, 9])); // prefix without sentinel
-        assert_eq!(merged(&[70, 1], &[]), Ok(vec![70])); // untouched
+        assert_eq!(merged(&[70, 1], &[]), Ok(vec![70])); // copied unchanged
         assert_eq!(merged(&[], &[]), Ok(vec![]));
     }
 

@@ -3,14 +3,14 @@
 
 use super::plan::{Plan, plan};
 use crate::rng::bounded::{below, choose, cumulative};
-use crate::rng::{Purpose, Source, Stream};
+use crate::rng::{Purpose, SeedEpoch, Stream};
 
 /// What one denoiser hides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
     /// Spans of a mean length, `density` of the row together.
     Spans {
-        /// The share that is hidden, between 0 and 1.
+        /// The fraction that is hidden, between 0 and 1.
         density: f64,
         /// At least 1.
         mean: f64,
@@ -22,9 +22,9 @@ pub enum Objective {
 /// Where a prefix ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Split {
-    /// So that this share of the row is behind it.
+    /// So that this fraction of the row comes after it.
     Density(f64),
-    /// Anywhere inside the row, each place equally likely.
+    /// Anywhere inside the row, each position equally likely.
     Uniform,
 }
 
@@ -33,14 +33,14 @@ pub enum Split {
 pub struct Denoiser {
     /// What it hides.
     pub objective: Objective,
-    /// The token that tells the model which way it is.
-    pub mode: Option<u32>,
-    /// Whether sentinels stand for what is hidden. Without them there must be one span, at the end.
+    /// The token that tells the model which denoiser was used.
+    pub mode_token: Option<u32>,
+    /// Whether sentinels replace what is hidden. Without them there must be one span, at the end.
     pub sentinels: bool,
 }
 
 impl Objective {
-    /// What is hidden of `len` tokens or words, at least 2. A uniform split draws; others need no stream.
+    /// What is hidden of `len` tokens or words, at least 2. A uniform split draws; the others need no stream.
     pub fn plan(&self, len: u32, stream: impl FnOnce() -> Stream) -> Plan {
         match *self {
             Self::Spans { density, mean } => plan(len, density, mean),
@@ -58,7 +58,7 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// `None` where weights do not fit: another number of them, one negative or not finite, none above zero.
+    /// `None` for bad weights: not one for each denoiser, one negative or not finite, or none above zero.
     pub fn new(denoisers: Vec<Denoiser>, weights: &[f64]) -> Option<Self> {
         let upto = cumulative(weights).filter(|upto| upto.len() == denoisers.len())?;
         Some(Self { denoisers, upto })
@@ -75,7 +75,7 @@ impl Mixture {
     }
 
     /// The number of the denoiser that the example gets.
-    pub fn choose(&self, source: Source, key: u64) -> usize {
-        if self.is_drawn() { choose(&mut source.stream(key, Purpose::Denoiser), &self.upto) } else { 0 }
+    pub fn choose(&self, seed_epoch: SeedEpoch, key: u64) -> usize {
+        if self.is_drawn() { choose(&mut seed_epoch.stream(key, Purpose::Denoiser), &self.upto) } else { 0 }
     }
 }

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`plan`] | how much is hidden, and the lengths that follow |
 //! | [`draw`] | which spans |
-//! | [`units`] | what may be hidden, and what is hidden as one |
+//! | [`rules`] | what may be hidden |
+//! | [`words`] | what is hidden as one |
 //! | [`mixture`] | which denoiser a row gets |
-//! | [`apply`], [`merge`] | what corrupted rows look like, and back |
-//! | [`corrupt`] | all of it, row by row, into a batch |
-//! | [`masked_lm`] | BERT's way: tokens replaced where they stand |
+//! | [`apply`], [`merge`] | what corrupted rows look like, and the way back |
+//! | [`corrupt`] | span corruption: all of this, row by row, into a batch |
+//! | [`masked_lm`] | masked LM: tokens replaced in place |
+//!
+//! Rows are slices, one for each row, so that rows in separate arrays are read where they are.
 
 pub mod apply;
 pub mod corrupt;
@@ -19,4 +22,5 @@ pub mod merge;
 pub mod mixture;
 pub mod plan;
 pub mod row;
-pub mod units;
+pub mod rules;
+pub mod words;

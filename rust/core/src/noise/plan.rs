@@ -1,18 +1,18 @@
-//! How much is hidden, and how long inputs and targets get: known before anything is drawn.
+//! How much is hidden, and how long inputs and targets get. Both are known before anything is drawn.
 //! Oracle: `spanmask.reference.plan`.
 
 /// How many tokens of a row are hidden, in how many spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Hidden tokens; fewer than there are.
+    /// Hidden tokens; fewer than all.
     pub noise: u32,
-    /// Spans they stand in; at least one clear token goes before each.
+    /// The spans that they form; at least one clear token precedes each.
     pub spans: u32,
 }
 
-/// The plan for `len` tokens (or words: whatever is hidden as one), at least 2.
+/// The plan for `len` tokens (or words, where words are hidden whole), at least 2.
 ///
-/// Halves are rounded to even, as NumPy and Python round. The upper clamp on `spans` keeps a clear token in front of each: the
+/// Halves are rounded to even, as NumPy and Python round. The upper clamp on `spans` keeps a clear token before each: the
 /// published scripts crash where it binds.
 #[inline]
 pub fn plan(len: u32, density: f64, mean: f64) -> Plan {
@@ -22,7 +22,7 @@ pub fn plan(len: u32, density: f64, mean: f64) -> Plan {
     Plan { noise, spans }
 }
 
-/// The greatest length up to `most` that `fits`; `fits` holds up to some length and not beyond. `None` where not even 2 does.
+/// The greatest length up to `most` for which `fits` holds; it must hold up to some length and not beyond. `None` where not even 2 does.
 pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
     if most < 2 || !fits(2) {
         return None;
@@ -48,14 +48,14 @@ pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
 pub fn plan_lengths(inputs_length: u32, density: f64, mean: f64) -> Option<(u32, u32)> {
     fit(inputs_length as usize, density, |len| {
         let plan = plan(len, density, mean);
-        let marks = plan.spans as usize + 1;
-        ((len - plan.noise) as usize + marks, plan.noise as usize + marks)
+        let added = plan.spans as usize + 1; // sentinels and EOS
+        ((len - plan.noise) as usize + added, plan.noise as usize + added)
     })
 }
 
 /// The greatest row length whose inputs fit, and the length of its targets. `lengths` gives both for a row length, and they grow with it.
 ///
-/// At density .5 two row lengths may fill the same inputs; the shorter, whose targets do not outgrow its inputs, wins there.
+/// At density .5 two row lengths may fill the same inputs; there the shorter one wins, whose targets are no longer than its inputs.
 pub fn fit(
     inputs_length: usize,
     density: f64,

@@ -1,17 +1,17 @@
-//! A row as noise sees it: ids checked, its key known.
+//! What noise requires of a row: its ids checked, its key computed.
 
 use super::ids::IdSet;
-use crate::level::{Level, Loop};
+use crate::level::{Kernel, SimdLevel};
 use crate::rng::key::{RowKey, row_key};
 use crate::{Error, Token};
 
 /// Errors: [`Error::RowLength`] for a row whose positions do not fit 32 bits.
 pub fn check_len(row: usize, len: usize) -> Result<u32, Error> {
-    // Two places are kept free: counts of a row's tokens plus its ends must fit too.
+    // Two positions are kept free: counts of a row's tokens plus its ends must fit too.
     u32::try_from(len).ok().filter(|&len| len < u32::MAX - 2).ok_or(Error::RowLength { row, len })
 }
 
-/// A row less its trailing EOS.
+/// A row without its trailing EOS.
 pub fn without_eos<T: Token>(row: &[T], eos: Option<u32>) -> &[T] {
     match row {
         [body @ .., last] if eos.is_some_and(|eos| last.to_i64() == i64::from(eos)) => body,
@@ -19,10 +19,10 @@ pub fn without_eos<T: Token>(row: &[T], eos: Option<u32>) -> &[T] {
     }
 }
 
-/// Tokens that are hashed at once: 16 KiB, which stay in the first cache.
+/// Tokens hashed at once: 16 KiB, which stay in the first cache. Without parts, a row of 1M tokens took a sixth longer.
 const PART: usize = 1 << 12;
 
-/// Checks the ids of row `i`, and gives its key where none is `known`: the hash of `body`.
+/// Checks the ids of row `i` and returns its key: the `known` one, or the hash of `body`.
 ///
 /// Errors: [`Error::IdRange`] for an id outside `0..2^32`, [`Error::Sentinel`] for one of `forbidden`.
 #[inline]
@@ -33,7 +33,7 @@ pub fn check_and_key<T: Token>(
     known: Option<u64>,
     pack: &mut Vec<[u8; 4]>,
 ) -> Result<u64, Error> {
-    let level = Level::detect();
+    let level = SimdLevel::detect();
     let (mut suspect, mut parts) = (false, RowKey::default());
     for part in body.chunks(PART) {
         suspect |= level.run(Pack { body: part, forbidden, pack });
@@ -59,7 +59,7 @@ struct Pack<'a, T> {
     pack: &'a mut Vec<[u8; 4]>,
 }
 
-impl<T: Token> Loop for Pack<'_, T> {
+impl<T: Token> Kernel for Pack<'_, T> {
     type Out = bool;
 
     #[inline(always)]

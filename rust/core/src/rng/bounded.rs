@@ -1,11 +1,12 @@
 //! Integers below a bound, and choices by weight: from 32-bit words, without floats.
+//! Oracle: `spanmask.reference.bounded`.
 
 use super::Stream;
 
 /// A uniform integer in `0..bound`. `bound` is at least 1.
 ///
-/// Lemire, "Fast random integer generation in an interval" (TOMACS 2019), on 32-bit words: the high half of word times bound; words
-/// whose low half falls in the biased part are drawn again.
+/// Lemire, "Fast random integer generation in an interval" (TOMACS 2019), on 32-bit words: the high half of word times bound. Words
+/// whose low half is in the biased part are drawn again.
 #[inline(never)] // inlined, the draw of a row's spans took a third longer
 pub fn below(stream: &mut Stream, bound: u32) -> u32 {
     debug_assert!(bound > 0);
@@ -26,7 +27,7 @@ pub fn threshold(probability: f64) -> u64 {
 
 /// Running thresholds of weights: entry `i` is the probability of the entries up to `i`, the last 2^32.
 ///
-/// `None` where there is no weight, a negative or infinite one, or none above zero.
+/// `None` where there are no weights, a negative or infinite one, or none above zero.
 pub fn cumulative(weights: &[f64]) -> Option<Vec<u64>> {
     let total: f64 = weights.iter().sum();
     if !total.is_finite() || total <= 0.0 || weights.iter().any(|&w| w < 0.0) {
@@ -34,13 +35,13 @@ pub fn cumulative(weights: &[f64]) -> Option<Vec<u64>> {
     }
     let mut sum = 0.0;
     let mut upto: Vec<u64> = weights.iter().map(|w| (sum += w, threshold(sum / total)).1).collect();
-    // Rounding must not leave a gap behind the last entry that has any weight, nor give one to those behind it.
+    // Rounding must neither leave a gap after the last entry that has any weight, nor give a weight to those after it.
     let last = weights.iter().rposition(|&w| w > 0.0)?;
     upto[last..].fill(1 << 32);
     Some(upto)
 }
 
-/// The entry of running thresholds that the next word falls in.
+/// The entry of running thresholds to which the next word belongs.
 pub fn choose(stream: &mut Stream, upto: &[u64]) -> usize {
     let word = u64::from(stream.next_u32());
     upto.partition_point(|&limit| limit <= word)

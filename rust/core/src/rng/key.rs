@@ -1,18 +1,19 @@
-//! Keys of examples: 64-bit hashes of what they hold.
+//! Keys of examples: 64-bit hashes of what they contain.
+//! Oracle: `spanmask.reference.key`.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// The key of a row: XXH3 over its ids as little-endian 32-bit integers, which is how `ids` holds them.
+/// The key of a row: XXH3 over its ids as little-endian 32-bit integers, which is how `ids` stores them.
 pub fn row_key(ids: &[[u8; 4]]) -> u64 {
     xxh3_64(ids.as_flattened())
 }
 
-/// The same of a long row, part by part.
+/// The key of a long row, part by part.
 #[derive(Default)]
 pub struct RowKey(Xxh3);
 
 impl RowKey {
-    /// The row goes on with these ids.
+    /// These ids continue the row.
     pub fn update(&mut self, ids: &[[u8; 4]]) {
         self.0.update(ids.as_flattened());
     }

@@ -1,8 +1,8 @@
 //! Randomness as a pure function of (seed, epoch, key of the example): counter-based, no state between rows.
 //!
 //! [`philox`] gives the raw stream, [`bounded`] integers from it, [`trials`] positions, [`key`] the key of a row. Oracle:
-//! `spanmask.reference.philox`, `lemire`, `trials` and `xxh3`, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`:
-//! another stream is another algorithm version.
+//! `spanmask.reference` with the same file names, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`: another stream
+//! is another algorithm version.
 
 pub mod bounded;
 pub mod key;
@@ -11,16 +11,16 @@ pub mod trials;
 
 pub use philox::Stream;
 
-/// Where noise comes from: with the key of an example, everything that decides its noise.
+/// What decides the noise of an example, together with its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct SeedEpoch {
     /// The run.
     pub seed: u64,
     /// The pass over the data.
     pub epoch: u64,
 }
 
-/// What a stream is drawn for. Each has a counter range of its own, so that a draw more in one moves nothing in another.
+/// What a stream is drawn for. Each has its own counter range, so that another draw for one changes nothing for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -30,15 +30,15 @@ pub enum Purpose {
     Denoiser = 1,
     /// Which tokens a masked LM must predict.
     Choice = 2,
-    /// What becomes of each of them: mask, random id, itself. 16-bit words; all others are 32-bit words.
-    Fate = 3,
+    /// What replaces each of them: the mask token, a random id, or nothing.
+    Replacement = 3,
     /// Which random ids.
     RandomId = 4,
 }
 
-impl Source {
+impl SeedEpoch {
     /// The stream of one example for one purpose.
-    pub fn stream<W>(self, key: u64, purpose: Purpose) -> Stream<W> {
+    pub fn stream(self, key: u64, purpose: Purpose) -> Stream {
         Stream::new([self.seed, key], [0, 0, self.epoch, purpose as u64])
     }
 }

@@ -1,95 +1,61 @@
 //! Philox 4x64-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 
-use core::marker::PhantomData;
-
 /// Round multipliers and Weyl increments of the paper's table 2.
 const MULTIPLIERS: [u64; 2] = [0xD2E7_470E_E14C_6C93, 0xCA5A_8263_9512_1157];
 const WEYL: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
 const ROUNDS: usize = 10;
 
-/// Blocks made at once: their multiplications do not wait for each other. Four would make more words than most rows need, and cost masked
-/// LM 3 %.
-const LANES: usize = 2;
-const BYTES: usize = LANES * size_of::<[u64; 4]>();
+/// 32-bit words of a block.
+const WORDS: usize = 8;
 
 /// One block: the bijection of `counter` under `key`.
-pub fn block(key: [u64; 2], counter: [u64; 4]) -> [u64; 4] {
-    blocks(key, [counter])[0]
-}
-
-#[inline(always)]
-fn blocks<const N: usize>(mut key: [u64; 2], mut lanes: [[u64; 4]; N]) -> [[u64; 4]; N] {
+#[inline]
+pub fn block(mut key: [u64; 2], mut counter: [u64; 4]) -> [u64; 4] {
     for _ in 0..ROUNDS {
-        for x in &mut lanes {
-            let product = [0, 1].map(|i| u128::from(MULTIPLIERS[i]) * u128::from(x[2 * i]));
-            let [(high0, low0), (high1, low1)] = product.map(|p| ((p >> 64) as u64, p as u64));
-            *x = [high1 ^ x[1] ^ key[0], low1, high0 ^ x[3] ^ key[1], low0];
-        }
+        let product = [0, 1].map(|i| u128::from(MULTIPLIERS[i]) * u128::from(counter[2 * i]));
+        let [(high0, low0), (high1, low1)] = product.map(|p| ((p >> 64) as u64, p as u64));
+        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
-    lanes
+    counter
 }
 
-/// Random words of type `W`, `u32` or `u16`, of one key and counter, in NumPy's order: the counter moves before the first block, each
-/// block gives its four 64-bit words in turn, and of each the lowest bits come first.
+/// Random 32-bit words of one key and counter, in NumPy's order: the counter advances before the first block, each block gives its four
+/// 64-bit words in turn, and of each the lower half comes first.
 #[derive(Debug, Clone)]
-pub struct Stream<W = u32> {
+pub struct Stream {
     key: [u64; 2],
     counter: [u64; 4],
-    bytes: [u8; BYTES],
-    /// How many words of `bytes` were given out.
+    words: [u32; WORDS],
+    /// How many of `words` were used.
     next: usize,
-    word: PhantomData<W>,
 }
 
-impl<W> Stream<W> {
-    /// Words that are made at once.
-    const WORDS: usize = BYTES / size_of::<W>();
-
-    /// The stream behind `counter`. Rows never come near 2^64 blocks, so only its first word moves.
+impl Stream {
+    /// The stream after `counter`. Rows never come near 2^64 blocks, so only its first word advances.
     pub fn new(key: [u64; 2], counter: [u64; 4]) -> Self {
-        Self { key, counter, bytes: [0; BYTES], next: Self::WORDS, word: PhantomData }
+        Self { key, counter, words: [0; WORDS], next: WORDS }
     }
 
     #[inline(never)] // leaves registers to those who draw: masked LM is 7 % faster
     fn refill(&mut self) {
-        let mut lanes = [self.counter; LANES];
-        for (lane, counter) in lanes.iter_mut().enumerate() {
-            counter[0] = counter[0].wrapping_add(lane as u64 + 1);
-        }
-        self.counter[0] = self.counter[0].wrapping_add(LANES as u64);
-        let words = blocks(self.key, lanes);
-        for (bytes, word) in self.bytes.as_chunks_mut().0.iter_mut().zip(words.as_flattened()) {
-            *bytes = word.to_le_bytes();
+        self.counter[0] = self.counter[0].wrapping_add(1);
+        let block = block(self.key, self.counter);
+        for (halves, word) in self.words.as_chunks_mut().0.iter_mut().zip(block) {
+            *halves = [word as u32, (word >> 32) as u32];
         }
         self.next = 0;
     }
 
-    /// The next word's bytes.
-    #[inline(always)]
-    fn next_bytes<const SIZE: usize>(&mut self) -> [u8; SIZE] {
-        if self.next >= Self::WORDS {
-            self.refill();
-        }
-        let bytes = self.bytes.as_chunks().0[self.next];
-        self.next = self.next.wrapping_add(1); // at most `WORDS`
-        bytes
-    }
-}
-
-impl Stream {
-    /// The next 32-bit word.
+    /// The next word.
     #[inline]
     pub fn next_u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.next_bytes())
-    }
-}
-
-impl Stream<u16> {
-    /// The next 16-bit word.
-    #[inline]
-    pub fn next_u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.next_bytes())
+        if self.next >= WORDS {
+            self.refill();
+        }
+        let word = self.words[self.next];
+        self.next = self.next.wrapping_add(1); // at most `WORDS`
+        word
     }
 }
 
@@ -123,16 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn words_come_in_order_and_the_lowest_bits_first() {
-        let (mut words, mut shorts) =
-            (Stream::<u32>::new([1, 2], [0, 0, 3, 4]), Stream::<u16>::new([1, 2], [0, 0, 3, 4]));
+    fn words_come_in_order_and_the_lower_half_first() {
+        let mut words = Stream::new([1, 2], [0, 0, 3, 4]);
         for number in 1..20 {
             for word in block([1, 2], [number, 0, 3, 4]) {
                 assert_eq!([(); 2].map(|()| words.next_u32()), [word as u32, (word >> 32) as u32]);
-                assert_eq!(
-                    [(); 4].map(|()| shorts.next_u16()),
-                    [0, 16, 32, 48].map(|from| (word >> from) as u16)
-                );
             }
         }
     }

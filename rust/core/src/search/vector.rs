@@ -1,10 +1,10 @@
 //! "Is this token one of a few?", a window of tokens at a time.
 //!
-//! The compares are plain loops over fixed-size blocks: the compiler vectorizes them for each instruction set that [`Level`] knows.
+//! The compares are plain loops over fixed-size blocks: the compiler vectorizes them for each instruction set that [`SimdLevel`] knows.
 
 use crate::Token;
-use crate::block::{self, BLOCK};
-use crate::level::{Level, Loop};
+use crate::bitblock::{self, BLOCK};
+use crate::level::{Kernel, SimdLevel};
 
 /// Tokens a window: one bit for each of its blocks in a `u64`. 32 KiB of int64: a window stays in the first cache while its blocks are
 /// looked at.
@@ -27,7 +27,7 @@ pub struct First<T> {
     narrow: Vec<Option<u16>>,
     /// Whether some token has these low bits, by the bits. Empty where tokens are few.
     table: Vec<bool>,
-    level: Level,
+    level: SimdLevel,
 }
 
 impl<T: Token> First<T> {
@@ -42,11 +42,11 @@ impl<T: Token> First<T> {
             narrow.resize(distance(low, high) + 1, None);
             tokens.iter().zip(0..).for_each(|(&token, number)| narrow[distance(low, token)] = Some(number));
         }
-        let (mut table, mut level) = (Vec::new(), Level::detect());
+        let (mut table, mut level) = (Vec::new(), SimdLevel::detect());
         if narrow.is_empty() && tokens.len() > COMPARED {
             table.resize(TABLE, false);
             tokens.iter().for_each(|&token| table[place(token)] = true);
-            level = Level::BASELINE; // the vector instructions for look-ups take half as long again
+            level = SimdLevel::BASELINE; // the vector instructions for look-ups take half as long again
         }
         Self { tokens, narrow, table, level }
     }
@@ -150,7 +150,7 @@ impl<T: Token> First<T> {
 /// [`First::blocks`] of a window.
 struct Blocks<'a, T>(&'a First<T>, &'a [T]);
 
-impl<T: Token> Loop for Blocks<'_, T> {
+impl<T: Token> Kernel for Blocks<'_, T> {
     type Out = u64;
 
     #[inline(always)]
@@ -162,7 +162,7 @@ impl<T: Token> Loop for Blocks<'_, T> {
 /// [`First::bits`] of a block.
 struct Bits<'a, T>(&'a First<T>, &'a [T]);
 
-impl<T: Token> Loop for Bits<'_, T> {
+impl<T: Token> Kernel for Bits<'_, T> {
     type Out = u64;
 
     #[inline(always)]
@@ -174,7 +174,7 @@ impl<T: Token> Loop for Bits<'_, T> {
 /// Which tokens of a block are this one.
 struct Equal<'a, T>(&'a [T], T);
 
-impl<T: Token> Loop for Equal<'_, T> {
+impl<T: Token> Kernel for Equal<'_, T> {
     type Out = u64;
 
     #[inline(always)]
@@ -205,8 +205,8 @@ fn any<T: Token, const N: usize>(block: &[T; BLOCK], firsts: [T; N]) -> bool {
 #[inline(always)]
 fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
     match <&[T; BLOCK]>::try_from(block) {
-        Ok(whole) => block::bits(whole.iter().map(|&token| is_first(token))),
-        Err(_) => block::bits(block.iter().map(|&token| is_first(token))), // the row's end
+        Ok(whole) => bitblock::bits(whole.iter().map(|&token| is_first(token))),
+        Err(_) => bitblock::bits(block.iter().map(|&token| is_first(token))), // the row's end
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
     fn every_level_finds_the_same() {
         let row: Vec<i64> = (0..10_000).map(|i| (i * 7919) % 61).collect();
         for count in 0..12 {
-            for level in Level::available() {
+            for level in SimdLevel::available() {
                 let first = First { level, ..First::new((0..count).map(|t| t * 5)) };
                 let want: Vec<usize> = (0..row.len()).filter(|&i| first.tokens.contains(&row[i])).collect();
                 assert_eq!(

@@ -1,4 +1,4 @@
-"""Integers and choices from a stream, spelled out. Twin of `rng/bounded.rs`."""
+"""Integers and choices from a stream. Twin of `rng/bounded.rs`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def cumulative(weights: Sequence[float]) -> list[int]:
 
 
 def choose(stream: Stream, thresholds: Sequence[int]) -> int:
-    """The entry that the next word falls in."""
+    """The entry to which the next word belongs."""
     word = stream.next_u32()
     return next(number for number, limit in enumerate(thresholds) if word < limit)

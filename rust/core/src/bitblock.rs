@@ -22,7 +22,7 @@ const AHEAD: usize = 4;
 ///
 /// How many bits are set cannot be predicted: they are taken four at a time, and the next word overwrites what was too much.
 #[inline(always)]
-pub fn places_into(mut bits: u64, first: u32, out: &mut [u32]) -> usize {
+pub fn set_bits_into(mut bits: u64, first: u32, out: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;
     for places in out.as_chunks_mut::<AHEAD>().0.iter_mut().take(count.div_ceil(AHEAD)) {
         for place in places {
@@ -50,7 +50,7 @@ mod tests {
     fn places_of_bits() {
         for bits in [0, 1, 1 << 63, 0x8000_0000_0000_0101, u64::MAX, 0x9e37_79b9_7f4a_7c15] {
             let mut out = [0; BLOCK];
-            let count = places_into(bits, 100, &mut out);
+            let count = set_bits_into(bits, 100, &mut out);
             let want: Vec<u32> = (0..64).filter(|i| bits >> i & 1 == 1).map(|i| 100 + i).collect();
             assert_eq!(out[..count], want);
         }

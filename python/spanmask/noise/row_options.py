@@ -1,0 +1,118 @@
+"""What a call gives in addition to the rows, as the core takes it: keys and rates by row, flags and words by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import index
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask import _core
+from spanmask._validate import UINT64_RANGE
+from spanmask.ragged import (
+    Column,
+    Ragged,
+    column_of_flags,
+    is_arrow,
+    is_tensor,
+    tensor_to_numpy,
+    without_none,
+)
+
+__all__ = ["RowOptions", "as_keys", "flag_column", "per_row", "row_options"]
+
+
+class RowOptions(TypedDict):
+    """Keyword arguments that `_core.corrupt`, `_core.noise_mask` and `_core.mask_tokens` share."""
+
+    keys: npt.NDArray[np.uint64] | None
+    protected_mask: Column | None
+    word_starts: Column | None
+    word_ids: Column | None
+
+
+def row_options(
+    rows: int,
+    *,
+    keys: Any = None,
+    protected_mask: Any = None,
+    word_ids: Any = None,
+    word_starts: Any = None,
+) -> RowOptions:
+    """The options of a call with so many rows, checked. The core checks that columns are aligned with the rows.
+
+    Raises:
+        ValueError: another number of rows or entries, `word_ids` together with `word_starts`; the message names the argument.
+        TypeError: entries that are not integers or flags.
+    """
+    if word_ids is not None and word_starts is not None:
+        raise ValueError("word_starts: cannot be combined with word_ids; give one of them.")
+    numbers = None
+    if word_ids is not None:
+        numbers = counted(Ragged.from_rows(without_none(word_ids), "word_ids"), rows, "word_ids")
+        numbers = numbers._replace(values=numbers.values.astype(np.int64, copy=False))
+    return {
+        "keys": as_keys(keys, rows),
+        "protected_mask": flag_column(protected_mask, "protected_mask", rows),
+        "word_starts": flag_column(word_starts, "word_starts", rows),
+        "word_ids": numbers,
+    }
+
+
+def flag_column(flags: Any, name: str, rows: int) -> Column | None:
+    """A column of flags, called `name` in errors."""
+    return None if flags is None else counted(column_of_flags(flags, name), rows, name)
+
+
+def counted(column: Ragged, rows: int, name: str) -> Column:
+    """A column as the core takes it; it must have as many rows as there are rows of ids."""
+    if len(column) != rows:
+        raise ValueError(f"{name}: {len(column)} rows for {rows} rows of ids; give one for each.")
+    return column.column()
+
+
+def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float]) -> npt.NDArray[np.float64] | None:
+    """A number for each row; `check(name, value)` raises for a bad one. One number counts for all rows."""
+    if values is None:
+        return None
+    if np.ndim(values) == 0:
+        values = [values] * rows
+    array = [check(f"{name}: row {row}", value) for row, value in enumerate(values)]
+    if len(array) != rows:
+        raise ValueError(f"{name}: {len(array)} values for {rows} rows; give one for each, or one for all.")
+    return np.array(array, dtype=np.float64)
+
+
+def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | None:
+    """Keys of examples as unsigned 64-bit integers: integers as they are (negative ones wrap), names by their XXH3."""
+    if keys is None:
+        return None
+    if is_arrow(keys):
+        keys = keys.to_pylist()
+    if is_tensor(keys):
+        keys = tensor_to_numpy(keys, "keys")
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, (np.ndarray, Iterable)):
+        raise TypeError(f"keys: expected one integer or string for each row, got {type(keys).__name__}.")
+    if isinstance(keys, np.ndarray) and keys.ndim == 1 and keys.dtype.kind in "iu":
+        array = keys.astype(np.int64).view(np.uint64) if keys.dtype.kind == "i" else keys.astype(np.uint64)
+    else:
+        items = list(keys)
+        if items and all(isinstance(item, str) for item in items):
+            array = _core.name_keys(items)
+        else:
+            array = np.array([as_key(row, item) for row, item in enumerate(items)], dtype=np.uint64)
+    if len(array) != rows:
+        raise ValueError(f"keys: {len(array)} keys for {rows} rows; give one for each.")
+    return np.ascontiguousarray(array)
+
+
+def as_key(row: int, item: Any) -> int:
+    """One integer key as an unsigned 64-bit integer."""
+    if isinstance(item, (bool, np.bool_)) or not hasattr(item, "__index__"):
+        raise TypeError(f"keys: row {row} has {item!r} ({type(item).__name__}); keys are all integers or all strings.")
+    number = index(item)
+    if not -UINT64_RANGE // 2 <= number < UINT64_RANGE:
+        raise ValueError(f"keys: row {row} has {number}, which does not fit in 64 bits; give the key as a string.")
+    return number % UINT64_RANGE

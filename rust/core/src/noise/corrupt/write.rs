@@ -1,0 +1,127 @@
+//! Planned rows -> a batch, in one pass, a row at a time.
+
+use super::super::apply::apply;
+use super::super::row::{check_and_key, without_eos};
+use super::{Corruption, RowPlan, Scratch};
+use crate::batch::{Layout, Shape, decoder_inputs_into};
+use crate::{Error, Token};
+
+/// What a batch looks like. Rows of inputs and rows of labels have separate layouts.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// Of inputs and attention mask.
+    pub inputs: Layout,
+    /// Of labels and decoder inputs.
+    pub labels: Layout,
+    /// Around inputs and decoder inputs.
+    pub padding: i64,
+    /// Around labels.
+    pub ignore_index: i64,
+    /// The first of decoder inputs.
+    pub decoder_start: i64,
+}
+
+/// Where a batch is written. `attention` and `decoder` may be empty: then they are not written.
+#[derive(Debug)]
+pub struct Outputs<'o> {
+    /// Corrupted rows.
+    pub inputs: &'o mut [i64],
+    /// 1 at their tokens, 0 at padding.
+    pub attention: &'o mut [i64],
+    /// What must be produced.
+    pub labels: &'o mut [i64],
+    /// The labels one place later, after the start token.
+    pub decoder: &'o mut [i64],
+}
+
+impl<T: Token> Corruption<'_, T> {
+    /// Writes all rows as planned, padding included, and completes the plans with their keys.
+    ///
+    /// Errors: as [`Corruption::write_row`]; [`Error::Length`] and [`Error::Width`] where an output was made for other plans.
+    pub fn write_into(&self, plans: &mut [RowPlan], batch: &Batch, outputs: Outputs) -> Result<(), Error> {
+        let Outputs { mut inputs, mut attention, mut labels, mut decoder } = outputs;
+        let mut scratch = Scratch::default();
+        for (i, plan) in plans.iter_mut().enumerate() {
+            let (mut input, mut label);
+            (input, inputs) = batch.inputs.split_cell(i, 0..plan.inputs, inputs)?;
+            let before = labels.len();
+            (label, labels) = batch.labels.split_cell(i, 0..plan.targets, labels)?;
+            let label_width = before - labels.len();
+            input.fill_padding(batch.padding);
+            label.fill_padding(batch.ignore_index);
+            self.write_row(i, plan, &mut scratch, input.content, label.content)?;
+            if !attention.is_empty() {
+                let mut cell;
+                (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
+                cell.fill_padding(0);
+                cell.content.fill(1);
+            }
+            if !decoder.is_empty() {
+                let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
+                let cell;
+                (cell, decoder) = packed.split_cell(i, 0..label_width, decoder)?;
+                decoder_inputs_into(&label, batch.decoder_start, batch.padding, cell.content);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes inputs and targets of row `i` as planned, and completes its plan with its key.
+    ///
+    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] where `inputs` or `targets` is not as long as planned.
+    pub fn write_row(
+        &self,
+        i: usize,
+        plan: &mut RowPlan,
+        scratch: &mut Scratch,
+        inputs: &mut [i64],
+        targets: &mut [i64],
+    ) -> Result<(), Error> {
+        for (want, got) in [(plan.inputs, inputs.len()), (plan.targets, targets.len())] {
+            if want != got {
+                return Err(Error::Length { want, got });
+            }
+        }
+        let row = self.rows[i];
+        let body = without_eos(row, self.spec.eos);
+        let known = plan.key.or(self.options.keys.map(|keys| keys[i]));
+        let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
+        plan.key = Some(key);
+        let Some(number) = plan.denoiser else {
+            T::copy_into(row, inputs);
+            return Ok(());
+        };
+        let body = &body[..plan.used as usize];
+        let denoiser = self.denoiser(i, number as usize);
+        self.spans_of(i, body, &denoiser, key, scratch)?;
+        let written = apply(body, &scratch.spans, &self.spec.affixes(&denoiser), inputs, targets);
+        debug_assert_eq!(written, (plan.inputs, plan.targets), "plan and draw agree");
+        Ok(())
+    }
+
+    /// Writes which tokens of all rows are hidden, a flag for each token.
+    ///
+    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] where `out` is not as long as the rows together.
+    pub fn mask_into(&self, plans: &[RowPlan], out: &mut [bool]) -> Result<(), Error> {
+        let (want, got) = (self.rows.iter().map(|row| row.len()).sum(), out.len());
+        if want != got {
+            return Err(Error::Length { want, got });
+        }
+        out.fill(false);
+        let (mut scratch, mut rest) = (Scratch::default(), out);
+        for (i, plan) in plans.iter().enumerate() {
+            let mask;
+            (mask, rest) = rest.split_at_mut(self.rows[i].len());
+            let Some(number) = plan.denoiser else { continue };
+            let body = without_eos(self.rows[i], self.spec.eos);
+            let known = plan.key.or(self.options.keys.map(|keys| keys[i]));
+            let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
+            let denoiser = self.denoiser(i, number as usize);
+            self.spans_of(i, &body[..plan.used as usize], &denoiser, key, &mut scratch)?;
+            for span in &scratch.spans {
+                mask[span.start as usize..span.stop as usize].fill(true);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! `_core.merge`.
+
+use crate::columns::Column;
+use crate::error::to_py;
+use crate::spec::SpanSpec;
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::prelude::*;
+use spanmask_core::Error;
+
+/// Rows: values and offsets.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct MergedRows {
+    values: Py<PyArray1<i64>>,
+    offsets: Py<PyArray1<i64>>,
+}
+
+/// Inputs and labels of one corruption -> the rows.
+#[pyfunction]
+pub fn merge<'py>(
+    py: Python<'py>,
+    input_ids: Column<'py, i64>,
+    labels: Column<'py, i64>,
+    spec: &SpanSpec,
+) -> PyResult<MergedRows> {
+    let inputs = input_ids.ragged(input_ids.row_count()?, "input_ids")?;
+    let labels = labels.ragged(inputs.len(), "labels")?;
+    let merged = py.detach(|| {
+        let (mut values, mut offsets) = (Vec::with_capacity(inputs.tokens() + labels.tokens()), vec![0]);
+        for (number, (inputs, labels)) in inputs.rows().zip(labels.rows()).enumerate() {
+            spec.merger.merge(inputs, labels, &mut values).map_err(|e| e.at_row(number))?;
+            offsets.push(values.len() as i64);
+        }
+        Ok::<_, Error>((values, offsets))
+    });
+    let (values, offsets) = merged.map_err(|e| to_py(e, "input_ids"))?;
+    Ok(MergedRows { values: values.into_pyarray(py).unbind(), offsets: offsets.into_pyarray(py).unbind() })
+}

@@ -1,0 +1,51 @@
+//! What a call of noise gives in addition to the rows: keys, rates and columns. Checks, no policy.
+
+use crate::columns::{Column, ragged, slice};
+use numpy::PyReadonlyArray1;
+use pyo3::prelude::*;
+use spanmask_core::noise::corrupt::{Limits, RowOptions};
+use spanmask_core::noise::rules::Rules;
+use spanmask_core::noise::words::Words;
+
+/// The columns that decide what may be hidden.
+pub struct RuleColumns<'py> {
+    pub protected_mask: Option<Column<'py, bool>>,
+    pub word_starts: Option<Column<'py, bool>>,
+    pub word_ids: Option<Column<'py, i64>>,
+}
+
+impl RuleColumns<'_> {
+    /// The rules for so many rows. Of the two kinds of words Python gives one at most.
+    pub fn rules(&self, rows: usize) -> PyResult<Rules<'_>> {
+        let starts = ragged(&self.word_starts, rows, "word_starts")?.map(Words::Starts);
+        let ids = ragged(&self.word_ids, rows, "word_ids")?.map(Words::Ids);
+        Ok(Rules {
+            protected_mask: ragged(&self.protected_mask, rows, "protected_mask")?,
+            words: starts.or(ids),
+            ..Rules::default()
+        })
+    }
+}
+
+/// All that span corruption can be given in addition to the rows.
+pub struct CorruptOptions<'py> {
+    pub keys: Option<PyReadonlyArray1<'py, u64>>,
+    pub noise_density: Option<PyReadonlyArray1<'py, f64>>,
+    pub mean_noise_span_length: Option<PyReadonlyArray1<'py, f64>>,
+    pub noise_mask: Option<Column<'py, bool>>,
+    pub columns: RuleColumns<'py>,
+}
+
+impl CorruptOptions<'_> {
+    /// The core's options for so many rows.
+    pub fn get(&self, rows: usize, limits: Option<Limits>) -> PyResult<RowOptions<'_>> {
+        Ok(RowOptions {
+            keys: slice(&self.keys)?,
+            densities: slice(&self.noise_density)?,
+            means: slice(&self.mean_noise_span_length)?,
+            noise_mask: ragged(&self.noise_mask, rows, "noise_mask")?,
+            rules: self.columns.rules(rows)?,
+            limits,
+        })
+    }
+}
