@@ -11,8 +11,8 @@ import numpy as np
 
 from spanmask import _core
 from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
-from spanmask.batch import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
+from spanmask.collators.columns import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.collators.guard import OnUntrainedBatch, check_untrained, describe_mismatch, describe_uncovered, same_roles
 from spanmask.collators.short_repr import short_repr
 from spanmask.errors import SpanmaskWarning

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
-from spanmask.batch import ReturnTensors, columns_of, pad_token_id, stack_columns, to_tensors, token_column
+from spanmask.collators.columns import ReturnTensors, columns_of, pad_token_id, stack_columns, to_tensors, token_column
 from spanmask.collators.short_repr import short_repr
 from spanmask.noise.row_options import RowOptions, as_keys
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask.batch import ReturnTensors, select_rows
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
+from spanmask.collators.columns import ReturnTensors, select_rows
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import column_of_array
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from spanmask import _core
 from spanmask._validate import as_uint64
-from spanmask.batch import pad_token_id, to_tensors
+from spanmask.collators.columns import pad_token_id, to_tensors
 from spanmask.noise.spec import FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout
 from spanmask.ragged import Column, Ragged
 

@@ -1,4 +1,4 @@
-"""Examples in, tensors out: the columns of a batch, and rows padded or flattened. The layout itself is `batch.rs`'s."""
+"""Examples as columns, and columns as tensors: what all collators do before and after they call the core."""
 
 from __future__ import annotations
 
