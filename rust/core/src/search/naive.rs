@@ -1,4 +1,4 @@
-//! The obvious search, the oracle of every other one. Used by tests and fuzz targets only.
+//! The obvious search: the oracle of every other one. Only tests use it.
 
 use crate::Token;
 
