@@ -1,13 +1,14 @@
-"""Pre-train a small T5 on sentences of a grammar, and see what fresh noise is worth.
+"""Pre-train a small T5 on generated sentences, and measure what fresh noise in each epoch is worth.
 
-The job: a text corpus, an encoder-decoder from scratch, spans hidden anew in each epoch. Every sentence tells three facts about a person,
-and they follow from the names; a model that found out how fills the gaps of sentences it never saw. The same training with the noise
-frozen to one epoch hides the same words of each sentence for ever: the model learns these by heart, and less of what they follow from.
+The job: a text corpus, an encoder-decoder trained from scratch, other spans hidden in each epoch. Every sentence states three facts about
+a person. They follow from the person's names, so a model that has learned this fills the gaps of sentences that it has never seen.
+Training with the noise frozen to one epoch hides the same words of each sentence every time: the model memorizes these words, and
+learns less about what they follow from.
 
-The lines that a user writes are in `pretrain`: the collator, and `set_epoch` in front of each pass (`EpochCallback` does it for
+The lines that a user writes are in `pretrain`: the collator, and `set_epoch` before each pass (`EpochCallback` calls it for
 transformers' `Trainer`).
 
-Run it: `python examples/pretrain_t5.py` (one core, about two minutes; `--quick` for a look, some seconds)
+Run it: `python examples/pretrain_t5.py` (one core, about two minutes; with `--quick` a few seconds)
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ TIMES = ["always", "daily", "mostly", "never", "now", "often", "rarely", "soon",
 
 
 def make_corpus(count: int, names: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Sentences to train on, and 200 others about people that they do not tell of.
+    """Sentences to train on, and 200 others about people who do not occur in these.
 
-    A first name decides the city, a family name the job and the food. Every sentence gives both, so a reader of many can work out what an
-    unknown person does, where and on what.
+    The first name determines the city, the family name the job and the food. Every sentence contains both names, so the facts about an
+    unknown person can be inferred from sentences about others.
     """
-    dice = random.Random(seed)
-    cities = [dice.choice(CITIES) for _ in range(names)]
-    facts = [(dice.choice(JOBS), dice.choice(FOODS)) for _ in range(names)]
+    rng = random.Random(seed)
+    cities = [rng.choice(CITIES) for _ in range(names)]
+    facts = [(rng.choice(JOBS), rng.choice(FOODS)) for _ in range(names)]
     people = [(first, family) for first in range(names) for family in range(names)]
-    told = []
-    for first, family in dice.sample(people, count + 200):
+    sentences = []
+    for first, family in rng.sample(people, count + 200):
         job, food = facts[family]
-        told.append(f"Y{first} F{family} the {job} of {cities[first]} eats {food} {dice.choice(TIMES)}")
-    return told[:count], told[count:]
+        sentences.append(f"Y{first} F{family} the {job} of {cities[first]} eats {food} {rng.choice(TIMES)}")
+    return sentences[:count], sentences[count:]
 
 
 def make_tokenizer(sentences: list[str]) -> T5Tokenizer:
-    """T5's tokenizer over the corpus's words."""
+    """T5's tokenizer with the words of the corpus as its vocabulary."""
     words = sorted({word for sentence in sentences for word in sentence.split()})
     sentinels = [f"<extra_id_{number}>" for number in reversed(range(100))]
     pieces = ["<pad>", "</s>", "<unk>", *(f"\u2581{word}" for word in words), *sentinels]
@@ -53,7 +54,7 @@ def make_tokenizer(sentences: list[str]) -> T5Tokenizer:
 
 
 def make_model(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
-    """A T5 of two layers on each side, all random."""
+    """A T5 with two encoder and two decoder layers, randomly initialized."""
     return T5ForConditionalGeneration(
         T5Config(
             vocab_size=len(tokenizer),
@@ -69,14 +70,14 @@ def make_model(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
 
 
 def pretrain(tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: int, fresh: bool) -> T5ForConditionalGeneration:
-    """Train from scratch. `fresh`: other spans in each epoch."""
+    """Train from scratch. `fresh`: hide other spans in each epoch."""
     set_seed(0)
     model = make_model(tokenizer)
     collator = DataCollatorForSpanCorruption(
         tokenizer,
         noise_density=0.35,
         mean_noise_span_length=1.0,
-        layout="uniform",  # sentences are short: the classic layout would always hide their last word
+        layout="uniform",  # the classic layout would always hide the last word of rows as short as these
         seed=42,
         on_repeat="warn" if fresh else "ignore",
     )
@@ -85,7 +86,7 @@ def pretrain(tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: i
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * len(loader))
     for epoch in range(epochs):
         if fresh:
-            collator.set_epoch(epoch)  # this line is all there is to it
+            collator.set_epoch(epoch)  # the only line that fresh noise needs
         losses = []
         for batch in loader:
             optimizer.zero_grad()
@@ -100,28 +101,30 @@ def pretrain(tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: i
 
 
 def fill(model: T5ForConditionalGeneration, tokenizer: T5Tokenizer, sentences: list[str]) -> float:
-    """Hide job, city and food of each sentence; the share of these words that the model writes back exactly."""
-    wanted, questions = [], []
+    """Hide job, city and food of each sentence. Returns the fraction of these words that the model writes exactly."""
+    expected, questions = [], []
     for sentence in sentences:
         first, family, _, job, _, city, _, food, moment = sentence.split()
-        wanted.append([job, city, food])
+        expected.append([job, city, food])
         questions.append(f"{first} {family} the <extra_id_0> of <extra_id_1> eats <extra_id_2> {moment}")
     model.eval()
     inputs = tokenizer(questions, return_tensors="pt", padding=True)
     written = model.generate(**inputs, max_new_tokens=9, do_sample=False)
-    right = 0
-    for answer, words in zip(tokenizer.batch_decode(written), wanted, strict=True):
+    correct = 0
+    for answer, words in zip(tokenizer.batch_decode(written), expected, strict=True):
         for number, word in enumerate(words):
-            # What stands behind the gap's sentinel, up to the next special token.
-            right += answer.partition(f"<extra_id_{number}>")[2].partition("<")[0].strip() == word
-    print(f"  {questions[0]}\n    -> {tokenizer.decode(written[0], skip_special_tokens=False)}   (is: {' '.join(wanted[0])})")
-    return right / (3 * len(sentences))
+            # The text after the gap's sentinel, up to the next special token.
+            correct += answer.partition(f"<extra_id_{number}>")[2].partition("<")[0].strip() == word
+    print(
+        f"  {questions[0]}\n    -> {tokenizer.decode(written[0], skip_special_tokens=False)}   (expected: {' '.join(expected[0])})"
+    )
+    return correct / (3 * len(sentences))
 
 
 def main() -> None:
-    """Fresh noise, frozen noise, and guessing."""
+    """Compare fresh noise, frozen noise, and guessing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a look at the loop: too few epochs to learn much")
+    parser.add_argument("--quick", action="store_true", help="a short run: too few epochs to learn much")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     count, names, epochs = (600, 30, 12) if quick else (2000, 47, 36)
@@ -129,16 +132,16 @@ def main() -> None:
     tokenizer = make_tokenizer(seen + unseen)
     rows = [{"input_ids": tokenizer(sentence)["input_ids"]} for sentence in seen]
     print(f"{len(rows)} sentences, for instance: {seen[0]}\n")
-    shares = {}
-    for name, fresh in (("noise drawn anew each epoch", True), ("noise frozen to one epoch", False)):
+    accuracy = {}
+    for name, fresh in (("fresh noise in each epoch", True), ("noise frozen to one epoch", False)):
         start = time.perf_counter()
         print(name)
         model = pretrain(tokenizer, rows, epochs, fresh)
-        shares[name] = fill(model, tokenizer, unseen)
+        accuracy[name] = fill(model, tokenizer, unseen)
         print(f"  {time.perf_counter() - start:.0f} s\n")
-    print("words filled in exactly, in sentences never seen")
-    for name, share in shares.items():
-        print(f"  {name:<28} {share:6.1%}")
+    print("words filled in exactly, in unseen sentences")
+    for name, fraction in accuracy.items():
+        print(f"  {name:<28} {fraction:6.1%}")
     print(f"  {'chance (one word of ten)':<28} {1 / len(JOBS):6.1%}")
 
 

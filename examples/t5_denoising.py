@@ -1,14 +1,14 @@
-"""Train a T5 by denoising, then let it fill the gaps.
+"""Train a T5 by denoising, then let it fill gaps.
 
-The job: hide spans of each sentence behind sentinels, and train an encoder-decoder to write what was hidden. What a user writes is the
-collator, and one callback that tells it the epoch, so that each pass over the data hides other spans:
+The job: replace spans of each sentence by sentinels, and train an encoder-decoder to write what was hidden. A user writes the collator,
+and a callback that sets its epoch, so that each pass over the data hides other spans:
 
     collator = DataCollatorForSpanCorruption(tokenizer, noise_density=0.15, mean_noise_span_length=3.0, seed=42)
     trainer = Trainer(model, args, train_dataset=dataset, data_collator=collator, callbacks=[EpochCallback(collator)])
 
-Everything else here makes the job small enough to run offline on one core in seconds: a vocabulary of one sentence's words and a T5
-built from its configuration. With a checkpoint you would write `T5Tokenizer.from_pretrained(...)` and
-`T5ForConditionalGeneration.from_pretrained(...)` in place of `make_tokenizer` and `make_model`.
+Everything else makes the job small enough to run offline on one core in seconds: the words of one sentence as vocabulary, and a T5 built
+from its configuration. With a checkpoint, replace `make_tokenizer` and `make_model` by `T5Tokenizer.from_pretrained(...)` and
+`T5ForConditionalGeneration.from_pretrained(...)`.
 
 Run it: `python examples/t5_denoising.py`
 """
@@ -41,14 +41,14 @@ GAPS = "The <extra_id_0> walks in <extra_id_1> park"
 
 
 def make_tokenizer() -> T5Tokenizer:
-    """T5's tokenizer with the sentence's words as its vocabulary. `<extra_id_0>` has the last id, as in T5's own."""
+    """T5's tokenizer with the words of the sentence as its vocabulary. `<extra_id_0>` has the last id, as in T5's own."""
     words = [f"\u2581{word}" for word in SENTENCE.split()]
     sentinels = [f"<extra_id_{number}>" for number in reversed(range(100))]
     return T5Tokenizer(vocab=[(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>", *words, *sentinels)], extra_ids=100)
 
 
 def make_model(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
-    """A T5 of two layers on each side, all random."""
+    """A T5 with two encoder and two decoder layers, randomly initialized."""
     return T5ForConditionalGeneration(
         T5Config(
             vocab_size=len(tokenizer),
@@ -75,7 +75,7 @@ class PrintLoss(TrainerCallback):
 def train(
     model: T5ForConditionalGeneration, collator: DataCollatorForSpanCorruption, dataset: Dataset, steps: int
 ) -> list[float]:
-    """Train with transformers' `Trainer`, a batch an epoch; returns the logged losses."""
+    """Train with transformers' `Trainer`, one batch per epoch. Returns the logged losses."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
@@ -104,7 +104,7 @@ def train(
 
 
 def fill(model: T5ForConditionalGeneration, tokenizer: T5Tokenizer, spec: SpanCorruption, text: str) -> tuple[str, str]:
-    """What the model writes for the gaps of `text`, and the sentence with the gaps filled."""
+    """Returns what the model writes for the gaps of `text`, and the sentence with its gaps filled."""
     inputs = tokenizer(text, return_tensors="pt")
     model.eval()
     with torch.inference_mode():
@@ -114,7 +114,7 @@ def fill(model: T5ForConditionalGeneration, tokenizer: T5Tokenizer, spec: SpanCo
 
 
 def main(steps: int = 100, seed: int = 0) -> dict[str, Any]:
-    """The whole story; returns what it found out, for the tests."""
+    """Run all steps. Returns the results, which the tests check."""
     torch.set_num_threads(1)
     set_seed(seed)
     tokenizer = make_tokenizer()
@@ -124,21 +124,21 @@ def main(steps: int = 100, seed: int = 0) -> dict[str, Any]:
     console.print(f"sentence  {SENTENCE}")
     print(preview(pair, tokenizer=tokenizer, decoder=True))
 
-    console.rule("The same with ByT5: a token a byte, sentinels that ascend")
+    console.rule("The same with ByT5: one token per byte, ascending sentinels")
     byt5 = ByT5Tokenizer()
     by_bytes = denoise(byt5, SENTENCE, noise_density=0.55, mean_noise_span_length=5.0, seed=2)
     print(preview(by_bytes, tokenizer=byt5, decoder=True))
     restored = merge(by_bytes["input_ids"], by_bytes["labels"], SpanCorruption.from_tokenizer(byt5))
     assert byt5.decode(restored[0], skip_special_tokens=True) == SENTENCE
-    console.print("Merged, the two sides are the sentence again.\n")
+    console.print("merge() restores the sentence from inputs and labels.\n")
 
-    # Sixteen rows of the one sentence, each with an id: noise is a function of (seed, epoch, id), so each row hides other spans.
+    # Sixteen rows of one sentence, each with an id: noise is a function of (seed, epoch, id), so each row has other spans hidden.
     collator = DataCollatorForSpanCorruption(
         tokenizer, noise_density=0.5, mean_noise_span_length=2.0, layout="uniform", seed=42, key_column="id"
     )
     dataset = Dataset.from_list([{"id": number, "input_ids": tokenizer(SENTENCE).input_ids} for number in range(16)])
 
-    console.rule("What is hidden of the first row, by epoch")
+    console.rule("Inputs of the first row, by epoch")
     hidden = []
     for epoch in (0, 1, 2, 0):
         out = corrupt([dataset[0]["input_ids"]], collator.spec, seed=42, epoch=epoch, keys=[0])

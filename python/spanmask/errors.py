@@ -8,8 +8,8 @@ class ChatFormatError(ValueError):
 
 
 class SentinelError(ValueError):
-    """Sentinel tokens are missing, too few, or already stand in a row."""
+    """Sentinel tokens are missing, too few, or already occur in a row."""
 
 
 class SpanmaskWarning(UserWarning):
-    """Something that training survives but its owner should know: a row that trains nothing, masks that repeat."""
+    """A condition that does not stop training but probably needs attention: a row that trains nothing, masks that repeat."""

@@ -244,7 +244,7 @@ def column_of_array(array: npt.NDArray[Any]) -> Column:
 
 
 def core_rows(rows: Any, name: str, int64: bool = False) -> Any:
-    """Rows as `_core.plan_labels` reads them: lists of lists, and lists of arrays of one token type, are read there, in the same call.
+    """Rows as `_core.plan_labels` reads them: lists of lists or of arrays are read there, in the same call.
 
     `int64`: arrays must be int64.
     """
@@ -252,16 +252,10 @@ def core_rows(rows: Any, name: str, int64: bool = False) -> Any:
         first = rows[0]
         if isinstance(first, (list, tuple)):
             return rows
-        kind = first.dtype if isinstance(first, np.ndarray) else None
-        if kind in TOKEN_DTYPES and (kind == np.int64 or not int64) and all(is_plain(row, kind) for row in rows):
+        if isinstance(first, np.ndarray) and (first.dtype == np.int64 if int64 else first.dtype in TOKEN_DTYPES):
             return rows
     column = Ragged.from_rows(rows, name).column()
     return column._replace(values=column.values.astype(np.int64, copy=False)) if int64 else column
-
-
-def is_plain(row: Any, dtype: Any) -> bool:
-    """Whether the core can read this row where it is: a contiguous 1-D array of the dtype."""
-    return type(row) is np.ndarray and row.dtype == dtype and row.ndim == 1 and row.flags.c_contiguous and row.flags.aligned
 
 
 def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
@@ -498,6 +492,9 @@ class TurnColumns(NamedTuple):
     turn_weights: Column | None = None
 
 
+NO_TURN_COLUMNS = TurnColumns()
+
+
 def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
     """Flags or weights of turns, a row of them for each row of ids.
 
@@ -505,15 +502,15 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
         ValueError: both are given, or an entry is not a flag (a finite weight >= 0).
         TypeError: not a list for each row.
     """
+    if turn_mask is None and turn_weights is None:
+        return NO_TURN_COLUMNS
     if turn_mask is not None and turn_weights is not None:
         raise ValueError(
             "turn_weights: cannot be combined with turn_mask; give one of them (a weight of 0 is a flag that is off)."
         )
     if turn_mask is not None:
         return TurnColumns(turn_mask=entries_by_turn("turn_mask", turn_mask))
-    if turn_weights is not None:
-        return TurnColumns(turn_weights=entries_by_turn("turn_weights", turn_weights))
-    return TurnColumns()
+    return TurnColumns(turn_weights=entries_by_turn("turn_weights", turn_weights))
 
 
 def entries_by_turn(name: str, column: Any) -> Column:

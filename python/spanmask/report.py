@@ -99,7 +99,7 @@ class MaskReport:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made for every call, and that would double its cost
 class RowOutcomes:
     """What the core counted, and each row's outcome. The report is made when somebody asks: on small batches it takes as long as the
     labels.

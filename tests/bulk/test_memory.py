@@ -1,7 +1,7 @@
 """What a call takes at its peak: its outputs, and little for each row. Not timed, and no matter of how busy the machine is.
 
 Each case runs in a process of its own, which asks Linux for the most memory it held since the call began; nothing else sees both NumPy's
-memory and Rust's. Inputs are 64 MiB, so that what the interpreter does beside is small.
+memory and Rust's. Inputs are 64 MiB, so that what the interpreter itself takes is small.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 ROWS, LENGTH = 1024, 8192  # 8M int64 ids: 64 MiB
 TINY_ROWS, TINY = 1 << 20, 4
 SLACK = 4 << 20  # the allocator, the interpreter, a chunk's scratch
-A_ROW = 192  # bytes beside the outputs: bounds, reports, keys
+A_ROW = 192  # bytes in addition to the outputs: bounds, reports, keys
 
 
 def batch(rows, length):
@@ -91,7 +91,7 @@ def masked_lm_collator(ids):
     return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))
 
 
-# How many bytes a call may take for a byte of its input, beside its outputs. Collators for chat and masked LM join their rows first.
+# How many bytes a call may take for a byte of its input, in addition to its outputs. The collators for chat and masked LM join their rows.
 COPIES = {
     mask_labels: 0,
     corrupt: 0,
@@ -109,7 +109,7 @@ def resident(field):
 
 
 def measure(name, rows, length):
-    """In the child: prints the bytes taken at the peak of the call beside what was there, and the bytes of its outputs."""
+    """In the child: prints the bytes that the call takes at its peak in addition to what was there, and the bytes of its outputs."""
     make = globals()[name]
     make(batch(2, 64))()  # imports, first-call memory
     call = make(batch(rows, length))

@@ -1,12 +1,13 @@
-"""`DataCollatorForMaskedLM`: what a batch looks like, and that its statistics are those of transformers' collator."""
+"""`DataCollatorForMaskedLM`: its options and its batches, whose statistics are those of transformers' collator."""
 
+import dataclasses
 import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from spanmask import DataCollatorForMaskedLM, MaskedLM, mask_tokens
+from spanmask import DataCollatorForMaskedLM, MaskedLM, SpanmaskWarning, mask_tokens
 from support.denoising import bert_tokenizer
 from transformers import DataCollatorForLanguageModeling
 
@@ -31,7 +32,7 @@ def test_batch_is_padded_mask_tokens():
 
 
 def test_statistics_are_those_of_transformers():
-    """Shares of chosen, masked, random tokens: each side within 4 sigma of the other; 1 in 15,000 seeds misses."""
+    """Numbers of chosen, masked, random tokens: each side within 4 sigma of the other; 1 in 15,000 seeds misses."""
     rows = np.random.default_rng(0).integers(5, len(TOKENIZER), size=(400, 128))
     torch.manual_seed(0)
     ours = collator()(features(list(rows)))
@@ -62,7 +63,7 @@ def test_whole_words():
     assert (chosen[:, 0] == chosen[:, 1]).all()
     assert (chosen[:, 1] == chosen[:, 2]).all()
     words = [[None, *np.repeat(np.arange(25), 2).tolist(), None], [None, 0, None], [None, *range(20), None]]
-    given_words = collator(whole_word_mask=True, mlm_probability=0.5)(features(words=words))
+    given_words = collator(whole_word_mask=True, mlm_probability=0.5)(features(word_ids=words))
     pairs = (given_words["labels"][0, 1:51] != -100).reshape(25, 2)
     assert (pairs[:, 0] == pairs[:, 1]).all()
 
@@ -98,7 +99,6 @@ def test_epochs_state_and_pickles():
     [
         ({"mlm_probability": 0}, ValueError, "mlm_probability: expected a probability"),
         ({"spec": "bert"}, TypeError, "spec: expected MaskedLM, got str"),
-        ({"spec": MaskedLM(4, 100), "mode": "span"}, TypeError, "mode: goes into the spec"),
         ({"padding_side": "up"}, ValueError, "padding_side: expected"),
         ({"max_length": 0}, ValueError, "max_length: expected a positive integer"),
         ({"return_tensors": "jax"}, ValueError, "return_tensors: expected one of"),
@@ -115,8 +115,10 @@ def test_bad_options(options, error, message):
         ([], ValueError, "features: the batch is empty"),
         ([{"text": "a"}], ValueError, "features: no 'input_ids'"),
         (features([[5, -100]]), ValueError, "input_ids: row 0 has -100 at position 1"),
-        (features([[5, 6]], special_tokens_mask=[[1]]), ValueError, "protected: row 0 has 1 entries for 2 ids"),
-        (features([[5, 6]], words=[[1]]), ValueError, "words: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], special_tokens_mask=[[1]]), ValueError, "special_tokens_mask: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], protected_mask=[[1]]), ValueError, "protected_mask: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], word_ids=[[1]]), ValueError, "word_ids: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], mlm_probability=[0]), ValueError, "mlm_probability: row 0: expected a probability"),
     ],
 )
 def test_bad_batches(batch, error, message):
@@ -124,6 +126,83 @@ def test_bad_batches(batch, error, message):
         collator()(batch)
 
 
-def test_whole_word_needs_words():
-    with pytest.raises(ValueError, match="words: whole_word_mask needs this column"):
-        collator(spec=MaskedLM(4, 1000, whole_word_mask=True))(features())
+def test_whole_words_need_words():
+    made = collator(spec=MaskedLM(4, 1000, whole_word_mask=True))
+    with pytest.raises(ValueError, match="word_ids: whole_word_mask requires this column or word_starts"):
+        made(features())
+    made(features(word_starts=[[True] * len(row) for row in ROWS]))
+
+
+SPEC_OPTIONS = {
+    "mlm_probability": 0.15,
+    "whole_word_mask": False,
+    "mask_token_id": 4,
+    "vocab_size": 1000,
+    "special_ids": (),
+    "mask_replace_prob": 0.8,
+    "random_replace_prob": 0.1,
+    "continuation_ids": (7,),
+    "mode": "token",
+    "span_length_p": 0.2,
+    "max_span_length": 10,
+}
+
+
+@pytest.mark.parametrize("option", SPEC_OPTIONS)
+def test_an_option_of_the_spec_next_to_a_spec_is_an_error(option):
+    with pytest.raises(TypeError, match=f"^{option}: cannot be combined with spec; set it on the spec.$"):
+        collator(spec=MaskedLM(4, 100), **{option: SPEC_OPTIONS[option]})
+
+
+def test_they_are_all_options_of_the_spec():
+    assert set(SPEC_OPTIONS) == {option.name for option in dataclasses.fields(MaskedLM)}
+
+
+def test_options_make_the_spec():
+    assert collator(**SPEC_OPTIONS).spec == MaskedLM(**SPEC_OPTIONS)
+    assert collator().spec == MaskedLM.from_tokenizer(TOKENIZER)
+    with pytest.raises(TypeError, match="positional"):
+        DataCollatorForMaskedLM(TOKENIZER, 0.15)
+
+
+def test_repr_is_short():
+    assert repr(collator(mlm_probability=0.3)) == (
+        "DataCollatorForMaskedLM(BertTokenizer, seed=42, on_repeat='ignore', padding_side='right', "
+        "spec=MaskedLM(mask_token_id=4, vocab_size=1005, special_ids=(0, 1, 2, 3, 4), mlm_probability=0.3))"
+    )
+
+
+def test_without_a_seed_every_call_is_fresh_and_manual_seed_repeats_it():
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        made = collator(seed=None, on_repeat="warn")
+        runs.append([made(features())["labels"].tolist() for _ in range(2)])
+    assert runs[0] == runs[1]
+    assert runs[0][0] != runs[0][1]
+
+
+def test_a_repeat_warns():
+    made = DataCollatorForMaskedLM(TOKENIZER, seed=42)
+    made(features())
+    with pytest.warns(SpanmaskWarning, match="seed: the masks repeat"):
+        made(features())
+
+
+def test_label_padding():
+    one, other = collator()(features()), collator(label_pad_token_id=-1)(features())
+    assert torch.equal(torch.where(one["labels"] == -100, -1, one["labels"]), other["labels"])
+
+
+def test_rates_by_row():
+    batch = collator()(features(mlm_probability=[0.1, 0.5, 1.0]))
+    out = mask_tokens(ROWS, MaskedLM.from_tokenizer(TOKENIZER), seed=42, mlm_probability=[0.1, 0.5, 1.0])
+    assert torch.equal(batch["labels"], torch.from_numpy(out.labels.to_padded(-100)))
+
+
+def test_columns_go_with_padded_rows():
+    padded, masks = [[0, 0, *row] for row in ROWS], [[0, 0] + [1] * len(row) for row in ROWS]
+    flags = [[int(token % 3 == 0) for token in row] for row in ROWS]
+    columns = {"attention_mask": masks, "protected_mask": [[1, 1, *row] for row in flags]}
+    batch = collator(mlm_probability=0.5)(features(padded, **columns))
+    assert torch.equal(batch["labels"], collator(mlm_probability=0.5)(features(protected_mask=flags))["labels"])

@@ -1,9 +1,12 @@
-"""`DataCollatorForSpanCorruption`: what a batch looks like. Where its noise comes from: tests/integration/test_epochs.py."""
+"""`DataCollatorForSpanCorruption`: its options and its batches. Loaders, workers and epochs: tests/integration/test_epochs.py."""
 
 import concurrent.futures
 import copy
+import dataclasses
+import inspect
 import pickle
-import warnings
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -141,7 +144,7 @@ def test_other_columns_are_dropped_unless_kept():
     assert collator(keep_columns=["score"])(features(score=[1.0, 2, 3, 4, 5]))["score"].tolist() == [1, 2, 3, 4, 5]
 
 
-def test_a_mixture_without_sentinels_takes_the_tokenizers():
+def test_a_mixture_without_sentinels_uses_the_tokenizers():
     made = collator(spec=DenoiserMixture([Denoiser(3.0, 0.15), Denoiser(kind="prefix")]))
     assert made.spec.sentinel_ids == SPEC.sentinel_ids
     assert made.spec.eos_token_id == 1
@@ -151,9 +154,9 @@ def test_a_mixture_without_sentinels_takes_the_tokenizers():
 def test_collators_can_be_copied_and_pickled():
     made = collator(epoch=3)
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
-        assert other.epoch == 3
+        assert (other.seed, other.epoch, repr(other)) == (42, 3, repr(made))
         assert torch.equal(other(features())["labels"], made(features())["labels"])
-        other.set_epoch(4)  # a copy has an epoch of its own
+        other.set_epoch(4)  # of the copy alone
         assert made.epoch == 3
 
 
@@ -166,7 +169,7 @@ def test_threads_may_share_a_collator():
 
 
 class TestState:
-    def test_state_dict_goes_on_where_it_was(self):
+    def test_state_dict_continues_where_it_was(self):
         made = collator(epoch=5)
         assert made.state_dict() == {"seed": 42, "epoch": 5, "algorithm": 1}
         other = collator(seed=1)
@@ -178,7 +181,10 @@ class TestState:
         [
             ({"seed": 1, "epoch": 0}, "state_dict: has no 'algorithm'"),
             ({"epoch": 0, "algorithm": 1}, "state_dict: has no 'seed'"),
-            ({"seed": 1, "epoch": 0, "algorithm": 0}, "state_dict: algorithm 0, this version draws algorithm 1"),
+            (
+                {"seed": 1, "epoch": 0, "algorithm": 0},
+                "state_dict: has algorithm 0, but this version of spanmask draws algorithm 1",
+            ),
             ({"seed": -1, "epoch": 0, "algorithm": 1}, "seed: expected an integer from 0"),
         ],
     )
@@ -193,56 +199,281 @@ class TestState:
 
 
 class TestRepeats:
+    @staticmethod
+    def one_pass(made, rows=(ROWS[0], ROWS[2])):
+        for row in rows:
+            made(features([row]))
+
     def test_the_second_pass_warns_once(self):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)
-        made(features(ROWS[:1]))
-        made(features(ROWS[2:3]))
-        with pytest.warns(SpanmaskWarning, match=r"the masks repeat.*seed 42 and epoch 0 before. Call collator.set_epoch"):
-            made(features(ROWS[:1]))
-        made(features(ROWS[2:3]))
+        self.one_pass(made)
+        with pytest.warns(SpanmaskWarning, match=r"the masks repeat.*seed 42 and epoch 0. Call collator.set_epoch") as caught:
+            self.one_pass(made)
+        assert caught[0].filename == __file__  # the caller's line, not one of ours
+        self.one_pass(made)
+
+    def test_it_can_raise(self):
+        made = DataCollatorForSpanCorruption(TOKENIZER, seed=42, on_repeat="raise")
+        self.one_pass(made)
+        with pytest.raises(ValueError, match="seed: the masks repeat"):
+            self.one_pass(made)
+
+    def test_it_can_be_ignored(self):
+        made = collator(on_repeat="ignore")
+        for _ in range(3):
+            self.one_pass(made)
+
+    @pytest.mark.parametrize("remedy", [{"seed": None}, {"key_column": "id"}])
+    def test_what_the_warning_recommends_helps(self, remedy):
+        made = DataCollatorForSpanCorruption(TOKENIZER, **{"seed": 42, **remedy})
+        drawn = [made([{"input_ids": ROWS[0], "id": number}])["labels"].tolist() for number in range(4)]
+        assert len({str(labels) for labels in drawn}) == 4
 
     def test_shuffled_passes_warn(self):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)
         rows = [[number + at for at in range(3, 23)] for number in range(0, 160, 2)]
         order = np.random.default_rng(0)
 
-        def two_passes():
-            for _ in range(2):
-                shuffled = [rows[at] for at in order.permutation(len(rows))]
-                for first in range(0, len(rows), 8):
-                    made(features(shuffled[first : first + 8]))
+        def one_pass():
+            shuffled = [rows[at] for at in order.permutation(len(rows))]
+            for first in range(0, len(rows), 8):
+                made(features(shuffled[first : first + 8]))
 
+        one_pass()
         with pytest.warns(SpanmaskWarning, match="the masks repeat") as caught:
-            two_passes()
+            one_pass()
         assert len(caught) == 1
+        one_pass()
 
-    def test_another_epoch_does_not(self):
+    def test_another_epoch_does_not_repeat(self):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)
         for epoch in range(3):
             made.set_epoch(epoch)
             made(features())
 
-    def test_a_few_equal_rows_do_not(self):
+    @pytest.mark.parametrize("batch_size", [1, 5])
+    def test_a_few_equal_rows_are_not_a_repeat(self, batch_size):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)
         for first in range(20):
-            made(features([ROWS[0], [first + at for at in range(3, 40)], [], [9], [first + 5, *ROWS[0]]]))
+            rows = [[first + at for at in range(3, 40)], ROWS[0], [], [9], [first + 5, *ROWS[0]]]
+            for row in range(0, 5, batch_size):
+                made(features(rows[row : row + batch_size]))
 
-    def test_it_can_be_ignored(self):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            for _ in range(3):
-                collator()(features())
+    def test_a_copy_watches_anew(self):
+        made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)
+        self.one_pass(made)
+        self.one_pass(copy.deepcopy(made))
 
 
 class TestSeedNone:
-    def test_outside_a_loader_it_is_torchs_seed(self):
-        torch.manual_seed(7)
-        made = collator(seed=None)
-        assert torch.equal(made(features())["labels"], collator(seed=7)(features())["labels"])
+    @pytest.mark.parametrize("spec", [None, DenoiserMixture.t5()], ids=["spans", "mixture"])
+    def test_a_plain_loop_is_fresh_in_every_pass(self, spec):
+        made = collator(seed=None, on_repeat="warn", spec=spec)
+        passes = [str(made(features())["labels"].tolist()) for _ in range(4)]
+        assert len(set(passes)) == 4
 
-    def test_numpy_users_need_no_torch_state(self):
-        batch = collator(return_tensors="np")(features())
-        assert all(isinstance(value, np.ndarray) for value in batch.values())
+    def test_manual_seed_repeats_a_run(self):
+        runs = []
+        for seed in (7, 7, 8):
+            torch.manual_seed(seed)
+            made = collator(seed=None)
+            runs.append([made(features())["labels"].tolist() for _ in range(3)])
+        assert runs[0] == runs[1] != runs[2]
+
+    def test_it_draws_once_a_call_and_only_without_a_seed(self):
+        torch.manual_seed(7)
+        collator(seed=42)(features())
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        torch.manual_seed(7)
+        assert torch.equal(collator(seed=None)(features())["labels"], collator(seed=seed)(features())["labels"])
+
+    def test_the_epoch_counts_too(self):
+        drawn = []
+        for epoch in (0, 1):
+            torch.manual_seed(7)
+            drawn.append(collator(seed=None, epoch=epoch)(features())["labels"].tolist())
+        assert drawn[0] != drawn[1]
+
+    def test_without_torch_it_follows_numpy(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)  # import torch raises ImportError
+        made = collator(seed=None, return_tensors="np")
+        runs = []
+        for seed in (7, 7, 8):
+            np.random.seed(seed)
+            runs.append([made(features())["labels"].tolist() for _ in range(2)])
+        assert runs[0] == runs[1] != runs[2]
+        assert runs[0][0] != runs[0][1]
+
+    def test_torch_is_only_imported_to_draw_a_seed(self):
+        code = """
+import sys
+from spanmask import DataCollatorForSpanCorruption
+class Tokenizer:
+    pad_token_id, eos_token_id, padding_side = 0, 1, "right"
+    def get_vocab(self): return {"<extra_id_0>": 99, "<extra_id_1>": 98}
+for seed in (1, None):
+    DataCollatorForSpanCorruption(Tokenizer(), seed=seed, return_tensors="np")([{"input_ids": [5, 6, 7]}])
+    print("torch" in sys.modules)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["False", "True"]
+
+
+SPEC_OPTIONS = {
+    "noise_density": 0.5,
+    "mean_noise_span_length": 2.0,
+    "sentinel_ids": [50, 51],
+    "eos_token_id": 1,
+    "layout": "classic",
+    "final_sentinel": False,
+    "on_exhausted": "raise",
+    "on_sentinel": "allow",
+    "protected_ids": (),
+}
+
+
+class TestOptions:
+    def test_options_are_keywords(self):
+        with pytest.raises(TypeError, match="positional"):
+            DataCollatorForSpanCorruption(TOKENIZER, 0.15)
+
+    @pytest.mark.parametrize("spec", [SPEC, DenoiserMixture.ul2(TOKENIZER)], ids=["spec", "mixture"])
+    @pytest.mark.parametrize("option", SPEC_OPTIONS)
+    def test_an_option_of_the_spec_next_to_a_spec_is_an_error(self, option, spec):
+        with pytest.raises(TypeError, match=f"^{option}: cannot be combined with spec; set it on the spec.$"):
+            collator(spec=spec, **{option: SPEC_OPTIONS[option]})
+
+    def test_they_are_all_options_of_the_spec(self):
+        assert set(SPEC_OPTIONS) == set(inspect.signature(SpanCorruption).parameters)
+
+    def test_they_make_the_spec(self):
+        options = {"noise_density": 0.3, "layout": "uniform", "final_sentinel": True, "protected_ids": [7]}
+        made = collator(**options, sentinel_ids=[50, 51], eos_token_id=2)
+        assert made.spec == SpanCorruption([50, 51], 2, **options)
+        assert collator().spec == SPEC
+
+    def test_repr_is_short(self):
+        assert repr(collator(noise_density=0.5, epoch=3)) == (
+            "DataCollatorForSpanCorruption(T5Tokenizer, seed=42, epoch=3, on_repeat='ignore', padding_side='right', "
+            "spec=SpanCorruption(sentinel_ids=(302, 301, 300, ..., 203), eos_token_id=1, noise_density=0.5, "
+            "mean_noise_span_length=3.0))"
+        )
+
+    def test_it_is_a_dataclass(self):
+        made = collator(inputs_length=64, layout="uniform")
+        other = dataclasses.replace(made, seed=1)
+        assert (other.seed, other.inputs_length, other.spec) == (1, 64, made.spec)
+        assert made.seed == 42
+
+    def test_seed_epoch_and_on_repeat_can_be_set(self):
+        made = collator()
+        made.seed, made.epoch, made.on_repeat = 1, 2, "warn"
+        assert torch.equal(made(features())["labels"], collator(seed=1, epoch=2)(features())["labels"])
+        with pytest.raises(ValueError, match="on_repeat: expected one of"):
+            made.on_repeat = "never"
+
+    def test_label_padding(self):
+        one, other = collator()(features()), collator(label_pad_token_id=-1)(features())
+        assert torch.equal(torch.where(one["labels"] == -100, -1, one["labels"]), other["labels"])
+
+    def test_the_tokenizers_padding_side_is_the_default(self):
+        tokenizer = t5_tokenizer(WORDS)
+        tokenizer.padding_side = "left"
+        batch = DataCollatorForSpanCorruption(tokenizer, seed=42)(features())
+        assert torch.equal(batch["attention_mask"], collator(padding_side="left")(features())["attention_mask"])
+        assert batch["attention_mask"][1, 0] == 0
+
+    @pytest.mark.parametrize("eos", [[], [1]], ids=["without EOS", "with EOS"])
+    def test_rows_are_cut_before_noise(self, eos):
+        batch = collator(max_length=20)(features([row + eos for row in ROWS]))
+        expected = collator()(features([(row + eos)[:20] for row in ROWS]))
+        assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+    def test_padding_is_not_part_of_the_cut(self):
+        padded = [[0] * 5 + ROWS[0], [0] * 5 + ROWS[2]]
+        masks = [[0] * 5 + [1] * len(row) for row in (ROWS[0], ROWS[2])]
+        batch = collator(max_length=20)(features(padded, attention_mask=masks))
+        expected = collator(max_length=20)(features([ROWS[0], ROWS[2]]))
+        assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+class TestColumns:
+    ROWS = (list(range(3, 43)), [*range(70, 95), 1])
+
+    @staticmethod
+    def kinds(column):
+        """One column as lists, arrays, tensors and Arrow."""
+        for make in (list, np.array, torch.tensor):
+            yield [make(row) for row in column]
+
+    @pytest.mark.parametrize("name", ["protected_mask", "special_tokens_mask"])
+    def test_protected_tokens_are_never_hidden(self, name):
+        flags = [[int(token % 3 == 0) for token in row] for row in self.ROWS]
+        for column in self.kinds(flags):
+            batch = collator(noise_density=0.9)(features(self.ROWS, **{name: column}))
+            for number, row in enumerate(self.ROWS):
+                inputs = batch["input_ids"][number].tolist()
+                assert {token for token in row if token % 3 == 0} <= set(inputs)
+                assert len([token for token in inputs if 3 <= token < 150 and token % 3]) < len(row) / 6
+
+    def test_both_kinds_of_protection_add_up(self):
+        thirds, fours = ([[int(token % n == 0) for token in row] for row in self.ROWS] for n in (3, 4))
+        batch = collator()(features(self.ROWS, protected_mask=thirds, special_tokens_mask=fours))
+        both = [[int(token % 3 == 0 or token % 4 == 0) for token in row] for row in self.ROWS]
+        assert torch.equal(batch["labels"], collator()(features(self.ROWS, protected_mask=both))["labels"])
+
+    def test_spans_cover_whole_words(self):
+        numbers = [[at // 5 for at in range(len(row))] for row in self.ROWS]
+        numbers[1][-1] = None
+        starts = [[at % 5 == 0 for at in range(len(row))] for row in self.ROWS]
+        by_number = collator(noise_density=0.4)(features(self.ROWS, word_ids=numbers))
+        by_start = collator(noise_density=0.4)(features(self.ROWS, word_starts=starts))
+        for batch in (by_number, by_start):
+            hidden = set(batch["labels"][0].tolist()) & set(self.ROWS[0])
+            assert len(hidden) in range(5, 40, 5)
+            assert hidden == {token for token in self.ROWS[0] if 3 + (token - 3) // 5 * 5 in hidden}
+        assert torch.equal(by_number["labels"], by_start["labels"])
+        table = pa.table({"input_ids": self.ROWS, "word_ids": numbers})
+        assert torch.equal(collator(noise_density=0.4)(table)["labels"], by_number["labels"])
+
+    def test_columns_go_with_padded_rows_and_cuts(self):
+        flags = [[int(token % 3 == 0) for token in row] for row in self.ROWS]
+        padded = [[0, 0, *row] for row in self.ROWS]
+        masks = [[0, 0] + [1] * len(row) for row in self.ROWS]
+        batch = collator(max_length=20)(features(padded, attention_mask=masks, protected_mask=[[1, 1, *row] for row in flags]))
+        cut = features([row[:20] for row in self.ROWS], protected_mask=[row[:20] for row in flags])
+        assert torch.equal(batch["labels"], collator()(cut)["labels"])
+
+    def test_rates_by_row(self):
+        rows = (self.ROWS[0], self.ROWS[0])
+        for density in ([0.1, 0.8], np.array([0.1, 0.8]), torch.tensor([0.1, 0.8], dtype=torch.float64)):
+            batch = collator()(features(rows, noise_density=density, mean_noise_span_length=[1, 4]))
+            out = corrupt(rows, SPEC, seed=42, noise_density=[0.1, 0.8], mean_noise_span_length=[1, 4])
+            assert np.array_equal(batch["labels"], out.labels.to_padded(-100))
+        table = pa.table({"input_ids": rows, "noise_density": [0.1, 0.8], "mean_noise_span_length": [1, 4]})
+        assert torch.equal(collator()(table)["labels"], batch["labels"])
+
+    @pytest.mark.parametrize(
+        ("columns", "error", "message"),
+        [
+            ({"protected_mask": [[1]]}, ValueError, "protected_mask: row 0 has 1 entries for 3 ids"),
+            ({"special_tokens_mask": [[1, 0, 2]]}, ValueError, "special_tokens_mask: holds 2"),
+            ({"word_ids": [[0, 0]]}, ValueError, "word_ids: row 0 has 2 entries for 3 ids"),
+            ({"word_starts": [[1, 0]]}, ValueError, "word_starts: row 0 has 2 entries for 3 ids"),
+            ({"word_starts": [[1, 0, 1]], "word_ids": [[0, 0, 1]]}, ValueError, "word_starts: given together with word_ids"),
+            ({"noise_density": [1.5]}, ValueError, "noise_density: row 0: expected a fraction"),
+            ({"mean_noise_span_length": ["3"]}, TypeError, "mean_noise_span_length: row 0: expected a number"),
+        ],
+    )
+    @pytest.mark.parametrize("make", [list, np.array])
+    def test_bad_columns(self, columns, error, message, make):
+        with pytest.raises(error, match=message):
+            collator()(features([make([5, 6, 7])], **columns))
+
+    def test_a_prefix_without_a_sentinel_protects_nothing(self):
+        made = collator(spec=DenoiserMixture([Denoiser(kind="prefix", sentinel=False)]))
+        with pytest.raises(ValueError, match="protected_mask: a prefix without a sentinel cannot leave tokens out"):
+            made(features(self.ROWS, special_tokens_mask=[[0] * len(row) for row in self.ROWS]))
 
 
 @pytest.mark.parametrize(
@@ -254,15 +485,16 @@ class TestSeedNone:
         ({"epoch": -1}, ValueError, "epoch: expected an integer from 0"),
         ({"inputs_length": 0}, ValueError, "inputs_length: expected a positive integer"),
         ({"inputs_length": 2}, ValueError, "inputs_length: expected at least 3"),
-        ({"targets_length": 20}, ValueError, "targets_length: goes with inputs_length"),
+        ({"targets_length": 20}, ValueError, "targets_length: requires inputs_length"),
         ({"inputs_length": 4000}, SentinelError, "sentinel_ids: rows of .* tokens need .* spans, 100 sentinels given"),
         ({"decoder_start_token_id": -1}, ValueError, "decoder_start_token_id: expected a token id"),
         ({"pad_to_multiple_of": 0}, ValueError, "pad_to_multiple_of: expected a positive integer"),
         ({"padding_side": "middle"}, ValueError, "padding_side: expected 'right' or 'left'"),
         ({"return_tensors": "tf"}, ValueError, "return_tensors: expected one of 'pt', 'np'"),
-        ({"on_repeat": "raise"}, ValueError, "on_repeat: expected one of 'warn', 'ignore'"),
+        ({"on_repeat": "error"}, ValueError, "on_repeat: expected one of 'warn', 'ignore', 'raise'"),
+        ({"max_length": 0}, ValueError, "max_length: expected a positive integer"),
+        ({"label_pad_token_id": 0.5}, ValueError, "label_pad_token_id: expected an integer"),
         ({"spec": "t5"}, TypeError, "spec: expected SpanCorruption or DenoiserMixture"),
-        ({"spec": SPEC, "layout": "uniform"}, TypeError, "layout: goes into the spec"),
         ({"colour": "red"}, TypeError, "colour"),
     ],
 )

@@ -198,7 +198,7 @@ def test_contents_as_text_put_images_first(name):
     assert all(torch.equal(one[column], other[column]) for column in other)
 
 
-def test_rows_without_images_stand_beside_rows_with_some(name):
+def test_rows_without_images_next_to_rows_with_some(name):
     built = zoo.build(name)
     rows = [*examples(1, seed=5, images=0), *examples(1, seed=6, images=2)]
     batch = DataCollatorForVisionChat(built.processor)(rows)
@@ -318,7 +318,7 @@ def test_the_loss_is_of_the_answers_alone(name):
     assert out.loss.item() == pytest.approx(sum(wanted) / len(wanted), rel=1e-4)
 
 
-def test_a_tokenizer_is_no_processor(name):
+def test_a_tokenizer_is_not_a_processor(name):
     with pytest.raises(
         TypeError, match="processor: expected a transformers processor with a tokenizer, got .*use DataCollatorForChat"
     ):

@@ -1,4 +1,4 @@
-"""The drop-in against the script it stands in for, and its quirks, one test each."""
+"""The drop-in against the script that it replaces, and its quirks, one test each."""
 
 import warnings
 
@@ -31,7 +31,7 @@ def test_masks_are_the_scripts_given_the_same_state(setting, length, seed, flavo
     try:
         expected = script.random_spans_noise_mask(length)
     except (ValueError, IndexError):
-        assume(False)  # a crash of the script's
+        assume(False)  # the script crashes
     after = np.random.random()
     np.random.seed(seed)
     mask = drop_in(*setting, num_noise_spans=flavour).random_spans_noise_mask(length)
@@ -44,7 +44,7 @@ def test_masks_are_the_scripts_given_the_same_state(setting, length, seed, flavo
 
 @given(length=st.integers(2, 60), rows=st.integers(1, 4), data=st.data())
 def test_outputs_are_the_scripts_given_the_mask(length, rows, data):
-    """Any mask whose rows agree in their numbers of tokens and runs, as all of one call do."""
+    """For any mask whose rows have the same numbers of hidden tokens and runs, as all masks of one call have."""
     first = np.array(data.draw(st.lists(st.booleans(), min_size=length, max_size=length)))
     mask = np.stack([first] * rows)
     ids = np.random.default_rng(0).integers(3, 200, size=(rows, length))
@@ -115,7 +115,9 @@ def test_quirk_lengths_are_fixed():
 
 
 def test_quirk_sentinels_count_down_from_the_length_of_the_tokenizer():
-    with pytest.warns(SpanmaskWarning, match="<extra_id_0> is 259, but the scripts count sentinels down"):
+    with pytest.warns(
+        SpanmaskWarning, match="the id of <extra_id_0> is 259, but the scripts, and so this class, count sentinels down"
+    ):
         denoiser = FlaxDataCollatorForT5MLM(ByT5Tokenizer(), 0.15, 3.0)
     assert denoiser.create_sentinel_ids(np.array([[0, 1, 1, 0, 1]])).tolist() == [[0, 383, -1, 0, 382]]
 
@@ -147,6 +149,12 @@ def test_keyed_noise_is_a_function_of_the_row():
     assert np.array_equal(one(examples)["labels"][1], other(examples[1:])["labels"][0])
     assert not np.array_equal(one(examples)["labels"], drop_in(rng="keyed", seed=2)(examples)["labels"])
     assert one.random_spans_noise_mask(40).sum() == 6
+
+
+def test_repr_names_the_options():
+    assert repr(drop_in(input_length=64)).startswith(
+        "FlaxDataCollatorForT5MLM(noise_density=0.15, mean_noise_span_length=3.0, input_length=64, target_length=None, "
+    )
 
 
 def test_other_columns_pass_through():

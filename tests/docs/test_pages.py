@@ -1,6 +1,6 @@
 """Every program on a page of the docs runs, from top to bottom, and prints what the page says.
 
-A page's fences of `python` run in order, in one namespace. A plain fence (or `text`) right behind one is what that one prints. A page that
+A page's fences of `python` run in order, in one namespace. A plain fence (or `text`) right after one is what that one prints. A page that
 takes the reader's own tokenizer, model or data says so in a comment, `<!-- given: tokenizer, model -->`, and gets tiny ones here.
 A fence of `py` is only shown.
 """

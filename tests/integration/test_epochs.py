@@ -1,6 +1,6 @@
-"""Noise is a pure function of (seed, epoch, example): with real loaders, ranks, resumed streams and mapped datasets.
+"""With a seed, noise is a pure function of (seed, epoch, example): with real loaders, ranks, resumed streams and mapped datasets.
 
-Rows are told apart by an `id` column that the collator stacks; a pass is a dict from id to the row's inputs and labels.
+Rows have an `id` column that the collator stacks; a pass is a dict from id to the row's inputs and labels.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from spanmask import DataCollatorForMaskedLM, DataCollatorForSpanCorruption, SpanCorruption, corrupt
+from spanmask import DataCollatorForMaskedLM, DataCollatorForSpanCorruption, SpanCorruption, SpanmaskWarning, corrupt
 from support.denoising import t5_tokenizer
 from torch.utils.data import DataLoader
 
@@ -84,60 +84,86 @@ def test_select_shuffle_and_shard_of_a_dataset_change_nothing():
         assert len(rows) == len(part)
 
 
+WORKERS = [
+    pytest.param({"num_workers": 0}, id="no workers"),
+    pytest.param({"num_workers": 2}, id="workers"),
+    pytest.param({"num_workers": 2, "persistent_workers": True}, id="persistent workers"),
+]
+
+
 class TestSeedNone:
     @staticmethod
-    def passes(count=3, **loader):
-        torch.manual_seed(5)
-        loader = DataLoader(ROWS, batch_size=4, collate_fn=collator(seed=None), **loader)
+    def passes(seed, count=3, data=ROWS, **loader):
+        torch.manual_seed(seed)
+        loader = DataLoader(data, batch_size=4, collate_fn=collator(seed=None), **loader)
         return [one_pass(loader) for _ in range(count)]
 
-    def test_every_pass_is_fresh_and_manual_seed_repeats_the_run(self):
+    @pytest.mark.parametrize("workers", WORKERS)
+    def test_every_pass_is_fresh_and_manual_seed_repeats_the_run(self, workers):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            first, second, third = self.passes()
+            first, second, third = self.passes(5, **workers)
         assert first != second != third != first
-        assert self.passes() == [first, second, third]
+        assert self.passes(5, **workers) == [first, second, third]
+        assert self.passes(6, 1, **workers) != [first]
 
-    @pytest.mark.parametrize("workers", [1, 2])
-    def test_workers_change_nothing(self, workers):
-        assert self.passes(num_workers=workers) == self.passes()
+    def test_workers_differ(self):
+        """Each worker draws from a random state of its own: rows of equal content are corrupted differently."""
+        rows = [{"input_ids": list(range(3, 120)), "id": number} for number in range(8)]
+        (drawn,) = self.passes(5, 1, rows, num_workers=2)
+        assert drawn[0] == drawn[3]  # one batch, one seed, one key
+        assert drawn[0] != drawn[4]
 
-    def test_persistent_workers_are_fresh_too(self):
-        one, two = (self.passes(num_workers=workers, persistent_workers=True) for workers in (1, 2))
-        assert one == two
-        assert one[0] != one[1] != one[2] != one[0]
+    def test_streams_that_map_the_collator_are_fresh(self):
+        """A stage after the collator must not freeze the masks."""
+        stream = datasets.IterableDataset.from_generator(lambda: iter(ROWS))
+        made = collator(seed=None, return_tensors="np")
+        mapped = stream.map(lambda batch: {"noised": list(made(batch)["labels"])}, batched=True, batch_size=4)
+        loader = DataLoader(mapped.filter(lambda row: True), batch_size=None, num_workers=1, persistent_workers=True)
+        passes = [[torch.as_tensor(row["noised"]).tolist() for row in loader] for _ in range(3)]
+        assert passes[0] != passes[1] != passes[2] != passes[0]
 
-    def test_another_seed_is_another_run(self):
-        first = self.passes(1)
-        torch.manual_seed(6)
-        assert [one_pass(DataLoader(ROWS, batch_size=4, collate_fn=collator(seed=None)))] != first
 
+class TestRepeats:
+    """With a seed and an epoch that nobody moves, the second pass has the masks of the first."""
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_second_pass_with_an_unmoved_epoch_warns(workers):
-    """Workers are new processes in each pass; what the first pass drew stands in shared memory."""
-    code = f"""
-import warnings
-warnings.simplefilter("always")
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_epochs import *
-loader = DataLoader(ROWS, batch_size=4, collate_fn=collator(), num_workers={workers})
-one_pass(loader)
-print("first pass done", file=sys.stderr, flush=True)
-one_pass(loader)
-"""
-    path = [*sys.path, str(Path(__file__).parents[1])]
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}\n{code}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    first, second = done.stderr.split("first pass done")
-    assert "the masks repeat" not in first
-    assert second.count("the masks repeat") == 1
+    @staticmethod
+    def loader(made, **options):
+        return DataLoader(ROWS, batch_size=4, collate_fn=made, **options)
+
+    @pytest.mark.parametrize("shuffle", [False, True])
+    def test_the_main_process_warns_once(self, shuffle):
+        loader = self.loader(collator(), shuffle=shuffle)
+        one_pass(loader)
+        with pytest.warns(SpanmaskWarning, match="the masks repeat") as caught:
+            one_pass(loader)
+        assert len(caught) == 1
+        one_pass(loader)
+
+    def test_persistent_workers_see_it(self):
+        loader = self.loader(collator(on_repeat="raise"), num_workers=2, persistent_workers=True)
+        one_pass(loader)
+        with pytest.raises(ValueError, match="the masks repeat"):
+            one_pass(loader)
+
+    def test_workers_that_end_with_their_pass_do_not(self):
+        """What the docstring says: such a worker knows nothing of the pass before it."""
+        loader = self.loader(collator(on_repeat="raise"), num_workers=2)
+        assert one_pass(loader) == one_pass(loader)
+
+    @pytest.mark.parametrize("workers", WORKERS)
+    def test_a_moved_epoch_is_no_repeat(self, workers):
+        made = collator(on_repeat="raise")
+        loader = self.loader(made, **workers)
+        for epoch in range(3):
+            made.set_epoch(epoch)
+            one_pass(loader)
+
+    @pytest.mark.parametrize("start", ["fork", "forkserver"])
+    def test_a_batch_seen_before_workers_start_is_no_repeat(self, start):
+        made = collator(on_repeat="raise")
+        made(ROWS[:4])
+        one_pass(DataLoader(ROWS[:4], batch_size=4, collate_fn=made, num_workers=1, multiprocessing_context=start))
 
 
 def test_masked_lm_sees_the_epoch_too(bert):
@@ -195,7 +221,7 @@ def test_two_gloo_ranks(tmp_path, monkeypatch):
 
 
 class TestResume:
-    def test_a_stream_goes_on_in_mid_epoch(self):
+    def test_a_stream_continues_in_mid_epoch(self):
         """Rows 8 to 23 of epoch 2, after a restart: as if nothing had happened."""
 
         def stream():

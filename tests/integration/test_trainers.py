@@ -1,4 +1,4 @@
-"""Denoising in real trainers: transformers', Lightning's, and a loop; tiny models, made from configuration."""
+"""Denoising in real trainers: transformers', Lightning's, and a plain loop. Tiny models, built from their configuration."""
 
 import logging
 import warnings
@@ -46,7 +46,7 @@ def t5_model():
 
 
 def sentences(count, seed=0):
-    """Rows with something to learn: each word is the one before it plus one."""
+    """Rows with something to learn: each word's number is that of the word before it plus one."""
     starts = np.random.default_rng(seed).integers(0, 40, size=count)
     return [{"input_ids": [*(3 + (start + at) % 40 for at in range(16)), 1]} for start in starts.tolist()]
 
@@ -67,7 +67,7 @@ def arguments(tmp_path, **options):
 
 
 class Watched(DataCollatorForSpanCorruption):
-    """Notes the epoch of each batch."""
+    """Records the epoch of each batch."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -89,7 +89,7 @@ class TestTransformers:
             trainer.train()
         assert collator.epochs == [0] * 4 + [1] * 4 + [2] * 4
 
-    def test_a_resumed_run_goes_on_in_its_epoch(self, tmp_path):
+    def test_a_resumed_run_continues_in_its_epoch(self, tmp_path):
         class Stop(TrainerCallback):
             def on_step_end(self, args, state, control, **kwargs):
                 control.should_save = control.should_training_stop = state.global_step == 6
@@ -115,10 +115,11 @@ class TestTransformers:
                 return batch
 
         row = sentences(1) * 8
-        Trainer(t5_model(), arguments(tmp_path, num_train_epochs=4), Seen(TOKENIZER, noise_density=0.5), row).train()
+        collator = Seen(TOKENIZER, noise_density=0.5, mean_noise_span_length=1.5)
+        Trainer(t5_model(), arguments(tmp_path, num_train_epochs=4), collator, row).train()
         assert len({tuple(labels) for labels in seen}) == 4  # a new mask in each epoch
 
-    def test_masked_lm_trains_beside_transformers_own(self, tmp_path):
+    def test_masked_lm_trains_as_well_as_with_transformers_collator(self, tmp_path):
         tokenizer = bert_tokenizer(20)
         rows = [{"input_ids": [2, *(5 + (number + at) % 20 for at in range(16)), 3]} for number in range(64)]
         losses = []
@@ -138,8 +139,8 @@ class TestTransformers:
         assert abs(losses[0] - losses[1]) < 0.35
         assert max(losses) < 3.6
 
-    def test_only_collators_with_an_epoch_are_taken(self):
-        with pytest.raises(TypeError, match="collators: expected collators with set_epoch, got function"):
+    def test_only_collators_with_an_epoch_are_accepted(self):
+        with pytest.raises(TypeError, match="collators: expected collators with set_epoch, .*, got function"):
             EpochCallback(lambda features: features)
 
 
@@ -190,7 +191,7 @@ def test_lightning(tmp_path):
 
 @pytest.mark.slow
 def test_a_t5_learns_from_a_mixture():
-    """A few hundred steps of R, X and S; the loss falls for each of them."""
+    """A few hundred steps of R, X and S: the loss falls for each of them."""
     tokenizer = t5_tokenizer([f"w{number}" for number in range(40)])
     tokenizer.add_tokens(["[NLU]", "[NLG]", "[S2S]"])
     mixture = DenoiserMixture.from_tokenizer(
@@ -234,11 +235,12 @@ def test_a_t5_learns_from_a_mixture():
         return dict(zip(mixture.names, found, strict=True))
 
     before = losses()
-    collator = DataCollatorForSpanCorruption(tokenizer, spec=mixture, seed=1)
+    rows = [{**row, "id": number} for number, row in enumerate(sentences(320))]  # 40 sentences, each several times
+    collator = DataCollatorForSpanCorruption(tokenizer, spec=mixture, seed=1, key_column="id")
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for epoch in range(15):
         collator.set_epoch(epoch)
-        for batch in DataLoader(sentences(320), batch_size=16, shuffle=True, collate_fn=collator):
+        for batch in DataLoader(rows, batch_size=16, shuffle=True, collate_fn=collator):
             optimizer.zero_grad()
             model(**batch).loss.backward()
             optimizer.step()

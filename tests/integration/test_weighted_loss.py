@@ -226,7 +226,7 @@ def test_evaluation_is_weighted_too(model, tokenizer, tmp_path):
 def test_weights_that_nothing_uses_are_an_error(model, tokenizer, tmp_path):
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     handle = refuse_unused_weights(model)
-    with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which does not use them"):
+    with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which ignores it"):
         train(model, collator, tmp_path, cls=Trainer)
     train(model, collator, tmp_path, normalize="weights")  # here they do not reach it
     handle.remove()
@@ -252,7 +252,7 @@ def test_other_losses_are_refused(model, tokenizer, tmp_path):
         train(model, collator, tmp_path)
     with pytest.raises(ValueError, match="normalize: expected one of 'weights', 'tokens'"):
         train(model, collator, tmp_path, normalize="mean")
-    with pytest.raises(ValueError, match="compute_loss_func: goes with the trainer's own loss"):
+    with pytest.raises(ValueError, match="compute_loss_func: only supported by the trainer's own loss"):
         train(model, collator, tmp_path, normalize="weights", compute_loss_func=lambda *args, **kwargs: 0)
     t5 = T5ForConditionalGeneration(T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
     with pytest.raises(ValueError, match="model: is an encoder-decoder"):
@@ -261,7 +261,7 @@ def test_other_losses_are_refused(model, tokenizer, tmp_path):
 
 def test_shapes_that_do_not_fit():
     logits, labels, weights = torch.zeros(1, 3, 4), torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, 3)
-    with pytest.raises(ValueError, match=r"weights: has shape \(1, 2\), the logits \(1, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"weights: has shape \(1, 2\), but the logits have \(1, 3, 4\)"):
         weighted_loss(logits, labels, weights[:, 1:], normalize="weights")
     with pytest.raises(ValueError, match="normalize: expected one of"):
         weighted_loss(logits, labels, weights, normalize="mean", amount=1)

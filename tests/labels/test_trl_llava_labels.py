@@ -29,7 +29,7 @@ def test_whole_conversations_have_equal_labels(batch):
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("left", [1, 3, 5], ids=["in the header", "in the question", "in front of the answer"])
+@pytest.mark.parametrize("left", [1, 3, 5], ids=["in the header", "in the question", "before the answer"])
 def test_a_last_turn_cut_by_truncation_trains_the_question(left):
     whole = row_of([([10, 11], [12]), ([13, 14], [15])])
     question = whole.index(13)

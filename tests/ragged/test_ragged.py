@@ -14,7 +14,7 @@ OFFSETS = [0, 3, 3, 4]
 
 
 def unaligned(array):
-    """The same ids behind an odd number of bytes, as a file's header leaves them."""
+    """The same ids after an odd number of bytes, as a file's header leaves them."""
     return np.frombuffer(b"-" + array.tobytes(), array.dtype, offset=1)
 
 

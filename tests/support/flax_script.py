@@ -1,6 +1,7 @@
-"""The collator of transformers' Flax T5 example, re-written from its description: oracle of `compat.flax_t5`, peer of the benchmarks.
+"""The collator of transformers' Flax T5 example, reimplemented from its description.
 
-NumPy arrays in and out, rows of one length, a loop over rows for the masks, the global random state: as slow and as strict as it was.
+The oracle of `compat.flax_t5`, and a peer in the benchmarks. NumPy arrays in and out, rows of one length, a loop over rows for the
+masks, the global random state: as slow and as strict as the original.
 """
 
 import numpy as np
@@ -8,7 +9,7 @@ from transformers import BatchEncoding
 
 
 class FlaxScriptCollator:
-    """`spans_of="noise"` for most of its life and in nanoT5, `"smaller"` in its newest version."""
+    """`spans_of`: `"noise"` in most versions and in nanoT5, `"smaller"` in the newest version."""
 
     def __init__(self, tokenizer, density, mean, input_length, target_length, pad_id, start_id, spans_of="noise"):
         self.tokenizer, self.density, self.mean, self.spans_of = tokenizer, density, mean, spans_of
@@ -53,7 +54,7 @@ class FlaxScriptCollator:
         if self.spans_of == "noise":
             others = length - noise
             spans = int(np.round(noise / self.mean))
-        else:  # the newest version counts the others before the clamp
+        else:  # the newest version counts the other tokens before the clamp
             spans = int(np.round(min(noise, others) / self.mean))
         spans = max(spans, 1)
 

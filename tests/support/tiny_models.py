@@ -10,7 +10,7 @@ TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# Letters of questions never stand in answers, so that a text shows whether a question trained.
+# Letters of questions never occur in answers, so that a text shows whether a question trained.
 QUESTIONS = ["What is the colour?", "Who was that?", "What should we show them?", "Which house?"]
 ANSWERS = ["a red line", "a bird and a fin", "a line", "red and read and read bird", "a fine banana"]
 CONVERSATIONS = [

@@ -36,7 +36,7 @@ def test_find_turns_equals_the_reference(rows, chat_format, dtype):
         pytest.param([5, 6, 8, 2], [(0, 0, 0, 2, 3, 4, True)], id="one turn"),
         pytest.param([2, 2, 5, 6, 2, 2], [(0, 0, 2, 4, 4, 5, True)], id="ends outside turns mean nothing"),
         pytest.param(
-            [5, 7, 1, 5, 6, 9], [(0, 1, 0, 2, 3, 3, True), (0, 0, 3, 5, 6, 6, False)], id="a start closes in front of it"
+            [5, 7, 1, 5, 6, 9], [(0, 1, 0, 2, 3, 3, True), (0, 0, 3, 5, 6, 6, False)], id="a start closes the turn before it"
         ),
         pytest.param([5, 6, 1, 2, 5, 6, 2], [(0, 0, 0, 2, 3, 4, True), (0, 0, 4, 6, 6, 7, True)], id="two turns of one role"),
         pytest.param([5, 6, 6, 2, 3, 3], [(0, 2, 0, 3, 4, 6, True)], id="the longest start wins"),

@@ -2,119 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import InitVar, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import check_choice, check_length, check_side
-from spanmask.batch import (
-    ReturnTensors,
-    columns_of,
-    pad_token_id,
-    padded_layout,
-    real_tokens,
-    stack_columns,
-    to_tensors,
-    token_column,
-)
-from spanmask.collators.span_corruption import key_column as key_column_of
-from spanmask.noise.arguments import given
-from spanmask.noise.clock import Clocked, OnRepeat
-from spanmask.noise.masked_lm import MaskedLM
-from spanmask.ragged import Ragged
+from spanmask._validate import as_probability
+from spanmask.batch import padded_layout, real_tokens
+from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, refuse_with_spec
+from spanmask.noise.arguments import given, per_row
+from spanmask.noise.masked_lm import MaskedLM, Mode
+from spanmask.ragged import Bounds, Ragged
 
 __all__ = ["DataCollatorForMaskedLM"]
 
 
-class DataCollatorForMaskedLM(Clocked):
-    """Mask tokens of each row; the model must say what they were.
+@dataclass(kw_only=True, eq=False, repr=False)
+class DataCollatorForMaskedLM(NoiseCollator):
+    """Masks tokens of each row for BERT-style training: the model must predict what they were.
 
-    In:  dicts with `input_ids` (integers, any length). Read where present: `attention_mask` (nonzero for real tokens),
-         `special_tokens_mask` (nonzero: never chosen), `words` (see `mask_tokens`), `key_column`.
-    Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row], labels -100 where nothing was chosen.
+    In:  dicts with `input_ids` (integers, any length). Columns that are read where present, each with an entry for each token:
+         `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never chosen), `word_ids`
+         (numbers; None or negative: not a word) or `word_starts` (flags): words are then chosen whole. With a number for each row:
+         `mlm_probability`, instead of the spec's. An Arrow table or a dict with these columns is accepted, too.
+    Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row]; labels are `label_pad_token_id` where nothing was chosen.
 
     Noise is a pure function of (seed, epoch, key of the row): the same for any batch size, order, number of workers and ranks.
 
     Args:
-        tokenizer: a transformers tokenizer: mask token, special tokens, vocabulary, pad token.
-        mlm_probability: each unprotected token (or word) is chosen with this probability.
-        whole_word_mask: words are chosen whole: those of the column `words`, or where the vocabulary begins them.
-        spec: a `MaskedLM` instead.
-        seed, epoch, key_column, on_repeat: as in `DataCollatorForSpanCorruption`.
+        tokenizer: a transformers tokenizer: mask token, special tokens, vocabulary, pad token, padding side.
+        mlm_probability: each unprotected token (or word) is chosen with this probability; above 0 and at most 1, .15 by default.
+        whole_word_mask: words are chosen whole: those of the columns `word_ids` or `word_starts`, otherwise those of the vocabulary.
+        mask_token_id, vocab_size, special_ids, mask_replace_prob, random_replace_prob, continuation_ids, mode, span_length_p,
+            max_span_length: see `MaskedLM`; by default what `MaskedLM.from_tokenizer` chooses.
+        spec: a `MaskedLM` instead of the options above. The attribute `spec` always holds the spec in use.
+        seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
+            every pass has fresh noise, and `torch.manual_seed` repeats a run.
+        epoch: the first epoch, 0 to 2**64 - 1; `set_epoch` changes it, in worker processes too.
+        on_repeat: with a seed, what happens once when a pass repeats the noise of the one before it: `"warn"`, `"raise"` or
+            `"ignore"` (for evaluation). Each process knows only what it drew itself: workers that end with their pass see no repeat.
+        key_column: the column that names an example (integers or strings). By default its content does, so equal rows of one epoch
+            share their noise.
         max_length: rows keep this many tokens. Masks are made before the cut.
-        pad_to_multiple_of: the batch's width is rounded up to it.
+        pad_to_multiple_of: the width is rounded up to a multiple of it.
         padding_side: `"right"` or `"left"`; the tokenizer's own by default.
-        return_tensors: `"pt"` or `"np"`.
+        label_pad_token_id: the label of tokens that were not chosen and of padding; -100 carries no loss.
         keep_columns: further columns to stack into the batch; all others are dropped.
-        **options: more of `MaskedLM`: `mask_replace_prob`, `random_replace_prob`, `mode`, `span_length_p`,
-            `max_span_length`, `special_ids`.
+        return_tensors: `"pt"` or `"np"`.
 
     Raises:
+        TypeError: `spec` together with an option that belongs in it.
         ValueError: an option or a row that cannot be used; the message names it.
 
     Source: Devlin et al. 2019, section 3.1.
+
+    Example:
+        `collator = DataCollatorForMaskedLM(tokenizer, mlm_probability=.15, whole_word_mask=True, seed=42)`
     """
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        mlm_probability: float = 0.15,
-        whole_word_mask: bool = False,
-        spec: MaskedLM | None = None,
-        seed: int | None = None,
-        epoch: int = 0,
-        key_column: str | None = None,
-        max_length: int | None = None,
-        pad_to_multiple_of: int | None = None,
-        padding_side: str | None = None,
-        return_tensors: ReturnTensors = "pt",
-        keep_columns: Iterable[str] = (),
-        on_repeat: OnRepeat = "warn",
-        **options: Any,
-    ) -> None:
-        super().__init__(seed, epoch, on_repeat)
-        if spec is None:
-            spec = MaskedLM.from_tokenizer(tokenizer, mlm_probability=mlm_probability, whole_word_mask=whole_word_mask, **options)
-        elif options:
-            raise TypeError(f"{next(iter(options))}: goes into the spec that you gave.")
-        if not isinstance(spec, MaskedLM):
-            raise TypeError(f"spec: expected MaskedLM, got {type(spec).__name__}.")
-        self.spec = spec
-        self.key_column = key_column
-        self.max_length = check_length("max_length", max_length)
-        self.pad_to_multiple_of = check_length("pad_to_multiple_of", pad_to_multiple_of)
-        self.padding_side = check_side(padding_side or getattr(tokenizer, "padding_side", "right"))
-        check_choice("return_tensors", return_tensors, ReturnTensors)
-        self.return_tensors = return_tensors
-        self.keep_columns = tuple(keep_columns)
-        self.pad_token_id = pad_token_id(tokenizer)
+    mlm_probability: InitVar[float | None] = None
+    whole_word_mask: InitVar[bool | None] = None
+    mask_token_id: InitVar[int | None] = None
+    vocab_size: InitVar[int | None] = None
+    special_ids: InitVar[Iterable[int] | None] = None
+    mask_replace_prob: InitVar[float | None] = None
+    random_replace_prob: InitVar[float | None] = None
+    continuation_ids: InitVar[Iterable[int] | None] = None
+    mode: InitVar[Mode | None] = None
+    span_length_p: InitVar[float | None] = None
+    max_span_length: InitVar[int | None] = None
+    spec: MaskedLM | None = None
 
-    def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
-        """One batch; see the class."""
-        columns = columns_of(features)
-        rows = Ragged.from_rows(token_column(columns), "input_ids")
+    rate_columns: ClassVar[tuple[str, ...]] = ("mlm_probability",)
+
+    def __post_init__(
+        self,
+        mlm_probability: float | None,
+        whole_word_mask: bool | None,
+        mask_token_id: int | None,
+        vocab_size: int | None,
+        special_ids: Iterable[int] | None,
+        mask_replace_prob: float | None,
+        random_replace_prob: float | None,
+        continuation_ids: Iterable[int] | None,
+        mode: Mode | None,
+        span_length_p: float | None,
+        max_span_length: int | None,
+    ) -> None:
+        options = {
+            "mlm_probability": mlm_probability,
+            "whole_word_mask": whole_word_mask,
+            "mask_token_id": mask_token_id,
+            "vocab_size": vocab_size,
+            "special_ids": special_ids,
+            "mask_replace_prob": mask_replace_prob,
+            "random_replace_prob": random_replace_prob,
+            "continuation_ids": continuation_ids,
+            "mode": mode,
+            "span_length_p": span_length_p,
+            "max_span_length": max_span_length,
+        }
+        if self.spec is None:
+            set_options = {name: value for name, value in options.items() if value is not None}
+            self.spec = MaskedLM.from_tokenizer(self.tokenizer, **set_options)
+        else:
+            if not isinstance(self.spec, MaskedLM):
+                raise TypeError(f"spec: expected MaskedLM, got {type(self.spec).__name__}.")
+            refuse_with_spec(**options)
+        self._check_options()
+
+    def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
+        rows, extra = Ragged.from_rows(columns["input_ids"], "input_ids"), NoiseColumns(self, columns)
         bounds = real_tokens(rows, columns.get("attention_mask"))
-        words = columns.get("words")
+        extra.read_token_columns(rows)
+        return self._mask(rows, bounds, extra, seed_epoch)
+
+    def _mask(
+        self, rows: Ragged, bounds: Bounds, extra: NoiseColumns, seed_epoch: tuple[int, int]
+    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
+        """Call the core: the batch, and the keys of its rows. `bounds`: the real tokens of `rows`."""
+        assert self.spec is not None  # __post_init__ made it
+        assert self.padding_side is not None
+        count = len(rows)
+        words = extra.word_ids if extra.word_starts is None else extra.word_starts
         if words is None and self.spec.whole_word_mask and self.spec.continuation_ids is None:
-            raise ValueError("words: whole_word_mask needs this column, or a spec with continuation_ids.")
-        beside = given(
-            len(rows),
-            keys=key_column_of(columns, self.key_column),
-            protected=columns.get("special_tokens_mask"),
+            raise ValueError("word_ids: whole_word_mask requires this column or word_starts, or a spec with continuation_ids.")
+        row_options = given(
+            count,
+            keys=extra.keys,
+            densities=per_row("mlm_probability", extra.rates.get("mlm_probability"), count, as_probability),
+            protected=extra.protected_mask,
             words=words,
             aligned=(rows, bounds),
         )
         layout = padded_layout(bounds, self.padding_side, self.max_length, self.pad_to_multiple_of)
-        source = self.clock.source()
+        padding, ignore_index = self.pad_token_id, self.label_pad_token_id
         input_ids, labels, keys, _ = _core.mask_tokens(
-            rows.values, *bounds, self.spec._core, source, beside, layout, self.pad_token_id, -100, "input_ids", 1
+            rows.values, *bounds, self.spec._core, seed_epoch, row_options, layout, padding, ignore_index, "input_ids", 1
         )
-        self.clock.watch(source, keys)
-        count = len(rows)
-        batch: dict[str, Any] = {
-            "input_ids": input_ids.reshape(count, -1),
-            "attention_mask": _core.pad_mask(*bounds, layout).reshape(count, -1),
-            "labels": labels.reshape(count, -1),
-        }
-        batch.update(stack_columns(columns, self.keep_columns))
-        return to_tensors(batch, return_tensors or self.return_tensors)
+        batch = {"input_ids": input_ids, "attention_mask": _core.pad_mask(*bounds, layout), "labels": labels}
+        return {name: array.reshape(count, -1) for name, array in batch.items()}, keys

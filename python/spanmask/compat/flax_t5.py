@@ -1,14 +1,16 @@
-"""The span-corruption collators of transformers' Flax T5 example and of nanoT5, as drop-ins.
+"""Drop-in replacements for the span-corruption collators of transformers' Flax T5 example and of nanoT5.
 
-Given the same noise mask the outputs are the scripts' bit for bit, and given the same `numpy.random` state so are the masks.
-Their quirks are kept here and nowhere else: fixed lengths, a second EOS where rows end in one, sentinels counted down from
-`len(tokenizer)`. Their crashes are not kept: where a row is too short for the spans that they want, there are fewer. For new code:
-`spanmask.DataCollatorForSpanCorruption`.
+For the same noise mask the outputs equal those of the scripts bit for bit, and for the same `numpy.random` state so do the masks.
+The quirks of the scripts are kept here and nowhere else: fixed lengths, a second EOS where rows end in one, sentinels counted down
+from `len(tokenizer)`. Their crashes are not kept: a row that is too short for the planned number of spans gets fewer spans. New code
+should use `spanmask.DataCollatorForSpanCorruption`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +28,10 @@ SpanCount = Literal["noise", "smaller"]
 
 
 def compute_input_and_target_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
-    """The row length and target length for inputs of `inputs_length`, as the scripts' helper of this name computes them.
+    """The row length and the target length for inputs of `inputs_length`, as the scripts' function of this name computes them.
 
-    It knows no clamps, so it disagrees with the scripts' own sampler for span length 1, and for long spans in short rows;
-    `spanmask.plan_lengths` never does.
+    It does not clamp, so it disagrees with the scripts' own sampler for span length 1 and for long spans in short rows.
+    `spanmask.plan_lengths` always agrees with its sampler.
 
     >>> compute_input_and_target_lengths(512, .15, 3.0)
     (568, 114)
@@ -49,69 +51,74 @@ def compute_input_and_target_lengths(inputs_length: int, noise_density: float, m
     return tokens, targets
 
 
+@dataclass(eq=False)
 class FlaxDataCollatorForT5MLM:
-    """Rows of one length -> inputs and labels of fixed lengths, as NumPy arrays.
+    """Makes inputs and labels of fixed lengths from rows of one length, as NumPy arrays.
 
-    In:  dicts with `input_ids`, all of one length; other columns of one shape pass through.
-    Out: `input_ids`, `labels` int64 [B, input_length], [B, target_length]; with `decoder_start_token_id` also
-         `decoder_input_ids`, the labels one place later. No -100 anywhere: there is no padding.
+    In:  dicts with `input_ids`, all of one length. Other columns whose entries have one shape are passed through.
+    Out: `input_ids` int64 [B, input_length], `labels` int64 [B, target_length]; with `decoder_start_token_id` also
+         `decoder_input_ids`, the labels shifted by one place. There is no padding, so no -100.
 
     Args:
-        tokenizer: its length (sentinels are counted down from it) and its EOS id.
-        noise_density, mean_noise_span_length: as in `SpanCorruption`.
-        input_length, target_length: checked, when given.
-        pad_token_id: takes the place of -100 in `decoder_input_ids`.
-        decoder_start_token_id: the first of `decoder_input_ids`.
-        rng: `"numpy"`: the global state of `numpy.random`, as the scripts have it; a `numpy.random.RandomState`; or `"keyed"`:
-            spanmask's own noise, a function of (seed, epoch, row).
-        num_noise_spans: which of the scripts' formulas: spans follow from the `"noise"` tokens (nanoT5, and the example for
-            most of its life), or from the `"smaller"` of noise and other tokens (the newest example).
-        seed, epoch: for `rng="keyed"`.
+        tokenizer: sentinels are counted down from its length; its EOS id closes each row.
+        noise_density: fraction of tokens that is hidden, strictly between 0 and 1.
+        mean_noise_span_length: tokens in a hidden span, on average; at least 1.
+        input_length, target_length: the expected lengths; not checked when `None`.
+        pad_token_id: replaces -100 in `decoder_input_ids`.
+        decoder_start_token_id: the first id of `decoder_input_ids`.
+        rng: `"numpy"`: the global state of `numpy.random`, as in the scripts; a `numpy.random.RandomState`; or `"keyed"`: spanmask's
+            own noise, a function of (seed, epoch, row).
+        num_noise_spans: what the number of spans is computed from: the `"noise"` tokens (nanoT5, and most versions of the example),
+            or the `"smaller"` number of noise and other tokens (the newest example).
+        seed, epoch: 0 to 2**64 - 1, for `rng="keyed"`.
 
     Raises:
-        ValueError: lengths that are not as announced, rows of different lengths.
+        ValueError: lengths other than the expected ones, rows of different lengths, an option out of range.
+
+    >>> import numpy as np
+    >>> class Tokenizer:
+    ...     eos_token_id = 1
+    ...     def __len__(self): return 100
+    >>> collator = FlaxDataCollatorForT5MLM(Tokenizer(), .5, 2.0, rng=np.random.RandomState(0))
+    >>> batch = collator([{"input_ids": [5, 6, 7, 8]}])
+    >>> batch["input_ids"].tolist(), batch["labels"].tolist()
+    ([[5, 6, 99, 1]], [[99, 7, 8, 1]])
     """
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        noise_density: float,
-        mean_noise_span_length: float,
-        input_length: int | None = None,
-        target_length: int | None = None,
-        pad_token_id: int | None = None,
-        decoder_start_token_id: int | None = None,
-        rng: Literal["numpy", "keyed"] | np.random.RandomState = "numpy",
-        num_noise_spans: SpanCount = "noise",
-        seed: int = 0,
-        epoch: int = 0,
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.noise_density = as_density("noise_density", noise_density)
-        self.mean_noise_span_length = as_span_length("mean_noise_span_length", mean_noise_span_length)
-        self.input_length = input_length
-        self.target_length = target_length
-        self.pad_token_id = pad_token_id
-        self.decoder_start_token_id = decoder_start_token_id
-        if not isinstance(rng, np.random.RandomState) and rng not in ("numpy", "keyed"):
-            raise ValueError(f"rng: expected 'numpy', 'keyed' or a numpy.random.RandomState, got {rng!r}.")
-        check_choice("num_noise_spans", num_noise_spans, SpanCount)
-        self.rng = rng
-        self.num_noise_spans = num_noise_spans
-        self.seed = as_uint64("seed", seed)
-        self.epoch = as_uint64("epoch", epoch)
+    tokenizer: Any = field(repr=False)
+    noise_density: float
+    mean_noise_span_length: float
+    input_length: int | None = None
+    target_length: int | None = None
+    pad_token_id: int | None = None
+    decoder_start_token_id: int | None = None
+    rng: Literal["numpy", "keyed"] | np.random.RandomState = "numpy"
+    _: KW_ONLY
+    num_noise_spans: SpanCount = "noise"
+    seed: int = 0
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.noise_density = as_density("noise_density", self.noise_density)
+        self.mean_noise_span_length = as_span_length("mean_noise_span_length", self.mean_noise_span_length)
+        if not isinstance(self.rng, np.random.RandomState) and self.rng not in ("numpy", "keyed"):
+            raise ValueError(f"rng: expected 'numpy', 'keyed' or a numpy.random.RandomState, got {self.rng!r}.")
+        check_choice("num_noise_spans", self.num_noise_spans, SpanCount)
+        self.seed = as_uint64("seed", self.seed)
+        self.epoch = as_uint64("epoch", self.epoch)
         self._drawn = 0
-        named = tokenizer.get_vocab().get("<extra_id_0>") if hasattr(tokenizer, "get_vocab") else None
-        if named is not None and named != len(tokenizer) - 1:
+        tokenizer = self.tokenizer
+        first_sentinel = tokenizer.get_vocab().get("<extra_id_0>") if hasattr(tokenizer, "get_vocab") else None
+        if first_sentinel is not None and first_sentinel != len(tokenizer) - 1:
             warnings.warn(
-                f"tokenizer: <extra_id_0> is {named}, but the scripts count sentinels down from len(tokenizer) - 1 = "
-                f"{len(tokenizer) - 1}, and so does this drop-in; spanmask.DataCollatorForSpanCorruption finds them by name.",
+                f"tokenizer: the id of <extra_id_0> is {first_sentinel}, but the scripts, and so this class, count sentinels down from "
+                f"len(tokenizer) - 1 = {len(tokenizer) - 1}. spanmask.DataCollatorForSpanCorruption finds sentinels by name.",
                 SpanmaskWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """One batch; see the class."""
+        """Make one batch; see the class."""
         batch: dict[str, Any] = {name: stack(name, [example[name] for example in examples]) for name in examples[0]}
         ids = batch["input_ids"]
         mask = self._masks(ids)
@@ -131,7 +138,7 @@ class FlaxDataCollatorForT5MLM:
         return batch
 
     def random_spans_noise_mask(self, length: int) -> npt.NDArray[np.bool_]:
-        """What is hidden of a row of `length` tokens: bool [length], clear at its start, hidden at its end."""
+        """Which of `length` tokens are hidden: bool [length]. The first is clear and the last hidden, where there are two."""
         if self.rng == "keyed":
             self._drawn += 1
             row: npt.NDArray[np.bool_] = self._keyed(np.zeros((1, length), np.int64), keys=[self._drawn])[0]
@@ -139,7 +146,8 @@ class FlaxDataCollatorForT5MLM:
         if length < 2:
             return np.zeros(length, np.bool_)
         noise, spans = self._counts(length)
-        shuffle = np.random.shuffle if isinstance(self.rng, str) else self.rng.shuffle  # the state that the scripts draw from
+        # The global state is the one that the scripts draw from.
+        shuffle = np.random.shuffle if isinstance(self.rng, str) else self.rng.shuffle
         hidden = segments(noise, spans, shuffle)
         clear = segments(length - noise, spans, shuffle)
         runs = np.stack([clear, hidden], axis=1).reshape(-1)
@@ -147,7 +155,7 @@ class FlaxDataCollatorForT5MLM:
         return mask
 
     def create_sentinel_ids(self, mask_indices: Array) -> Array:
-        """Marks for `filter_input_ids`: a sentinel's id where a run of the mask begins, -1 where it goes on, else 0.
+        """The second argument of `filter_input_ids`: a sentinel id where a run of the mask starts, -1 in the rest of it, 0 elsewhere.
 
         `mask_indices`: [B, length] of 0 and 1.
         """
@@ -157,9 +165,14 @@ class FlaxDataCollatorForT5MLM:
         return np.where(starts, len(self.tokenizer) - np.cumsum(starts, axis=-1), -mask.astype(np.int64))
 
     def filter_input_ids(self, input_ids: Array, sentinel_ids: Array) -> Array:
-        """Rows with marks applied, and EOS behind each: sentinels stand for what they cover, -1 drops a token.
+        """Replace ids by the sentinels above 0, drop the ids at -1, and append EOS to each row.
 
-        Both [B, length]; the result int64 [B, kept + 1].
+        Args:
+            input_ids: integers [B, length].
+            sentinel_ids: what `create_sentinel_ids` returned for a mask of that shape.
+
+        Returns:
+            int64 [B, kept + 1].
 
         Raises:
             ValueError: rows keep different numbers of tokens.
@@ -169,13 +182,14 @@ class FlaxDataCollatorForT5MLM:
         counts = kept.sum(axis=-1)
         if len(counts) and (counts != counts[0]).any():
             raise ValueError(
-                f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens; the scripts need one number for all."
+                f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens, but all must keep the same number. Pass "
+                "masks with as many hidden tokens and spans in each row."
             )
         eos = np.full((len(ids), 1), self.tokenizer.eos_token_id, dtype=np.int32)
         return np.concatenate([ids[kept].reshape(len(ids), -1), eos], axis=-1)
 
     def _counts(self, length: int) -> tuple[int, int]:
-        """Hidden tokens and spans. The outer `min` is ours: without it the scripts crash where it binds."""
+        """The numbers of hidden tokens and of spans. The last `min` is not in the scripts, which crash where it has an effect."""
         rounded = int(np.round(length * self.noise_density))
         noise = min(max(rounded, 1), length - 1)
         basis = noise if self.num_noise_spans == "noise" else min(noise, length - rounded)
@@ -188,9 +202,12 @@ class FlaxDataCollatorForT5MLM:
         return np.array([self.random_spans_noise_mask(ids.shape[1]) for _ in range(len(ids))]).reshape(ids.shape)
 
     def _keyed(self, ids: Array, keys: Any = None) -> npt.NDArray[np.bool_]:
-        # Without EOS in the spec, a row's own counts as a token: the scripts hide it like any other.
+        # The spec has no EOS, so that a row's own counts as a token: the scripts hide it like any other.
         spec = SpanCorruption(
-            range(2**32 - 1, 2**32 - 1 - ids.shape[1] - 1, -1), None, self.noise_density, self.mean_noise_span_length
+            sentinel_ids=range(2**32 - 1, 2**32 - 1 - ids.shape[1] - 1, -1),
+            eos_token_id=None,
+            noise_density=self.noise_density,
+            mean_noise_span_length=self.mean_noise_span_length,
         )
         mask = corrupt(ids, spec, seed=self.seed, epoch=self.epoch, keys=keys).noise_mask()
         hidden: npt.NDArray[np.bool_] = mask.values.reshape(ids.shape)
@@ -198,25 +215,26 @@ class FlaxDataCollatorForT5MLM:
 
 
 def stack(name: str, entries: list[Any]) -> Array:
-    """A column as one array."""
+    """A column as one array; entries of different lengths are an error."""
     if len({np.shape(entry) for entry in entries}) > 1:
-        raise ValueError(f"{name}: rows differ in length; the scripts take rows of one length only, cut and joined beforehand.")
+        raise ValueError(f"{name}: rows differ in length; join and cut them to one length first, as the scripts require.")
     return np.array(entries)
 
 
-def segments(items: int, count: int, shuffle: Any) -> Array:
-    """Lengths of `count` random segments of `items`, by the scripts' shuffle of their first places."""
+def segments(items: int, count: int, shuffle: Callable[[Array], None]) -> Array:
+    """Lengths of `count` random segments of `items`. Like the scripts, shuffles flags that mark the first item of a segment."""
     firsts = np.arange(items - 1) < count - 1
     shuffle(firsts)
     edges = np.flatnonzero(np.concatenate([[True], firsts]))
     return np.diff(np.append(edges, items))
 
 
+@dataclass(eq=False)
 class DataCollatorForT5MLM(FlaxDataCollatorForT5MLM):
-    """The same with torch tensors out: nanoT5's collator."""
+    """nanoT5's collator: as `FlaxDataCollatorForT5MLM`, but returns torch tensors."""
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """One batch of tensors; see the class."""
+        """Make one batch of tensors; see the class."""
         import torch
 
         return {name: torch.from_numpy(value) for name, value in super().__call__(examples).items()}

@@ -1,1 +1,1 @@
-"""Thin adapters to trainers and engines. Each module imports its framework; importing spanmask imports none of them."""
+"""Thin adapters to trainers. Each module imports its framework when it is imported itself; `import spanmask` imports none of them."""

@@ -1,4 +1,4 @@
-"""For transformers' `Trainer`: the epoch, told to collators that draw noise. Importing this module imports transformers."""
+"""For transformers' `Trainer`: passes the epoch to collators that draw noise. This module imports transformers."""
 
 from __future__ import annotations
 
@@ -6,37 +6,35 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from spanmask.noise.clock import Clocked
+from spanmask.noise.schedule import HasSchedule, check_collators
 
 __all__ = ["EpochCallback"]
 
 
 class EpochCallback(TrainerCallback):  # type: ignore[misc]
-    """Calls `collator.set_epoch` at the beginning of each epoch, in a resumed run too.
+    """Calls `collator.set_epoch` at the start of each epoch, in a resumed run too.
 
     Args:
-        *collators: those that the trainer's loaders use.
+        *collators: the collators that the trainer's loaders use.
 
     Raises:
-        TypeError: a collator that draws no noise.
+        TypeError: a collator without a seed and an epoch.
 
     Example:
         `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`
     """
 
-    def __init__(self, *collators: Clocked) -> None:
-        for collator in collators:
-            if not isinstance(collator, Clocked):
-                raise TypeError(f"collators: expected collators with set_epoch, got {type(collator).__name__}.")
+    def __init__(self, *collators: HasSchedule) -> None:
+        check_collators(collators)
         self.collators = collators
         self._next = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A run that is resumed in mid-epoch goes on in that epoch."""
+        """Start at the epoch of the run; a run that is resumed in the middle of an epoch continues in that epoch."""
         self._next = int(state.epoch or 0)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Passes are counted here: without a known length, `state.epoch` is a share of all steps."""
+        """Set the epoch. Passes are counted here: for data of unknown length, `state.epoch` is a fraction of all steps."""
         for collator in self.collators:
             collator.set_epoch(self._next)
         self._next += 1

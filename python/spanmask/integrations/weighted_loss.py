@@ -1,4 +1,4 @@
-"""A loss that uses `loss_weights`, for a loop of one's own and for transformers' `Trainer`. Importing this module imports both."""
+"""A loss that uses `loss_weights`, for custom loops and for transformers' `Trainer`. This module imports torch and transformers."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def weighted_loss(
     shift: bool = True,
     ignore_index: int = -100,
 ) -> torch.Tensor:
-    """Cross entropy in which every token counts as much as its weight.
+    """Cross entropy in which each token counts by its weight.
 
     Args:
-        logits: [..., T, vocabulary]; taken to float32 where tokens train.
+        logits: [..., T, vocabulary]; converted to float32 at trained tokens.
         labels: [..., T]; `ignore_index` where no loss is wanted.
         weights: [..., T], aligned with `labels`: what a collator puts into `loss_weights`.
-        normalize: the sum of weighted losses is divided by the sum of `"weights"` (the scale of all weights does not matter: weights
-            .5 and 1 train as 1 and 2), or by the number of trained `"tokens"` (it does: a batch of weights .5 has half the loss).
-            With weights of 1 both are the usual mean.
-        amount: this sum or number over a larger batch of which these tokens are a part (`loss_amount`): for gradient accumulation.
-        shift: labels stand on their tokens, and the logits in front of them predict them (causal language models in transformers).
-            `False` for labels made with `MaskPolicy(shift="left")`, and for encoder-decoder models.
+        normalize: what the sum of weighted losses is divided by. `"weights"`: the sum of weights, so that their common scale does not
+            matter (weights .5 and 1 train like 1 and 2). `"tokens"`: the number of trained tokens, so that it does matter (a batch
+            of weights .5 has half the loss). With weights of 1 both are the usual mean.
+        amount: the divisor of a larger batch that these tokens are a part of (`loss_amount`), for gradient accumulation.
+        shift: labels are aligned with their own tokens, so the logits of the previous position predict them (causal language models
+            in transformers). `False` for labels made with `MaskPolicy(shift="left")`, and for encoder-decoder models.
         ignore_index: the label of a token without loss.
 
     Returns:
-        A scalar, float32. 0 where nothing trains, so that an empty batch leaves no NaN behind.
+        A scalar, float32. 0 where nothing trains, so that an empty batch does not give NaN.
 
     Raises:
-        ValueError: shapes that do not fit, or another `normalize`.
+        ValueError: shapes that do not match, or an unknown `normalize`.
 
     >>> logits, labels = torch.zeros(1, 3, 4), torch.tensor([[-100, 1, 2]])
     >>> weights = torch.tensor([[0.0, 1.0, 3.0]])
@@ -60,7 +60,7 @@ def weighted_loss(
         logits, labels, weights = logits[..., :-1, :], labels[..., 1:], weights[..., 1:]
     labels, weights = labels.to(logits.device), weights.to(logits.device)
     trained = labels != ignore_index
-    # Only these: most tokens of a chat carry no loss, and logits in float32 are the largest tensor of a step.
+    # Trained tokens only: most tokens of a chat carry no loss, and logits in float32 are the largest tensor of a step.
     losses = torch.nn.functional.cross_entropy(logits[trained].float(), labels[trained], reduction="none")
     total = (losses * weights[trained]).sum()
     return total / torch.as_tensor(amount, device=total.device, dtype=total.dtype).clamp(min=torch.finfo(total.dtype).tiny)
@@ -69,10 +69,10 @@ def weighted_loss(
 def loss_amount(
     labels: torch.Tensor, weights: torch.Tensor, *, normalize: Normalize, shift: bool = True, ignore_index: int = -100
 ) -> torch.Tensor:
-    """What `weighted_loss` divides by: of several batches that make one step, add it up and give it as `amount` with each."""
+    """What `weighted_loss` divides by. For several batches that form one step, pass the sum of theirs as `amount` with each."""
     check_choice("normalize", normalize, Normalize)
     if shift:
-        labels, weights = labels[..., 1:], weights[..., 1:]  # nothing predicts the first token
+        labels, weights = labels[..., 1:], weights[..., 1:]  # no logits predict the first token
     trained = labels != ignore_index
     return weights[trained].sum() if normalize == "weights" else trained.sum().to(weights.dtype)
 
@@ -82,36 +82,36 @@ def check_shapes(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tens
     for name, tensor in (("labels", labels), ("weights", weights)):
         if tensor.shape != logits.shape[:-1]:
             raise ValueError(
-                f"{name}: has shape {tuple(tensor.shape)}, the logits {tuple(logits.shape)}; give one for each position."
+                f"{name}: has shape {tuple(tensor.shape)}, but the logits have {tuple(logits.shape)}; pass one entry for each position."
             )
 
 
 class WeightedLossMixin:
     """Makes a transformers `Trainer` (or TRL's `SFTTrainer`) use the batch's loss weights.
 
-    Stands in front of the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For causal language models. Under
-    gradient accumulation, and across devices as `average_tokens_across_devices` says, the amount divided by is that of the whole
-    step, so that the loss does not depend on how a step is cut into batches.
+    Name it before the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For causal language models only. The
+    divisor is that of the whole step, under gradient accumulation and, with `average_tokens_across_devices`, across devices; so the
+    loss does not depend on how a step is divided into batches.
 
     Args:
         normalize: `"weights"` or `"tokens"`; see `weighted_loss`.
         weight_key: the batch's key for weights, as the collator names it.
-        *args, **kwargs: the trainer's own.
+        *args, **kwargs: arguments of the trainer.
 
     Raises:
-        TypeError: the mixin stands behind the trainer's class, where it would do nothing.
-        ValueError: a loss of another kind is asked for as well (label smoothing, `compute_loss_func`, router losses), or the model
-            is an encoder-decoder; in training, a batch without weights.
+        TypeError: the mixin is named after the trainer's class, where it would have no effect.
+        ValueError: another kind of loss is requested as well (label smoothing, `compute_loss_func`, router losses), or the model is
+            an encoder-decoder; in training, a batch without weights.
     """
 
-    loss_is_scaled_for_ga = True  # transformers' own switch: compute_loss divides by the amount of the whole step
+    loss_is_scaled_for_ga = True  # tells transformers that compute_loss divides by the amount of the whole step
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         order = cls.__mro__
         if Trainer in order and order.index(Trainer) < order.index(WeightedLossMixin):
             raise TypeError(
-                f"{cls.__name__}: name WeightedLossMixin before the trainer's class, or the trainer's own loss is used."
+                f"{cls.__name__}: name WeightedLossMixin before the trainer's class, otherwise the trainer's own loss is used."
             )
 
     def __init__(self, *args: Any, normalize: Normalize, weight_key: str = "loss_weights", **kwargs: Any) -> None:
@@ -127,12 +127,12 @@ class WeightedLossMixin:
         }
         for name, value in refused.items():
             if value:
-                raise ValueError(f"{name}: goes with the trainer's own loss, not with loss weights; leave it out.")
+                raise ValueError(f"{name}: only supported by the trainer's own loss, not with loss weights; leave it unset.")
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError(
-                "model: is an encoder-decoder, whose labels are not shifted; call weighted_loss(..., shift=False) instead."
+                "model: is an encoder-decoder, whose labels are not shifted; call weighted_loss(..., shift=False) in a custom loop."
             )
-        self.model_accepts_loss_kwargs = True  # what says in older versions that the loss is scaled
+        self.model_accepts_loss_kwargs = True  # tells older versions of transformers that the loss is scaled
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """The weighted loss of one batch, divided by the amount of the step."""
@@ -147,7 +147,7 @@ class WeightedLossMixin:
         return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
-        """What the losses of one step's batches are divided by; `Trainer` counts its tokens here."""
+        """The divisor for the batches of one step. Overrides the method with which `Trainer` counts tokens."""
         if not batch_samples:
             return None
         pairs = [self._labels_and_weights(batch) for batch in batch_samples]
@@ -160,8 +160,8 @@ class WeightedLossMixin:
         for key in ("labels", self.weight_key):
             if key not in batch:
                 raise ValueError(
-                    f"inputs: no {key!r} in the batch, which has {', '.join(map(repr, batch))}. Give the collator a policy with "
-                    "weights or rows with turn_weights (remove_unused_columns=False keeps that column), and the same weight_key."
+                    f"inputs: no {key!r} in the batch, which has {', '.join(map(repr, batch))}. Set weights in the collator's policy, or "
+                    "give rows a column turn_weights (remove_unused_columns=False keeps it), and use one weight_key in both places."
                 )
         return batch["labels"], batch[self.weight_key]
 
@@ -175,19 +175,19 @@ class WeightedLossTrainer(WeightedLossMixin, Trainer):  # type: ignore[misc]
 
 
 def refuse_unused_weights(model: torch.nn.Module, weight_key: str = "loss_weights") -> Any:
-    """Make a model raise when it is called with loss weights: models swallow keyword arguments that they do not know.
+    """Make a model raise when it is called with loss weights. Models silently ignore unknown keyword arguments.
 
-    For loops and trainers without `WeightedLossMixin`. Returns a handle; its `remove()` undoes it.
+    For loops and trainers without `WeightedLossMixin`. Returns a handle whose `remove()` undoes this.
 
     Raises:
-        ValueError: by the model, when a batch with weights reaches it.
+        ValueError: from the model, when a batch with weights reaches it.
     """
 
     def refuse(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if weight_key in kwargs:
             raise ValueError(
-                f"{weight_key}: reached {type(module).__name__}, which does not use them: every token would count the same. Take them out "
-                "and call weighted_loss, or train with WeightedLossTrainer."
+                f"{weight_key}: reached {type(module).__name__}, which ignores it: all tokens would count equally. Remove it from the "
+                "batch and call weighted_loss, or train with WeightedLossTrainer."
             )
 
     return model.register_forward_pre_hook(refuse, with_kwargs=True)

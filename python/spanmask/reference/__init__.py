@@ -1,7 +1,7 @@
 """The oracle: slow, obvious, pure Python over lists of int, one short function each.
 
-It has the stems of the core and gives the same results, imports nothing of it, and is never a fallback at run time: the tests
-hold every kernel against it, and its functions are what the documentation quotes.
+Its files have the names of the core's and give the same results. They import nothing of the core (importing the package `spanmask`
+does), and nothing falls back to them at run time: the tests hold every kernel against them.
 """
 
 from spanmask.reference.corrupt import corrupt

@@ -44,7 +44,7 @@ def mask_weights(
     turn_weights: Sequence[float] | None = None,
     ignore_index: int = -100,
 ) -> list[float]:
-    """The loss weights that go with `mask_labels`: 0 where no loss is wanted."""
+    """The loss weights of the same tokens: 0 where no loss is wanted."""
     kept = list(row if labels is None else labels)
     weights = token_weights(list(row), chat_format, policy, turn_weights)
     weights = [0.0 if label == ignore_index else weight for label, weight in zip(kept, weights, strict=True)]
@@ -52,12 +52,12 @@ def mask_weights(
 
 
 def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: Sequence[float] | None) -> list[float]:
-    """What each token weighs in the loss, before existing labels and the shift."""
+    """The loss weight of each token, before existing labels and the shift."""
     turns = find_turns(row, chat_format)
     candidates = [turn for turn in turns if chat_format.roles[turn.role] in policy.roles]
     if not candidates and policy.on_no_trained_turn == "raise":
         raise ValueError("no turn of a trained role")
-    # None: a token that no trained turn speaks for.
+    # None: a token that no trained turn decides.
     weights: list[float | None] = [None] * len(row)
     if not candidates and policy.on_no_trained_turn == "keep":
         weights = [1.0] * len(row)
@@ -139,5 +139,5 @@ def between(row: list[int], position: int, policy: Any) -> set[int]:
 
 
 def longest(row: list[int], position: int, sequences: Iterable[Sequence[int]]) -> int:
-    """The length of the longest of `sequences` that stands at `position`, 0 if none does."""
+    """The length of the longest of `sequences` that occurs at `position`, 0 if none does."""
     return max((len(sequence) for sequence in sequences if matches(row, position, sequence)), default=0)

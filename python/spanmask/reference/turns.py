@@ -68,5 +68,5 @@ def longest_start(row: list[int], position: int, boundaries: Any) -> tuple[Any, 
 
 
 def matches(row: list[int], position: int, marker: Sequence[int]) -> bool:
-    """Whether the whole marker stands at `position`."""
+    """Whether the whole marker occurs at `position`."""
     return row[position : position + len(marker)] == list(marker)

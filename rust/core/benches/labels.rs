@@ -1,4 +1,4 @@
-//! Masking: turns found, labels written. Each case beside a memory copy of as many bytes.
+//! Masking: turns found, labels written. Each case is timed next to a memory copy of as many bytes.
 
 mod cases;
 

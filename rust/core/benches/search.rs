@@ -1,4 +1,4 @@
-//! Searching: rows read, nothing written. Each case beside a memory copy of as many bytes.
+//! Searching: rows read, nothing written. Each case is timed next to a memory copy of as many bytes.
 
 mod cases;
 

@@ -1,4 +1,4 @@
-//! Blocks of 64 tokens: what is asked of each comes as one bit in a word.
+//! Blocks of 64 tokens: one bit of a word for each token.
 
 /// Tokens a block: one bit each in a `u64`.
 pub const BLOCK: usize = 64;
@@ -14,13 +14,13 @@ pub fn bits(flags: impl Iterator<Item = bool>) -> u64 {
     })
 }
 
-/// So many places are written at once.
+/// This many places are written at once.
 const AHEAD: usize = 4;
 
 /// The places of the bits that are set, the lowest first, counted from `first`; returns how many. `out` holds [`BLOCK`] at least, and
 /// more than are set may be written.
 ///
-/// How many bits a word holds nobody can guess: they are taken four at a time, for the next word to write over what is too much.
+/// How many bits are set cannot be predicted: they are taken four at a time, and the next word overwrites what was too much.
 #[inline(always)]
 pub fn places_into(mut bits: u64, first: u32, out: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;

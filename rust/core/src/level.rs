@@ -2,7 +2,7 @@
 //!
 //! The wheel is built for every machine of its target (SSE2 on x86-64). Loops that gain from wider vectors stay plain loops and go
 //! through [`Level::run`]; this is the only module of the core with `unsafe` in it.
-#![allow(unsafe_code)] // calls of `target_feature` functions, behind a run-time check
+#![allow(unsafe_code)] // calls of `target_feature` functions, after a run-time check
 
 /// Work in one plain loop.
 pub trait Loop {

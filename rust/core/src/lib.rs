@@ -4,12 +4,12 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`search`] | where a token sequence stands in a row |
+//! | [`search`] | where a token sequence occurs in a row |
 //! | [`turns`] | what a turn of a conversation is |
 //! | [`labels`] | which tokens carry loss |
 //! | [`noise`] | which spans are hidden, and what takes their place |
 //! | [`rng`] | noise as a pure function of (seed, epoch, example) |
-//! | [`batch`] | what a batch looks like: padded, or one row behind the other |
+//! | [`batch`] | what a batch looks like: padded, or concatenated |
 //!
 //! Spans are half-open everywhere. Rows are read through [`ragged::Ragged`], whose bounds are checked once, when it is made.
 #![deny(unsafe_code)]

@@ -15,7 +15,7 @@ pub struct Ragged<'a, T> {
 }
 
 impl<'a, T> Ragged<'a, T> {
-    /// Rows that touch: `offsets` has one entry more than there are rows. No offset at all means no row.
+    /// Adjacent rows: `offsets` has one entry more than there are rows. No offset at all means no row.
     ///
     /// Errors: [`Error::Bounds`] names the first row whose offsets descend or leave the values.
     pub fn new(values: &'a [T], offsets: &'a [i64]) -> Result<Self, Error> {
@@ -50,12 +50,12 @@ impl<'a, T> Ragged<'a, T> {
         self.starts.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// Where row `i` stands in the values.
+    /// Where row `i` is in the values.
     #[inline]
     pub fn bounds(&self, i: usize) -> Range<usize> {
         self.starts[i] as usize..self.stops[i] as usize // in range: the invariant
@@ -72,17 +72,17 @@ impl<'a, T> Ragged<'a, T> {
         (0..self.len()).map(|i| self.row(i))
     }
 
-    /// The longest run of rows from `first` on in which each starts behind the one in front of it, at most `gap` values later.
-    pub fn neighbours(&self, first: usize, gap: usize) -> Range<usize> {
+    /// The longest run of rows from `first` on in which each row starts after the previous one, at most `gap` values later.
+    pub fn adjacent_rows(&self, first: usize, gap: usize) -> Range<usize> {
         let near = |i: &usize| {
-            let (start, behind) = (self.starts[*i], self.stops[*i - 1]);
-            behind <= start && start - behind <= gap as i64
+            let (start, previous) = (self.starts[*i], self.stops[*i - 1]);
+            previous <= start && start - previous <= gap as i64
         };
         first..(first + 1..self.len()).take_while(near).last().unwrap_or(first) + 1
     }
 
-    /// The values from the first of the rows `run` to the last, which is behind it, and where they start.
-    pub fn stretch(&self, run: Range<usize>) -> (usize, &'a [T]) {
+    /// The values from the start of the first of the rows `run` to the end of the last, and where they start.
+    pub fn covering_slice(&self, run: Range<usize>) -> (usize, &'a [T]) {
         let (first, last) = (self.bounds(run.start), self.bounds(run.end - 1));
         (first.start, &self.values[first.start..last.end])
     }
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_ascend_and_lie_near() {
+    fn adjacent_rows_ascend_with_small_gaps() {
         let (starts, stops) = ([0, 2, 5, 6, 4, 9], [2, 3, 6, 6, 5, 9]);
         let ragged = Ragged::from_bounds(&[(); 9], &starts, &stops).unwrap();
         let runs = [(0, 2, 0..4), (0, 1, 0..2), (2, 0, 2..4), (4, 3, 4..5), (4, 4, 4..6), (5, 0, 5..6)];
         for (first, gap, run) in runs {
-            assert_eq!(ragged.neighbours(first, gap), run, "from {first}, {gap} apart");
+            assert_eq!(ragged.adjacent_rows(first, gap), run, "from {first}, {gap} apart");
         }
-        assert_eq!(Ragged::new(&[7, 8, 9], &[1, 2, 3]).unwrap().stretch(0..2), (1, &[8, 9][..]));
+        assert_eq!(Ragged::new(&[7, 8, 9], &[1, 2, 3]).unwrap().covering_slice(0..2), (1, &[8, 9][..]));
     }
 
     #[test]

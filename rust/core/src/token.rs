@@ -11,7 +11,7 @@ pub trait Token: Copy + Eq + Ord + core::fmt::Debug + Send + Sync + sealed::Seal
     /// The id as `i64`, lossless.
     fn to_i64(self) -> i64;
 
-    /// `id` in this type; `None` where it does not fit (such an id stands in no row of this type).
+    /// `id` in this type; `None` where it does not fit (such an id occurs in no row of this type).
     fn from_i64(id: i64) -> Option<Self>;
 
     /// Writes ids as `i64`, each at its place. Both slices are of one length.

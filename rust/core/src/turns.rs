@@ -169,8 +169,8 @@ pub fn find_turns<T: Token, E>(
     let (mut turns, mut next) = (Vec::new(), 0);
     while next < rows.len() {
         // One search for each row took up to half as long again where rows are short.
-        let run = rows.neighbours(next, GAP);
-        let (first, values) = rows.stretch(run.clone());
+        let run = rows.adjacent_rows(next, GAP);
+        let (first, values) = rows.covering_slice(run.clone());
         let mut candidates = format.searcher.candidates(values).map(|at| first + at).peekable();
         for i in run.clone() {
             let bounds = rows.bounds(i);

@@ -89,7 +89,7 @@ where
     }
 }
 
-/// The jobs that nobody has taken yet, and the failure of the lowest job so far.
+/// The jobs that no thread has taken yet, and the failure of the lowest job so far.
 struct Queue<F> {
     jobs: std::iter::Enumerate<std::vec::IntoIter<(usize, F)>>,
     failed: Option<(usize, Error)>,

@@ -23,7 +23,7 @@ pub enum Values {
 }
 
 impl HeldRows {
-    /// Rows from a list of lists, a list of arrays (contiguous, of one token type), or a column.
+    /// Rows from a list of lists, a list of arrays, or a column.
     pub fn read(rows: &Bound<'_, PyAny>, name: &str, entries: Entries) -> PyResult<Self> {
         let Ok(list) = rows.cast::<PyList>() else {
             let column: IdColumn = rows.extract()?;
@@ -40,7 +40,15 @@ impl HeldRows {
             starts.pop();
             return Ok(Self { values: Values::Owned(values), starts, stops });
         }
-        let arrays: Rows = list.extract()?;
+        let Ok(arrays) = list.extract::<Rows>() else {
+            // Arrays of several kinds or dtypes, strided or unaligned: `ragged.py` converts them, or names the row that is wrong.
+            let ragged = rows.py().import("spanmask.ragged")?.getattr("Ragged")?;
+            return Self::read(
+                &ragged.call_method1("from_rows", (rows, name))?.call_method0("column")?,
+                name,
+                entries,
+            );
+        };
         Ok(with_rows!(&arrays, name, |rows| {
             let stops: Vec<i64> = rows
                 .iter()

@@ -28,7 +28,7 @@ pub enum WhichTurns {
 /// Whose closing tokens train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrainOnEos {
-    /// Nobody's.
+    /// Those of no turn.
     None,
     /// Those of the turns that train.
     Turn,

@@ -1,7 +1,7 @@
-//! Where token sequences stand in a row.
+//! Where token sequences occur in a row.
 //!
-//! A [`Searcher`] owns its needles. It asks one question a token, "does any needle begin with you?", in blocks that the compiler turns
-//! into vector compares ([`vector`]), and compares whole needles only where the answer is yes. [`naive`] is the oracle of the tests.
+//! A [`Searcher`] owns its needles. For each token it decides whether any needle begins with it, in blocks that the compiler turns into
+//! vector compares ([`vector`]); it compares whole needles only where one does. [`naive`] is the oracle of the tests.
 
 pub mod naive;
 pub mod vector;
@@ -10,16 +10,16 @@ use crate::Token;
 use core::ops::Range;
 use vector::First;
 
-/// So many needles, or candidates of a block, are looked at one by one.
+/// Up to this many needles, or candidates of a block, are examined one by one.
 const FEW: usize = 8;
 
 /// Finds several token sequences in one pass over a row.
 #[derive(Debug, Clone)]
 pub struct Searcher<T> {
-    /// Descending by tokens, so that of those that stand at one place the longest comes first; then as listed.
+    /// Descending by tokens, so that the longest of those that occur at one place comes first; then as listed.
     needles: Vec<Needle<T>>,
     first: First<T>,
-    /// By the number of a first token: where the needles that begin with it stand in the list.
+    /// By the number of a first token: which needles of the list begin with it.
     groups: Vec<Range<usize>>,
 }
 
@@ -32,7 +32,7 @@ struct Needle<T> {
 }
 
 impl<T: Token> Searcher<T> {
-    /// Needles are numbered as listed. One with an id that does not fit `T` stands in no row and is left out, as is an empty one.
+    /// Needles are numbered as listed. One with an id that does not fit `T` occurs in no row and is left out, as is an empty one.
     pub fn new<'n>(needles: impl IntoIterator<Item = &'n [i64]>) -> Self {
         let mut kept: Vec<Needle<T>> = Vec::new();
         for (id, needle) in needles.into_iter().enumerate() {
@@ -41,10 +41,10 @@ impl<T: Token> Searcher<T> {
         }
         kept.sort_by(|a, b| b.tokens.cmp(&a.tokens).then(a.id.cmp(&b.id)));
         let first = First::new(kept.iter().rev().map(|needle| needle.tokens[0]));
-        let mut behind = kept.len();
+        let mut end = kept.len();
         let groups = kept.chunk_by(|a, b| a.tokens[0] == b.tokens[0]).rev().map(|group| {
-            behind -= group.len();
-            behind..behind + group.len()
+            end -= group.len();
+            end..end + group.len()
         });
         Self { first, groups: groups.collect(), needles: kept }
     }
@@ -54,28 +54,28 @@ impl<T: Token> Searcher<T> {
         self.needles.is_empty()
     }
 
-    /// Positions in `row`, ascending: all where a needle stands, and some where only its first token does.
+    /// Positions in `row`, ascending: all at which a needle occurs, and some at which only its first token does.
     pub fn candidates<'a>(&'a self, row: &'a [T]) -> impl Iterator<Item = usize> + 'a {
-        let mut unfiltered = 0; // so many blocks are taken as they are
+        let mut unfiltered = 0; // the next blocks that are not filtered
         self.first.candidates(row, move |block, bits| {
             if (bits.count_ones() as usize) <= self.needles.len().max(FEW) || unfiltered > 0 {
                 unfiltered = u32::saturating_sub(unfiltered, 1);
                 return bits;
             }
-            let standing = self.standing(row, block, bits);
-            if 2 * standing.count_ones() > bits.count_ones() {
-                unfiltered = 16; // needles all along: comparing them twice took markers that nest from 4 to 10 ns a token
+            let matching = self.matching(row, block, bits);
+            if 2 * matching.count_ones() > bits.count_ones() {
+                unfiltered = 16; // many needles in a row: comparing them twice raised nested markers from 4 to 10 ns a token
             }
-            standing
+            matching
         })
     }
 
-    /// Of the candidates `bits` behind `block`, those where a needle stands.
+    /// The candidates `bits` of the block that starts at `block` at which a needle occurs.
     ///
-    /// A row may hold nothing but first tokens, or long beginnings of needles. There all places of a block are compared at once with a
-    /// needle's next token, and what neighbours in the list begin with is compared once.
-    fn standing(&self, row: &[T], block: usize, bits: u64) -> u64 {
-        let (mut standing, mut prefixes, mut tokens) = (0, Vec::new(), &[][..]);
+    /// A row may hold nothing but first tokens, or long prefixes of needles. All places of a block are compared with a needle's next token
+    /// at once, and a prefix that adjacent needles of the list share is compared once.
+    fn matching(&self, row: &[T], block: usize, bits: u64) -> u64 {
+        let (mut matching, mut prefixes, mut tokens) = (0, Vec::new(), &[][..]);
         for needle in &self.needles {
             prefixes.truncate(tokens.iter().zip(&needle.tokens).take_while(|(a, b)| a == b).count());
             tokens = &needle.tokens;
@@ -87,13 +87,13 @@ impl<T: Token> Searcher<T> {
                 prefixes.push(left & self.first.equal(row.get(block + i..).unwrap_or_default(), token));
             }
             if prefixes.len() == tokens.len() {
-                standing |= prefixes.last().copied().unwrap_or(0);
+                matching |= prefixes.last().copied().unwrap_or(0);
             }
         }
-        standing
+        matching
     }
 
-    /// The needles that stand at `position`, longest first, then as listed: (number, length).
+    /// The needles that occur at `position`, longest first, then as listed: (number, length).
     pub fn matches_at<'a>(
         &'a self,
         row: &'a [T],
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn needles_that_do_not_fit_the_type_stand_nowhere() {
+    fn needles_that_do_not_fit_the_type_occur_nowhere() {
         let searcher = Searcher::<u16>::new([&[-200i64][..], &[70_000], &[3], &[]]);
         assert_eq!(searcher.find_all(&[3, 5, 3]).collect::<Vec<_>>(), [(0, 2), (2, 2)]);
     }

@@ -1,4 +1,4 @@
-//! The obvious search: the oracle of every other one. Only tests use it.
+//! The obvious search, the oracle of every other one. Used by tests only.
 
 use crate::Token;
 

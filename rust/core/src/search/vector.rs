@@ -9,9 +9,9 @@ use crate::level::{Level, Loop};
 /// Tokens a window: one bit for each of its blocks in a `u64`. 32 KiB of int64: a window stays in the first cache while its blocks are
 /// looked at.
 const WINDOW: usize = 64 * BLOCK;
-/// So many first tokens are compared one by one.
+/// Up to this many first tokens are compared one by one.
 const COMPARED: usize = 4;
-/// From three on they are told by their range where it is no wider than this: special tokens stand side by side in a vocabulary.
+/// From three on they are recognised by their range where it is at most this wide: special tokens are adjacent in a vocabulary.
 const NARROW: usize = 256;
 /// Others are looked up, by the low bits of an id. A byte an entry, 64 KiB a searcher: a bitmap of 8 KiB took
 /// two to three times as long.
@@ -84,7 +84,7 @@ impl<T: Token> First<T> {
     fn may_hold(&self, block: &[T; BLOCK]) -> bool {
         match *self.tokens.as_slice() {
             [] => false,
-            // Told by `range`, the whole call took a twelfth longer.
+            // With `range` here, the whole call took a twelfth longer.
             [low, .., high] if !self.narrow.is_empty() => {
                 block.iter().fold(false, |any, &token| any | (low <= token) & (token <= high))
             }
@@ -195,7 +195,7 @@ fn place<T: Token>(token: T) -> usize {
     usize::from(token.low_bits())
 }
 
-/// Whether one of `firsts` stands in the block.
+/// Whether one of `firsts` occurs in the block.
 #[inline(always)]
 fn any<T: Token, const N: usize>(block: &[T; BLOCK], firsts: [T; N]) -> bool {
     block.iter().fold(false, |any, &token| firsts.iter().fold(any, |any, &first| any | (token == first)))
@@ -212,7 +212,7 @@ fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
 
 /// Iterator over the positions of first tokens, see [`First::candidates`].
 ///
-/// It reads one window ahead: who stops early has had at most [`WINDOW`] tokens too many compared.
+/// It reads one window ahead: a caller that stops early has had at most [`WINDOW`] tokens too many compared.
 #[derive(Debug, Clone)]
 pub struct Candidates<'a, T, F> {
     first: &'a First<T>,

@@ -1,0 +1,226 @@
+"""When noise is drawn: the seed and the epoch of a collator, and a watch for passes that repeat the same noise.
+
+multiprocessing takes as long to import as a third of spanmask, and only collators need it: it is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask._validate import as_uint64, check_choice
+from spanmask.errors import SpanmaskWarning
+
+__all__ = ["ALGORITHM", "HasSchedule", "NoiseSchedule", "OnRepeat", "ScheduleOption", "check_collators"]
+
+OnRepeat = Literal["warn", "ignore", "raise"]
+
+# The version of everything that determines noise: streams, draws, plans. Another version: other noise for the same seed.
+ALGORITHM = 1
+
+# A pass is recognised when as many of the first rows come again. A few would not do: a data set may hold some rows twice.
+WATCHED_KEYS = 32
+
+
+class NoiseSchedule:
+    """The seed and the epoch of the next batch.
+
+    Noise is a pure function of (seed, epoch, key of the row). The epoch is one integer in shared memory: worker processes see what
+    `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and forkserver. A plain pickle or a deep copy gets an
+    epoch of its own.
+
+    Args:
+        seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state, or from NumPy's global random state
+            where torch is not installed. `torch.manual_seed` then repeats a run, for the same number of workers.
+        epoch: the first epoch, 0 to 2**64 - 1.
+        on_repeat: with a seed, what happens once when a pass repeats the noise of the one before it: `"warn"`, `"raise"`
+            (ValueError) or `"ignore"`. Each process knows only what it drew itself, so workers that end with their pass see no
+            repeat; the main process and persistent workers do.
+
+    Raises:
+        ValueError, TypeError: a seed or an epoch that is not such an integer, an unknown `on_repeat`.
+    """
+
+    def __init__(self, seed: int | None = None, epoch: int = 0, on_repeat: OnRepeat = "warn") -> None:
+        self._memory = shared_integer(0)
+        self.seed = seed
+        self.epoch = epoch
+        self.on_repeat = on_repeat
+        self._watch = RepeatWatch()
+
+    @property
+    def seed(self) -> int | None:
+        """The seed; `None`: each call draws one."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        self._seed = None if seed is None else as_uint64("seed", seed)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch."""
+        return int(self._memory.value)
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._memory.value = as_uint64("epoch", epoch)
+
+    @property
+    def on_repeat(self) -> OnRepeat:
+        """What happens when a pass repeats the noise of the one before it."""
+        return self._on_repeat
+
+    @on_repeat.setter
+    def on_repeat(self, on_repeat: OnRepeat) -> None:
+        check_choice("on_repeat", on_repeat, OnRepeat)
+        self._on_repeat = on_repeat
+
+    def seed_epoch(self) -> tuple[int, int]:
+        """Seed and epoch of the next batch. Without a seed, each call draws another one."""
+        return (draw_seed() if self.seed is None else self.seed), self.epoch
+
+    def watch(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> None:
+        """Warn or raise, once for a seed and an epoch, when the first rows drawn for them have all come again.
+
+        `keys`: of the rows of this batch that noise was drawn for.
+
+        Raises:
+            ValueError: the noise repeats, and `on_repeat="raise"`.
+        """
+        if self.seed is None or self.on_repeat == "ignore" or not self._watch.repeats(seed_epoch, keys):
+            return
+        seed, epoch = seed_epoch
+        message = (
+            f"seed: the masks repeat: these rows were already drawn for seed {seed} and epoch {epoch}. Call "
+            "collator.set_epoch(epoch) before each pass (EpochCallback does), or leave seed=None for fresh masks in every call. "
+            "Where the data set holds equal rows, tell them apart with key_column. Where the same masks are wanted (evaluation), "
+            'set on_repeat="ignore".'
+        )
+        if self.on_repeat == "raise":
+            raise ValueError(message)
+        warnings.warn(message, SpanmaskWarning, stacklevel=3)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seed, epoch and algorithm version."""
+        return {"seed": self.seed, "epoch": self.epoch, "algorithm": ALGORITHM}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            ValueError: an entry is missing, or the state is of another algorithm version.
+        """
+        missing = [name for name in ("seed", "epoch", "algorithm") if name not in state]
+        if missing:
+            raise ValueError(f"state_dict: has no {missing[0]!r}; pass what state_dict() returned.")
+        if state["algorithm"] != ALGORITHM:
+            raise ValueError(
+                f"state_dict: has algorithm {state['algorithm']!r}, but this version of spanmask draws algorithm {ALGORITHM}, so the "
+                "noise would differ. Continue with the version of spanmask that started the run."
+            )
+        self.seed, self.epoch = state["seed"], state["epoch"]
+        self._watch = RepeatWatch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        from multiprocessing.context import get_spawning_popen
+
+        # The memory itself can only be passed to a child process that is being started.
+        memory = self.epoch if get_spawning_popen() is None else self._memory
+        return {"seed": self.seed, "on_repeat": self.on_repeat, "memory": memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        memory = state["memory"]
+        self._memory = shared_integer(memory) if isinstance(memory, int) else memory
+        self.seed, self.on_repeat = state["seed"], state["on_repeat"]
+        self._watch = RepeatWatch()
+
+
+class RepeatWatch:
+    """What this process drew for the current seed and epoch: the keys of the first rows, and which of them did not come again."""
+
+    def __init__(self) -> None:
+        self._drawn_for: tuple[int, ...] = ()
+        self._first: set[int] = set()
+        self._awaited: set[int] = set()
+        self._reported = False
+
+    def repeats(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> bool:
+        """Whether the first rows have now all come again; true once for a seed and an epoch."""
+        drawn_for = (*seed_epoch, os.getpid())  # a forked worker starts anew, as a spawned one does
+        if drawn_for != self._drawn_for:
+            self._drawn_for, self._first, self._awaited, self._reported = drawn_for, set(), set(), False
+        if self._reported or not len(keys):
+            return False
+        drawn = keys.tolist()
+        self._awaited.difference_update(drawn)
+        if len(self._first) < WATCHED_KEYS:
+            new = list(set(drawn) - self._first)[: WATCHED_KEYS - len(self._first)]
+            self._first.update(new)
+            self._awaited.update(new)
+        self._reported = not self._awaited
+        return self._reported
+
+
+def shared_integer(value: int) -> Any:
+    """A uint64 in multiprocessing's shared memory, as `.value`."""
+    from multiprocessing.sharedctypes import RawValue
+
+    return RawValue("Q", value)
+
+
+def draw_seed() -> int:
+    """A seed from torch's random state; from NumPy's where torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return int(np.random.randint(2**63, dtype=np.uint64))  # noqa: NPY002  # np.random.seed repeats a run
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_())
+
+
+class ScheduleOption:
+    """A field of a collator (a dataclass) whose value is kept in the collator's `schedule`, under the same name.
+
+    A dataclass takes the field's default from the class, then sets and reads the field through this descriptor: "Descriptor-typed
+    fields" in Python's documentation of dataclasses.
+    """
+
+    def __init__(self, default: object) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, collator: Any, owner: type) -> Any:
+        return self._default if collator is None else getattr(collator.schedule, self._name)
+
+    def __set__(self, collator: Any, value: Any) -> None:
+        setattr(collator.schedule, self._name, value)
+
+
+@runtime_checkable
+class HasSchedule(Protocol):
+    """A collator whose noise depends on the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that `load_state_dict` needs."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+
+
+def check_collators(collators: Iterable[object]) -> None:
+    """Raise TypeError unless each of them has an epoch to set and a state to keep."""
+    for collator in collators:
+        if not isinstance(collator, HasSchedule):
+            raise TypeError(
+                f"collators: expected collators with set_epoch, state_dict and load_state_dict, got {type(collator).__name__}."
+            )
