@@ -134,7 +134,7 @@ def over_threads(groups):
     axes = figure.subplots()
     for place, (kernel, (_, color)) in enumerate(reversed(FUNCTIONS.items())):
         group = groups[f"{kernel}/8192x8192/int32/threads"]
-        one, two = (1 / group.a_token(engine) for engine in ("spanmask:1-thread", "spanmask:2-threads"))
+        one, two = (1 / group.ns_per_token(engine) for engine in ("spanmask:1-thread", "spanmask:2-threads"))
         for rate, shift, words in ((one, 0.2, "one thread"), (two, -0.2, f"two threads, {two / one:.2f}x")):
             axes.barh(place + shift, rate, height=0.36, color=color, alpha=0.55 if shift > 0 else 1)
             axes.annotate(words, (rate, place + shift), (4, 0), "data", "offset points", va="center")
@@ -148,7 +148,7 @@ def over_threads(groups):
 
 def line(axes, points, name, color, engine="spanmask"):
     """One series, with its name at its end."""
-    costs = [group.a_token(engine) for _, group in points]
+    costs = [group.ns_per_token(engine) for _, group in points]
     axes.plot([value for value, _ in points], costs, marker="o", markersize=4, linewidth=1.6, color=color)
     axes.annotate(name, (points[-1][0], costs[-1]), (7, 0), "data", "offset points", va="center", color=color)
 

@@ -104,7 +104,7 @@ def cost_of_a_turn(groups):
     return (many.seconds["spanmask"] - few.seconds["spanmask"]) / ((most - fewest) * TYPICAL[0])
 
 
-def hard_rows(groups, kernel):
+def adversarial_rows(groups, kernel):
     """Yields (case, cost per token relative to typical rows, group, cost per token relative to its own where rows are 16 times as long)."""
     for name, group in groups.items():
         if name.startswith(f"{kernel}/128x8192/") and "adversarial" in group.about:
@@ -144,7 +144,7 @@ def axis_rows(groups, kernel, axis):
     """One row for each value of the axis."""
     for value, group in over(groups, kernel, axis):
         shown = f"{value:,} x {group.about['tokens'] // value:,}" if axis == "rows" else f"{value:,}"
-        cost, copy = group.a_token(), group.times("spanmask", "memcpy")
+        cost, copy = group.ns_per_token(), group.times("spanmask", "memcpy")
         yield KERNELS[kernel], AXES[axis], shown, f"{cost:.2f}", f"{group.times_typical():.2f}", f"{copy:.2f}"
 
 
@@ -168,8 +168,8 @@ def sections(info, groups, kernels):
     yield "## Targets"
     yield (
         "Limits that must hold: a change may not go below them, nor make a kernel more than 10 % or a whole collator more than 5 % slower. "
-        "They were set on an AMD EPYC with 1 MiB of L2 cache per core, and other machines give other ratios. Rows that say *in turn* are "
-        "single calls with cold caches; all others are bursts of calls. Peak memory is not on this page: "
+        "They were set on an AMD EPYC with 1 MiB of L2 cache per core; other machines give other ratios. All rows are bursts of calls, except "
+        "those that say *in turn*: these are single calls with cold caches, and their limits are goals. Peak memory is not on this page: "
         "`tests/bulk/test_memory.py` checks that calls need little more than their outputs."
     )
     yield table(
@@ -217,9 +217,9 @@ def sections(info, groups, kernels):
     yield table(
         ["function", "case", "ns per token:", "relative to typical:", "16 times as long:"],
         (
-            (KERNELS[kernel], case, f"{group.a_token():.2f}", f"{ratio:.2f}", f"{growth:.2f}")
+            (KERNELS[kernel], case, f"{group.ns_per_token():.2f}", f"{ratio:.2f}", f"{growth:.2f}")
             for kernel in KERNELS
-            for case, ratio, group, growth in hard_rows(groups, kernel)
+            for case, ratio, group, growth in adversarial_rows(groups, kernel)
         ),
     )
     yield "## Threads"
@@ -237,7 +237,7 @@ def sections(info, groups, kernels):
             for seconds in [groups[f"{kernel}/8192x8192/int32/threads"].seconds]
         ),
     )
-    yield "A function that is bound by memory gains no more from a second thread than a memory copy does."
+    yield "Where a memory copy gains this little from a second thread, a function that is bound by memory cannot gain much more."
     yield "## Fixed overhead"
     started = groups["import/process/any/warm"].seconds
     calls = [

@@ -34,8 +34,7 @@ class Group:
         """The same for single calls with cold caches."""
         return self.in_turn[engine] / self.in_turn[other]
 
-    def a_token(self, engine="spanmask"):
-        """Nanoseconds per token."""
+    def ns_per_token(self, engine="spanmask"):
         return self.seconds[engine] / self.about["tokens"] * 1e9
 
     def times_typical(self):
