@@ -168,9 +168,9 @@ def sections(info, groups, kernels):
     yield "## Targets"
     yield (
         "Limits that must hold: a change may not go below them, nor make a kernel more than 10 % or a whole collator more than 5 % slower. "
-        "They were set on an AMD EPYC with 1 MiB of L2 cache per core; other machines give other ratios. All rows are bursts of calls, except "
-        "those that say *in turn*: these are single calls with cold caches, and their limits are goals. Peak memory is not on this page: "
-        "`tests/bulk/test_memory.py` checks that calls need little more than their outputs."
+        "They were set on an AMD EPYC with 1 MiB of L2 cache per core; other machines give other ratios. All rows are bursts of calls, "
+        "except those that say *in turn*: these are single calls with cold caches, and their limits are goals. Peak memory is not on this "
+        "page: `tests/bulk/test_memory.py` checks that calls need little more than their outputs."
     )
     yield table(
         ["what", "compared with", "limit", "measured:", "holds"],
