@@ -13,8 +13,11 @@ import numpy as np
 
 __all__ = [
     "UINT64_RANGE",
+    "MarkerIds",
+    "MarkerLike",
     "as_density",
     "as_fraction",
+    "as_markers",
     "as_number",
     "as_probability",
     "as_signed_ids",
@@ -32,6 +35,10 @@ __all__ = [
 ]
 
 UINT64_RANGE = 2**64
+
+# A marker is a sequence of token ids; options take one marker, or several alternatives.
+MarkerIds = tuple[int, ...]
+MarkerLike = Iterable[int] | Iterable[Iterable[int]]
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
@@ -112,6 +119,24 @@ def as_signed_ids(name: str, values: Any) -> tuple[int, ...]:
         if not -(2**63) <= number < 2**63:
             raise ValueError(f"{name}: id {number} does not fit in int64.")
     return ids
+
+
+def as_markers(name: str, markers: Any) -> tuple[MarkerIds, ...]:
+    """One marker or several alternatives, as a tuple of distinct markers in their order."""
+    if isinstance(markers, (str, bytes)) or not isinstance(markers, Iterable):
+        raise TypeError(
+            f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
+        )
+    items = list(markers)
+    if not items:
+        return ()
+    nested = [isinstance(item, Iterable) for item in items]
+    if any(nested) and not all(nested):
+        raise TypeError(f"{name}: expected one id sequence or a list of id sequences, got a mixture of both.")
+    alternatives = [as_signed_ids(name, item) for item in (items if nested[0] else [items])]
+    if () in alternatives:
+        raise ValueError(f"{name}: an empty marker would match everywhere; remove it.")
+    return tuple(dict.fromkeys(alternatives))
 
 
 def as_integer(name: str, value: Any) -> int:

@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from spanmask import _core
-from spanmask._validate import as_signed_ids, check_choice, check_flag, check_weight
-from spanmask.chat.boundary import Marker, MarkerLike, as_markers
+from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_signed_ids, check_choice, check_flag, check_weight
 
 __all__ = ["DEFAULT_POLICY", "MaskPolicy"]
 
@@ -56,8 +55,8 @@ class MaskPolicy:
         on_no_trained_turn: what to do with a row without a turn of a trained role: train nothing (`"mask"`), train the whole row
             (`"keep"`), or raise (`"raise"`).
         on_untrained_row: what to do with a row without trained tokens: `"keep"`, `"drop"` or `"raise"`.
-        on_role_mismatch: what to do where the turns found have other roles than the example's `messages`: `"warn"`, `"raise"`, or
-            `"drop"` the row.
+        on_role_mismatch: what to do where the turns found have other roles than the example's `messages`, or the messages are of a kind
+            that the chat format does not cover (`ChatFormat.uncovered`): `"warn"`, `"raise"`, or `"drop"` the row.
 
     A token of weight 0 has no label.
 
@@ -107,7 +106,7 @@ class MaskPolicy:
             check_choice(name, getattr(self, name), choices)
         set_("ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
         set_("ignore_between", tuple(as_pair(pair) for pair in self.ignore_between))
-        set_("ignore_sequences", as_markers(self.ignore_sequences, "ignore_sequences"))
+        set_("ignore_sequences", as_markers("ignore_sequences", self.ignore_sequences))
 
     @property
     def weighted(self) -> bool:
@@ -152,16 +151,16 @@ class MaskPolicy:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
 
-def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
+def as_pair(pair: Any) -> tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]]:
     """An (opening, closing) pair of `ignore_between`, each as a tuple of alternatives."""
     try:
         opening, closing = pair
     except (TypeError, ValueError):
         raise ValueError(f"ignore_between: expected pairs of (opening, closing) ids, got {pair!r}.") from None
-    opens = as_markers(opening, "ignore_between, opening")
+    opens = as_markers("ignore_between, opening", opening)
     if not opens:
         raise ValueError("ignore_between: an opening without ids; give the ids that open the region.")
-    return opens, as_markers(closing, "ignore_between, closing")
+    return opens, as_markers("ignore_between, closing", closing)
 
 
 # The policy of calls without one; a single object, so that it stays compiled from call to call.

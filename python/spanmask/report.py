@@ -40,7 +40,7 @@ class MaskReport:
         truncated_turns: rows that end inside their last turn.
         reasons: how many rows train nothing, by reason: "no turn marker found", "truncated before the answer", "no trained turn", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
-        role_mismatches: rows whose turns have other roles than the example's messages.
+        role_mismatches: rows whose turns have other roles than the example's messages, or that the chat format does not cover.
         mismatched_rows: the first of these rows.
 
     >>> print(MaskReport(rows=2, tokens=10, trained_tokens=4, turns={"assistant": 1}, reasons=Counter({"no turn marker found": 1})))

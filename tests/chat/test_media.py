@@ -1,4 +1,4 @@
-"""`ChatFormat.from_processor`: media and what wraps them never train. Processors are made offline, from their parts."""
+"""`ChatFormat.from_processor`: media and the tokens around them never train. Processors are built offline, from their parts."""
 
 import pytest
 from spanmask import ChatFormat
@@ -35,7 +35,7 @@ def qwen2_vl():
     media = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     tokenizer = tokenizer_with(["<|im_start|>", "<|im_end|>", "<|box_start|>", *media])
     parts = Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor()
-    return Qwen2VLProcessor(*parts, chat_template=TEMPLATES["qwen2_5_vl"]), media  # a box is an answer, no medium
+    return Qwen2VLProcessor(*parts, chat_template=TEMPLATES["qwen2_5_vl"]), media  # a box is part of an answer, not a medium
 
 
 def gemma3():
@@ -69,6 +69,6 @@ def test_a_processor_without_template_uses_its_tokenizers():
     assert ChatFormat.from_processor(processor).boundaries == ChatFormat.from_tokenizer(processor.tokenizer).boundaries
 
 
-def test_from_processor_wants_a_processor():
+def test_from_processor_requires_a_processor():
     with pytest.raises(TypeError, match="expected a transformers tokenizer"):
         ChatFormat.from_processor(object())

@@ -1,5 +1,6 @@
 import concurrent.futures
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -351,3 +352,19 @@ def test_workers_make_the_same_batches_and_keep_reports_of_their_own(tokenizer, 
     for batch, start in zip(batches, range(0, 12, 2), strict=True):
         assert torch.equal(batch["labels"], serial(features(ROWS * 4)[start : start + 2])["labels"])
     assert (collator.report.rows, serial.report.rows) == (0, 12)
+
+
+def test_messages_that_the_format_does_not_cover_are_named(tokenizer):
+    """A format may miss a kind of conversation although the roles agree: gemma4 leaves the answer after a tool call untrained."""
+    partial = replace(FORMAT, uncovered=("tool calls",))
+    plain = conversation("hello", "yes")
+    calling = [plain[0], plain[1] | {"tool_calls": [{"type": "function", "function": {"name": "no", "arguments": {}}}]}]
+    collator = DataCollatorForChat(tokenizer, chat_format=partial)
+    with pytest.warns(SpanmaskWarning, match="messages: row 1 contains tool calls, which the chat format does not cover"):
+        collator([{"messages": plain}, {"messages": calling}])
+    assert (collator.report.role_mismatches, collator.report.mismatched_rows) == (1, [1])
+    raising = DataCollatorForChat(tokenizer, chat_format=partial, policy=MaskPolicy(on_role_mismatch="raise"))
+    with pytest.raises(ValueError, match="row 0 contains tool calls"):
+        raising([{"messages": calling}])
+    dropping = DataCollatorForChat(tokenizer, chat_format=partial, policy=MaskPolicy(on_role_mismatch="drop"))
+    assert len(dropping([{"messages": calling}, {"messages": plain}])["input_ids"]) == 1

@@ -19,7 +19,7 @@ def example(rng, rounds, images=None):
     """A conversation with hard edges and images in its questions, and the contents that it was made of."""
     system = ["system"] * rng.randrange(2)
     contents = truth.conversation(rng, [*system, *["user", "assistant"] * rounds])
-    messages, pictures = truth.messages(contents, parts=True), []
+    messages, pictures = truth.messages(contents, truth.ROLES), []
     for number, message in enumerate(messages[len(system) :: 2]):
         count = rng.randrange(3) if images is None else images * (number == 0)
         for _ in range(count or (images is None and number == 0)):
@@ -191,7 +191,7 @@ def test_contents_as_text_put_images_first(name):
     processor = zoo.build(name).processor
     pictures = [zoo.image(random.Random(seed)) for seed in range(2)]
     text = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A lazy dog."}]
-    parts = truth.messages([truth.Content(m["role"], m["content"], False) for m in text], parts=True)
+    parts = truth.messages([truth.Content(m["role"], m["content"], False) for m in text], truth.ROLES)
     parts[0]["content"] = [{"type": "image"}, {"type": "image"}, *parts[0]["content"]]
     collator = DataCollatorForVisionChat(processor)
     one, other = (collator([{"messages": messages, "images": pictures}]) for messages in (text, parts))

@@ -14,7 +14,10 @@ def test_vectors_pin_turns_labels_and_weights(masker):
     for case in CASES:
         names = [f"role{number}" for number in range(1 + max(boundary[0] for boundary in case["boundaries"]))]
         fmt = ChatFormat(
-            [RoleBoundary(names[role], start, end, *flags) for role, start, end, *flags in case["boundaries"]],
+            [
+                RoleBoundary(names[role], start, end, include_start=include_start, include_end=include_end)
+                for role, start, end, include_start, include_end in case["boundaries"]
+            ],
             stop_token_ids=case["stop_token_ids"],
             generation_prefills=case["generation_prefills"],
         )

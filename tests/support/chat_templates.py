@@ -1,8 +1,8 @@
 # ruff: noqa: E501
-"""Chat templates in the manner of public formats that TRL does not ship, written for these tests.
+"""Chat templates in the style of public formats that TRL does not ship, written for these tests.
 
-Each has something that makes it hard: see the comments. `SPECIAL`: what a tokenizer of such a model holds as added tokens; markers that are
-not there are plain text.
+Most have something that makes them hard to derive: see the comments. `special`: the added tokens of such a model's tokenizer; all other
+markers are plain text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Style(NamedTuple):
 
 
 def by_role(system: str, user: str, assistant: str, prompt: str, before: str = "", after: str = "") -> str:
-    """A template with one line a role."""
+    """A template with one line per role."""
     lines = [("system", system), ("user", user), ("assistant", assistant)]
     body = "".join(
         f"{{% {'if' if n == 0 else 'elif'} m['role'] == '{role}' %}}{text.replace('@', chr(123) * 2 + ' m.content ' + chr(125) * 2)}"
@@ -54,7 +54,7 @@ STYLES = {
         + CHATML_PROMPT,
         IM,
     ),
-    # the last turn is left open for the trainer to append EOS
+    # the last turn has no end: the trainer appends EOS
     "chatml_open_end": Style(
         LOOP
         + "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}{% if not loop.last %}{{ '<|im_end|>\n' }}{% endif %}"
@@ -79,7 +79,7 @@ STYLES = {
         + END
         + "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
     ),
-    # whoever is no user is the assistant, the system message as well
+    # every role but the user is written as the assistant, the system message too
     "system_as_assistant": Style(
         LOOP
         + "{% if m['role'] == 'user' %}{{ ' USER: ' + m['content'] }}{% else %}{{ ' ASSISTANT: ' + m['content'] + eos_token }}{% endif %}"
@@ -278,7 +278,7 @@ STYLES = {
         + CHATML_PROMPT,
         IM,
     ),
-    # tools and the date are variables; absent, the template fails
+    # tools and the date are variables: without them the template fails
     "firefunction": Style(
         "{% set system = 'Functions: ' + functions|tojson + '\nToday is ' + datetime + '.' %}"
         "{{ bos_token + '<|start_header_id|>system<|end_header_id|>\n\n' + system + '<|eot_id|>' }}"
@@ -289,7 +289,7 @@ STYLES = {
         HEADER,
         {"functions": [], "datetime": "2024-01-01"},
     ),
-    # every message names a channel behind its header
+    # every message names a channel after its header
     "functionary": Style(
         LOOP
         + "{% if m['role'] == 'assistant' %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n>>>all\n' + m['content'] + '<|eot_id|>' }}"
@@ -403,7 +403,7 @@ STYLES = {
         + CHATML_PROMPT,
         IM,
     ),
-    # the header's word stands in front of the token
+    # the header's word comes before its token
     "gigachat": Style(
         LOOP
         + "{{ m['role'] + '<|role_sep|>\n' + m['content'] + '<|message_sep|>\n\n' }}"
@@ -445,7 +445,7 @@ STYLES = {
         "{{ eos_token + 'You are an exceptionally intelligent coding assistant.\n\n' }}"
         + by_role("@\n\n", "### Instruction\n@\n\n", "### Response\n@{{ eos_token }}", "### Response\n")
     ),
-    # content in parts, the roles in capitals
+    # content in parts, role names in capitals
     "parts_llava": Style(
         LOOP
         + "{% if m['role'] != 'system' %}{{ m['role'].upper() + ': ' }}{% endif %}"
@@ -455,7 +455,7 @@ STYLES = {
         + "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}",
         ("<image>",),
     ),
-    # a system prompt with the day's date, unasked
+    # adds a system prompt with the day's date
     "smollm": Style(
         SYSTEM_FIRST
         + "{{ '<|im_start|>system\n## Metadata\n\nToday Date: ' + strftime_now('%d %B %Y') + '\n\n## Custom Instructions\n\n' }}"
@@ -476,7 +476,7 @@ STYLES = {
         + "{% if add_generation_prompt %}{{ '<|begin|>assistant' }}{% endif %}",
         ("<|begin|>", "<|think|>", "<|content|>", "<|end|>"),
     ),
-    # the prompt begins the reasoning in words, earlier turns have none
+    # the generation prompt begins the reasoning in words; earlier turns have none
     "apriel": Style(
         LOOP
         + "{% if m['role'] == 'assistant' %}{{ '<|assistant|>\n' }}"
@@ -487,7 +487,7 @@ STYLES = {
         + "{% if add_generation_prompt %}{{ '<|assistant|>\nHere are my reasoning steps:\n' }}{% endif %}",
         ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
     ),
-    # results of tools in a role of another name; calls in words
+    # tool results in a role with another name; calls written as code
     "olmo3": Style(
         LOOP
         + "{% if m['role'] == 'tool' %}{{ '<|im_start|>environment\n' + m['content'] + '<|im_end|>\n' }}"
@@ -532,7 +532,7 @@ STYLES = {
         IM,
     ),
     "phi2": Style(by_role("@\n", "Instruct: @\n", "Output: @\n", "Output:")),
-    # calls, results and answers share one turn of the assistant
+    # calls, results and answers are in one turn of the assistant
     "tools_in_turn": Style(
         "{{ bos_token }}{% set ns = namespace(open=false) %}"
         + LOOP

@@ -29,7 +29,7 @@ def chat_format(rng):
         if own:
             ends = [marker(rng) for _ in range(rng.choice([0, 1, 2]))]
             flags = rng.random() < 0.2, rng.random() < 0.8
-            boundaries.append(RoleBoundary(role, sorted(own), ends, *flags))
+            boundaries.append(RoleBoundary(role, sorted(own), ends, include_start=flags[0], include_end=flags[1]))
     return ChatFormat(boundaries, stop_token_ids=[rng.randrange(6)], generation_prefills=[marker(rng)])
 
 

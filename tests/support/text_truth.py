@@ -1,7 +1,8 @@
-"""What a mask must be, told from the rendered text alone. It shares nothing with `spanmask.chat`: each content holds a word of its own."""
+"""What a mask must be, determined from the rendered text alone. Independent of `spanmask.chat`: each content has a unique word."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from random import Random
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ MIDDLES = (
     "😀 ok",
     "{a: b}",
 )
+ROLES = ("system", "user", "assistant")
 
 
 class Content(NamedTuple):
@@ -30,7 +32,7 @@ class Content(NamedTuple):
 
 
 def conversation(rng: Random, roles: list[str]) -> list[Content]:
-    """Contents with hard edges; one in twelve is blank."""
+    """Contents with edges that are hard to tokenize; one in twelve is blank."""
     contents = []
     for number, role in enumerate(roles):
         blank = rng.random() < 1 / 12 and role != "system"
@@ -40,7 +42,7 @@ def conversation(rng: Random, roles: list[str]) -> list[Content]:
 
 
 def shapes(system: bool, tail: bool) -> list[list[str]]:
-    """One to five rounds, with a system message in front or not, with a last question or not."""
+    """One to five rounds, with or without a system message before them and a last question after them."""
     return [
         [*start, *["user", "assistant"] * rounds, *end]
         for rounds in range(1, 6)
@@ -49,12 +51,13 @@ def shapes(system: bool, tail: bool) -> list[list[str]]:
     ]
 
 
-def messages(contents: list[Content], parts: bool = False) -> list[dict[str, object]]:
-    return [{"role": c.role, "content": [{"type": "text", "text": c.text}] if parts else c.text} for c in contents]
+def messages(contents: list[Content], in_parts: Container[str] = ()) -> list[dict[str, object]]:
+    """The contents as messages; `in_parts`: the roles whose content is a list of parts."""
+    return [{"role": c.role, "content": [{"type": "text", "text": c.text}] if c.role in in_parts else c.text} for c in contents]
 
 
 def spans_in(text: str, contents: list[Content]) -> list[tuple[int, int, Content]]:
-    """Where the contents stand, blanks around them left out. Templates may move the system message: each is looked for by its own word."""
+    """The places of the contents without the blanks around them. Templates may move the system message, so each is found by its word."""
     found = []
     for content in contents:
         stripped = content.text.strip()
@@ -66,7 +69,7 @@ def spans_in(text: str, contents: list[Content]) -> list[tuple[int, int, Content
 
 
 def faults(tokenizer: object, text: str, contents: list[Content], trained: list[bool]) -> list[str]:
-    """Each token wholly inside a content whose flag is wrong, and each answer whose stop token does not train."""
+    """Each token wholly inside a content with a wrong flag, and each answer with a stop token that does not train."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)  # type: ignore[operator]
     ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
     special = {*tokenizer.get_added_vocab().values()}  # type: ignore[attr-defined]
@@ -75,10 +78,10 @@ def faults(tokenizer: object, text: str, contents: list[Content], trained: list[
         inside = [at for at, (a, b) in enumerate(offsets) if start <= a < b <= stop]
         wrong += [f"{text[slice(*offsets[at])]!r} of {content}" for at in inside if trained[at] != content.trains]
         if content.trains and inside:
-            behind = next(
+            following = next(
                 (at for at in range(inside[-1] + 1, len(ids)) if offsets[at][0] >= stop and text[slice(*offsets[at])].strip()),
                 None,
             )
-            if behind is not None and ids[behind] in special and not trained[behind]:
-                wrong.append(f"stop {text[slice(*offsets[behind])]!r} behind {content}")
+            if following is not None and ids[following] in special and not trained[following]:
+                wrong.append(f"stop {text[slice(*offsets[following])]!r} after {content}")
     return wrong

@@ -1,4 +1,4 @@
-"""TRL's chat templates: the one large collection of real ones that comes in a wheel, half of them with generation marks."""
+"""TRL's chat templates: the only large collection of real templates in a wheel; half of them have generation marks."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ PARTS = ("idefics3", "llava_next", "smolvlm")  # content as a list of parts
 
 
 def without_marks(template: str) -> str:
-    """The template with its generation marks turned into tags that do nothing but strip blanks as the marks do."""
+    """The template with its generation marks replaced by tags that only strip blanks, as the marks do."""
     return MARK.sub(lambda mark: f"{{%{mark[1]} {'endif' if mark[2] else 'if true'} {mark[3]}%}}", template)

@@ -1,4 +1,4 @@
-"""Tokenizers trained on the spot: byte-level BPE, and SentencePiece's two kinds (metaspace; byte fallback)."""
+"""Small tokenizers, trained when they are needed: byte-level BPE, and the two kinds of SentencePiece (metaspace; byte fallback)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = TEXT.split()
 
 
 def corpus() -> Iterator[str]:
-    """Text with the blanks, breaks and brackets that make merges across a marker's edge."""
+    """Text with the blanks, line breaks and brackets that cause merges across a marker's edge."""
     rng = Random(0)
     for _ in range(1500):
         words = [rng.choice(WORDS) for _ in range(rng.randint(3, 15))]
@@ -45,7 +45,7 @@ def trained(kind: str) -> str:
         )
         tokenizer.train_from_iterator(corpus(), trainer)
         as_json = json.loads(tokenizer.to_str())
-        as_json["model"]["byte_fallback"] = True  # no argument of the trainer
+        as_json["model"]["byte_fallback"] = True  # the trainer has no argument for it
         return json.dumps(as_json)
     else:
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
@@ -55,7 +55,7 @@ def trained(kind: str) -> str:
         trainer = trainers.BpeTrainer(
             vocab_size=1500, special_tokens=["<unk>", *bytes_as_tokens()], limit_alphabet=200, show_progress=False
         )
-        # as SentencePiece: a blank only at the beginning of a piece, line breaks as bytes
+        # As SentencePiece: blanks only at the beginning of a piece, line breaks as bytes.
         lines = (line.replace(" ", " ▁").split(" ") for text in corpus() for line in text.split("\n"))
         tokenizer.train_from_iterator((piece for line in lines for piece in line), trainer)
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])

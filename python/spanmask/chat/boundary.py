@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
 
-from spanmask._validate import as_signed_ids
+from spanmask import _core
+from spanmask._validate import MarkerIds, MarkerLike, as_markers, check_flag
 
-__all__ = ["Marker", "MarkerLike", "RoleBoundary", "as_ids", "as_markers"]
-
-Marker = tuple[int, ...]
-MarkerLike = Iterable[int] | Iterable[Iterable[int]]
+__all__ = ["MarkerIds", "MarkerLike", "Parts", "RoleBoundary", "compile_format", "roles_of"]
 
 
 @dataclass(frozen=True)
@@ -19,14 +18,14 @@ class RoleBoundary:
 
     Args:
         role: the role's name, as in the `role` field of messages.
-        start: the ids that open a turn: one sequence, or several alternatives (a marker may tokenize differently next to
-            different neighbours). Ids may be negative.
-        end: the ids that close a turn, likewise; empty where a turn ends only at the next start (Alpaca).
+        start: the ids that open a turn: one sequence, or several alternatives, because the ids of a marker may depend on the text
+            next to it. Any int64 ids, negative ones included.
+        end: the ids that close a turn, in the same form; empty where a turn ends only at the next start (Alpaca).
         include_start: the opening ids train with the turn.
-        include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: never.
+        include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: they never train.
 
     Raises:
-        ValueError: no start, or an empty marker.
+        ValueError: no role, no start, an empty marker, or a flag that is not a bool.
         TypeError: an id is not an integer.
 
     >>> RoleBoundary("assistant", start=[5, 6], end=[[2], [3, 4]])
@@ -34,47 +33,59 @@ class RoleBoundary:
     """
 
     role: str
-    start: tuple[Marker, ...]
-    end: tuple[Marker, ...] = ()
+    start: tuple[MarkerIds, ...]
+    end: tuple[MarkerIds, ...] = ()
+    _: KW_ONLY
     include_start: bool = False
     include_end: bool = True
 
-    def __init__(
-        self, role: str, start: MarkerLike, end: MarkerLike = (), include_start: bool = False, include_end: bool = True
-    ) -> None:
-        if not isinstance(role, str) or not role:
-            raise ValueError(f"role: expected a non-empty string, got {role!r}.")
-        starts = as_markers(start, f"start of role {role!r}")
-        if not starts:
-            raise ValueError(f"start of role {role!r}: no marker; give the token ids that open a turn.")
-        object.__setattr__(self, "role", role)
-        object.__setattr__(self, "start", starts)
-        object.__setattr__(self, "end", as_markers(end, f"end of role {role!r}"))
-        object.__setattr__(self, "include_start", bool(include_start))
-        object.__setattr__(self, "include_end", bool(include_end))
+    if TYPE_CHECKING:  # the constructor takes more types than the fields hold
+
+        def __init__(
+            self,
+            role: str,
+            start: MarkerLike,
+            end: MarkerLike = (),
+            *,
+            include_start: bool = False,
+            include_end: bool = True,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        if not isinstance(self.role, str) or not self.role:
+            raise ValueError(f"role: expected a non-empty string, got {self.role!r}.")
+        set_(self, "start", as_markers(f"start of role {self.role!r}", self.start))
+        set_(self, "end", as_markers(f"end of role {self.role!r}", self.end))
+        if not self.start:
+            raise ValueError(f"start of role {self.role!r}: no marker given; pass the token ids that open a turn.")
+        check_flag("include_start", self.include_start)
+        check_flag("include_end", self.include_end)
 
 
-def as_ids(ids: Iterable[int], name: str) -> Marker:
-    """Token ids as a tuple of Python integers; `name` goes into the error."""
-    if isinstance(ids, (str, bytes)):
-        raise TypeError(f"{name}: expected token ids, got {type(ids).__name__} {ids!r}; for text use ChatFormat.from_strings.")
-    return as_signed_ids(name, ids)
+@dataclass(frozen=True)
+class Parts:
+    """What `strings.py` and `template/` find out about a format; the constructors of `ChatFormat` make a format of it.
+
+    The fields are those of `ChatFormat` with the same names.
+    """
+
+    boundaries: tuple[RoleBoundary, ...]
+    stop_token_ids: tuple[int, ...] = ()
+    generation_prefills: tuple[MarkerIds, ...] = ()
+    texts: tuple[tuple[MarkerIds, str], ...] = ()
+    uncovered: tuple[str, ...] = ()
 
 
-def as_markers(markers: MarkerLike, name: str) -> tuple[Marker, ...]:
-    """One id sequence or several alternatives -> several, each once, in their order."""
-    if isinstance(markers, (str, bytes)) or not isinstance(markers, Iterable):
-        raise TypeError(
-            f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
-        )
-    items = list(markers)
-    if not items:
-        return ()
-    nested = [isinstance(item, Iterable) for item in items]
-    if any(nested) and not all(nested):
-        raise TypeError(f"{name}: expected one id sequence or a list of sequences, got a mixture.")
-    alternatives = [as_ids(item, name) for item in items] if nested[0] else [as_ids(items, name)]  # type: ignore[arg-type]
-    for marker in alternatives:
-        if not marker:
-            raise ValueError(f"{name}: an empty marker matches everywhere; remove it.")
-    return tuple(dict.fromkeys(alternatives))
+def roles_of(boundaries: Sequence[RoleBoundary]) -> tuple[str, ...]:
+    """The roles in the order of the boundaries, each once."""
+    return tuple(dict.fromkeys(boundary.role for boundary in boundaries))
+
+
+def compile_format(
+    boundaries: Sequence[RoleBoundary], stop_token_ids: Sequence[int], generation_prefills: Sequence[MarkerIds]
+) -> _core.Format:
+    """The markers as the core searches for them; a role is its index in `roles_of(boundaries)`."""
+    return _core.Format(
+        boundaries, roles=roles_of(boundaries), stop_token_ids=stop_token_ids, generation_prefills=generation_prefills
+    )

@@ -1,17 +1,17 @@
-"""The ids that stand for images, video and audio in a processor's output, and what is put around them: input, never to be trained."""
+"""The ids that represent images, video and audio in a processor's output, and the tokens around them: input that must never train."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from spanmask.chat.tokens import atomic_ids, text_tokenizer
+from spanmask.chat.tokens import added_token_ids, added_vocabulary, text_tokenizer
 
 __all__ = ["media_ids"]
 
 MEDIA = r"(?<![a-zA-Z])(?:image|img|video|audio|vision|boi|eoi|boa|eoa)"
 ATTRIBUTE = re.compile(rf"(?:^|_){MEDIA}(?:_|$).*token(?:_ids?)?$")
-# Wrappers that processors write out as text, known by name only. What a model may produce (`<|box_start|>`, codes of speech) is not here.
+# Wrappers that processors write as text, recognized by name. What a model may produce (`<|box_start|>`, speech codes) is not here.
 WRAPPER = re.compile(
     rf"{MEDIA}_?(?:start|begin|end|bos|eos|sep|break|pad|newline|soft_token|token)?\W*$|(?:start|begin|end)_of_{MEDIA}\W*$"
     r"|row_\d+_col_\d+|global-img|fake_token_around_image",
@@ -22,12 +22,13 @@ WRAPPER = re.compile(
 def media_ids(processor: Any) -> tuple[int, ...]:
     """Ids of placeholders and wrappers, ascending.
 
-    The processor's own lists (`image_token_ids`), for its `image_token_id` may be something else (Gemma 3: the token that stands for an
-    image before it is expanded); all that processor and tokenizer name after a medium; and added tokens known as wrappers.
+    Three sources: the processor's own lists (`image_token_ids`), because its `image_token_id` may be another token (Gemma 3: the one that
+    represents an image before it is expanded); every attribute of the processor and the tokenizer that is named after a medium; and
+    added tokens with the name of a wrapper.
     """
     tokenizer = text_tokenizer(processor)
-    added: dict[str, int] = tokenizer.get_added_vocab()
-    atoms = atomic_ids(tokenizer)
+    added = added_vocabulary(tokenizer)
+    added_ids = added_token_ids(tokenizer)
     found: set[int] = set()
     for owner in (processor, tokenizer):
         names = {
@@ -42,7 +43,7 @@ def media_ids(processor: Any) -> tuple[int, ...]:
                 value = getattr(owner, name, None)
                 for item in value if isinstance(value, (list, tuple)) else [value]:
                     token = added.get(item) if isinstance(item, str) else item
-                    if isinstance(token, int) and not isinstance(token, bool) and token in atoms:
+                    if isinstance(token, int) and not isinstance(token, bool) and token in added_ids:
                         found.add(token)
     found |= {token for text, token in added.items() if WRAPPER.search(text)}
     return tuple(sorted(found))

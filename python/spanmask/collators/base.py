@@ -13,7 +13,7 @@ from spanmask import _core
 from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
 from spanmask.batch import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.guard import OnUntrainedBatch, check_untrained, describe_mismatch, same_roles
+from spanmask.collators.guard import OnUntrainedBatch, check_untrained, describe_mismatch, describe_uncovered, same_roles
 from spanmask.errors import SpanmaskWarning
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import turn_columns
@@ -163,7 +163,10 @@ class ChatCollator:
         return str(self._text_tokenizer.decode(plan.row(row)))
 
     def _mismatched(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> list[int]:
-        """The rows whose turns have other roles than their messages; warns or raises as the policy says."""
+        """The rows whose turns may be wrong: they have other roles than their messages, or are of a kind that the format does not cover.
+
+        Warns or raises as the policy says.
+        """
         assert self.chat_format is not None
         assert self.policy is not None
         known, action = self.chat_format.roles, self.policy.on_role_mismatch
@@ -171,13 +174,18 @@ class ChatCollator:
         for row, (messages, numbers) in enumerate(zip(columns["messages"], plan.row_roles(), strict=True)):
             wanted = [message["role"] for message in messages]
             found = [known[number] for number in numbers]
-            if same_roles(wanted, found, known, self.policy.roles):
+            uncovered = self.chat_format.uncovered_kind(messages)
+            if uncovered is not None:
+                text = describe_uncovered(row, uncovered)
+            elif not same_roles(wanted, found, known, self.policy.roles):
+                text = describe_mismatch(row, wanted, found)
+            else:
                 continue
             mismatched.append(row)
             if action == "raise":
-                raise ValueError(describe_mismatch(row, wanted, found))
-            if action == "warn" and self._running.is_first("mismatch"):
-                warnings.warn(describe_mismatch(row, wanted, found), SpanmaskWarning, stacklevel=4)
+                raise ValueError(text)
+            if action == "warn" and self._running.is_first(uncovered or "mismatch"):
+                warnings.warn(text, SpanmaskWarning, stacklevel=4)
         return mismatched
 
 

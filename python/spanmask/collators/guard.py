@@ -9,7 +9,7 @@ from typing import Literal
 from spanmask.errors import SpanmaskWarning
 from spanmask.report import MaskReport, RunningReport
 
-__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "same_roles"]
+__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "describe_uncovered", "same_roles"]
 
 OnUntrainedBatch = Literal["raise", "warn", "ignore"]
 
@@ -62,6 +62,14 @@ def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:
     return (
         f"messages: row {row} has the roles {', '.join(wanted)}, but the token ids contain the turns {', '.join(found) or 'none'}: a "
         "message may contain marker text, or the chat format does not fit. Inspect the row with spanmask.preview."
+    )
+
+
+def describe_uncovered(row: int, kind: str) -> str:
+    """What is wrong with a row of a kind that the chat format does not cover."""
+    return (
+        f"messages: row {row} contains {kind}, which the chat format does not cover, so its turns may be wrong. Inspect the row with "
+        "spanmask.preview, write the boundaries by hand (ChatFormat.from_strings), or set on_role_mismatch='drop'."
     )
 
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from spanmask._validate import check_choice
-from spanmask.chat.boundary import Marker, RoleBoundary
+from spanmask.chat.boundary import MarkerIds, RoleBoundary
+from spanmask.chat.context import EDGES, PlacedMarker, alternatives
 from spanmask.chat.format import ChatFormat
-from spanmask.chat.markers import EDGES, Placed, alternatives
 from spanmask.chat.media import media_ids
 from spanmask.chat.tokens import encode
 from spanmask.labels import mask_labels
@@ -169,10 +169,12 @@ def version_format(tokenizer: Any, version: Version) -> ChatFormat:
     return ChatFormat(boundaries, ignore_ids=[IMAGE] if pad is None or pad in closing else [IMAGE, pad])
 
 
-def in_context(tokenizer: Any, lefts: Sequence[str], marker: str, rights: Sequence[str]) -> list[Marker]:
+def in_context(tokenizer: Any, lefts: Sequence[str], marker: str, rights: Sequence[str]) -> list[MarkerIds]:
     """The ids of a marker after each of `lefts` and before each of `rights`."""
     pairs = [*((left, rights[0]) for left in lefts), *((lefts[0], right) for right in rights[1:])]
-    found = alternatives(tokenizer, [Placed(left + marker + right, len(left), len(left) + len(marker)) for left, right in pairs])
+    found = alternatives(
+        tokenizer, [PlacedMarker(left + marker + right, len(left), len(left) + len(marker)) for left, right in pairs]
+    )
     if not found:
         raise ValueError(
             f"tokenizer: {marker!r} has no tokens of its own; give the tokenizer that made the rows, and their version."

@@ -1,13 +1,11 @@
-"""Marker text -> ids in context: `ChatFormat.from_strings`."""
-
-from random import Random
+"""Marker text -> ids in context: `ChatFormat.from_strings`, `ids_in_context`."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, ChatFormatError, MaskPolicy, RoleBoundary, mask_labels
 from spanmask.chat import ids_in_context
-from spanmask.chat.tokens import covering, encode
+from spanmask.chat.tokens import encode
 from support.text_truth import ENDS, MIDDLES
 from support.vocabularies import KINDS, tokenizer_of
 from transformers import ByT5Tokenizer
@@ -40,7 +38,7 @@ def tokenizer_for(kind, form):
 
 @pytest.fixture(scope="module")
 def formats():
-    """Each form with each tokenizer, made once."""
+    """The format of each form with each tokenizer, made once."""
     made = {}
 
     def get(kind, form):
@@ -108,31 +106,10 @@ def test_from_strings_refuses(tokenizer, roles, error, message):
 
 
 class LossyTokenizer(ByT5Tokenizer):
-    """A tokenizer without offsets whose tokens do not spell the text."""
+    """A tokenizer without offsets whose tokens do not decode to the text."""
 
     def decode(self, ids, **kwargs):
         return super().decode(ids, **kwargs).upper() + "?"
-
-
-@pytest.mark.parametrize("kind", [*KINDS, "byt5"])
-def test_encode_covers_the_text_in_order(kind):
-    tokenizer = tokenizer_for(kind, "vicuna")
-    rng = Random(0)
-    for _ in range(50):
-        text = "".join(rng.choice([*ENDS, *MIDDLES, "</s>"]) for _ in range(rng.randint(1, 6)))
-        [tokens] = encode(tokenizer, [text])
-        assert len(tokens.ids) == len(tokens.spans)
-        covered = 0
-        for start, stop in tokens.spans:
-            assert start <= covered
-            assert start <= stop
-            covered = max(covered, stop)
-        assert covered == (len(text) if tokens.ids else 0)
-
-
-def test_covering_gives_holes_to_the_token_behind():
-    assert covering([(0, 2), (3, 5), (3, 5), (0, 0)], 7) == [(0, 2), (2, 5), (3, 5), (5, 7)]
-    assert covering([], 0) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,11 +120,11 @@ def test_ids_in_context_find_a_marker_in_any_content(kind):
     policy = MaskPolicy(on_no_trained_turn="keep", ignore_between=[(opens, closes)])
     for before in ("", "Hi", "so ", "a\n", "1."):
         for inside in ("two miles", "\nmany\n", "42"):
-            for behind in ("", "A walk", "\n\nA walk", " 7", ".", "(b)"):
-                text = f"{before}<think>{inside}</think>{behind}"
+            for after in ("", "A walk", "\n\nA walk", " 7", ".", "(b)"):
+                text = f"{before}<think>{inside}</think>{after}"
                 encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
                 labels = mask_labels([encoded["input_ids"]], everything, policy).labels[0]
-                start, stop = len(before), len(text) - len(behind)
+                start, stop = len(before), len(text) - len(after)
                 for label, (left, right) in zip(labels, encoded["offset_mapping"], strict=True):
                     if start <= left < right <= stop:
                         assert label == -100, (text, text[left:right])

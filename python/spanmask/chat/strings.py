@@ -1,0 +1,105 @@
+"""Boundaries written as text -> `Parts`, their ids found in context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
+from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
+from spanmask.chat.tokens import bos_and_eos, merging, text_tokenizer
+from spanmask.errors import ChatFormatError
+
+__all__ = ["MarkerText", "ids_in_context", "parts_from_strings"]
+
+MarkerText = str | tuple[str, str | Sequence[str]]
+
+
+def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText]) -> Parts:
+    """The boundaries of `ChatFormat.from_strings`."""
+    tokenizer = text_tokenizer(tokenizer)
+    if not roles:
+        raise ChatFormatError('roles: none given; write for example assistant=("ASSISTANT:", "</s>"), user="USER:".')
+    texts = {role: role_texts(role, marker) for role, marker in roles.items()}
+    starts = [start for start, _ in texts.values()]
+    ends = [end for _, role_ends in texts.values() for end in role_ends]
+    lefts, rights = neighbours(tokenizer, starts, ends)
+
+    shown: dict[MarkerIds, str] = {}
+    boundaries = []
+    for role, (start, role_ends) in texts.items():
+        found = [in_context(tokenizer, f"start of role {role!r}", start, lefts, rights)]
+        found += [in_context(tokenizer, f"end of role {role!r}", end, lefts, rights) for end in role_ends]
+        boundaries.append(RoleBoundary(role, found[0], [ids for some in found[1:] for ids in some]))
+        for some in reversed(found):
+            shown.update(some)
+    return Parts(tuple(boundaries), texts=tuple(shown.items()))
+
+
+def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
+    """All id sequences of a marker inside contents, one for each way in which it merges with its neighbours.
+
+    For `MaskPolicy(ignore_between=..., ignore_sequences=...)`: a `<think>` that is not an added token has other ids before a line break,
+    before a letter and after a blank.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        text: the marker.
+
+    Returns:
+        The alternatives, the longest text first.
+
+    Raises:
+        ChatFormatError: an empty marker, or one whose tokens merge with its neighbours in every context; or the tokenizer gives no
+            offsets.
+        TypeError: the marker is not text.
+
+    Example:
+        `MaskPolicy(ignore_between=[(ids_in_context(tokenizer, "<think>"), ids_in_context(tokenizer, "</think>"))])`
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"text: expected a marker as text, got {type(text).__name__}.")
+    if not text:
+        raise ChatFormatError("text: an empty marker would match everywhere; pass the marker's text.")
+    tokenizer = text_tokenizer(tokenizer)
+    return tuple(in_context(tokenizer, "text", text, *neighbours(tokenizer, (), ())))
+
+
+def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
+    """One role's argument -> (start, ends), checked."""
+    parts: Any = (marker, ()) if isinstance(marker, str) else marker
+    start, ends = parts if isinstance(parts, tuple) and len(parts) == 2 else (None, ())
+    ends = list(ends) if isinstance(ends, (list, tuple)) else [ends]
+    if not all(isinstance(text, str) for text in (start, *ends)):
+        raise TypeError(f"role {role!r}: expected a start, (start, end) or (start, [end, ...]) as text, got {marker!r}.")
+    if not all((start, *ends)):
+        raise ChatFormatError(
+            f"role {role!r}: an empty marker in {marker!r}; where a turn ends at the next start, pass the start only."
+        )
+    return str(start), ends
+
+
+def neighbours(tokenizer: Any, starts: Sequence[str], ends: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Texts to put to the left and right of a marker: edges of contents, the ends of the text, and the other markers."""
+    special = bos_and_eos(tokenizer)
+    lefts = [*("", *EDGES), *(end + gap for end in (*special, *ends) for gap in ("", " ", "\n", "\n\n")), *starts]
+    rights = [*("", *EDGES), *special, *(gap + start for start in starts for gap in ("", " ", "\n", "\n\n")), *ends]
+    return list(dict.fromkeys(lefts)), list(dict.fromkeys(rights))
+
+
+def in_context(tokenizer: Any, name: str, marker: str, lefts: Sequence[str], rights: Sequence[str]) -> dict[MarkerIds, str]:
+    """All alternatives of one marker, with the text that each spells."""
+    pairs = dict.fromkeys(
+        [
+            *((a, b) for a in lefts for b in PLAIN),
+            *((a, b) for a in PLAIN for b in rights),
+            *((" ", b) for b in merging(tokenizer, marker)),
+        ]
+    )
+    found = alternatives(tokenizer, [PlacedMarker(a + marker + b, len(a), len(a) + len(marker)) for a, b in pairs])
+    if not found:
+        raise ChatFormatError(
+            f"{name}: the tokens of {marker!r} merge with the text next to it in every context; use a longer marker, "
+            "or pass token ids: RoleBoundary(role, start=[...], end=[...])."
+        )
+    return found

@@ -1,0 +1,113 @@
+"""Markers as text, and the gaps that contain them -> boundaries as ids.
+
+A marker's ids depend on the text next to it. In a template that text is known: the rest of the gap, and then the edge of a content, which
+may be anything. So each marker is tokenized in all its gaps, with all kinds of content edges on the sides where no added token separates
+them from the marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
+from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
+from spanmask.chat.template.gaps import MarkerTexts
+from spanmask.chat.template.probe import ASSISTANT, BEGIN, END, TOOL, Gap, role_of
+from spanmask.chat.tokens import AddedTokens, merging
+
+__all__ = ["assemble"]
+
+ORDER = ("system", "user", ASSISTANT, "tool")
+NEAR = 40  # characters of a gap that a marker's tokens may depend on
+
+
+def assemble(tokenizer: Any, markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> Parts | None:
+    """The boundaries of these markers; None where the tokens of every assistant marker merge with its neighbours.
+
+    Where two roles' markers have the same ids, they belong to the first role.
+    """
+    shown: dict[MarkerIds, str] = {}
+    owners: dict[MarkerIds, str] = {}
+    boundaries = []
+    for role in sorted(markers.starts, key=lambda role: ORDER.index(role) if role in ORDER else len(ORDER)):
+        found = ids_of(tokenizer, markers.starts[role], gaps, added)
+        starts = {ids: text for ids, text in found.items() if owners.setdefault(ids, role) == role}
+        ends = ids_of(tokenizer, markers.ends.get(role, []), [gap for gap in gaps if role_of(gap.before) == role], added)
+        shown = {**ends, **starts, **shown}
+        if starts:
+            boundaries.append(RoleBoundary(role, starts, ends))
+    if all(boundary.role != ASSISTANT for boundary in boundaries):
+        return None
+    stop_tokens = ids_of(tokenizer, markers.stop_tokens, gaps, added)
+    prefills = ids_of(tokenizer, markers.prefills, gaps, added)
+    return Parts(
+        tuple(boundaries),
+        stop_token_ids=tuple(dict.fromkeys(ids[0] for ids in stop_tokens)),
+        generation_prefills=tuple(prefills),
+        texts=tuple({**prefills, **stop_tokens, **shown}.items()),
+    )
+
+
+def ids_of(tokenizer: Any, texts: Sequence[str], gaps: Sequence[Gap], added: AddedTokens) -> dict[MarkerIds, str]:
+    """The alternatives of several markers, in all gaps that contain them."""
+    found: dict[MarkerIds, str] = {}
+    for text in texts:
+        merged = merging(tokenizer, text)
+        places = [
+            place for surroundings in surroundings_of(text, gaps, added) for place in placements(text, surroundings, merged)
+        ]
+        found = {**alternatives(tokenizer, places), **found}
+    return found
+
+
+class Surroundings(NamedTuple):
+    """The template's text to the left and right of a marker, and whether the edge of a content on that side may change its tokens."""
+
+    left: str
+    open_left: bool
+    right: str
+    open_right: bool
+
+
+def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[Surroundings]:
+    """Each place of a marker, once.
+
+    An added token splits the text: nothing beyond it matters. The name of the probes' tool may be any text.
+    """
+    found: dict[Surroundings, None] = {}
+    for gap in gaps:
+        at = gap.text.find(text)
+        while at >= 0:
+            left, right = gap.text[:at], gap.text[at + len(text) :]
+            open_left, open_right = gap.before != BEGIN, gap.after != END
+            if TOOL in left:
+                left, open_left = left.rpartition(TOOL)[2], True
+            if TOOL in right:
+                right, open_right = right.partition(TOOL)[0], True
+            spans = [(start - len(left), stop - len(left)) for start, stop in added.spans(left + text + right)]  # 0: the marker
+            if before := [start for start, _ in spans if start <= 0]:
+                left, open_left = left[len(left) + before[-1] :], False
+            if after := [stop for _, stop in spans if stop >= len(text)]:
+                right, open_right = right[: after[0] - len(text)], False
+            found[
+                Surroundings(left[-NEAR:], open_left and len(left) <= NEAR, right[:NEAR], open_right and len(right) <= NEAR)
+            ] = None
+            at = gap.text.find(text, at + 1)
+    return list(found)
+
+
+def placements(text: str, surroundings: Surroundings, merged: Sequence[str]) -> list[PlacedMarker]:
+    """The marker in its surroundings, between content edges: all edges on one side combined with a few on the other."""
+    left, open_left, right, open_right = surroundings
+    # No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's first blank) that only a first turn has.
+    lefts, few_lefts = (EDGES, PLAIN[1:]) if open_left else (("",), ("",))
+    rights, few_rights = (("", *EDGES), PLAIN) if open_right else (("",), ("",))
+    pairs = dict.fromkeys(
+        [
+            *((a, b) for a in lefts for b in few_rights),
+            *((a, b) for a in few_lefts for b in rights),
+            *((few_lefts[0], b) for b in (merged if open_right and not right else ())),
+        ]
+    )
+    return [PlacedMarker(a + left + text + right + b, len(a + left), len(a + left + text)) for a, b in pairs]

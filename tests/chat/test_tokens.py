@@ -1,0 +1,51 @@
+"""Text -> ids with the characters that they cover."""
+
+import ast
+from pathlib import Path
+from random import Random
+
+import pytest
+import spanmask.chat
+from spanmask.chat.tokens import covering, encode
+from support.text_truth import ENDS, MIDDLES
+from support.vocabularies import KINDS, tokenizer_of
+from transformers import ByT5Tokenizer
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "byt5"])
+def test_encode_covers_the_text_in_order(kind):
+    tokenizer = ByT5Tokenizer() if kind == "byt5" else tokenizer_of(kind)
+    rng = Random(0)
+    for _ in range(50):
+        text = "".join(rng.choice([*ENDS, *MIDDLES, "</s>"]) for _ in range(rng.randint(1, 6)))
+        [tokens] = encode(tokenizer, [text])
+        assert len(tokens.ids) == len(tokens.spans)
+        covered = 0
+        for start, stop in tokens.spans:
+            assert start <= covered
+            assert start <= stop
+            covered = max(covered, stop)
+        assert covered == (len(text) if tokens.ids else 0)
+
+
+def test_covering_gives_holes_to_the_next_token():
+    assert covering([(0, 2), (3, 5), (3, 5), (0, 0)], 7) == [(0, 2), (2, 5), (3, 5), (5, 7)]
+    assert covering([], 0) == []
+
+
+def test_only_tokens_py_and_probe_py_call_a_tokenizer():
+    """`tokens.py` says so; a call elsewhere in `chat/` would make that untrue."""
+    methods = {
+        "apply_chat_template", "get_added_vocab", "get_vocab", "decode", "encode", "tokenizer", "convert_ids_to_tokens",
+        "convert_tokens_to_ids", "convert_tokens_to_string",
+    }  # fmt: skip
+    root = Path(spanmask.chat.__file__).parent
+    calls = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if name in methods and not (name == "encode" and isinstance(node.func, ast.Name)):  # our own `encode`
+                    calls.add((path.relative_to(root).as_posix(), name))
+    assert {path for path, _ in calls} == {"tokens.py", "template/probe.py"}
+    assert {name for path, name in calls if path == "template/probe.py"} == {"apply_chat_template"}

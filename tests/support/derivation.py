@@ -1,0 +1,94 @@
+"""Derived formats on trial, shared by the tests and by `benches/derive_table.py`: known differences, random conversations, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any
+
+from spanmask import ChatFormat, MaskPolicy, mask_labels
+from support.chat_templates import STYLES, special_looking
+from support.text_truth import ROLES, Content, conversation, messages, shapes
+from support.trl_templates import PARTS, TEMPLATES, without_marks
+from support.vocabularies import tokenizer_of
+
+SPECIAL = special_looking([*TEMPLATES.values()])
+
+# Templates that are derived, but not for all kinds of conversations: the kinds, and why.
+PARTLY = {
+    "gemma4": (("text before tool calls",), "after text, a call and its result, the answer has no header"),
+    "gemma4_v3": (("text before tool calls",), "as gemma4"),
+    "gemma4_v4": (("text before tool calls",), "as gemma4"),
+    "chatml_open_end": (("tool calls",), "the last turn has no end, so the end before a tool result is not found"),
+    "mpt": (("tool calls",), "the last turn has no end, so the end before a tool result is not found"),
+    "hunyuan_placeholder": (("tool calls",), "a tool result is written as an answer"),
+    "vicuna": (("tool calls",), "a tool result is written as an answer"),
+    "system_as_assistant": (("system messages", "tool calls"), "system messages and tool results are written as answers"),
+}
+# Where transformers' mask differs from ours: (whose tokens train, their texts or None for any), and why.
+BREAK = ("theirs", {"\n"}, "the line break after the stop token: the model stops before it")
+HEADER = ("theirs", None, "the marks enclose the header, which the generation prompt supplies")
+CONVENTIONS = {
+    "deepseek_r1_distill": HEADER,
+    "deepseekv3": HEADER,
+    "gptoss": HEADER,
+    "muse_glimmer": HEADER,
+    "phi3": ("theirs", {"\n", "</s>"}, "line break and EOS after the stop token"),
+    "phi3_5": ("theirs", {"\n", "</s>"}, "line break and EOS after the stop token"),
+    **dict.fromkeys(
+        (
+            "diffusion_gemma",
+            "gemma",
+            "gemma3",
+            "idefics3",
+            "lfm2",
+            "lfm2_2_5",
+            "lfm2_2_5_v2",
+            "lfm2_2_5_vl",
+            "lfm2_v2",
+            "smolvlm",
+        ),
+        BREAK,
+    ),
+    **dict.fromkeys(("nemotron_3_5_lightning", "nemotron_3_nano", "nemotron_3_super", "nemotron_3_ultra"), BREAK),
+    **dict.fromkeys(("qwen2_5", "qwen2_5_vl", "qwen3", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8"), BREAK),
+    **dict.fromkeys(("qwen3_instruct_2507", "qwen3_vl"), BREAK),
+}
+
+
+def tokenizer_with(source: str, name: str, kind: str) -> tuple[Any, Mapping[str, object]]:
+    """A tokenizer with a template of TRL (`"trl"`) or of `STYLES` (`"style"`), and the variables that the template requires."""
+    style = STYLES[name] if source == "style" else None
+    tokenizer = tokenizer_of(kind, style.special if style else SPECIAL)
+    tokenizer.chat_template = style.template if style else without_marks(TEMPLATES[name])
+    return tokenizer, style.kwargs if style else {}
+
+
+def roles_in_parts(name: str) -> tuple[str, ...]:
+    """The roles whose content a template takes as a list of parts."""
+    if name == "parts_for_users":
+        return ("user",)
+    return ROLES if name.startswith(("parts", *PARTS)) else ()
+
+
+def conversations(tokenizer: Any, name: str, kwargs: Mapping[str, object], count: int) -> Iterator[tuple[list[Content], str]]:
+    """Random conversations that the template accepts, with their text. A template that refuses a system message gets them without."""
+    rng = Random(f"{name} {count}")
+    every = shapes(system=True, tail=True)
+    for number in range(count):
+        contents = conversation(rng, every[number % len(every)])
+        for some in (contents, contents[1:] if contents[0].role == "system" else contents):
+            try:
+                text = tokenizer.apply_chat_template(messages(some, roles_in_parts(name)), tokenize=False, **kwargs)
+            except Exception:
+                continue
+            shown = [content for content in some if content.role != "system" or content.text.strip() in text]
+            if name != "system_as_assistant" or shown[0].role != "system":
+                yield shown, text
+            break
+
+
+def trained(tokenizer: Any, text: str, chat_format: ChatFormat, policy: MaskPolicy | None = None) -> list[bool]:
+    """Which tokens of a text train."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [label != -100 for label in mask_labels([ids], chat_format, policy).labels.to_list()[0]]
