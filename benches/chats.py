@@ -1,4 +1,4 @@
-"""Chat rows to be masked: random ids, of turns whose markers are three ids long; every answer is closed by EOS."""
+"""Chat rows to mask: random ids in turns whose markers are three ids long; EOS closes every answer."""
 
 import numpy as np
 from spanmask import ChatFormat, RoleBoundary
@@ -10,7 +10,7 @@ LOWEST = 100  # ids below are markers
 
 
 def chat_rows(rows, length, turns, dtype="int64"):
-    """Ids [rows, length]: `turns` turns of equal length a row, the user's and the assistant's in turn."""
+    """Ids [rows, length]: `turns` turns of equal length in each row, alternating between user and assistant."""
     ids = np.random.default_rng(0).integers(LOWEST, 32000, (rows, length)).astype(dtype)
     size = length // turns
     for turn in range(turns):
@@ -21,7 +21,7 @@ def chat_rows(rows, length, turns, dtype="int64"):
 
 
 def chat_format(markers):
-    """A format of so many markers: one, or those of `FORMAT` and starts of roles that no row has, each with a first id of its own."""
+    """A format with this many markers: one, or those of `FORMAT` and starts of roles that no row has, each with its own first id."""
     if markers == 1:
         return ChatFormat([RoleBoundary("assistant", ASSISTANT)])
     others = [RoleBoundary(f"role {number}", (10 + number, 8, 9)) for number in range(markers - 3)]

@@ -1,4 +1,4 @@
-"""What every benchmark shares."""
+"""What all benchmarks share."""
 
 import re
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from results import describe
 
-# kernel/shape/dtype/case; the engine stands apart.
+# kernel/shape/dtype/case; the engine is not part of it.
 ID = re.compile(r"[a-z-]+(/[\w.:-]+){3}")
 
 
 def pytest_collection_modifyitems(items):
-    """The removed collator announces its own removal."""
+    """TRL's removed collator warns of its removal."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("ignore:This class is deprecated:DeprecationWarning"))
 
@@ -22,7 +22,7 @@ def pytest_benchmark_update_machine_info(machine_info):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_torch_thread():
-    """As in the workers of a loader."""
+    """As in the workers of a DataLoader."""
     import torch
 
     torch.set_num_threads(1)
@@ -30,22 +30,23 @@ def one_torch_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def kept_memory():
-    """As in a training, which has freed large arrays before: glibc then keeps what it is given back, up to twice the largest of them.
+    """As in a training that has freed large arrays before: glibc then keeps freed memory, up to twice the size of the largest of them.
 
-    In a fresh process each batch's memory goes back to the system and is taken anew, page by page, more of it or less by what ran before.
+    In a fresh process the memory of each batch goes back to the system and is mapped again page by page; how much depends on what ran
+    before.
     """
-    np.zeros(31 << 20, np.uint8).fill(1)  # the threshold follows freed arrays up to 32 MiB
+    np.zeros(31 << 20, np.uint8).fill(1)  # glibc's threshold follows freed arrays of up to 32 MiB
 
 
 @pytest.fixture(scope="session")
 def timed(request):
-    """Whether benchmarks are timed. `make test` runs each once, untimed: then large inputs shrink."""
+    """Whether benchmarks are timed. `make test` runs each once, untimed and with smaller inputs."""
     return not request.config.getoption("benchmark_disable")
 
 
 @pytest.fixture
 def bench(benchmark):
-    """Files a benchmark under its id and its engine, with what else the report must know; then it is called as `benchmark` is."""
+    """Registers a benchmark under its id and engine, with whatever else the report needs. Returns pytest-benchmark's fixture."""
 
     def file(group, engine, **about):
         assert ID.fullmatch(group), f"{group}: expected kernel/shape/dtype/case"

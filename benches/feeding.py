@@ -1,6 +1,6 @@
-"""Rows, collators and checks that `loader.py` and `gpu_feed.py` share, and the writing of their parts of a page.
+"""What `loader.py` and `gpu_feed.py` share: rows, collators, checks, and the function that writes their parts of a page.
 
-Imports no more than a bare machine with a GPU has: torch, transformers, NumPy, spanmask. TRL's collators are imported when asked for.
+Imports only what a plain machine with a GPU has: torch, transformers, NumPy, spanmask. TRL's collators are imported on demand.
 """
 
 import sys
@@ -44,7 +44,7 @@ except PackageNotFoundError:
 
 
 def chat_rows(rng, count, shortest, longest):
-    """Rows of random ids of `shortest` to `longest` tokens, four turns each, every answer closed by EOS; and the labels of each."""
+    """Rows of random ids, `shortest` to `longest` tokens in four turns, every answer closed by EOS; and the labels of each row."""
     rows = []
     for length in rng.integers(shortest, longest + 1, count).tolist():
         row = rng.integers(10, VOCABULARY, length)
@@ -58,9 +58,9 @@ def chat_rows(rng, count, shortest, longest):
 
 
 def chat_collators(fetch):
-    """Name -> collator, or the words that say why there is none. TRL's wants rows whose labels are ready made.
+    """Name -> collator, or a text that says why it is missing. TRL's collator requires rows with finished labels.
 
-    `fetch`: get the wheel that the removed collator is in, where it is not there yet.
+    `fetch`: download the wheel with TRL's removed collator where it is missing.
     """
     backend = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": EOS}, unk_token="<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
@@ -72,16 +72,18 @@ def chat_collators(fetch):
     else:
         made[TRL] = DataCollatorForLanguageModeling(pad_token_id=0)
     if fetch or WHEEL.exists():
-        with warnings.catch_warnings():  # it announces its own removal
+        with warnings.catch_warnings():  # it warns of its removal
             warnings.simplefilter("ignore", DeprecationWarning)
             made[COMPLETION_ONLY] = removed_class()(list(ASSISTANT), list(USER), tokenizer=tokenizer, mlm=False)
     else:
-        made[COMPLETION_ONLY] = f"left out, no wheel of TRL 0.19.1 in {WHEEL.parent.name}/ (the tests of compat.trl fetch it)"
+        made[COMPLETION_ONLY] = (
+            f"left out, there is no wheel of TRL 0.19.1 in {WHEEL.parent.name}/ (the tests of compat.trl download it)"
+        )
     return made
 
 
 def check_chat(batch, rows, labels):
-    """Rows on the left, padding on the right, labels as the reference has them."""
+    """Rows are padded on the right, and labels are those of the reference."""
     for number, (row, wanted) in enumerate(zip(rows, labels, strict=True)):
         got = {name: batch[name][number].tolist() for name in ("input_ids", "attention_mask", "labels")}
         padding = batch["input_ids"].shape[1] - len(row)
@@ -91,18 +93,18 @@ def check_chat(batch, rows, labels):
 
 
 def t5_tokenizer():
-    """As many ids as T5's own. (That of the tests would import hypothesis.)"""
+    """A T5 tokenizer with as many ids as the real one. (The one in tests/support would import hypothesis.)"""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁w{n}", -1.0 - n) for n in range(VOCABULARY - 3))]
     return T5Tokenizer(vocab=[*pieces, *((f"<extra_id_{n}>", 0.0) for n in reversed(range(100)))], extra_ids=100)
 
 
 def t5_rows(rng, count, length):
-    """Rows of random ids, all of `length` tokens."""
+    """Rows of random ids, each of `length` tokens."""
     return list(rng.integers(3, VOCABULARY, (count, length)))
 
 
 def as_tensors(collator, examples):
-    """The script's batch as nanoT5 hands it on: torch tensors over the same memory."""
+    """The batch of the Flax example as nanoT5 passes it on: torch tensors that share its memory."""
     batch = collator(examples)
     return {name: torch.from_numpy(batch[name]) for name in ("input_ids", "labels")}
 
@@ -116,7 +118,7 @@ def t5_collators(tokenizer, inputs, targets):
 
 
 def check_t5(batch, rows, tokenizer, inputs, targets):
-    """Each draws masks of its own: the same lengths, and merged again the row."""
+    """Each collator draws its own masks, so what is compared is: the lengths, and that inputs and labels merge into the row."""
     assert batch["input_ids"].shape == (len(rows), inputs)
     assert batch["labels"].shape == (len(rows), targets)
     sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)
@@ -125,7 +127,7 @@ def check_t5(batch, rows, tokenizer, inputs, targets):
 
 
 def write_part(page, script, text):
-    """Put `text` between the two marks of `script` on a page; what stands around them is kept."""
+    """Puts `text` between the two marks of `script` on a page; the rest of the page is kept."""
     begin, end = f"<!-- begin: benches/{script} -->", f"<!-- end: benches/{script} -->"
     old = page.read_text(encoding="utf-8")
     before, after = old.split(begin)[0], old.split(end)[1]

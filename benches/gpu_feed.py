@@ -1,13 +1,13 @@
 """Does a collator keep a GPU busy? Trains a T5 and a decoder on synthetic rows, fed by a torch `DataLoader`, and measures it.
 
-    python benches/gpu_feed.py --out target/feed.json     # measures; on a GPU some minutes, elsewhere tiny models in seconds
-    python benches/gpu_feed.py --page target/feed.json    # writes what was measured into docs/reference/feeding.md
+    python benches/gpu_feed.py --out target/feed.json     # measures: some minutes on a GPU; elsewhere tiny models, in seconds
+    python benches/gpu_feed.py --page target/feed.json    # writes the measurements into docs/reference/feeding.md
 
-Two models from their configurations, bf16: T5-small, and a Llama of a billion parameters. Needs torch, transformers, NumPy and
-spanmask; the peers of the decoder need TRL, and are left out, with a line that says so, where it is not there.
+Trains two models made from their configurations, in bf16: T5-small, and a Llama with a billion parameters. Requires torch, transformers,
+NumPy and spanmask. The other collators for the decoder require TRL; where it is not installed, they are left out and the page says so.
 
-What is measured, per step: *wait*, how long `next(iterator)` took in the training loop; *stall*, for how long of
-that the GPU had nothing left to do; *copy*, from there until the batch was on the device.
+What is measured in each step: *wait*, how long `next(iterator)` took in the training loop; *stall*, how long the GPU had nothing to do
+during that time; *copy*, the time from there until the batch was on the device.
 """
 
 import argparse
@@ -42,12 +42,12 @@ from feeding import (
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-RESIDENT = "batches on the device"  # no loader: what the model makes when nobody has to feed it
-NOT_A_GPU = "No CUDA here: this run shows that the script works. Its times say nothing about a GPU."
+RESIDENT = "batches on the device"  # no loader: the speed of the training when it never waits for a batch
+NOT_A_GPU = "CUDA is not available: this run only shows that the script works. Its times say nothing about a GPU."
 
 
 class GpuClock:
-    """Marks in the GPU's own queue. Time between two of them is time of the GPU, and no mark makes the host wait."""
+    """Marks in the GPU's queue. The time between two marks is GPU time, and setting a mark does not make the host wait."""
 
     def mark(self):
         event = torch.cuda.Event(enable_timing=True)
@@ -60,7 +60,7 @@ class GpuClock:
 
 
 class HostClock:
-    """Where the model runs in the training loop's own time."""
+    """For models that run on the host, within the training loop."""
 
     def mark(self):
         return time.perf_counter()
@@ -71,7 +71,7 @@ class HostClock:
 
 @dataclass
 class Job:
-    """A model to be trained, and who may feed it. `rows`: name of a collator -> the examples that it reads."""
+    """A model to train, and the collators that feed it. `rows`: name of a collator -> the examples that it reads."""
 
     name: str
     model: Any
@@ -93,7 +93,7 @@ def t5_job(rng, steps, tiny, kind):
     examples = [{"input_ids": kind(row)} for row in rows]
     for collator in collators.values():
         check_t5(collator(examples[:size]), rows[:size], tokenizer, inputs, targets)
-    # The script's collator makes no attention mask, and these rows need none: the model shall do the same for both.
+    # The Flax example's collator makes no attention mask, and these rows need none: the model does the same work for both.
     keys = ("input_ids", "labels")
     return Job("T5", model, size, keys, [length] * len(rows), collators, dict.fromkeys(collators, examples), {})
 
@@ -107,8 +107,8 @@ def decoder_job(rng, steps, tiny, kind):
     made = chat_collators(fetch=False)
     collators = {name: collator for name, collator in made.items() if not isinstance(collator, str)}
     examples = [{"input_ids": kind(row)} for row in rows]
-    ready = [{**example, "labels": kind(np.array(row))} for example, row in zip(examples, labels, strict=True)]
-    of = {name: ready if name == TRL else examples for name in collators}
+    finished = [{**example, "labels": kind(np.array(row))} for example, row in zip(examples, labels, strict=True)]
+    of = {name: finished if name == TRL else examples for name in collators}
     for name, collator in collators.items():
         check_chat(collator(of[name][:size]), rows[:size], labels[:size])
     left_out = {name: collator for name, collator in made.items() if isinstance(collator, str)}
@@ -117,7 +117,7 @@ def decoder_job(rng, steps, tiny, kind):
 
 
 def training_step(model):
-    """A call that trains on one batch and does not ask for the loss, so that the host may run ahead of the device."""
+    """A function that trains on one batch. It does not read the loss, so that the host can run ahead of the device."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=model.device.type == "cuda")
 
     def step(inputs):
@@ -133,11 +133,11 @@ def to_device(batch, keys, device):
 
 
 def feed(job, name, workers, pin):
-    """The batches, as a loader gives them."""
+    """A DataLoader with the rows and the collator of this name."""
     collator = job.collators[name]
     if hasattr(collator, "set_epoch"):
         collator.set_epoch(collator.epoch + 1)
-    # fork, whatever the version's default: a collator out of an old wheel cannot be pickled.
+    # fork, whatever the default of this Python version is: the collator from TRL's old wheel cannot be pickled.
     context = "fork" if workers else None
     return DataLoader(
         job.rows[name],
@@ -150,10 +150,10 @@ def feed(job, name, workers, pin):
 
 
 def block(job, step, batches, device, clock, warm):
-    """Train on all batches, the first `warm` untimed.
+    """Trains on all batches, the first `warm` of them untimed.
 
-    Tokens a second count from the end of the last untimed step, by the device's clock. Of waits and stalls the mean is taken: a
-    loader with workers is late now and then, by much, and a median would not see it.
+    Tokens per second count from the end of the last untimed step, by the device's clock. Waits and stalls are means: a DataLoader with
+    workers is late only now and then, but by much, which a median would not show.
     """
     batches = iter(batches)
     end = clock.mark()
@@ -162,7 +162,7 @@ def block(job, step, batches, device, clock, warm):
         began = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - began
-        # On a GPU this mark is passed when the step before it is done and the host is back with a batch, whichever is later.
+        # A GPU passes this mark when the previous step is done and the host has fetched a batch, whichever is later.
         fetched = clock.mark()
         inputs = to_device(batch, job.keys, device)
         copied = clock.mark()
@@ -185,7 +185,7 @@ def say(line):
 
 
 def measure(job, device, options):
-    """All ways to feed one model, each once a round, until rounds or time are used up. Yields all that is known, after each round."""
+    """Runs every way to feed one model once per round, until rounds or time are used up. Yields all results after each round."""
     began = time.monotonic()
     torch.manual_seed(0)
     with torch.device(device):
@@ -195,7 +195,7 @@ def measure(job, device, options):
     step = training_step(model)
     clock = GpuClock() if device == "cuda" else HostClock()
     resident = [to_device(batch, job.keys, device) for batch in feed(job, OURS, 0, False)]
-    block(job, step, resident, device, clock, 0)  # the widths of all batches once: memory is laid out, kernels are chosen
+    block(job, step, resident, device, clock, 0)  # all batch widths once, so that memory is allocated and kernels are chosen
     ways = [(RESIDENT, 0, False)]
     ways += [(name, workers, pin) for name in job.collators for workers in options.workers for pin in (False, True)]
     rounds = {way: [] for way in ways}
@@ -218,7 +218,7 @@ def measure(job, device, options):
             ],
         }
         if number < options.rounds and now + (now - round_began) > began + options.seconds:
-            say(f"{job.name}: no time for another round")
+            say(f"{job.name}: no time is left for another round")
             return
 
 
@@ -227,12 +227,12 @@ def medians(rounds):
 
 
 def about(device, options):
-    """Where, with what, how."""
+    """The machine, the versions and the options of this run."""
     versions = {}
     for package in ("torch", "transformers", "numpy", "spanmask", "trl"):
         try:
             versions[package] = version(package)
-        except PackageNotFoundError:  # spanmask from a checkout has none either
+        except PackageNotFoundError:  # spanmask in a source tree has no version either
             versions[package] = None
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -248,14 +248,14 @@ def about(device, options):
 
 
 def markdown(report):
-    """A table a model."""
+    """A table for each model."""
     where = report["about"]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items() if number)
     cuda = f", CUDA {where['cuda']}" if where["cuda"] else ""
     parts = [
         f"{where['device']}{cuda}, {where['cpus']} CPU cores; Python {where['python']}, {versions}. Rows are {where['rows']}; medians of "
-        f"blocks of {where['steps']} steps after {where['warm']} untimed ones, the ways to feed a model in turn. "
-        "Tokens are those of the rows, padding not counted; times are means a step."
+        f"blocks of {where['steps']} steps after {where['warm']} untimed ones, alternating between the ways to feed a model. "
+        "Tokens are those of the rows, without padding; times are means per step."
     ]
     if where["device"] == "cpu":
         parts.insert(0, f"**{NOT_A_GPU}**")
@@ -264,7 +264,7 @@ def markdown(report):
         lines = [
             f"**{job['model']}**, {job['parameters']:,} parameters, {job['batch']} rows a step, {blocks} block{'s' * (blocks > 1)} each:",
             "",
-            "| collator | workers | pinned | tokens a second | step, ms | wait, ms | stall, ms | copy, ms |",
+            "| collator | workers | pinned | tokens per second | step, ms | wait, ms | stall, ms | copy, ms |",
             "|---|---:|---|---:|---:|---:|---:|---:|",
         ]
         for result in job["results"]:
@@ -280,35 +280,35 @@ def markdown(report):
 
 
 def main(arguments=None):
-    """Measure, or write the page."""
+    """Measures, or writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="write what was measured here, anew after each round")
-    parser.add_argument("--page", type=Path, help="measure nothing: write the tables of this file into the page")
+    parser.add_argument("--out", type=Path, help="write the measurements to this file, after each round")
+    parser.add_argument("--page", type=Path, help="do not measure: write the tables of this file into the page")
     parser.add_argument("--into", type=Path, default=PAGE, help="the page (%(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="tiny models; by itself where there is no CUDA")
+    parser.add_argument("--tiny", action="store_true", help="train tiny models; always the case without CUDA")
     parser.add_argument("--jobs", nargs="+", choices=("T5", "decoder"), default=["T5", "decoder"])
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2])
-    parser.add_argument("--rows", choices=("lists", "arrays"), default="lists", help="what a row's ids are (%(default)s)")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps a block (%(default)s)")
+    parser.add_argument("--rows", choices=("lists", "arrays"), default="lists", help="the type of a row's ids (%(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps per block (%(default)s)")
     parser.add_argument(
         "--warm", type=int, default=8, help="untimed steps before them: more than the workers fetch ahead (%(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="blocks of each way, at most (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="the most blocks for each way to feed a model (%(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=220, help="no round is begun that would end later, for each model (%(default)s)"
+        "--seconds", type=float, default=220, help="time for each model: no round starts that would end later (%(default)s)"
     )
     options = parser.parse_args(arguments)
     if options.page:
         report = json.loads(options.page.read_text())
         if report["about"]["device"] == "cpu" or report["about"]["tiny"]:
-            parser.error(f"--page: {options.page} was measured without a GPU or with tiny models; the page takes neither.")
+            parser.error(f"--page: {options.page} was measured without a GPU or with tiny models, which the page does not show.")
         write_part(options.into, Path(__file__).name, markdown(report))
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options.tiny = options.tiny or device == "cpu"
     if device == "cpu":
         say(NOT_A_GPU)
-        torch.set_num_threads(1)  # two threads on a busy machine take ten times as long
+        torch.set_num_threads(1)  # on a busy machine two threads take ten times as long
         warnings.filterwarnings("ignore", "'pin_memory' argument is set as true but no accelerator is found")
     report = {"about": about(device, options), "jobs": []}
     for name in options.jobs:
@@ -320,7 +320,7 @@ def main(arguments=None):
         done = report["jobs"]
         for measured in measure(job, device, options):
             report["jobs"] = [*done, measured]
-            if options.out:  # after each round: a run that is cut short leaves what it had
+            if options.out:  # after each round, so that an interrupted run leaves its results
                 options.out.parent.mkdir(parents=True, exist_ok=True)
                 options.out.write_text(json.dumps(report, indent=1))
     print(markdown(report))

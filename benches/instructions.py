@@ -1,9 +1,9 @@
-"""Count the instructions that each kernel takes for a token -> docs/reference/instructions.md.
+"""Counts the instructions of each kernel per token -> docs/reference/instructions.md.
 
     python benches/instructions.py
 
-Runs `rust/core/benches/instructions.rs` under callgrind. Unlike times, counts are the same on every run, so that a change of a kernel shows
-as a changed line. What a case takes is the difference between six calls and two: set-up and first-call effects are in both.
+Runs `rust/core/benches/instructions.rs` under callgrind. Unlike times, counts are the same in every run, so a changed kernel shows as a
+changed line. The cost of a case is the difference between six calls and two, because set-up and first-call effects are in both.
 """
 
 import json
@@ -16,27 +16,28 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "instructions.md"
 FEW, MANY = 2, 6
-# All the program's environment: its size moves the stack. A string instruction counts once a byte, so copies and fills do without them.
+# The whole environment of the program: its size would move the stack. callgrind counts a string instruction once per byte, so copies and
+# fills must not use them.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824"}
 HEAD = """# Instruction counts
 
-Written by `make bench-instructions`: how many instructions each kernel takes for a token, in Rust, without a Python call. Counts are the
-same on every run with the same compiler, C library and instruction set, so that a changed line is a changed kernel; they are no times: a
-memory copy takes few instructions and waits for memory. Inputs: `rust/core/benches/cases`.
+Written by `make bench-instructions`: how many instructions each kernel takes per token, in Rust, without a Python call. Counts are the same
+in every run with the same compiler, C library and instruction set, so a changed line means a changed kernel. They are not times: a memory
+copy takes few instructions and waits for memory. Inputs: `rust/core/benches/cases`.
 
-{tools}; loops that choose at run time (`level.rs`) ran with {level}, the most that callgrind offers (no AVX-512).
+{tools}; loops that are compiled for several instruction sets (`level.rs`) ran with {level}, because callgrind does not support AVX-512.
 
-| kernel | tokens | instructions a call | a token |
+| kernel | tokens | instructions per call | per token |
 |---|---:|---:|---:|
 """
 
 
 def main() -> None:
-    """Build, count, write."""
+    """Builds, counts, writes the page."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         sys.exit(
-            "instruction counts need valgrind, and none is on the PATH; install it (apt install valgrind, dnf install valgrind)."
+            "instruction counts require valgrind, which is not on the PATH; install it (apt install valgrind, dnf install valgrind)."
         )
     program = build()
     level, *cases = under_callgrind(valgrind, program)[0].splitlines()
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def build() -> str:
-    """The path of the optimized program."""
+    """Builds the program with optimizations and returns its path."""
     command = [
         "cargo",
         "bench",
@@ -71,7 +72,7 @@ def build() -> str:
 
 
 def under_callgrind(valgrind: str, *command: str) -> tuple[str, int]:
-    """What the program prints, and how many instructions it takes."""
+    """Returns what the program prints and how many instructions it takes."""
     run = [valgrind, "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
     done = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     collected = re.search(r"Collected : (\d+)", done.stderr)

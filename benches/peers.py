@@ -1,4 +1,4 @@
-"""Peers that no package holds, written again from their description, and parts of installed ones, to be timed by themselves."""
+"""Programs that are in no package, reimplemented from their description, and parts of installed ones, timed on their own."""
 
 import importlib.metadata
 
@@ -12,11 +12,11 @@ TRANSFORMERS = f"transformers-{importlib.metadata.version('transformers')}"
 
 
 def loop_labels(input_ids, attention_mask, header=ASSISTANT, eos=EOS):
-    """Labels of the first story's own collator: a Python loop over the EOS positions and, between them, over token patterns.
+    """Labels as a user's own collator made them: a Python loop over the EOS positions and, between them, over the tokens.
 
-    `input_ids`, `attention_mask`: int64 [B, T]. Every answer ends with EOS, so each EOS closes a stretch that begins behind the one
-    before it; the stretch is masked up to its header, which is looked for token by token. What stands behind the last EOS is not
-    looked at: where truncation cut the last answer off, the question in front of it trains.
+    `input_ids`, `attention_mask`: int64 [B, T]. Every answer ends with EOS, so each EOS closes a segment that begins after the one
+    before it. The segment is masked up to its assistant header, which is searched for token by token. Tokens after the last EOS are not
+    examined: where truncation cut the last answer off, the question before it trains.
     """
     labels = input_ids.clone()
     pattern = torch.tensor(header)
@@ -34,7 +34,7 @@ def loop_labels(input_ids, attention_mask, header=ASSISTANT, eos=EOS):
 
 
 class Padded:
-    """Stands where transformers' collator does, and gives the padded batch that is there already: what is left is the masking."""
+    """Takes the place of the base class of TRL's removed collator and returns the padded batch it is given: only the masking is left."""
 
     def __init__(self, *, tokenizer, mlm):
         self.tokenizer, self.mlm = tokenizer, mlm
@@ -44,6 +44,6 @@ class Padded:
 
 
 def completion_only_masking(tokenizer):
-    """The masking of TRL's removed completion-only collator alone: a padded tensor in, its labels out."""
+    """Only the masking of TRL's removed completion-only collator: a padded tensor in, its labels out."""
     collator = removed_class(Padded)(list(ASSISTANT), list(USER), tokenizer=tokenizer)
     return lambda input_ids: collator.torch_call(input_ids)["labels"]

@@ -1,4 +1,4 @@
-"""The pictures of the benchmark page, as SVG that changes only where a number did."""
+"""The pictures of the benchmark page, as SVG files that change only where a number does."""
 
 import matplotlib as mpl
 import numpy as np
@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from results import over
 
-# White behind everything: pages may be light or dark. Text stays text, ids follow from what is drawn, no date: small diffs.
+# A white background, since pages may be light or dark. Text stays text, ids depend only on what is drawn, and there is no date, so that
+# diffs stay small.
 STYLE = {
     "axes.edgecolor": "#8c959f",
     "axes.labelcolor": "#57606a",
@@ -37,7 +38,7 @@ TASKS = {
 
 
 def draw(groups, peers, folder):
-    """All pictures."""
+    """Draws all pictures into a folder."""
     with mpl.rc_context(STYLE):
         for name, figure in (
             ("speed-peers", against_peers(groups, peers)),
@@ -49,9 +50,9 @@ def draw(groups, peers, folder):
 
 
 def against_peers(groups, peers):
-    """Bars: how many times as long as ours."""
+    """Bars: the slowdown relative to spanmask, for single calls with cold caches."""
     bars = [
-        (f"{task}: {peer_name(engine)}", groups[group].times(engine), engine.startswith("rewritten"))
+        (f"{task}: {peer_name(engine)}", groups[group].times_in_turn(engine), engine.startswith("rewritten"))
         for group, task in TASKS.items()
         for engine in groups[group].seconds
         if engine.startswith(peers)
@@ -74,36 +75,36 @@ def against_peers(groups, peers):
     axes.tick_params(axis="y", length=0, labelcolor=STYLE["text.color"])
     axes.spines["left"].set_visible(False)
     axes.set_xlim(min(1, 0.8 * min(ratios)), 2.2 * max(ratios))
-    axes.set_xlabel("times spanmask's time (spanmask: 1, the blue line); pale: written again from its description")
+    axes.set_xlabel("slowdown relative to spanmask (blue line: 1), caches cold; pale: reimplemented from its description")
     return figure
 
 
 def peer_name(engine):
-    """`trl-1.16.0:lists` -> TRL 1.16.0."""
+    """`trl-1.16.0:lists` -> `TRL 1.16.0`."""
     name = engine.removeprefix("rewritten:").partition(":")[0]
     package, _, version = name.rpartition("-")
-    words = {"trl": "TRL", "loop": "a Python loop", "numpy": "vectorized NumPy", "flax-script": "the Flax script"}
+    words = {"trl": "TRL", "loop": "a Python loop", "numpy": "vectorized NumPy", "flax-script": "the Flax example"}
     return f"{words.get(package, package)} {version}" if package in ("trl", "transformers") else words.get(name, name)
 
 
 def over_shapes(groups):
-    """Lines: cost a token against row length."""
+    """Lines: cost per token by row length."""
     figure = Figure(figsize=(7.2, 3))
     axes = figure.subplots()
     for kernel, (name, color) in FUNCTIONS.items():
         points = [(group.about["tokens"] / rows, group) for rows, group in reversed(over(groups, kernel, "rows"))]
         line(axes, points, name, color)
     line(axes, points_of_copy(groups), "memory copy of labels", FLOOR, "memcpy")
-    logarithmic(axes, [length for length, _ in points], "tokens a row")
+    logarithmic(axes, [length for length, _ in points], "tokens per row")
     top = axes.secondary_xaxis("top", functions=(rows_of, rows_of))
-    top.set_xlabel("rows, 1M tokens in all")
+    top.set_xlabel("rows, 1M tokens in total")
     ticks(top.xaxis, [(1 << 20) / length for length, _ in points])
     top.spines["top"].set_visible(False)
     return figure
 
 
 def rows_of(length):
-    """How many rows of this length; of arrays, too, and of the zero that matplotlib asks about."""
+    """How many rows of this length there are. Takes arrays as well, and zeros, which matplotlib passes."""
     return (1 << 20) / np.maximum(length, 1e-9)
 
 
@@ -112,11 +113,11 @@ def points_of_copy(groups):
 
 
 def over_chats(groups):
-    """Lines: cost a token in mask_labels against turns, and against markers."""
+    """Lines: cost per token of mask_labels by number of turns and by number of markers."""
     figure = Figure(figsize=(7.2, 2.6))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (axis, title) in zip(
-        panels, (("turns", "turns a row of 8,192 tokens"), ("markers", "markers looked for")), strict=True
+        panels, (("turns", "turns per row of 8,192 tokens"), ("markers", "markers searched for")), strict=True
     ):
         points = over(groups, "labels", axis)
         line(axes, points, "mask_labels", OURS)
@@ -128,12 +129,12 @@ def over_chats(groups):
 
 
 def over_threads(groups):
-    """Bars: tokens a second with one thread and with two."""
+    """Bars: tokens per second with one thread and with two."""
     figure = Figure(figsize=(7.2, 2.4))
     axes = figure.subplots()
     for place, (kernel, (_, color)) in enumerate(reversed(FUNCTIONS.items())):
         group = groups[f"{kernel}/8192x8192/int32/threads"]
-        one, two = (1 / group.a_token(engine) for engine in ("spanmask:1-thread", "spanmask:2-threads"))
+        one, two = (1 / group.ns_per_token(engine) for engine in ("spanmask:1-thread", "spanmask:2-threads"))
         for rate, shift, words in ((one, 0.2, "one thread"), (two, -0.2, f"two threads, {two / one:.2f}x")):
             axes.barh(place + shift, rate, height=0.36, color=color, alpha=0.55 if shift > 0 else 1)
             axes.annotate(words, (rate, place + shift), (4, 0), "data", "offset points", va="center")
@@ -141,24 +142,24 @@ def over_threads(groups):
     axes.tick_params(axis="y", length=0, labelcolor=STYLE["text.color"])
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.25)
-    axes.set_xlabel("billion tokens a second; 64M tokens, int32")
+    axes.set_xlabel("billion tokens per second; 64M tokens, int32")
     return figure
 
 
 def line(axes, points, name, color, engine="spanmask"):
-    """One series, its name at its end."""
-    costs = [group.a_token(engine) for _, group in points]
+    """One series, with its name at its end."""
+    costs = [group.ns_per_token(engine) for _, group in points]
     axes.plot([value for value, _ in points], costs, marker="o", markersize=4, linewidth=1.6, color=color)
     axes.annotate(name, (points[-1][0], costs[-1]), (7, 0), "data", "offset points", va="center", color=color)
 
 
 def logarithmic(axes, values, title):
-    """A logarithmic x axis that names the values measured."""
+    """A logarithmic x axis with a tick at each measured value."""
     axes.set_xscale("log", base=2)
     ticks(axes.xaxis, values)
     axes.set_xlabel(title)
-    axes.set_ylabel("time a token, ns")
-    axes.set_ylim(0, max(axes.get_ylim()[1], axes.dataLim.y1 * 1.05))  # panels may share it
+    axes.set_ylabel("time per token, ns")
+    axes.set_ylim(0, max(axes.get_ylim()[1], axes.dataLim.y1 * 1.05))  # panels may share the axis
 
 
 def ticks(axis, values):

@@ -1,4 +1,4 @@
-"""The script trains all it compares, without a GPU too, and writes its own part of a page, but only what a GPU made."""
+"""The script also trains without a GPU; it writes its own part of a page, and only what a GPU measured."""
 
 import json
 

@@ -1,16 +1,16 @@
-"""What `import spanmask` takes beside `import numpy`: whole processes, in turn."""
+"""What `import spanmask` takes, and what `import numpy` does: whole processes, alternating."""
 
 import subprocess
 import sys
 
-from timing import beside
+from timing import alternate
 
 
 def process(module):
-    """A call that starts Python, which imports the module and ends."""
+    """A call that starts a Python process, which imports the module and exits."""
     return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
 
 
 def test_import(bench, timed):
     benchmark = bench("import/process/any/warm", "spanmask")
-    beside(benchmark, process("spanmask"), {"numpy": process("numpy")}, rounds=25 if timed else 1)
+    alternate(benchmark, process("spanmask"), {"numpy": process("numpy")}, rounds=25 if timed else 1)

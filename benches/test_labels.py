@@ -1,4 +1,4 @@
-"""Masking: where are the turns, which tokens train. Ours, a memory copy of the same ids, TRL's removed collator, the first story's."""
+"""Masking: find the turns, write the labels. spanmask, a memory copy of the same ids, TRL's removed collator, a Python loop."""
 
 from types import SimpleNamespace
 
@@ -8,12 +8,12 @@ import torch
 from chats import EOS, FORMAT, chat_format, chat_rows
 from peers import REMOVED_TRL, completion_only_masking, loop_labels
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, mask_labels, reference
-from timing import LONGER, ROWS, TOKENS, TYPICAL, beside, beside_typical, copies, copies_by_two, fewer, in_turn
+from timing import LONGER, ROWS, TOKENS, TYPICAL, alternate, compare, copies, copies_by_two, fewer, with_typical
 
 SHAPES = [(8, 2048), (32, 8192)]
 TURNS = 4
-TURN = 256  # tokens, where something else is varied
-# What the removed collator wants of a tokenizer: no padding in these batches, so any id will do.
+TURN = 256  # tokens per turn, where something else is varied
+# What the removed collator needs of a tokenizer. These batches have no padding, so any id will do.
 TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token_id=EOS)
 
 
@@ -23,7 +23,7 @@ def expected(ids, fmt, policy):
 
 @pytest.fixture(scope="module")
 def batches():
-    """One batch a shape."""
+    """One batch for each shape."""
     made = {}
     for shape in SHAPES:
         ids = chat_rows(*shape, TURNS)
@@ -43,9 +43,9 @@ def test_labels(bench, batches, shape):
         "rewritten:loop": lambda: loop_labels(batch.tensor, batch.mask),
     }
     for run in engines.values():
-        np.testing.assert_array_equal(run(), batch.expected)  # equal first, fast second
+        np.testing.assert_array_equal(run(), batch.expected)
     engines["memcpy"] = copies([batch.ids])  # the floor; computes no labels
-    in_turn(bench(f"labels/{shape[0]}x{shape[1]}/int64/{TURNS}-turns", "spanmask"), engines)
+    compare(bench(f"labels/{shape[0]}x{shape[1]}/int64/{TURNS}-turns", "spanmask"), engines)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def typical(timed):
 
 @pytest.fixture
 def flat(bench, timed, typical):
-    """Times masking beside typical rows and a copy, after the reference was asked about a smaller batch. `made`: shape -> ids."""
+    """Times masking, alternating with typical rows and a copy. `made`: shape -> ids. A smaller batch is compared with the reference."""
 
     def time(made, shape, case, fmt=FORMAT, policy=None, **about):
         policy = MaskPolicy() if policy is None else policy
@@ -64,13 +64,13 @@ def flat(bench, timed, typical):
         np.testing.assert_array_equal(mask_labels(few, fmt, policy).labels, expected(few, fmt, policy))
         ids = made(*shape) if timed else few
         benchmark = bench(f"labels/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=ids.size, **about)
-        beside_typical(benchmark, lambda: mask_labels(ids, fmt, policy), typical, [ids])
+        with_typical(benchmark, lambda: mask_labels(ids, fmt, policy), typical, [ids])
 
     return time
 
 
 def of_turns(turns=None):
-    """Rows of so many turns, or of turns of one length."""
+    """Makes rows with this many turns; by default, turns of `TURN` tokens."""
     return lambda rows, length: chat_rows(rows, length, turns or max(1, length // TURN))
 
 
@@ -92,13 +92,13 @@ def test_cost_over_markers(flat, markers):
 
 
 def starts(*markers):
-    """A format in which each of these opens an answer."""
+    """A format in which each of these markers opens an answer."""
     return ChatFormat([RoleBoundary("assistant", markers, [EOS])])
 
 
 LONG = 32
 LONG_MARKERS = [(*[5] * (LONG - 1), last) for last in range(6, 22)]
-# What rows hold over and over, the format, the policy. Each would make some naive search quadratic, or slow on every token.
+# (ids that each row repeats, format, policy). Each makes some naive search quadratic in the row, or slow on every token.
 ADVERSARIAL = {
     "every-token-a-first": ([5], FORMAT, {}),
     "every-token-a-turn": ([5], starts([5]), {}),
@@ -130,7 +130,7 @@ def test_one_call(bench):
 
 
 def test_threads(bench, timed):
-    """int32 ids: 64M tokens are 256 MiB, their labels 512 MiB."""
+    """int32 ids: 64M tokens are 256 MiB, their int64 labels 512 MiB."""
     shape = (8192, 8192)
     ids = chat_rows(*fewer(*shape), TURNS, "int32")
     one, two = (mask_labels(ids, FORMAT, num_threads=threads).labels for threads in (1, 2))
@@ -145,4 +145,4 @@ def test_threads(bench, timed):
         "memcpy:2-threads": copies_by_two(outputs),
     }
     benchmark = bench("labels/8192x8192/int32/threads", "spanmask:2-threads", tokens=ids.size)
-    beside(benchmark, lambda: mask_labels(ids, FORMAT, num_threads=2), others, rounds=7)
+    alternate(benchmark, lambda: mask_labels(ids, FORMAT, num_threads=2), others, rounds=7)

@@ -1,4 +1,4 @@
-"""The script measures all that it compares, outputs checked, and writes its own part of a page."""
+"""The script checks and measures everything that it compares, and writes its own part of a page."""
 
 import json
 
@@ -23,5 +23,5 @@ def test_loader_writes_its_part(tmp_path):
     ("number", "count", "text"),
     [(0.0099, 2, "< 0.01"), (0.01, 2, "0.010"), (0.29412, 2, "0.29"), (1.84, 2, "1.8"), (47.89, 3, "47.9"), (6297.4, 3, "6,297")],
 )
-def test_digits_that_count(number, count, text):
+def test_significant_digits(number, count, text):
     assert loader.digits(number, count) == text

@@ -1,4 +1,4 @@
-"""Masked LM: the masking of a padded batch. Ours, transformers' collator, vectorized NumPy."""
+"""Masked LM: the masking of a padded batch. spanmask, transformers' collator, vectorized NumPy."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from peers import TRANSFORMERS
 from spanmask import MaskedLM, mask_tokens, reference
 from support.denoising import bert_tokenizer
-from timing import LONGER, TOKENS, TYPICAL, anew, beside, beside_typical, copies, copies_by_two, fewer, in_turn
+from timing import LONGER, TOKENS, TYPICAL, alternate, compare, copies, copies_by_two, fewer, in_new_epochs, with_typical
 from timing import ROWS as FLAT_ROWS
 from transformers import DataCollatorForLanguageModeling
 
@@ -23,24 +23,25 @@ def ids():
 
 
 def numpy_mask(ids):
-    """The masking as one writes it in NumPy: three arrays of random numbers, no loop."""
+    """Masking as it is usually written in NumPy: three arrays of random numbers, no loop."""
     generator = np.random.default_rng()
     chosen = (generator.random(ids.shape) < 0.15) & ~np.isin(ids, SPECIAL)
     labels = np.where(chosen, ids, -100)
-    fate = generator.random(ids.shape)
-    masked, random = chosen & (fate < 0.8), chosen & (fate >= 0.8) & (fate < 0.9)
+    replacement = generator.random(ids.shape)
+    masked, random = chosen & (replacement < 0.8), chosen & (replacement >= 0.8) & (replacement < 0.9)
     inputs = np.where(masked, TOKENIZER.mask_token_id, ids)
     inputs[random] = generator.integers(5, len(TOKENIZER), size=int(random.sum()))
     return inputs, labels
 
 
 def check(ids, inputs, labels):
-    """The statistics of all engines: within 5 sigma of p and of 80/10/10."""
+    """Labels are the ids of chosen tokens, other tokens are unchanged, and the fractions are 0.15 and 80/10/10 within 5 sigma."""
     chosen = labels != -100
     count = int(chosen.sum())
     assert (np.where(chosen, labels, inputs) == ids).all()
     assert abs(count - 0.15 * ids.size) < 5 * math.sqrt(ids.size * 0.15 * 0.85)
     assert abs((inputs[chosen] == TOKENIZER.mask_token_id).sum() - 0.8 * count) < 5 * math.sqrt(count * 0.16)
+    assert abs((inputs[chosen] == labels[chosen]).sum() - 0.1 * count) < 5 * math.sqrt(count * 0.09)
 
 
 def test_masked_lm(bench, ids):
@@ -48,13 +49,13 @@ def test_masked_lm(bench, ids):
     tensor = torch.from_numpy(ids)
     theirs = DataCollatorForLanguageModeling(TOKENIZER)
 
-    masked = anew(mask_tokens, tensor, spec)
+    masked = in_new_epochs(mask_tokens, tensor, spec)
 
     def ours():
         out = masked()
         return out.input_ids, out.labels
 
-    # transformers' works in place: it gets a copy, which takes a hundredth of its time.
+    # transformers' collator writes in place, so it is given a copy, which takes a hundredth of its time.
     engines = {
         "spanmask": ours,
         TRANSFORMERS: lambda: theirs.torch_mask_tokens(tensor.clone()),
@@ -63,31 +64,53 @@ def test_masked_lm(bench, ids):
     torch.manual_seed(0)
     for run in engines.values():
         check(ids, *map(np.asarray, run()))
-    in_turn(bench(f"masked-lm/{ROWS}x{LENGTH}/int64/tokens", "spanmask"), engines)
+    compare(bench(f"masked-lm/{ROWS}x{LENGTH}/int64/tokens", "spanmask"), engines)
+
+
+def check_words(ids, inside, inputs, labels):
+    """Whole words are chosen, with the probability 0.15 within 5 sigma, and all their tokens become the mask token.
+
+    `inside`: bool, the tokens that continue a word.
+    """
+    chosen = labels != -100
+    assert (inputs == np.where(chosen, TOKENIZER.mask_token_id, ids)).all()
+    assert (labels == np.where(chosen, ids, -100)).all()
+    assert (chosen[:, 1:] == chosen[:, :-1])[inside[:, 1:]].all()
+    count = int((~inside).sum())
+    assert abs(int(chosen[~inside].sum()) - 0.15 * count) < 5 * math.sqrt(count * 0.15 * 0.85)
 
 
 def test_whole_words(bench, ids):
+    """Both replace every chosen token with the mask token: transformers does nothing else where it masks whole words."""
     rows = ids[:32]
-    spec = MaskedLM.from_tokenizer(TOKENIZER, whole_word_mask=True)
-    # transformers tells words by the offsets of characters that the tokenizer gives: those of a word touch.
-    lengths = np.where(rows >= 5 + WORDS, 0, 1)
-    starts = np.cumsum(lengths + 1, axis=1)
-    offsets = [[[int(start), int(start) + 1] for start in row] for row in starts]
-    theirs = DataCollatorForLanguageModeling(TOKENIZER, whole_word_mask=True, mask_replace_prob=1, random_replace_prob=0)
+    options = {"whole_word_mask": True, "mask_replace_prob": 1.0, "random_replace_prob": 0.0}
+    spec = MaskedLM.from_tokenizer(TOKENIZER, **options)
+    theirs = DataCollatorForLanguageModeling(TOKENIZER, **options)
+    inside = rows >= 5 + WORDS
+    inside[:, 0] = False
+    # transformers recognises words by the tokenizer's character offsets: tokens of one word touch.
+    starts = np.cumsum(np.where(inside, 1, 2), axis=1)
+    offsets = torch.from_numpy(np.stack([starts, starts + 1], axis=2))
     tensor = torch.from_numpy(rows)
     special = torch.zeros_like(tensor)
-    chosen = mask_tokens(tensor, spec).labels.numpy() != -100
-    inside = (rows >= 5 + WORDS)[:, 1:]
-    assert (chosen[:, 1:] == chosen[:, :-1])[inside].all()
+    masked = in_new_epochs(mask_tokens, tensor, spec)
+
+    def ours():
+        out = masked()
+        return out.input_ids, out.labels
+
     engines = {
-        "spanmask": anew(mask_tokens, tensor, spec),
-        TRANSFORMERS: lambda: theirs.torch_mask_tokens(tensor.clone(), special.clone(), torch.tensor(offsets)),
+        "spanmask": ours,
+        TRANSFORMERS: lambda: theirs.torch_mask_tokens(tensor.clone(), special.clone(), offsets),
     }
-    in_turn(bench("masked-lm/32x512/int64/whole-words", "spanmask"), engines)
+    torch.manual_seed(0)
+    for run in engines.values():
+        check_words(rows, inside, *map(np.asarray, run()))
+    compare(bench("masked-lm/32x512/int64/whole-words", "spanmask"), engines)
 
 
 SPECIAL_IDS = range(5)
-VOCABULARY = 1000  # small: the reference lists it for every random id
+VOCABULARY = 1000  # small: the reference lists it anew for every random id
 
 
 def spec_for(**options):
@@ -100,12 +123,12 @@ def some_rows(rows, length, dtype="int64"):
 
 @pytest.fixture(scope="module")
 def typical(timed):
-    return anew(mask_tokens, some_rows(*(TYPICAL if timed else fewer(*TYPICAL))), spec_for())
+    return in_new_epochs(mask_tokens, some_rows(*(TYPICAL if timed else fewer(*TYPICAL))), spec_for())
 
 
 @pytest.fixture
 def flat(bench, timed, typical):
-    """Times masking beside typical rows and a copy of its outputs, after the reference was asked about two short rows."""
+    """Times masking, alternating with typical rows and a copy of its outputs. Two short rows are first compared with the reference."""
 
     def time(shape, case, options=(), made=some_rows, **about):
         spec = spec_for(**dict(options))
@@ -116,7 +139,7 @@ def flat(bench, timed, typical):
         rows = made(*(shape if timed else fewer(*shape)))
         out = mask_tokens(rows, spec)
         benchmark = bench(f"masked-lm/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.size, **about)
-        beside_typical(benchmark, anew(mask_tokens, rows, spec), typical, [out.input_ids, out.labels])
+        with_typical(benchmark, in_new_epochs(mask_tokens, rows, spec), typical, [out.input_ids, out.labels])
 
     return time
 
@@ -153,7 +176,7 @@ def test_one_call(bench):
 
 
 def test_threads(bench, timed):
-    """int32 ids: 64M tokens are 256 MiB, their inputs and labels 1 GiB."""
+    """int32 ids: 64M tokens are 256 MiB, their int64 inputs and labels 1 GiB."""
     shape = (8192, 8192)
     rows, spec = some_rows(*fewer(*shape), "int32"), spec_for()
     one, two = (mask_tokens(rows, spec, num_threads=threads) for threads in (1, 2))
@@ -164,9 +187,9 @@ def test_threads(bench, timed):
         one = mask_tokens(rows, spec)
     outputs = [one.input_ids, one.labels]
     others = {
-        "spanmask:1-thread": anew(mask_tokens, rows, spec),
+        "spanmask:1-thread": in_new_epochs(mask_tokens, rows, spec),
         "memcpy": copies(outputs),
         "memcpy:2-threads": copies_by_two(outputs),
     }
     benchmark = bench("masked-lm/8192x8192/int32/threads", "spanmask:2-threads", tokens=rows.size)
-    beside(benchmark, anew(mask_tokens, rows, spec, num_threads=2), others, rounds=7)
+    alternate(benchmark, in_new_epochs(mask_tokens, rows, spec, num_threads=2), others, rounds=7)

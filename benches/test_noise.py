@@ -1,4 +1,4 @@
-"""Span corruption: the function, and a whole collator call. Ours, a memory copy of its outputs, the example script's collator."""
+"""Span corruption: the function, and a whole call of a collator. spanmask, a copy of its outputs, the collator of the Flax example."""
 
 from functools import partial
 from itertools import count
@@ -10,12 +10,25 @@ from spanmask.compat.flax_t5 import FlaxDataCollatorForT5MLM
 from spanmask.ragged import Ragged
 from support.denoising import t5_tokenizer
 from support.flax_script import FlaxScriptCollator
-from timing import LONGER, ROWS, TOKENS, TYPICAL, anew, beside, beside_typical, copies, copies_by_two, fewer, in_turn
+from timing import (
+    LONGER,
+    ROWS,
+    TOKENS,
+    TYPICAL,
+    alternate,
+    compare,
+    copies,
+    copies_by_two,
+    fewer,
+    in_bursts,
+    in_new_epochs,
+    with_typical,
+)
 
 ROWS_T5, LENGTH, INPUTS, TARGETS = 128, 568, 512, 114
 VOCABULARY = 32000
 T5 = SpanCorruption(range(VOCABULARY, VOCABULARY + 100), 1)
-SHORT = (2, 512)  # what the reference is asked about
+SHORT = (2, 512)  # the shape that is compared with the reference
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +51,8 @@ def collators(tokenizer):
     }
 
 
-def in_new_epochs(collator, examples):
-    """The script draws anew in every call; so shall ours."""
+def collate_in_new_epochs(collator, examples):
+    """The script draws new noise in every call; this makes spanmask do so too."""
     epochs = count()
 
     def run():
@@ -55,14 +68,14 @@ def test_collator(bench, tokenizer, ids, kind):
     engines = {}
     for engine, collator in collators(tokenizer).items():
         batch = collator(examples)
-        # Each draws masks of its own: the same lengths, the row on both sides, as many sentinels in the same order.
+        # Each draws its own masks, so what is compared is: the lengths, and that inputs and labels merge into the row.
         assert batch["input_ids"].shape == (ROWS_T5, INPUTS)
         assert batch["labels"].shape == (ROWS_T5, TARGETS)
         sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)
         for row, inputs, labels in zip(ids.tolist(), batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
             assert reference.merge(inputs, labels, sentinels, eos=1) == row
-        engines[engine] = partial(collator, examples) if engine != "spanmask" else in_new_epochs(collator, examples)
-    in_turn(bench(f"span-corruption-collator/{ROWS_T5}x{LENGTH}/int64/{kind}", "spanmask"), engines)
+        engines[engine] = partial(collator, examples) if engine != "spanmask" else collate_in_new_epochs(collator, examples)
+    compare(bench(f"span-corruption-collator/{ROWS_T5}x{LENGTH}/int64/{kind}", "spanmask"), engines)
 
 
 def some_rows(rows, length, dtype="int64"):
@@ -71,12 +84,12 @@ def some_rows(rows, length, dtype="int64"):
 
 
 def spec_for(length, sentinel_ids=None, **options):
-    """As many sentinels as a row of this length can need, behind what stands in rows."""
+    """As many sentinels as a row of this length can need, with ids above those in rows."""
     return SpanCorruption(sentinel_ids or range(VOCABULARY, VOCABULARY + length // 2 + 1), 1, **options)
 
 
 def check(rows, spec):
-    """`corrupt` of the first row is what the reference says."""
+    """Compares `corrupt` of the first row with the reference."""
     inputs, labels = reference.corrupt(rows[0].tolist(), spec)
     out = corrupt(rows, spec)
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == (inputs, labels)
@@ -87,19 +100,19 @@ def test_corrupt(bench, dtype):
     rows = some_rows(ROWS_T5, LENGTH, dtype)
     check(rows, T5)
     out = corrupt(rows, T5)
-    engines = {"spanmask": anew(corrupt, rows, T5), "memcpy": copies([out.input_ids.values, out.labels.values])}
-    in_turn(bench(f"corrupt/{ROWS_T5}x{LENGTH}/{dtype}/t5", "spanmask", tokens=rows.values.size), engines)
+    engines = {"spanmask": in_new_epochs(corrupt, rows, T5), "memcpy": copies([out.input_ids.values, out.labels.values])}
+    in_bursts(bench(f"corrupt/{ROWS_T5}x{LENGTH}/{dtype}/t5", "spanmask", tokens=rows.values.size), engines)
 
 
 @pytest.fixture(scope="module")
 def typical(timed):
     rows, length = TYPICAL if timed else fewer(*TYPICAL)
-    return anew(corrupt, some_rows(rows, length), spec_for(length))
+    return in_new_epochs(corrupt, some_rows(rows, length), spec_for(length))
 
 
 @pytest.fixture
 def flat(bench, timed, typical):
-    """Times corruption beside typical rows and a copy of its outputs, after the reference was asked about two short rows."""
+    """Times corruption, alternating with typical rows and a copy of its outputs. A short row is first compared with the reference."""
 
     def time(shape, case, options=(), made=some_rows, **about):
         options = dict(options)
@@ -108,7 +121,7 @@ def flat(bench, timed, typical):
         rows, spec = made(*shape_now), spec_for(shape_now[1], **options)
         out = corrupt(rows, spec)
         benchmark = bench(f"corrupt/{shape[0]}x{shape[1]}/int64/{case}", "spanmask", tokens=rows.values.size, **about)
-        beside_typical(benchmark, anew(corrupt, rows, spec), typical, [out.input_ids.values, out.labels.values])
+        with_typical(benchmark, in_new_epochs(corrupt, rows, spec), typical, [out.input_ids.values, out.labels.values])
 
     return time
 
@@ -131,13 +144,13 @@ def test_cost_over_span_lengths(flat, mean):
 
 
 def some_documents(rows, length):
-    """A boundary, id 2, every 500 tokens."""
+    """A document boundary, id 2, every 500 tokens."""
     made = some_rows(rows, length)
     made.values[::500] = 2
     return made
 
 
-# What of each row may be hidden, and what its ids look like.
+# (rows, options of the spec): what the ids of a row are, and which of them may be hidden.
 ADVERSARIAL = {
     "one-id-everywhere": (lambda rows, length: Ragged(np.full(rows * length, 7), np.arange(rows + 1) * length), {}),
     "document-boundaries-protected": (some_documents, {"protected_ids": [2]}),
@@ -163,7 +176,7 @@ def test_one_call(bench):
 
 
 def test_threads(bench, timed):
-    """int32 ids: 64M tokens are 256 MiB, their inputs and targets 590 MiB."""
+    """int32 ids: 64M tokens are 256 MiB, their int64 inputs and targets 590 MiB."""
     shape = (8192, 8192)
     rows, spec = some_rows(*fewer(*shape), "int32"), spec_for(shape[1])
     one, two = (corrupt(rows, spec, num_threads=threads) for threads in (1, 2))
@@ -174,9 +187,9 @@ def test_threads(bench, timed):
         one = corrupt(rows, spec)
     outputs = [one.input_ids.values, one.labels.values]
     others = {
-        "spanmask:1-thread": anew(corrupt, rows, spec),
+        "spanmask:1-thread": in_new_epochs(corrupt, rows, spec),
         "memcpy": copies(outputs),
         "memcpy:2-threads": copies_by_two(outputs),
     }
     benchmark = bench("corrupt/8192x8192/int32/threads", "spanmask:2-threads", tokens=rows.values.size)
-    beside(benchmark, anew(corrupt, rows, spec, num_threads=2), others, rounds=7)
+    alternate(benchmark, in_new_epochs(corrupt, rows, spec, num_threads=2), others, rounds=7)

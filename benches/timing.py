@@ -1,4 +1,11 @@
-"""How a call is timed beside others: in turn, so that what slows the machine down for a while slows all of them."""
+"""How calls are timed next to each other: always alternating, so that whatever slows the machine down for a while slows all of them.
+
+Two ways, because they answer different questions:
+
+- *in bursts*: each engine is called again and again for some milliseconds, so it finds its data, its code and its memory in the caches;
+- *in turn*: each engine is called once, after a sweep through memory. A trainer calls a collator once per step, with a model's work in
+  between, so this is closer to what a training sees. All engines are slower this way, spanmask by the largest factor.
+"""
 
 import itertools
 import statistics
@@ -7,83 +14,103 @@ import time
 
 import numpy as np
 
-# Every case has as many tokens, so that costs a token compare: int64 ids and labels are 8 MiB each, past L2, inside a large L3.
+# Every case has as many tokens, so that costs per token can be compared: int64 ids and labels are 8 MiB each, more than L2.
 TOKENS = 1 << 20
 ROWS = (1, 4, 32, 128, 512, 4096)
-# Timed in turn with every other shape: what slows the machine down for a second must not look like the cost of a shape.
+# Timed alternately with every other shape: what slows the machine down for a second must not look like the cost of a shape.
 TYPICAL = (128, 8192)
-LONGER = (8, 131072)  # 16 times: what is quadratic in a row shows
+LONGER = (8, 131072)  # 16 times as long: a cost that is quadratic in the row length shows
+SWEEP = 64 << 20  # bytes
 
 
-def beside(benchmark, run, others, rounds=50):
-    """Times `run`; each of `others` once in front of each round. Their medians go into the benchmark's extra information, by engine.
-
-    What a call returns is dropped inside its time, so that the next one finds the same memory free.
-    """
-    times = {engine: [] for engine in others}
-
-    def in_front():
-        for engine, other in others.items():
-            began = time.perf_counter()
-            other()
-            times[engine].append(time.perf_counter() - began)
-
-    def dropped():
-        run()
-
-    benchmark.pedantic(dropped, setup=in_front, rounds=rounds, warmup_rounds=2)
-    benchmark.extra_info["beside"] = {engine: statistics.median(taken) for engine, taken in times.items()}
+def compare(benchmark, engines):
+    """Times `engines` in bursts and in turn. The first one is the benchmark's own."""
+    in_bursts(benchmark, engines)
+    benchmark.extra_info["in_turn"] = in_turn(engines, rounds=20 if benchmark.enabled else 1)
 
 
-def in_turn(benchmark, engines, rounds=30):
-    """Times `engines`, the first of them as the benchmark's own: in each round every one has a turn of some milliseconds, or one call.
+def in_bursts(benchmark, engines, rounds=30):
+    """Times `engines`, the first of them as the benchmark's own: in each round, every one is called for some milliseconds, or once.
 
-    A turn is long: the first calls behind another engine find cold caches, which one that runs alone does not.
+    The first calls after another engine find cold caches; a burst is long enough that they do not count.
     """
     (ours, run), *others = engines.items()
-    calls = {engine: turn_of(other) for engine, other in engines.items()}
+    calls = {engine: calls_per_burst(other) for engine, other in engines.items()}
     times = {engine: [] for engine, _ in others}
 
-    def in_front():
+    def before_round():
         for engine, other in others:
             began = time.perf_counter()
             for _ in range(calls[engine]):
                 other()
             times[engine].append((time.perf_counter() - began) / calls[engine])
 
-    def turn():
+    def burst():
         for _ in range(calls[ours]):
             run()
 
-    benchmark.pedantic(turn, setup=in_front, rounds=rounds, warmup_rounds=2)
-    about = {engine: statistics.median(taken) for engine, taken in times.items()}
-    benchmark.extra_info.update(engine=ours, calls=calls[ours], beside=about)
+    benchmark.pedantic(burst, setup=before_round, rounds=rounds, warmup_rounds=2)
+    medians = {engine: statistics.median(taken) for engine, taken in times.items()}
+    benchmark.extra_info.update(engine=ours, calls=calls[ours], others=medians)
 
 
-def beside_typical(benchmark, run, typical, outputs):
-    """Times `run` in turn with rows of a typical shape, and with a memory copy of what it returns."""
-    in_turn(benchmark, {"spanmask": run, "memcpy": copies(outputs), "spanmask:typical": typical}, rounds=12)
+def in_turn(engines, rounds):
+    """The median time of one call of each engine: in each round, every one is called once, after a sweep through 64 MiB."""
+    swept = np.zeros(SWEEP, np.uint8)
+    times = {engine: [] for engine in engines}
+    for _ in range(rounds):
+        for engine, run in engines.items():
+            np.add(swept, 1, out=swept)
+            began = time.perf_counter()
+            run()
+            times[engine].append(time.perf_counter() - began)
+    return {engine: statistics.median(taken) for engine, taken in times.items()}
 
 
-def turn_of(run, seconds=2e-2):
-    """How many calls take about so long; one at least."""
+def alternate(benchmark, run, others, rounds=50):
+    """Times `run`, and each of `others` once before each round. Their medians go into the benchmark's extra information, by engine.
+
+    What a call returns is dropped within its time, so that the next one finds the same memory free.
+    """
+    times = {engine: [] for engine in others}
+
+    def before_round():
+        for engine, other in others.items():
+            began = time.perf_counter()
+            other()
+            times[engine].append(time.perf_counter() - began)
+
+    def drop_result():
+        run()
+
+    benchmark.pedantic(drop_result, setup=before_round, rounds=rounds, warmup_rounds=2)
+    benchmark.extra_info["others"] = {engine: statistics.median(taken) for engine, taken in times.items()}
+
+
+def with_typical(benchmark, run, typical, outputs):
+    """Times `run` in bursts that alternate with rows of a typical shape, and with a memory copy of what it returns."""
+    in_bursts(benchmark, {"spanmask": run, "memcpy": copies(outputs), "spanmask:typical": typical}, rounds=12)
+
+
+def calls_per_burst(run, seconds=2e-2):
+    """How many calls take about this long; at least one."""
     run()
     began = time.perf_counter()
     run()
     return max(1, round(seconds / (time.perf_counter() - began)))
 
 
-def anew(run, rows, spec, **options):
+def in_new_epochs(run, rows, spec, **options):
     """Calls of `run(rows, spec)`, each in an epoch of its own, as each batch of a training draws noise of its own.
 
-    The same noise again and again is learnt by the processor, which then guesses its branches: T5 took five sixths of the time.
+    A processor learns noise that comes again and again, and predicts its branches: T5 then took five sixths of the time.
     """
     epochs = itertools.count()
     return lambda: run(rows, spec, epoch=next(epochs), **options)
 
 
 def copies(arrays):
-    """A memory copy of these arrays, each into fresh memory: what a function that returns arrays like them cannot do without."""
+    """A memory copy of these arrays, each into fresh memory: the least that a function that returns such arrays can take."""
 
     def copy():
         for made in [array.copy() for array in arrays]:
@@ -93,7 +120,7 @@ def copies(arrays):
 
 
 def copies_by_two(arrays):
-    """The same by two threads, half of each array a thread: what a second one gains where memory is all that counts."""
+    """The same with two threads, each of which copies half of each array: what a second thread gains where memory is the limit."""
 
     def copy():
         made = [np.empty_like(array) for array in arrays]
@@ -112,5 +139,5 @@ def copy_parts(made, arrays, parts):
 
 
 def fewer(rows, length):
-    """A shape of 1/64 of the tokens: the same rows, fewer of them, or a shorter one."""
+    """A shape with 1/64 of the tokens: the same rows, fewer of them, or a shorter one."""
     return (rows // 64, length) if rows >= 64 else (1, rows * length // 64)

@@ -1,13 +1,13 @@
 """Fine-tune a vision-language model on the answers only.
 
-The job: conversations about images, two rounds each, and a LLaVA that shall learn to answer. TRL's collator copies `input_ids` to
-`labels` and masks nothing but padding, so the model is also trained to write the user's questions. One line changes that:
+The task: a LLaVA learns to answer questions in conversations about images, with two rounds each. TRL's collator copies `input_ids` to
+`labels` and masks only padding, so it also trains the model to write the user's questions. One line changes that:
 
     trainer = SFTTrainer(model, args, train_dataset=dataset, data_collator=DataCollatorForVisionChat(processor))
 
-Everything else here makes the job small enough to run offline on one core in half a minute: images drawn on the spot, a tokenizer
-trained on the spot, a model built from its configuration. With a checkpoint you would write `LlavaProcessor.from_pretrained(...)` and
-`LlavaForConditionalGeneration.from_pretrained(...)` in place of `make_processor` and `make_model`.
+Everything else makes the task small enough to run offline on one core in half a minute: the program draws the images, trains a tokenizer,
+and builds a model from its configuration. With a checkpoint, replace `make_processor` and `make_model` by
+`LlavaProcessor.from_pretrained(...)` and `LlavaForConditionalGeneration.from_pretrained(...)`.
 
 Run it: `python examples/vision_chat.py`
 """
@@ -62,7 +62,7 @@ QUESTIONS = {
 
 
 def draw(colour: str, shape: str, rng: random.Random) -> Image.Image:
-    """One shape, somewhere near the middle, of some size, on some dark background."""
+    """One shape of random size near the middle, on a dark background."""
     image = Image.new("RGB", (SIZE, SIZE), tuple(rng.randrange(70) for _ in range(3)))
     pen, fill = ImageDraw.Draw(image), COLOURS[colour]
     r = SIZE * rng.uniform(0.30, 0.42)
@@ -80,7 +80,7 @@ def draw(colour: str, shape: str, rng: random.Random) -> Image.Image:
 
 
 def conversation(rng: random.Random) -> dict[str, Any]:
-    """One example as TRL's vision datasets have it: an image, and messages of two rounds about it."""
+    """One example in the form of TRL's vision datasets: an image, and two rounds of messages about it."""
     colour, shape = rng.choice(list(COLOURS)), rng.choice(SHAPES)
     answers = {"colour": f"It is {colour}.", "shape": f"It is a {shape}."}
     messages = []
@@ -93,9 +93,9 @@ def conversation(rng: random.Random) -> dict[str, Any]:
     return {"images": [draw(colour, shape, rng)], "messages": messages}
 
 
-# --- In place of a checkpoint: a processor and a model, made on the spot ----------------------------------------------------------
+# --- In place of a checkpoint: a processor and a model made here ------------------------------------------------------------------
 
-# LLaVA 1.5's way to write a conversation: "USER: <image>\nWhat colour is it? ASSISTANT: It is red.</s>USER: ..."
+# How LLaVA 1.5 writes a conversation: "USER: <image>\nWhat colour is it? ASSISTANT: It is red.</s>USER: ..."
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{ message['role'].upper() + ': ' }}
@@ -135,7 +135,7 @@ def make_processor(texts: list[str]) -> LlavaProcessor:
 
 
 def make_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
-    """A LLaVA of about 200,000 weights, all random."""
+    """A LLaVA with about 200,000 random weights."""
     tokenizer = processor.tokenizer
     vision = CLIPVisionConfig(
         hidden_size=64,
@@ -144,7 +144,7 @@ def make_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
         num_attention_heads=4,
         image_size=SIZE,
         patch_size=PATCH,
-        initializer_factor=12.0,  # the default suits models a thousand times as wide; this one would hardly see the image
+        initializer_factor=12.0,  # the default is for much wider models; this one would hardly see the image
     )
     text = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -164,11 +164,11 @@ def make_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
     )
 
 
-# --- Looking at a mask ------------------------------------------------------------------------------------------------------------
+# --- Inspecting a mask ------------------------------------------------------------------------------------------------------------
 
 
 def trained_by_role(batch: dict[str, Any], chat_format: ChatFormat) -> dict[str, tuple[int, int]]:
-    """For each role: how many of its tokens carry loss, and how many it has. The role of a token comes from the turns' marks."""
+    """For each role: how many of its tokens carry loss, and how many it has. The turn markers determine the role of a token."""
     roles = find_turns(batch["input_ids"], chat_format, attention_mask=batch["attention_mask"]).token_roles()
     trained = batch["labels"] != -100
     return {
@@ -179,17 +179,17 @@ def trained_by_role(batch: dict[str, Any], chat_format: ChatFormat) -> dict[str,
 
 
 def trained_texts(batch: dict[str, Any], processor: LlavaProcessor) -> list[str]:
-    """The text that each row trains on. It knows nothing of marks: what the loss sees, decoded."""
+    """The text that each row trains on: its labels, decoded. This does not depend on turn markers."""
     return [processor.tokenizer.decode(row[row != -100]) for row in batch["labels"]]
 
 
 def answers_of(example: dict[str, Any]) -> str:
-    """What a row should train on: each answer as the template writes it, with the token that ends it."""
+    """What a row should train on: each answer as the template writes it, with its closing token."""
     return "".join(f" {message['content'][0]['text']}</s>" for message in example["messages"] if message["role"] == "assistant")
 
 
 def show(image: Image.Image) -> Text:
-    """An image in the terminal: two pixels a character."""
+    """An image for the terminal, with two pixels per character."""
     small = image.resize((20, 20))
     picture = Text()
     for y in range(0, 20, 2):
@@ -200,7 +200,7 @@ def show(image: Image.Image) -> Text:
     return picture
 
 
-# --- Training, and asking ---------------------------------------------------------------------------------------------------------
+# --- Training and testing ---------------------------------------------------------------------------------------------------------
 
 
 class PrintLoss(TrainerCallback):
@@ -259,7 +259,7 @@ def ask(model: Any, processor: Any, images: list[Image.Image], questions: list[s
 
 
 def main(steps: int = 300, batch_size: int = 32, examples: int = 2048, held_out: int = 120, seed: int = 0) -> dict[str, Any]:
-    """The whole story; returns what it found out, for the tests."""
+    """Runs the whole example, and returns its results for the tests."""
     torch.set_num_threads(1)
     set_seed(seed)
     rng = random.Random(seed)
@@ -268,31 +268,31 @@ def main(steps: int = 300, batch_size: int = 32, examples: int = 2048, held_out:
     texts = [part["text"] or "" for row in rows[:200] for message in row["messages"] for part in message["content"]]
     processor = make_processor([f"USER: {text} ASSISTANT: {text}" for text in texts])
 
-    collator = DataCollatorForVisionChat(processor)  # works out from the chat template where turns begin and end
+    collator = DataCollatorForVisionChat(processor)  # derives where turns start and end from the chat template
     chat_format = collator.chat_format
     batches = {"TRL's collator": DataCollatorForVisionLanguageModeling(processor), "spanmask": collator}
     batches = {name: collate(rows[:8]) for name, collate in batches.items()}
 
-    console.rule("What TRL's collator trains on: the questions too")
+    console.rule("What TRL's collator trains on: also the questions")
     print(preview(batches["TRL's collator"], tokenizer=processor, chat_format=chat_format, max_rows=1))
     console.rule("What DataCollatorForVisionChat trains on")
     print(preview(batches["spanmask"], tokenizer=processor, chat_format=chat_format, max_rows=1))
 
     counts = {name: trained_by_role(batch, chat_format) for name, batch in batches.items()}
-    table = Table("tokens with loss, of 8 conversations", *counts, title_justify="left")
+    table = Table("tokens with loss, in 8 conversations", *counts, title_justify="left")
     for role in counts["spanmask"]:
         table.add_row(role, *("{} of {}".format(*count[role]) for count in counts.values()))
     console.print(table)
-    assert counts["spanmask"]["user"][0] == 0, "a user's token is in the loss"
+    assert counts["spanmask"]["user"][0] == 0, "a token of the user is in the loss"
     assert trained_texts(batches["spanmask"], processor) == [answers_of(row) for row in rows[:8]]
-    console.print("No user token is in the loss: each row trains on its two answers, text for text.\n")
+    console.print("No token of the user is in the loss: each row trains exactly on its two answers.\n")
 
     console.rule("Training with TRL's SFTTrainer")
     model = make_model(processor)
     losses = train(model, processor, collator, dataset, steps, batch_size)
     console.print(f"\n{collator.report}\n")
 
-    console.rule("Asking about images that it has not seen")
+    console.rule("Questions about images that were not in the training set")
     fresh = random.Random(seed + 1)
     tests = [conversation(fresh) for _ in range(held_out)]
     accuracy = {}
@@ -303,12 +303,12 @@ def main(steps: int = 300, batch_size: int = 32, examples: int = 2048, held_out:
         accuracy[topic] = sum(answer == wanted[row] for row, answer in enumerate(answers)) / held_out
         console.print(show(tests[0]["images"][0]) if topic == "colour" and console.color_system else "", end="")
         console.print(f"[bold]USER[/] {questions[0]}  [bold]ASSISTANT[/] [green]{answers[0]}[/]  (truth: {wanted[0]})")
-        console.print(f"  {topic}: {accuracy[topic]:.0%} of {held_out} answers are right; guessing gives {chance:.0%}")
+        console.print(f"  {topic}: {accuracy[topic]:.0%} of {held_out} answers are correct; guessing gives {chance:.0%}")
     return {"counts": counts, "losses": losses, "accuracy": accuracy}
 
 
 def said_about(example: dict[str, Any], topic: str) -> list[str]:
-    """The answer in a conversation's round about `topic`."""
+    """The answers in a conversation's round about `topic`."""
     texts = [message["content"][-1]["text"] for message in example["messages"]]
     return [answer for question, answer in zip(texts[::2], texts[1::2], strict=True) if question in QUESTIONS[topic]]
 

@@ -72,7 +72,7 @@ def chat_collator(ids):
     from support.denoising import bert_tokenizer
 
     fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
-    return collator(ids, lambda **options: DataCollatorForChat(bert_tokenizer(100), fmt, **options))
+    return collator(ids, lambda **options: DataCollatorForChat(bert_tokenizer(100), chat_format=fmt, **options))
 
 
 def span_corruption_collator(ids):
@@ -121,7 +121,7 @@ def measure(name, rows, length):
 
 def peak(function, rows, length):
     """`measure` in a process of its own."""
-    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_memory; test_memory.measure({function.__name__!r}, {rows}, {length})"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from bulk import test_memory; test_memory.measure({function.__name__!r}, {rows}, {length})"
     return json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
 
 

@@ -1,4 +1,4 @@
-"""The two stories, run as `make demo` runs them: what they claim must be true."""
+"""The two examples, run as `make demo` runs them: what they claim must be true."""
 
 import importlib.util
 from pathlib import Path
@@ -27,7 +27,7 @@ def t5():
 
 @pytest.mark.slow
 class TestVisionChat:
-    def test_trl_trains_the_questions_and_we_do_not(self, vision):
+    def test_trl_trains_on_the_questions_and_we_do_not(self, vision):
         trained, tokens = vision["counts"]["TRL's collator"]["user"]
         assert trained == tokens > 0
         assert vision["counts"]["spanmask"]["user"] == (0, tokens)

@@ -74,9 +74,11 @@ class DataCollatorForChat(ChatCollator):
 
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         written = plan.write(self._layout(), padding=self._pad_token_id, kept=kept)
-        batch: dict[str, Any] = {"input_ids": written.input_ids, "labels": written.labels}
+        batch: dict[str, Any]
         if self.padding_free:
-            batch |= {
+            batch = {
+                "input_ids": written.input_ids,
+                "labels": written.labels,
                 "position_ids": written.position_ids,
                 "seq_idx": written.seq_idx,
                 "cu_seq_lens_q": written.cu_seq_lens,
@@ -85,7 +87,7 @@ class DataCollatorForChat(ChatCollator):
                 "max_length_k": written.max_length,
             }
         else:
-            batch["attention_mask"] = written.attention_mask
+            batch = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
         if written.weights is not None:
             batch[self.weight_key] = written.weights
         return batch
