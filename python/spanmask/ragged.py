@@ -16,6 +16,7 @@ from spanmask import _core
 
 __all__ = ["Ragged"]
 
+
 class Column(NamedTuple):
     """A column as the core reads it: the values of all rows in one array, and where each row starts and stops in it (int64)."""
 
