@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, denoise, merge, reference
+from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, _core, corrupt, denoise, merge, reference
 from spanmask.reference.plan import plan
 from support.denoising import (
     EOS,
@@ -390,6 +391,26 @@ def test_the_error_names_the_first_bad_row_for_any_number_of_threads():
 def test_sentinels_in_rows_may_be_allowed():
     spec = SpanCorruption(SENTINELS, EOS, on_sentinel="allow")
     assert 1000 in corrupt([[5, 1000, 6, 7, 8, 9, 10, 11]], spec).input_ids[0]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_layout_pads_both_sides_in_one_call(side):
+    layout = _core.SeqToSeqLayout(
+        padding_side=side, pad_token_id=0, label_pad_token_id=-100, pad_to_multiple_of=8, decoder_start_token_id=3
+    )
+    assert pickle.loads(pickle.dumps(layout)) == layout
+    batch = [np.array(ROW), np.array(ROW[:20])]
+    out, ragged = _core.corrupt(batch, SPEC._compiled, seed=0, epoch=0, layout=layout), corrupt(batch, SPEC)
+    width = -(-max(map(len, ragged.input_ids)) // 8) * 8
+    padded = [[0] * (width - len(row)) for row in ragged.input_ids]
+    for number, (row, padding) in enumerate(zip(ragged.input_ids.to_list(), padded, strict=True)):
+        real = [1] * len(row)
+        assert out.input_ids[number].tolist() == (row + padding if side == "right" else padding + row)
+        assert out.attention_mask[number].tolist() == (real + padding if side == "right" else padding + real)
+    labels = [row + [-100] * (out.labels.shape[1] - len(row)) for row in ragged.labels.to_list()]
+    assert out.labels.tolist() == labels
+    assert out.decoder_input_ids.tolist() == [[3, *(max(0, label) for label in row[:-1])] for row in labels]
+    assert np.array_equal(out.stats.keys, ragged.keys)
 
 
 def test_an_empty_batch_is_an_empty_batch():
