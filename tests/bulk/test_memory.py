@@ -121,7 +121,8 @@ def measure(name, rows, length):
 
 def peak(function, rows, length):
     """`measure` in a process of its own."""
-    code = f"import sys; sys.path[:0] = {sys.path!r}; from bulk import test_memory; test_memory.measure({function.__name__!r}, {rows}, {length})"
+    call = f"from bulk import test_memory; test_memory.measure({function.__name__!r}, {rows}, {length})"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; {call}"
     return json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
 
 

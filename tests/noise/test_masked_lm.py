@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spanmask import MaskedLM, mask_tokens, reference
+from spanmask import MaskedLM, _core, mask_tokens, reference
 from support.denoising import batched, body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
 from support.golden_vectors import MASK_SPECS
 
@@ -92,6 +92,17 @@ def test_padding_is_not_chosen_and_stays():
     left = mask_tokens(padded, SPEC, attention_mask=np.array([[0, 0, 1, 1, 1]]))
     assert left.input_ids[0, :2].tolist() == [999, 999]
     assert left.labels[0, 2:].tolist() == mask_tokens([[5, 6, 7]], SPEC).labels[0].tolist()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_padded_batch_comes_with_its_attention_mask(side):
+    batch = [np.array(ROW), np.array(ROW[:20])]
+    out = _core.mask_tokens(batch, SPEC._compiled, seed=0, epoch=0, layout=(side, 102, None), ignore_index=-1, pad_token_id=9)
+    ragged = mask_tokens(batch, SPEC, ignore_index=-1)
+    assert out.input_ids.tolist() == ragged.input_ids.to_padded(9, side).tolist()
+    assert out.labels.tolist() == ragged.labels.to_padded(-1, side).tolist()
+    assert out.attention_mask.sum(axis=1).tolist() == [102, 20]
+    assert out.attention_mask[1, 0 if side == "right" else -1] == 1
 
 
 def test_threads_change_nothing():

@@ -54,21 +54,21 @@ def test_span_lengths():
     assert len(lengths) == 2000 * 28
     expected = [math.comb(84 - length, 26) / math.comb(84, 27) for length in range(1, 6)]
     assert [round(fraction, 3) for fraction in expected] == [0.321, 0.221, 0.151, 0.102, 0.069]
-    for length, share in enumerate(expected, 1):
+    for length, fraction in enumerate(expected, 1):
         # Lengths of one row are not independent, but nearly; 5 sigma: 1 in a million.
-        sigma = math.sqrt(share * (1 - share) / len(lengths))
-        assert abs(lengths.count(length) / len(lengths) - share) < 5 * sigma
+        sigma = math.sqrt(fraction * (1 - fraction) / len(lengths))
+        assert abs(lengths.count(length) / len(lengths) - fraction) < 5 * sigma
 
 
 def test_marginals():
     """How often a place is hidden: never at the start, always at the end, the plateau in between."""
-    shares = masks(568, 0.15, 3.0, 40_000).mean(axis=0)
-    assert shares[0] == 0
-    assert shares[567] == 1
-    for place, share in [(1, 0.058), (2, 0.089), (566, 0.684)]:
-        assert abs(shares[place] - share) < 0.0005 + 5 * math.sqrt(share * (1 - share) / 40_000)
-    assert abs(shares[100:450].mean() - 0.148) < 0.004
-    assert abs(shares.mean() - 85 / 568) < 1e-12
+    fractions = masks(568, 0.15, 3.0, 40_000).mean(axis=0)
+    assert fractions[0] == 0
+    assert fractions[567] == 1
+    for place, fraction in [(1, 0.058), (2, 0.089), (566, 0.684)]:
+        assert abs(fractions[place] - fraction) < 0.0005 + 5 * math.sqrt(fraction * (1 - fraction) / 40_000)
+    assert abs(fractions[100:450].mean() - 0.148) < 0.004
+    assert abs(fractions.mean() - 85 / 568) < 1e-12
 
 
 def test_neighbouring_keys_seeds_and_epochs_are_uncorrelated():
@@ -81,8 +81,8 @@ def test_neighbouring_keys_seeds_and_epochs_are_uncorrelated():
         return out.noise_mask().values.reshape(4000, 200)
 
     base = mask()
-    share = base.mean(axis=0)
-    expected = (share * share).sum() * 4000
+    fraction = base.mean(axis=0)
+    expected = (fraction * fraction).sum() * 4000
     sigma = math.sqrt(4000 * 200 * 0.09 * 0.91)  # a bound: overlaps in one row vary less
     for other in (mask(seed=1), mask(epoch=1), mask(first=1), mask(seed=1, epoch=1)):
         assert abs((base & other).sum() - expected) < 6 * sigma
@@ -90,7 +90,7 @@ def test_neighbouring_keys_seeds_and_epochs_are_uncorrelated():
 
 
 @pytest.mark.parametrize("probability", [0.15, 0.4])
-def test_masked_lm_shares(probability):
+def test_masked_lm_fractions(probability):
     """p of the tokens; 80/10/10 of those; random ids uniform, never special. Each bound is 5 sigma: 1 in a million."""
     spec = MaskedLM(4, 55, special_ids=(0, 1, 2, 3, 4, 30), mlm_probability=probability)
     rows = np.random.default_rng(0).choice([*range(5, 30), *range(31, 55)], size=(2000, 256))
@@ -106,14 +106,14 @@ def test_masked_lm_shares(probability):
     drawn = np.bincount(now[now != 4], minlength=55)
     assert drawn[[0, 1, 2, 3, 30]].sum() == 0
     assert chi_square(drawn[drawn > 0], [drawn.sum() / 49] * 49) < 99.0  # 48 degrees of freedom: 1 in 50,000
-    # Neighbours know nothing of each other: pairs share at most one token with two others each.
+    # Neighbours are independent: pairs have at most one token in common with two others each.
     pairs, both = total - len(rows), int((chosen[:, 1:] & chosen[:, :-1]).sum())
     assert abs(both - pairs * probability**2) < 5 * math.sqrt(pairs * 3 * probability**2)
     places = chosen.mean(axis=0)
     assert abs(places - probability).max() < 6 * math.sqrt(probability * (1 - probability) / 2000)
 
 
-def test_word_shares():
+def test_word_fractions():
     spec = MaskedLM(4, 1000, mlm_probability=0.15, whole_word_mask=True, continuation_ids=range(500, 1000))
     rows = np.random.default_rng(0).integers(5, 1000, size=(2000, 256))
     rows[:, 0] = 7
@@ -124,7 +124,7 @@ def test_word_shares():
 
 
 def test_spanbert_lengths():
-    """Geometric with p .2, cut at 10; the last span of a row takes what is left, so long rows are asked."""
+    """Geometric with p .2, truncated at 10; the last span of a row takes what is left, so rows are long."""
     spec = MaskedLM(4, 1000, mlm_probability=0.15, mode="span")
     out = mask_tokens(np.full((300, 4000), 7), spec, keys=np.arange(300))
     lengths = np.array([stop - start for row in out.labels for start, stop in runs((row != -100).tolist())])

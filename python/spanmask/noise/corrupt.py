@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_uint64, check_threads
 from spanmask.noise.mixture import DenoiserMixture
-from spanmask.noise.row_options import flag_column, per_row, row_options
+from spanmask.noise.row_options import RowOptions, flag_column, per_row, row_options
 from spanmask.noise.spec import CorruptionSpec, check_inputs_length, check_spec
 from spanmask.ragged import Column, Ragged
 
@@ -36,7 +37,7 @@ class NoiseReport:
     uncorrupted_rows: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: that costs a microsecond for each call
 class Corrupted:
     """Corrupted rows, as `corrupt` returns them.
 
@@ -53,7 +54,8 @@ class Corrupted:
     denoisers: npt.NDArray[np.int64]
     keys: npt.NDArray[np.uint64]
     _stats: _core.RowStats = field(repr=False)
-    _draw_mask: Callable[[], Ragged] = field(repr=False)
+    _offsets: npt.NDArray[np.int64] = field(repr=False)
+    _draw_mask: Callable[[], npt.NDArray[np.bool_]] = field(repr=False)
 
     @property
     def report(self) -> NoiseReport:
@@ -72,7 +74,18 @@ class Corrupted:
 
         Each call draws it again from the same stream, so that a result does not keep it in memory.
         """
-        return self._draw_mask()
+        return Ragged._made(self._draw_mask(), self._offsets)
+
+
+class CorruptArguments(RowOptions):
+    """Keyword arguments that `_core.corrupt` and `_core.noise_mask` share."""
+
+    seed: int
+    epoch: int
+    noise_mask: Column | None
+    noise_density: npt.NDArray[np.float64] | None
+    mean_noise_span_length: npt.NDArray[np.float64] | None
+    num_threads: int
 
 
 def corrupt(
@@ -135,47 +148,26 @@ def corrupt(
         raise ValueError("noise_mask: cannot be combined with a DenoiserMixture, which draws; give a SpanCorruption.")
     if protected_mask is not None:
         check_protectable(spec)
-    column, compiled = ragged.column(), spec._compiled
-    seed, epoch = as_uint64("seed", seed), as_uint64("epoch", epoch)
-    mask = flag_column(noise_mask, "noise_mask", count)
-    densities = per_row("noise_density", noise_density, count, as_density)
-    span_lengths = per_row("mean_noise_span_length", mean_noise_span_length, count, as_span_length)
-    options = row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts)
-    threads = check_threads(num_threads)
-
-    def draw_mask() -> Ragged:
-        flags = _core.noise_mask(
-            column,
-            compiled,
-            seed=seed,
-            epoch=epoch,
-            noise_density=densities,
-            mean_noise_span_length=span_lengths,
-            noise_mask=mask,
-            num_threads=threads,
-            **options,
-        )
-        return Ragged._made(flags, ragged.offsets)
-
-    batch = _core.corrupt(
-        column,
-        compiled,
-        seed=seed,
-        epoch=epoch,
-        noise_density=densities,
-        mean_noise_span_length=span_lengths,
-        noise_mask=mask,
-        num_threads=threads,
-        **options,
-    )
+    arguments: CorruptArguments = {
+        **row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts),
+        "seed": as_uint64("seed", seed),
+        "epoch": as_uint64("epoch", epoch),
+        "noise_mask": flag_column(noise_mask, "noise_mask", count),
+        "noise_density": per_row("noise_density", noise_density, count, as_density),
+        "mean_noise_span_length": per_row("mean_noise_span_length", mean_noise_span_length, count, as_span_length),
+        "num_threads": check_threads(num_threads),
+    }
+    column = ragged.column()
+    batch = _core.corrupt(column, spec._compiled, **arguments)
     stats = batch.stats
     return Corrupted(
-        input_ids=Ragged._made(batch.input_ids, batch.input_offsets),
-        labels=Ragged._made(batch.labels, batch.label_offsets),
-        denoisers=stats.denoisers,
-        keys=stats.keys,
-        _stats=stats,
-        _draw_mask=draw_mask,
+        Ragged._made(batch.input_ids, batch.input_offsets),
+        Ragged._made(batch.labels, batch.label_offsets),
+        stats.denoisers,
+        stats.keys,
+        stats,
+        ragged.offsets,
+        partial(_core.noise_mask, column, spec._compiled, **arguments),
     )
 
 

@@ -272,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn decoder_inputs_are_the_cell_shifted() {
+        let (mut padding, mut ids, mut out) = ([-100, -100], [7, 8], [9; 4]);
+        let left = Cell { before: &mut padding, content: &mut ids, after: &mut [] };
+        decoder_inputs_into(&left, 5, 0, &mut out);
+        assert_eq!(out, [5, 0, 0, 7]);
+        let right = Cell { before: &mut [], content: &mut ids, after: &mut padding };
+        decoder_inputs_into(&right, 5, 0, &mut out);
+        assert_eq!(out, [5, 7, 8, 0]);
+    }
+
+    #[test]
     fn bounds_of_masks() {
         let bounds = |mask: &[i32]| mask_bounds(&Ragged::new(mask, &[0, mask.len() as i64]).unwrap());
         assert_eq!(bounds(&[0, 1, 1, 0]), Ok(vec![(1, 3)]));

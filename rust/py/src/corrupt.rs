@@ -18,15 +18,21 @@ use spanmask_core::rng::SeedEpoch;
 use std::ops::Range;
 
 /// How inputs and labels are padded: one for all batches of a collator. Labels are padded on the right.
-#[pyclass(frozen, get_all, eq, module = "spanmask._core")]
+#[pyclass(frozen, eq, module = "spanmask._core")]
 #[derive(PartialEq)]
 pub struct SeqToSeqLayout {
-    padding_side: String,
+    padding_side: Side,
+    #[pyo3(get)]
     pad_to_multiple_of: Option<usize>,
+    #[pyo3(get)]
     input_width: Option<usize>,
+    #[pyo3(get)]
     label_width: Option<usize>,
+    #[pyo3(get)]
     pad_token_id: i64,
+    #[pyo3(get)]
     label_pad_token_id: i64,
+    #[pyo3(get)]
     decoder_start_token_id: Option<i64>,
 }
 
@@ -47,9 +53,8 @@ impl SeqToSeqLayout {
         label_width: Option<usize>,
         decoder_start_token_id: Option<i64>,
     ) -> Self {
-        let padding_side = padding_side.name().to_owned();
         Self {
-            padding_side,
+            padding_side: padding_side.0,
             pad_to_multiple_of,
             input_width,
             label_width,
@@ -59,10 +64,15 @@ impl SeqToSeqLayout {
         }
     }
 
+    #[getter]
+    fn padding_side(&self) -> &'static str {
+        Choice(self.padding_side).name()
+    }
+
     /// Collators are pickled on their way to workers.
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         let options = PyDict::new(py);
-        options.set_item("padding_side", &self.padding_side)?;
+        options.set_item("padding_side", self.padding_side())?;
         options.set_item("pad_token_id", self.pad_token_id)?;
         options.set_item("label_pad_token_id", self.label_pad_token_id)?;
         options.set_item("pad_to_multiple_of", self.pad_to_multiple_of)?;
@@ -81,7 +91,6 @@ impl SeqToSeqLayout {
     }
 
     fn batch(&self, plans: &[RowPlan]) -> Batch {
-        let side = if self.padding_side == "left" { Side::Left } else { Side::Right };
         let multiple = self.pad_to_multiple_of.unwrap_or(1).max(1);
         let padded = |width: Option<usize>, len: fn(&RowPlan) -> usize, side| {
             let widest = || plans.iter().map(len).max().unwrap_or(0).next_multiple_of(multiple);
@@ -89,7 +98,7 @@ impl SeqToSeqLayout {
             Layout { shape, max_len: usize::MAX }
         };
         Batch {
-            inputs: padded(self.input_width, |plan| plan.inputs, side),
+            inputs: padded(self.input_width, |plan| plan.inputs, self.padding_side),
             labels: padded(self.label_width, |plan| plan.targets, Side::Right),
             padding: self.pad_token_id,
             ignore_index: self.label_pad_token_id,

@@ -1,4 +1,5 @@
-//! What the kernels are timed on, and counted on: fixed inputs, one closure a kernel, and the memory copy that is its floor.
+//! The inputs on which kernels are timed and instructions counted: fixed inputs, one closure for each kernel, and the memory copy that is its
+//! lower bound.
 #![allow(dead_code, reason = "each bench takes its own kernel's cases")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark: what is missing is a failure")]
 
@@ -84,7 +85,7 @@ fn chats(rows: usize, len: usize, turns: usize) -> Vec<i64> {
     ids
 }
 
-/// The two roles, and `more` roles that no row has, each with a first token of its own.
+/// The two roles, and `more` roles that no row has, each with another first token.
 fn boundaries(more: usize) -> Vec<Boundary> {
     let boundary = |role, start: &[i64], ends: &[i64]| Boundary {
         role,
@@ -164,7 +165,7 @@ pub fn search() -> Vec<Case> {
     ]
 }
 
-/// Another one in each call, as each batch of a training draws noise of its own: the processor learns noise that comes again.
+/// Another one in each call, as each batch of a training draws new noise: the processor would learn noise that repeats.
 fn epochs() -> impl Iterator<Item = SeedEpoch> {
     (0..).map(|epoch| SeedEpoch { seed: 0, epoch })
 }
@@ -292,7 +293,7 @@ pub fn named(cases: Vec<Case>, id: &str) -> Case {
     cases.into_iter().find(|case| case.id == id).expect("the id of a case")
 }
 
-/// Benchmarks of `$cases`: the kernel, and beside it the memory copy.
+/// Benchmarks of `$cases`: the kernel, and the memory copy.
 #[macro_export]
 macro_rules! against_floor {
     ($cases:path) => {

@@ -54,7 +54,7 @@ impl Cursor<'_> {
 
     /// Copies a run. Most are short (three tokens, seventeen): where there is room, one fixed block is copied, and what is too much is
     /// overwritten by what comes next. A `memcpy` call, or a loop with a vectorized body and a tail, costs several times as much. A
-    /// block should hold most runs, since nobody can predict which are longer.
+    /// block should hold most runs, since no predictor can know which are longer.
     #[inline(always)]
     fn extend<T: Token, const BLOCK: usize>(&mut self, row: &[T], start: usize, stop: usize) {
         let len = stop - start;

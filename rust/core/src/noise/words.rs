@@ -13,7 +13,7 @@ use core::ops::Range;
 pub enum Words<'a> {
     /// A flag for each token that begins a word.
     Starts(Ragged<'a, bool>),
-    /// A number for each token: a word goes on as long as the number stays the same. A token with a negative number belongs to no word and
+    /// A number for each token: a word continues as long as the number stays the same. A token with a negative number belongs to no word and
     /// is never hidden.
     Ids(Ragged<'a, i64>),
 }
