@@ -32,6 +32,7 @@ __all__ = [
     "check_side",
     "check_threads",
     "check_weight",
+    "pad_token_id",
 ]
 
 UINT64_RANGE = 2**64
@@ -194,3 +195,18 @@ def as_fraction(name: str, value: Any) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a fraction from 0 to 1, got {value!r}.")
     return number
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """The tokenizer's pad id.
+
+    Raises:
+        ValueError: it has none.
+    """
+    pad_id = getattr(tokenizer, "pad_token_id", None)
+    if pad_id is None:
+        raise ValueError(
+            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is determined from lengths or "
+            "the attention mask, never from a token id, so the stop token still trains)."
+        )
+    return int(pad_id)

@@ -12,9 +12,9 @@ from spanmask import _core
 from spanmask._validate import check_ignore_index, check_threads
 from spanmask.chat.format import ChatFormat
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy
-from spanmask.ragged import RowsView, turn_columns
+from spanmask.ragged import RowsView
 from spanmask.report import MaskReport, RowOutcomes
-from spanmask.turns import Turns
+from spanmask.turns import Turns, turn_columns
 
 __all__ = ["MaskedLabels", "mask_labels"]
 

@@ -6,15 +6,16 @@ The only file that recognises lists, NumPy, torch and Arrow; all other code sees
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
 
-__all__ = ["Ragged"]
+__all__ = ["Ragged", "ReturnTensors"]
+
+ReturnTensors = Literal["pt", "np"]
 
 
 class Column(NamedTuple):
@@ -464,18 +465,6 @@ def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> 
     return Ragged(np.ascontiguousarray(values), offsets)
 
 
-def has_bools(words: Any) -> bool:
-    """Whether words are given by flags at their starts; otherwise by numbers."""
-    if isinstance(words, Ragged):
-        return words.values.dtype == np.bool_
-    if hasattr(words, "dtype"):
-        return "bool" in str(words.dtype)
-    first: Any = next((row for row in words if len(row)), ())
-    if hasattr(first, "dtype"):
-        return "bool" in str(first.dtype)
-    return any(isinstance(item, (bool, np.bool_)) for item in first)
-
-
 def without_none(words: Any) -> Any:
     """`None`, which fast tokenizers give to special tokens, as -1: not a word."""
     if isinstance(words, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in words):
@@ -498,75 +487,6 @@ def flags_as_integers(row: Any) -> Any:
     if is_tensor(row) and str(row.dtype) == "torch.bool":
         return row.byte()
     return row
-
-
-class TurnColumns(NamedTuple):
-    """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is there."""
-
-    turn_mask: Column | None = None
-    turn_weights: Column | None = None
-
-
-NO_TURN_COLUMNS = TurnColumns()
-
-
-def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
-    """Flags or weights of turns, a row of them for each row of ids.
-
-    Raises:
-        ValueError: both are given, or an entry is not a flag (a finite weight >= 0).
-        TypeError: not a list for each row.
-    """
-    if turn_mask is None and turn_weights is None:
-        return NO_TURN_COLUMNS
-    if turn_mask is not None and turn_weights is not None:
-        raise ValueError(
-            "turn_weights: cannot be combined with turn_mask; give one of them (a weight of 0 is a flag that is off)."
-        )
-    if turn_mask is not None:
-        return TurnColumns(turn_mask=entries_by_turn("turn_mask", turn_mask))
-    return TurnColumns(turn_weights=entries_by_turn("turn_weights", turn_weights))
-
-
-def entries_by_turn(name: str, column: Any) -> Column:
-    """The entries of all rows as float32."""
-    if hasattr(column, "to_pylist"):
-        column = column.to_pylist()
-    if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
-        raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
-    rows = list(column)
-    try:
-        flat = np.asarray(list(chain.from_iterable(rows)))
-    except (TypeError, ValueError):
-        flat = np.asarray(None)  # `turn_row` finds out which row is wrong
-    if not valid_entries(flat, name):
-        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
-        flat = np.concatenate(rows)
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    return Column(flat.astype(np.float32), offsets[:-1], offsets[1:])
-
-
-def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
-    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
-    if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
-        return False
-    if name == "turn_mask":
-        return bool(np.isin(entries, (0, 1)).all())
-    return bool((np.isfinite(entries) & (entries >= 0)).all())
-
-
-def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
-    """The flags or weights of one row.
-
-    Raises:
-        ValueError: the row is something else.
-    """
-    entries = np.asarray(row)
-    if not valid_entries(entries, name):
-        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
-        raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
-    return entries.astype(np.float32)
 
 
 def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArray[Any]]:
@@ -632,3 +552,14 @@ def to_numpy(value: Any) -> Any:
     if hasattr(value, "detach"):
         return value.detach().cpu().numpy()
     return value
+
+
+def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
+    """Arrays as torch tensors over the same memory (`"pt"`), or as they are (`"np"`)."""
+    if return_tensors not in get_args(ReturnTensors):
+        raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
+    if return_tensors == "np":
+        return dict(batch)
+    import torch
+
+    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask._validate import as_signed_ids
 from spanmask.chat.format import ChatFormat
-from spanmask.ragged import Ragged, RowsView
+from spanmask.ragged import Column, Ragged, RowsView, is_arrow
 
 __all__ = ["Turns", "find_turns"]
 
@@ -193,3 +194,72 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
         row_lengths=view.column.stops - view.column.starts,
         _view=view,
     )
+
+
+class TurnColumns(NamedTuple):
+    """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is there."""
+
+    turn_mask: Column | None = None
+    turn_weights: Column | None = None
+
+
+NO_TURN_COLUMNS = TurnColumns()
+
+
+def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
+    """Flags or weights of turns, a row of them for each row of ids.
+
+    Raises:
+        ValueError: both are given, or an entry is not a flag (a finite weight >= 0).
+        TypeError: not a list for each row.
+    """
+    if turn_mask is None and turn_weights is None:
+        return NO_TURN_COLUMNS
+    if turn_mask is not None and turn_weights is not None:
+        raise ValueError(
+            "turn_weights: cannot be combined with turn_mask; give one of them (a weight of 0 is a flag that is off)."
+        )
+    if turn_mask is not None:
+        return TurnColumns(turn_mask=entries_by_turn("turn_mask", turn_mask))
+    return TurnColumns(turn_weights=entries_by_turn("turn_weights", turn_weights))
+
+
+def entries_by_turn(name: str, column: Any) -> Column:
+    """The entries of all rows as float32."""
+    if is_arrow(column):
+        column = column.to_pylist()
+    if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
+    rows = list(column)
+    try:
+        flat = np.asarray(list(chain.from_iterable(rows)))
+    except (TypeError, ValueError):
+        flat = np.asarray(None)  # `turn_row` finds out which row is wrong
+    if not valid_entries(flat, name):
+        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
+        flat = np.concatenate(rows)
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return Column(flat.astype(np.float32), offsets[:-1], offsets[1:])
+
+
+def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
+    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
+    if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
+        return False
+    if name == "turn_mask":
+        return bool(np.isin(entries, (0, 1)).all())
+    return bool((np.isfinite(entries) & (entries >= 0)).all())
+
+
+def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
+    """The flags or weights of one row.
+
+    Raises:
+        ValueError: the row is something else.
+    """
+    entries = np.asarray(row)
+    if not valid_entries(entries, name):
+        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
+        raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+    return entries.astype(np.float32)

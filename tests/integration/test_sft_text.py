@@ -137,7 +137,7 @@ def test_streams_with_our_collator(tokenizer, chat_format, rows, tmp_path, colum
 
 
 # The last piece is a short one, without a header.
-@pytest.mark.filterwarnings("ignore:.* of 2 rows of a batch have no token to train:spanmask.SpanmaskWarning")
+@pytest.mark.filterwarnings("ignore:.* of 2 rows in a batch have no trained tokens:spanmask.SpanmaskWarning")
 def test_wrapped_packing_with_our_collator(tokenizer, chat_format, rows, tmp_path):
     dataset = datasets.Dataset.from_dict({"input_ids": rows})
     options = {"packing": True, "packing_strategy": "wrapped", "max_length": 64}
@@ -258,4 +258,4 @@ def test_loader_workers_give_the_same_batches(chat_format, context, workers):
     for batch, other in zip(loader, expected, strict=True):
         assert batch.keys() == other.keys()
         assert all(torch.equal(batch[name], other[name]) for name in other)
-    assert collator.report.rows == 12
+    assert collator.report.rows == (0 if workers else 12)  # a worker keeps a report of its own

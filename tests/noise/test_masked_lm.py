@@ -97,7 +97,9 @@ def test_padding_is_not_chosen_and_stays():
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_a_padded_batch_comes_with_its_attention_mask(side):
     batch = [np.array(ROW), np.array(ROW[:20])]
-    out = _core.mask_tokens(batch, SPEC._compiled, seed=0, epoch=0, layout=(side, 102, None), ignore_index=-1, pad_token_id=9)
+    out = _core.mask_tokens(
+        batch, SPEC._compiled, seed=0, epoch=0, layout=_core.Layout.padded(side), ignore_index=-1, pad_token_id=9
+    )
     ragged = mask_tokens(batch, SPEC, ignore_index=-1)
     assert out.input_ids.tolist() == ragged.input_ids.to_padded(9, side).tolist()
     assert out.labels.tolist() == ragged.labels.to_padded(-1, side).tolist()

@@ -12,13 +12,14 @@ import numpy as np
 from spanmask import _core
 from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.columns import ReturnTensors, columns_of, select_rows, stack_columns, to_tensors
+from spanmask.collators.columns import columns_of, select_rows, stack_columns
 from spanmask.collators.guard import OnUntrainedBatch, check_untrained, describe_mismatch, describe_uncovered, same_roles
 from spanmask.collators.short_repr import short_repr
 from spanmask.errors import SpanmaskWarning
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import turn_columns
+from spanmask.ragged import ReturnTensors, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
+from spanmask.turns import turn_columns
 
 __all__ = ["ChatCollator", "TokenRows"]
 

@@ -7,9 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from spanmask import _core
+from spanmask._validate import pad_token_id
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
-from spanmask.collators.columns import pad_token_id
 from spanmask.ragged import as_integers, core_rows
 
 __all__ = ["DataCollatorForChat"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,12 @@ import numpy.typing as npt
 from spanmask.ragged import is_arrow
 
 __all__ = [
-    "ReturnTensors",
     "columns_of",
-    "pad_token_id",
     "select_rows",
     "stack_columns",
-    "to_tensors",
     "token_column",
 ]
 
-ReturnTensors = Literal["pt", "np"]
 # Columns that a chat template reads, as Python's own lists and dicts.
 RENDERED = ("messages", "tools")
 
@@ -91,17 +87,6 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     return stacked
 
 
-def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
-    """Arrays as torch tensors over the same memory (`"pt"`), or as they are (`"np"`)."""
-    if return_tensors not in get_args(ReturnTensors):
-        raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
-    if return_tensors == "np":
-        return dict(batch)
-    import torch
-
-    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
-
-
 def token_column(columns: Mapping[str, Any]) -> Any:
     """The column of token ids.
 
@@ -111,18 +96,3 @@ def token_column(columns: Mapping[str, Any]) -> Any:
     if "input_ids" not in columns:
         raise ValueError(f"features: no 'input_ids'; the examples have {', '.join(map(repr, columns))}.")
     return columns["input_ids"]
-
-
-def pad_token_id(tokenizer: Any) -> int:
-    """The tokenizer's pad id.
-
-    Raises:
-        ValueError: it has none.
-    """
-    pad_id = getattr(tokenizer, "pad_token_id", None)
-    if pad_id is None:
-        raise ValueError(
-            "tokenizer: has no pad token; set tokenizer.pad_token = tokenizer.eos_token (safe here: padding is determined from lengths or "
-            "the attention mask, never from a token id, so the stop token still trains)."
-        )
-    return int(pad_id)

@@ -9,12 +9,23 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
-from spanmask.collators.columns import ReturnTensors, columns_of, pad_token_id, stack_columns, to_tensors, token_column
+from spanmask._validate import check_choice, check_ignore_index, check_length, check_side, pad_token_id
+from spanmask.collators.columns import columns_of, stack_columns, token_column
 from spanmask.collators.short_repr import short_repr
 from spanmask.noise.row_options import RowOptions, as_keys
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
-from spanmask.ragged import Column, Ragged, check_aligned, column_of_flags, is_arrow, is_list_of_arrays, real_rows, without_none
+from spanmask.ragged import (
+    Column,
+    Ragged,
+    ReturnTensors,
+    check_aligned,
+    column_of_flags,
+    is_arrow,
+    is_list_of_arrays,
+    real_rows,
+    to_tensors,
+    without_none,
+)
 
 __all__ = ["NoiseCollator", "NoiseColumns", "refuse_with_spec"]
 

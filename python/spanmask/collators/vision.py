@@ -13,9 +13,9 @@ from spanmask import _core
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
-from spanmask.collators.columns import ReturnTensors, select_rows
+from spanmask.collators.columns import select_rows
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import column_of_array
+from spanmask.ragged import ReturnTensors, column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spanmask import _core
-from spanmask._validate import as_uint64
-from spanmask.collators.columns import pad_token_id, to_tensors
+from spanmask._validate import as_uint64, pad_token_id
 from spanmask.noise.spec import FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout
-from spanmask.ragged import Column, Ragged
+from spanmask.ragged import Column, Ragged, to_tensors
 
 __all__ = ["denoise"]
 

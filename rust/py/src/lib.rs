@@ -9,6 +9,7 @@ mod enums;
 mod error;
 mod held;
 mod ids;
+mod label_plan;
 mod labels;
 mod masked_lm;
 mod merge;
@@ -32,7 +33,9 @@ mod _core {
     #[pymodule_export]
     use super::held::{RealRows, read_rows};
     #[pymodule_export]
-    use super::labels::{LabelBatch, LabelCounts, LabelPlan, MaskedRows, Policy, mask_labels, plan_labels};
+    use super::label_plan::{LabelBatch, LabelPlan, plan_labels};
+    #[pymodule_export]
+    use super::labels::{LabelCounts, MaskedRows, Policy, mask_labels};
     #[pymodule_export]
     use super::masked_lm::{MaskSpec, MaskedBatch, mask_tokens};
     #[pymodule_export]

@@ -1,0 +1,246 @@
+//! `_core.plan_labels` and `LabelPlan.write`: a batch in two steps, so that Python decides in between which rows stay.
+
+use crate::batch::{Layout, shape_of, uninit_array};
+use crate::columns::Column;
+use crate::error::{to_py, too_many_rows};
+use crate::held::{HeldRows, Int64s, with_held};
+use crate::ids::{Ids, with_ids};
+use crate::labels::{LabelCounts, Policy, outcomes_of, turn_column};
+use crate::ragged::Entries;
+use crate::turns::Turns;
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
+use pyo3::prelude::*;
+use spanmask_core::batch::{self, Shape, check_cut};
+use spanmask_core::labels::{BatchOutput, Plan, RowColumns, Shift, Target, write_batch_into};
+use spanmask_core::{Ragged, Token};
+
+/// What the labels of a batch will be. The caller decides which rows stay, then calls `write`.
+#[pyclass(frozen, module = "spanmask._core")]
+pub struct LabelPlan {
+    rows: HeldRows,
+    labels: Option<HeldRows>,
+    plan: Plan,
+    shift: Shift,
+    ignore_index: i64,
+    weighted: bool,
+    #[pyo3(get)]
+    counts: Py<LabelCounts>,
+    /// uint8 [rows].
+    #[pyo3(get)]
+    outcomes: Py<PyArray1<u8>>,
+}
+
+/// Plans the labels of a batch. Rows, attention mask and labels: lists of lists, or columns with `values`, `starts` and `stops`.
+///
+/// `skip_first`: the first token of each row never trains. `uncut_ids`: an error where `max_length` cuts one of these ids off.
+/// `name` is what errors call the rows.
+#[pyfunction]
+#[pyo3(signature = (
+    rows, *, turns, policy, attention_mask, labels, turn_mask, turn_weights, ignore_index, weighted, max_length, skip_first,
+    uncut_ids, name
+))]
+pub fn plan_labels(
+    py: Python<'_>,
+    rows: &Bound<'_, PyAny>,
+    turns: Turns<'_>,
+    policy: &Policy,
+    attention_mask: Option<&Bound<'_, PyAny>>,
+    labels: Option<&Bound<'_, PyAny>>,
+    turn_mask: Option<Column<'_, f32>>,
+    turn_weights: Option<Column<'_, f32>>,
+    ignore_index: i64,
+    weighted: bool,
+    max_length: Option<usize>,
+    skip_first: bool,
+    uncut_ids: Vec<i64>,
+    name: &str,
+) -> PyResult<LabelPlan> {
+    let mut rows = HeldRows::read(rows, name, Entries::Ids)?;
+    let mut labels = labels.map(|labels| HeldRows::read(labels, "labels", Entries::Ids)).transpose()?;
+    if let Some(labels) = &labels {
+        labels.check_aligned(&rows, "labels")?;
+    }
+    if let Some(mask) = attention_mask {
+        rows.without_padding(py, mask, labels.as_mut())?;
+    }
+    let table = turns.table(rows.starts(), rows.stops())?;
+    let max_len = max_length.unwrap_or(usize::MAX);
+    let target = Target { ignore_index, max_len, skip_first };
+    let label_values = labels.as_ref().map(|labels| labels.int64(py)).transpose()?;
+    let columns = RowColumns {
+        labels: held_labels(labels.as_ref(), label_values.as_ref())?,
+        turn_weights: turn_column(&turn_mask, &turn_weights, rows.starts().len())?,
+        turn_flags: turn_mask.is_some(),
+    };
+    let (plan, tokens) = with_held!(py, &rows, name, |rows| {
+        let (source, policy) = (turns.source(table.as_ref()), policy.of());
+        let planned = py.detach(|| {
+            check_cut(&rows, max_len, &uncut_ids)?;
+            let layout = batch::Layout { shape: Shape::Packed, max_len };
+            Ok((Plan::new(&rows, source, policy, &columns, target)?, layout.kept_tokens(&rows)))
+        });
+        planned.map_err(|e| to_py(e, name))?
+    });
+    drop(label_values);
+    Ok(LabelPlan {
+        counts: Py::new(py, LabelCounts::new(&plan.rows, tokens, plan.turns.clone()))?,
+        outcomes: outcomes_of(py, &plan.rows),
+        shift: policy.shift(),
+        rows,
+        labels,
+        plan,
+        ignore_index,
+        weighted,
+    })
+}
+
+fn held_labels<'a>(
+    rows: Option<&'a HeldRows>,
+    values: Option<&'a Int64s>,
+) -> PyResult<Option<Ragged<'a, i64>>> {
+    match (rows, values) {
+        (Some(rows), Some(values)) => Ok(Some(rows.ragged(values.as_slice()?, "labels")?)),
+        _ => Ok(None),
+    }
+}
+
+/// A batch, ready for a model. All arrays are [rows, width], or [1, tokens] where rows are packed.
+#[pyclass(frozen, get_all, module = "spanmask._core")]
+pub struct LabelBatch {
+    /// int64.
+    input_ids: Py<PyArray2<i64>>,
+    /// int64: 1 for a token, 0 for padding. Padded batches only.
+    attention_mask: Option<Py<PyArray2<i64>>>,
+    /// int64.
+    labels: Py<PyArray2<i64>>,
+    /// float32.
+    weights: Option<Py<PyArray2<f32>>>,
+    /// int64: each token's position in its row. Packed batches only, as all that follows.
+    position_ids: Option<Py<PyArray2<i64>>>,
+    /// int32: each token's row.
+    seq_idx: Option<Py<PyArray2<i32>>>,
+    /// int32 [rows + 1]: where each row starts, and the end of the last one.
+    cu_seq_lens: Option<Py<PyArray1<i32>>>,
+    /// Tokens of the longest row.
+    max_length: usize,
+    /// int64: what was given as `columns`, laid out as the ids are, 0 for padding.
+    columns: Vec<Py<PyArray2<i64>>>,
+}
+
+#[pymethods]
+impl LabelPlan {
+    /// Writes the rows `kept` (all by default). `columns`: further arrays aligned with the values of the rows.
+    #[pyo3(signature = (layout, *, padding, kept=None, columns=Vec::new()))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        layout: &Layout,
+        padding: i64,
+        kept: Option<Vec<usize>>,
+        columns: Vec<Ids<'_>>,
+    ) -> PyResult<LabelBatch> {
+        let kept = kept.unwrap_or_else(|| (0..self.plan.rows.len()).collect());
+        let label_values = self.labels.as_ref().map(|labels| labels.int64(py)).transpose()?;
+        let existing = RowColumns {
+            labels: held_labels(self.labels.as_ref(), label_values.as_ref())?,
+            ..RowColumns::default()
+        };
+        with_held!(py, &self.rows, "rows", |rows| self
+            .write_typed(py, &rows, layout, padding, &kept, existing, &columns))
+    }
+
+    /// The roles of each row's turns, as numbers, by row.
+    fn row_roles(&self) -> Vec<Vec<usize>> {
+        self.plan.role_edges.windows(2).map(|edges| self.plan.roles[edges[0]..edges[1]].to_vec()).collect()
+    }
+
+    /// The ids of row `row`, without its padding.
+    fn row(&self, py: Python<'_>, row: usize) -> PyResult<Vec<i64>> {
+        Ok(with_held!(py, &self.rows, "rows", |rows| {
+            if row < rows.len() { rows.row(row).iter().map(|id| id.to_i64()).collect() } else { Vec::new() }
+        }))
+    }
+}
+
+impl LabelPlan {
+    fn write_typed<T: Token>(
+        &self,
+        py: Python<'_>,
+        rows: &Ragged<T>,
+        layout: &Layout,
+        padding: i64,
+        kept: &[usize],
+        existing: RowColumns,
+        columns: &[Ids<'_>],
+    ) -> PyResult<LabelBatch> {
+        let (starts, stops): (Vec<i64>, Vec<i64>) = kept
+            .iter()
+            .map(|&i| {
+                self.rows.starts().get(i).copied().zip(self.rows.stops().get(i).copied()).unwrap_or_default()
+            })
+            .unzip();
+        let bounds = Ragged::from_bounds(rows.values(), &starts, &stops).map_err(|e| to_py(e, "rows"))?;
+        let layout = layout.of(&bounds);
+        let shape = shape_of(layout, &bounds);
+        let packed = layout.shape == Shape::Packed;
+        let lengths = || (0..bounds.len()).map(|i| bounds.bounds(i).len().min(layout.max_len));
+        if packed && (i32::try_from(bounds.len()).is_err() || i32::try_from(shape[1]).is_err()) {
+            return Err(too_many_rows());
+        }
+        let input_ids = uninit_array(py, shape)?;
+        let labels = uninit_array(py, shape)?;
+        let attention_mask = if packed { None } else { Some(uninit_array(py, shape)?) };
+        let weights = if self.weighted { Some(uninit_array(py, shape)?) } else { None };
+        let position_ids = if packed { Some(uninit_array(py, shape)?) } else { None };
+        let seq_idx = if packed { Some(uninit_array(py, shape)?) } else { None };
+        {
+            let (mut ids, mut written) = (input_ids.readwrite(), labels.readwrite());
+            let mut mask = attention_mask.as_ref().map(|array| array.readwrite());
+            let mut weights = weights.as_ref().map(|array| array.readwrite());
+            let mut positions = position_ids.as_ref().map(|array| array.readwrite());
+            let mut numbers = seq_idx.as_ref().map(|array| array.readwrite());
+            let out = BatchOutput {
+                layout,
+                padding,
+                ignore_index: self.ignore_index,
+                input_ids: ids.as_slice_mut()?,
+                labels: written.as_slice_mut()?,
+                attention_mask: mask.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+                weights: weights.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+                position_ids: positions.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+                seq_idx: numbers.as_mut().map(|array| array.as_slice_mut()).transpose()?,
+            };
+            py.detach(|| write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))
+                .map_err(|e| to_py(e, "rows"))?;
+        }
+        let cu_seq_lens = packed.then(|| {
+            let ends = lengths().scan(0, |end, len| {
+                *end += len as i32; // fits: `too_many_rows`
+                Some(*end)
+            });
+            core::iter::once(0).chain(ends).collect::<Vec<i32>>().into_pyarray(py).unbind()
+        });
+        let columns = columns.iter().map(|column| {
+            with_ids!(column, |values| {
+                let rows = Ragged::from_bounds(values, &starts, &stops).map_err(|e| to_py(e, "columns"))?;
+                let out = uninit_array(py, shape)?;
+                let mut writer = out.readwrite();
+                batch::values_into(&rows, layout, Token::to_i64, 0, writer.as_slice_mut()?)
+                    .map_err(|e| to_py(e, "columns"))?;
+                drop(writer);
+                Ok(out.unbind())
+            })
+        });
+        Ok(LabelBatch {
+            columns: columns.collect::<PyResult<_>>()?,
+            input_ids: input_ids.unbind(),
+            attention_mask: attention_mask.map(Bound::unbind),
+            labels: labels.unbind(),
+            weights: weights.map(Bound::unbind),
+            position_ids: position_ids.map(Bound::unbind),
+            seq_idx: seq_idx.map(Bound::unbind),
+            cu_seq_lens,
+            max_length: lengths().max().unwrap_or(0),
+        })
+    }
+}
