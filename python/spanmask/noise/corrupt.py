@@ -37,7 +37,7 @@ class NoiseReport:
     uncorrupted_rows: int
 
 
-@dataclass(eq=False)  # not frozen: that costs a microsecond for each call
+@dataclass(eq=False)  # not frozen: that costs 0.6 us for each call
 class Corrupted:
     """Corrupted rows, as `corrupt` returns them.
 

@@ -182,7 +182,7 @@ def continuation_ids_of(tokenizer: Any) -> tuple[int, ...]:
     )
 
 
-@dataclass(eq=False)  # not frozen: that costs half a microsecond for each call
+@dataclass(eq=False)  # not frozen: that costs 0.3 us for each call
 class MaskedTokens:
     """Masked rows, as `mask_tokens` returns them.
 
