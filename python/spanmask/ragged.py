@@ -227,8 +227,9 @@ class RowsView:
         if self.offsets is not None:
             if everything:
                 return Ragged._made(flat, self.offsets)
-            edges = zip(self.column.starts[kept], self.column.stops[kept], strict=True)
-            return from_sequence([flat[start:stop] for start, stop in edges], "rows")
+            stays, lengths = np.zeros(len(self), np.bool_), np.diff(self.offsets)
+            stays[kept] = True
+            return Ragged._made(flat[np.repeat(stays, lengths)], np.append(0, np.cumsum(lengths[stays])))
         assert self.shape is not None  # rows are ragged or 2-D
         out = flat.reshape(self.shape) if everything else flat.reshape(self.shape)[kept]
         if not self.tensor:

@@ -192,6 +192,10 @@ class TestState:
         with pytest.raises(ValueError, match=message):
             collator().load_state_dict(state)
 
+    def test_a_state_is_a_dict(self):
+        with pytest.raises(TypeError, match="state_dict: expected what state_dict.* returned, got NoneType"):
+            collator().load_state_dict(None)
+
     @pytest.mark.parametrize("epoch", [-1, 2**64, 1.5, "1"])
     def test_bad_epochs(self, epoch):
         with pytest.raises((ValueError, TypeError), match="epoch: expected an integer"):

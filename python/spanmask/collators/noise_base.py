@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import check_choice, check_ignore_index, check_length, check_side, pad_token_id
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
 from spanmask.collators.columns import columns_of, stack_columns, token_column
 from spanmask.collators.short_repr import short_repr
 from spanmask.noise.row_options import RowOptions, as_keys
@@ -64,7 +64,7 @@ class NoiseCollator:
         self.padding_side = self.padding_side or getattr(self.tokenizer, "padding_side", "right")
         check_side(self.padding_side)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
-        self.keep_columns = (self.keep_columns,) if isinstance(self.keep_columns, str) else tuple(self.keep_columns)
+        self.keep_columns = as_names("keep_columns", self.keep_columns)
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         self.pad_token_id = pad_token_id(self.tokenizer)
 
@@ -145,7 +145,7 @@ class NoiseColumns:
                 names = ", ".join(map(repr, columns))
                 raise ValueError(f"key_column: no column {collator.key_column!r}; the examples have {names}.")
             self._keys = columns[collator.key_column]
-        self.rates = {name: numbers_of(columns[name]) for name in collator.rate_columns if columns.get(name) is not None}
+        self.rates = {name: columns[name] for name in collator.rate_columns if columns.get(name) is not None}
 
     @property
     def has_token_columns(self) -> bool:
@@ -184,12 +184,6 @@ class NoiseColumns:
             check_aligned(numbers, rows, "word_ids")
             options["word_ids"] = real._replace(values=numbers.values.astype(np.int64, copy=False))
         return options
-
-
-def numbers_of(column: Any) -> list[Any]:
-    """A column of numbers as Python's own, whatever held them."""
-    values = column.to_pylist() if is_arrow(column) else column
-    return [value.item() if hasattr(value, "item") else value for value in values]
 
 
 def refuse_with_spec(**options: Any) -> None:

@@ -119,8 +119,7 @@ class DataCollatorForVisionChat(ChatCollator):
             )
         laid_out = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
         batch = batch | laid_out | dict(zip(by_token, written.columns, strict=True))
-        if written.weights is not None:
-            batch[self.weight_key] = written.weights
+        self._add_weights(batch, written.weights)
         return batch
 
     def _texts(self, columns: Mapping[str, Any], images: Sequence[Sequence[Any]]) -> list[str]:
