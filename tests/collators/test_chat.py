@@ -339,6 +339,16 @@ def test_arguments_of_another_kind(tokenizer):
         DataCollatorForChat(tokenizer, chat_format=FORMAT, keep_columns=5)
 
 
+@pytest.mark.parametrize(
+    "example", [{"input_ids": [1]}, {"input_ids": [5, 7, 2, 5, 6, 8, 2], "messages": [{"role": "user", "content": ""}]}]
+)
+def test_a_warning_names_the_line_that_called_the_collator(tokenizer, example):
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, on_untrained_batch="ignore")
+    with pytest.warns(SpanmaskWarning) as caught:
+        collator([example])
+    assert caught[0].filename == __file__
+
+
 def test_loss_weights_overwrite_no_column(tokenizer):
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=MaskPolicy(prompt_weight=0.5), weight_key="labels")
     with pytest.raises(ValueError, match="weight_key: the batch already has 'labels'; choose another name"):

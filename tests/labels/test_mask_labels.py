@@ -160,6 +160,11 @@ def test_reports_add_up():
     assert "rows without trained tokens  2" in str(both)
 
 
+def test_only_reports_add_up():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        mask_labels([CHAT], FORMAT).report + 5
+
+
 def test_many_rows_on_threads_are_the_same():
     rng = np.random.default_rng(0)
     rows = Ragged(rng.integers(0, 8, 2_000_000), np.linspace(0, 2_000_000, 301).astype(np.int64))

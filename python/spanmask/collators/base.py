@@ -99,7 +99,7 @@ class ChatCollator:
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """One batch; see the class."""
-        columns = columns_of(features)
+        columns = columns_of(self._examples(features))
         rows = self._rows(columns)
         plan = self._plan(rows, columns)
         kept = self._kept(plan, columns)
@@ -109,6 +109,10 @@ class ChatCollator:
             if name in batch:
                 raise ValueError(f"keep_columns: the collator itself makes the column {name!r}; leave it out.")
         return to_tensors({**batch, **extra}, return_tensors or self.return_tensors)
+
+    def _examples(self, features: Any) -> Any:
+        """The examples of a batch, made from what the collator is called with."""
+        return features
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         raise NotImplementedError

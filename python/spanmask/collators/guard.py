@@ -45,7 +45,7 @@ def check_untrained(
             f"{report.untrained_row_count} of {report.rows} rows in a batch have no trained tokens. {describe(report, decode)} "
             "Further occurrences are only counted; see collator.report.",
             SpanmaskWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
