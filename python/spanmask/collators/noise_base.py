@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal
+from inspect import signature
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,12 @@ from spanmask.ragged import (
     without_none,
 )
 
-__all__ = ["NoiseCollator", "NoiseColumns", "refuse_with_spec"]
+__all__ = ["NoiseCollator", "NoiseColumns", "given_options", "protects_spec"]
 
+C = TypeVar("C", bound="NoiseCollator")
 PaddingSide = Literal["right", "left"]
+# Options of specs for which None is a value of its own.
+NULLABLE = ("eos_token_id", "continuation_ids")
 # Columns with an entry for each token, in addition to the attention mask.
 TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
 
@@ -186,8 +190,39 @@ class NoiseColumns:
         return options
 
 
-def refuse_with_spec(**options: Any) -> None:
-    """Raise TypeError when one of these options was given, next to a spec that has its own."""
-    for name, value in options.items():
-        if value is not None:
-            raise TypeError(f"{name}: cannot be combined with spec; set it on the spec.")
+def given_options(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the spec that were given: not those that are `None`, or "tokenizer" where None has a meaning.
+
+    Raises:
+        TypeError: one was given next to `spec`, which has its own.
+    """
+    given = {
+        name: value
+        for name, value in options.items()
+        if (value is not None if name not in NULLABLE else not isinstance(value, str) or value != "tokenizer")
+    }
+    if spec is not None and given:
+        raise TypeError(f"{next(iter(given))}: cannot be combined with spec; set it on the spec.")
+    return given
+
+
+def protects_spec(cls: type[C]) -> type[C]:
+    """Refuse to set an option that a collator has passed on to its spec: it would do nothing."""
+    for name in list(signature(cls.__post_init__).parameters)[1:]:
+        setattr(cls, name, SpecOption(name, getattr(cls, name)))
+    return cls
+
+
+class SpecOption:
+    """An option of a collator's spec. It reads as "not given", which `dataclasses.replace` passes on; its value is that of the spec."""
+
+    def __init__(self, name: str, default: object) -> None:
+        self._name, self._default = name, default
+
+    def __get__(self, collator: Any, owner: type) -> Any:
+        return self._default
+
+    def __set__(self, collator: Any, value: Any) -> None:
+        raise AttributeError(
+            f"{self._name}: is an option of the spec; set collator.spec = dataclasses.replace(collator.spec, {self._name}={value!r})."
+        )

@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_token_id, check_length
-from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, refuse_with_spec
+from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, given_options, protects_spec
 from spanmask.noise.corrupt import check_protectable
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.row_options import RowOptions, per_row
-from spanmask.noise.spec import CorruptionSpec, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
+from spanmask.noise.spec import CorruptionSpec, FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
 
 __all__ = ["DataCollatorForSpanCorruption"]
 
 
+@protects_spec
 @dataclass(kw_only=True, eq=False, repr=False)
 class DataCollatorForSpanCorruption(NoiseCollator):
     """Corrupts spans of each row for T5-style denoising: the decoder must produce the tokens that are hidden.
@@ -74,7 +75,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     noise_density: InitVar[float | None] = None
     mean_noise_span_length: InitVar[float | None] = None
     sentinel_ids: InitVar[Iterable[int] | None] = None
-    eos_token_id: InitVar[int | None] = None
+    eos_token_id: InitVar[int | FromTokenizer | None] = "tokenizer"
     layout: InitVar[SpanLayout | None] = None
     final_sentinel: InitVar[bool | None] = None
     on_exhausted: InitVar[OnExhausted | None] = None
@@ -93,7 +94,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         noise_density: float | None,
         mean_noise_span_length: float | None,
         sentinel_ids: Iterable[int] | None,
-        eos_token_id: int | None,
+        eos_token_id: int | FromTokenizer | None,
         layout: SpanLayout | None,
         final_sentinel: bool | None,
         on_exhausted: OnExhausted | None,
@@ -111,12 +112,10 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             "on_sentinel": on_sentinel,
             "protected_ids": protected_ids,
         }
+        given = given_options(self.spec, options)
         if self.spec is None:
-            set_options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-            self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **set_options)
-        else:
-            check_spec(self.spec)
-            refuse_with_spec(**options)
+            self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **given)
+        check_spec(self.spec)
         if isinstance(self.spec, DenoiserMixture):
             self.spec = self.spec.for_tokenizer(self.tokenizer)
         check_length("inputs_length", self.inputs_length)
