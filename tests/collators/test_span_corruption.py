@@ -200,6 +200,12 @@ class TestState:
         assert dataclasses.replace(made, max_length=9).spec.noise_density == 0.5
         assert dataclasses.replace(made, spec=SPEC).spec == SPEC
 
+    def test_other_options_may_be_set_later(self):
+        made = collator(return_tensors="np")
+        made.label_pad_token_id, made.padding_side, made.pad_to_multiple_of = -7, "left", 64
+        batch, other = made(features()), collator(label_pad_token_id=-7, padding_side="left", pad_to_multiple_of=64)(features())
+        assert all(np.array_equal(batch[name], other[name]) for name in batch)
+
     def test_none_is_no_eos(self):
         batch = collator(eos_token_id=None)(features(ROWS[:1]))
         assert 1 not in batch["labels"]

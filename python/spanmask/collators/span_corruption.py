@@ -41,7 +41,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         noise_density: fraction of tokens that is hidden, strictly between 0 and 1; .15 by default.
         mean_noise_span_length: tokens in a hidden span, on average; at least 1, 3 by default.
         sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: see `SpanCorruption`;
-            by default what `SpanCorruption.from_tokenizer` chooses.
+            by default what `SpanCorruption.from_tokenizer` chooses. All options up to here are those of the spec: read and change
+            them there (`collator.spec = dataclasses.replace(collator.spec, ...)`).
         spec: a `SpanCorruption` or a `DenoiserMixture` instead of the options above. The attribute `spec` always holds the spec in use.
         inputs_length: fixes both widths: rows are cut so that their inputs fit, and every batch is [B, inputs_length] and
             [B, targets_length].
@@ -55,7 +56,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         key_column: the column that names an example (integers or strings). By default its content does, so equal rows of one epoch
             share their noise.
         max_length: rows are cut to this many tokens before noise is drawn.
-        pad_to_multiple_of: both widths are rounded up to a multiple of it.
+        pad_to_multiple_of: both widths are rounded up to a multiple of it, unless `inputs_length` fixes them.
         padding_side: of the inputs, `"right"` or `"left"`; the tokenizer's own by default. Labels are padded on the right.
         label_pad_token_id: pads `labels`; -100 carries no loss.
         keep_columns: further columns to stack into the batch; all others are dropped.
@@ -128,15 +129,6 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         if self.decoder_start_token_id is not None:
             self.decoder_start_token_id = as_token_id("decoder_start_token_id", self.decoder_start_token_id)
         self._check_options()
-        self._layout = _core.SeqToSeqLayout(
-            padding_side=str(self.padding_side),
-            pad_token_id=self.pad_token_id,
-            label_pad_token_id=self.label_pad_token_id,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            input_width=self.inputs_length,
-            label_width=self.targets_length,
-            decoder_start_token_id=self.decoder_start_token_id,
-        )
 
     def _call_core(
         self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
@@ -154,7 +146,15 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             epoch=epoch,
             noise_density=per_row("noise_density", densities, count, as_density),
             mean_noise_span_length=per_row("mean_noise_span_length", span_lengths, count, as_span_length),
-            layout=self._layout,
+            layout=_core.SeqToSeqLayout(
+                padding_side=str(self.padding_side),
+                pad_token_id=self.pad_token_id,
+                label_pad_token_id=self.label_pad_token_id,
+                pad_to_multiple_of=self.pad_to_multiple_of,
+                input_width=self.inputs_length,
+                label_width=self.targets_length,
+                decoder_start_token_id=self.decoder_start_token_id,
+            ),
             name="input_ids",
             **options,
         )
