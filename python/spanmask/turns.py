@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import MAX_WEIGHT, as_signed_ids
-from spanmask.chat.format import ChatFormat
 from spanmask.ragged import Column, Ragged, RowsView, is_arrow
+
+if TYPE_CHECKING:  # `chat` builds on this module
+    from spanmask.chat.format import ChatFormat
 
 __all__ = ["Turns", "find_turns"]
 
@@ -196,10 +198,11 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
     >>> [turns.roles[role] for role in turns.role], turns.content_start.tolist(), turns.closed.tolist()
     (['user', 'assistant'], [3, 7], [True, False])
     """
-    if not isinstance(chat_format, ChatFormat):
+    compiled = getattr(chat_format, "_compiled", None)
+    if not isinstance(compiled, _core.Format):
         raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     view = RowsView(rows, attention_mask)
-    found = _core.find_turns(view.column, chat_format._compiled)
+    found = _core.find_turns(view.column, compiled)
     return Turns(
         found.row,
         found.role,

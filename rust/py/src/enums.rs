@@ -1,6 +1,5 @@
 //! Options that Python gives as strings: each becomes an enum of the core once, where the argument is read.
 
-use crate::spec;
 use pyo3::prelude::*;
 use spanmask_core::batch::Side;
 use spanmask_core::labels::{OnNoTrainedTurn, Shift, TrainOnEos, TruncatedTurn, WhichTurns};
@@ -40,13 +39,27 @@ macro_rules! named {
     };
 }
 
+/// `Denoiser.kind`.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Spans,
+    Prefix,
+}
+
+/// `Denoiser.split`.
+#[derive(Clone, Copy)]
+pub enum Split {
+    Density,
+    Uniform,
+}
+
 named!(WhichTurns { "all" => All, "last" => Last });
 named!(TrainOnEos { "none" => None, "turn" => Turn, "last" => Last, "all" => All });
 named!(TruncatedTurn { "train" => Train, "drop" => Drop });
 named!(OnNoTrainedTurn { "mask" => Mask, "keep" => Keep, "raise" => Raise });
 named!(Shift { "none" => None, "left" => Left });
 named!(Side { "right" => Right, "left" => Left });
-named!(spec::Kind { "spans" => Spans, "prefix" => Prefix });
-named!(spec::Split { "density" => Density, "uniform" => Uniform });
+named!(Kind { "spans" => Spans, "prefix" => Prefix });
+named!(Split { "density" => Density, "uniform" => Uniform });
 named!(Layout { "classic" => Classic, "uniform" => Uniform });
 named!(OnExhausted { "raise" => Raise, "merge_last" => MergeLast, "fewer_spans" => FewerSpans });

@@ -1,6 +1,6 @@
 //! `_core.SpanSpec`, `_core.plan_lengths`.
 
-use crate::enums::Choice;
+use crate::enums::{Choice, Kind, Split};
 use crate::error;
 use pyo3::prelude::*;
 use spanmask_core::noise::corrupt::{OnExhausted, Spec};
@@ -26,20 +26,6 @@ struct Denoiser {
     mean_noise_span_length: f64,
     mode_token: Option<u32>,
     sentinel: bool,
-}
-
-/// `Denoiser.kind`.
-#[derive(Clone, Copy)]
-pub enum Kind {
-    Spans,
-    Prefix,
-}
-
-/// `Denoiser.split`.
-#[derive(Clone, Copy)]
-pub enum Split {
-    Density,
-    Uniform,
 }
 
 impl From<Denoiser> for mixture::Denoiser {

@@ -265,7 +265,7 @@ impl Call<'_> {
     ) {
         let (row, words) = (masker.row, self.rules.has_words());
         if words {
-            scratch.words.fill(&self.rules, i, row);
+            self.rules.map_words(i, row, &mut scratch.words);
         }
         let (mut at, mut found) = (0, [0; GROUP]);
         while at < row.len() {

@@ -3,7 +3,7 @@
 
 use super::draw::Span;
 use super::ids::IdSet;
-use super::words::{Words, blocks, word_starts};
+use super::words::{WordMap, Words, blocks, word_starts};
 use crate::bitblock::{BLOCK, bits, set_bits_into};
 use crate::error::Column;
 use crate::{Error, Ragged, Token};
@@ -117,6 +117,14 @@ impl Rules<'_> {
         }
     }
 
+    /// Maps the words of row `i`. Its ids fit in 32 bits, its columns were checked.
+    pub fn map_words<T: Token>(&self, i: usize, row: &[T], map: &mut WordMap) {
+        let bits = |(range, block): (Range<usize>, &[T])| {
+            (self.starts(i, block, range.clone()), self.protected(i, block, range))
+        };
+        map.fill(row.len(), blocks(row).map(bits));
+    }
+
     /// Whether every token of row `i` may be hidden by itself.
     pub fn leave_free<T: Token>(&self, i: usize, body: &[T]) -> bool {
         !self.has_words() && blocks(body).all(|(range, block)| self.protected(i, block, range) == 0)
@@ -134,12 +142,12 @@ impl Rules<'_> {
     }
 
     /// One bit for each token of `block`, which is at `range` of row `i`: whether a unit begins with it.
-    pub(super) fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
+    fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         word_starts(self.words, self.continuation_ids, i, block, range)
     }
 
     /// One bit for each token of `block`, which is at `range` of row `i`: whether it is protected.
-    pub(super) fn protected<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
+    fn protected<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         let mut protected = self.protected_ids.map_or(0, |ids| ids.find(block));
         if let Some(flags) = self.protected_mask {
             protected |= bits(flags.row(i)[range.clone()].iter().copied());

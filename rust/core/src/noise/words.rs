@@ -3,7 +3,6 @@
 
 use super::draw::Span;
 use super::ids::IdSet;
-use super::rules::Rules;
 use crate::bitblock::{BLOCK, bits};
 use crate::{Ragged, Token};
 use core::ops::Range;
@@ -71,14 +70,11 @@ struct WordBlock {
 const AHEAD: usize = 4;
 
 impl WordMap {
-    /// Maps row `i`. Its ids fit in 32 bits, its columns were checked.
-    pub fn fill<T: Token>(&mut self, rules: &Rules, i: usize, row: &[T]) {
-        self.len = row.len();
+    /// Maps a row of `len` tokens. `blocks`: the tokens that begin a word, and those that are protected, one bit each, block by block.
+    pub(super) fn fill(&mut self, len: usize, blocks: impl Iterator<Item = (u64, u64)>) {
+        self.len = len;
         self.blocks.clear();
-        self.blocks.extend(blocks(row).map(|(range, block)| WordBlock {
-            starts: rules.starts(i, block, range.clone()),
-            protected: rules.protected(i, block, range),
-        }));
+        self.blocks.extend(blocks.map(|(starts, protected)| WordBlock { starts, protected }));
     }
 
     /// All positions of the words that begin at one of `places` (ascending), without words that contain a protected token.
@@ -172,6 +168,7 @@ pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::Rules;
     use super::*;
     use proptest::prelude::*;
 
@@ -192,7 +189,7 @@ mod tests {
             let (mut units, mut words, mut scratch) = (Vec::new(), WordMap::default(), Vec::new());
             rules.units_into(0, &ids, &mut units);
             units.retain(|unit| tried[unit.start as usize]);
-            words.fill(&rules, 0, &ids);
+            rules.map_words(0, &ids, &mut words);
             let mut places: Vec<u32> = (0..ids.len() as u32).filter(|&at| tried[at as usize]).collect();
             let want: Vec<u32> = units.iter().flat_map(|unit| unit.start..unit.stop).collect();
             prop_assert_eq!(words.positions_at(&mut places, &mut scratch), want);
