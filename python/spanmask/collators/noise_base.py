@@ -208,7 +208,7 @@ def given_options(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def protects_spec(cls: type[C]) -> type[C]:
     """Refuse to set an option that a collator has passed on to its spec: it would do nothing."""
-    for name in list(signature(cls.__post_init__).parameters)[1:]:
+    for name in list(signature(vars(cls)["__post_init__"]).parameters)[1:]:
         setattr(cls, name, SpecOption(name, getattr(cls, name)))
     return cls
 
