@@ -230,17 +230,17 @@ def lengths_of(name: str, values: Any) -> Int64:
     return np.ascontiguousarray(array, np.int64)
 
 
-class TurnColumns(NamedTuple):
+class TurnEntries(NamedTuple):
     """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is there."""
 
     turn_mask: Column | None = None
     turn_weights: Column | None = None
 
 
-NO_TURN_COLUMNS = TurnColumns()
+NO_TURN_ENTRIES = TurnEntries()
 
 
-def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
+def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnEntries:
     """Flags or weights of turns, a row of them for each row of ids.
 
     Raises:
@@ -248,14 +248,14 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnColumns:
         TypeError: not a list for each row.
     """
     if turn_mask is None and turn_weights is None:
-        return NO_TURN_COLUMNS
+        return NO_TURN_ENTRIES
     if turn_mask is not None and turn_weights is not None:
         raise ValueError(
             "turn_weights: cannot be combined with turn_mask; give one of them (a weight of 0 is a flag that is off)."
         )
     if turn_mask is not None:
-        return TurnColumns(turn_mask=entries_by_turn("turn_mask", turn_mask))
-    return TurnColumns(turn_weights=entries_by_turn("turn_weights", turn_weights))
+        return TurnEntries(turn_mask=entries_by_turn("turn_mask", turn_mask))
+    return TurnEntries(turn_weights=entries_by_turn("turn_weights", turn_weights))
 
 
 def entries_by_turn(name: str, column: Any) -> Column:

@@ -19,7 +19,10 @@ def sentinels_of(tokenizer: Any) -> tuple[int, ...]:
 
     Raises:
         SentinelError: the vocabulary has no such tokens.
+        TypeError: this is not a tokenizer.
     """
+    if not hasattr(tokenizer, "get_vocab"):
+        raise TypeError(f"tokenizer: expected a transformers tokenizer, got {type(tokenizer).__name__}.")
     named = {}
     for token, number in tokenizer.get_vocab().items():
         match = SENTINEL.fullmatch(token)
