@@ -361,7 +361,7 @@ def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         if array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{name}: id {array.max()} does not fit in int64; token ids must be below 2**63.")
         array = array.astype(np.int64)
-    elif array.size == 0 and array.dtype == np.float64:  # what NumPy makes of an empty list
+    elif array.size == 0 and array.dtype == np.float64:  # NumPy's array of an empty list
         array = array.astype(np.int64)
     native = array.dtype.newbyteorder("=")
     if native not in TOKEN_DTYPES:

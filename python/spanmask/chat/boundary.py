@@ -39,7 +39,7 @@ class RoleBoundary:
     include_start: bool = False
     include_end: bool = True
 
-    if TYPE_CHECKING:  # the constructor takes more types than the fields hold
+    if TYPE_CHECKING:  # the constructor accepts more types than the fields hold
 
         def __init__(
             self,

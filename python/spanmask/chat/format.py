@@ -64,7 +64,7 @@ class ChatFormat:
     uncovered: tuple[str, ...] = ()
     texts: tuple[tuple[MarkerIds, str], ...] = field(default=(), compare=False, repr=False)
 
-    if TYPE_CHECKING:  # the constructor takes more types than the fields hold
+    if TYPE_CHECKING:  # the constructor accepts more types than the fields hold
 
         def __init__(
             self,

@@ -142,7 +142,7 @@ class NoiseColumns:
         return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
     def row_options(self, count: int, rows: Ragged | None = None, real: Column | None = None) -> RowOptions:
-        """The columns as the core takes them.
+        """The columns as the core reads them.
 
         `count`: the number of rows. Where there are columns with an entry for each token: `rows`, with which they must be aligned, and
         the `real` tokens in them.

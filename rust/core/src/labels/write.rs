@@ -64,7 +64,7 @@ impl<T: Token> Kernel for Labels<'_, T> {
     }
 }
 
-/// Ignores in `out` the positions that `labels` ignore; elsewhere, the label is kept.
+/// Keeps `ignore` in `out`, and replaces every other label with that of `labels`, which may be `ignore` too.
 fn intersect(labels: &[i64], ignore: i64, out: &mut [i64]) {
     for (out, &label) in out.iter_mut().zip(labels) {
         *out = if *out == ignore { ignore } else { label };

@@ -8,14 +8,14 @@ use crate::level::{Kernel, SimdLevel};
 /// The ids that are written before, between and after the tokens of a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Affixes<'a> {
-    /// Before the inputs.
+    /// Written before the inputs.
     pub mode_token: Option<u32>,
     /// The sentinels that replace spans; `None` if a target simply continues its inputs. There is at least one for each span, and one more
     /// with `final_sentinel`.
     pub sentinels: Option<&'a [u32]>,
     /// Add one more sentinel after the last span of the targets.
     pub final_sentinel: bool,
-    /// After inputs and targets.
+    /// Written after inputs and targets.
     pub eos: Option<u32>,
 }
 

@@ -22,7 +22,7 @@ pub enum Objective {
 /// Where a prefix ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Split {
-    /// Before this fraction of the row.
+    /// The prefix leaves this fraction of the row after it.
     Density(f64),
     /// Anywhere inside the row, each position equally likely.
     Uniform,
