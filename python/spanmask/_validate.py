@@ -12,30 +12,34 @@ from typing import Any, get_args
 import numpy as np
 
 __all__ = [
+    "MAX_WEIGHT",
     "UINT64_RANGE",
     "MarkerIds",
     "MarkerLike",
     "as_density",
     "as_fraction",
     "as_markers",
+    "as_names",
     "as_number",
+    "as_positive",
     "as_probability",
     "as_signed_ids",
     "as_span_length",
     "as_token_id",
     "as_token_ids",
     "as_uint64",
+    "as_weight",
     "check_choice",
     "check_flag",
     "check_ignore_index",
     "check_length",
     "check_side",
     "check_threads",
-    "check_weight",
     "pad_token_id",
 ]
 
 UINT64_RANGE = 2**64
+MAX_WEIGHT = float(np.finfo(np.float32).max)
 
 # A marker is a sequence of token ids; options accept one marker or several alternatives.
 MarkerIds = tuple[int, ...]
@@ -57,16 +61,35 @@ def check_flag(name: str, value: object) -> None:
 
 def check_threads(num_threads: Any) -> int:
     """A number of threads: a positive integer."""
-    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
-        raise ValueError(f"num_threads: expected a positive integer, got {num_threads!r}.")
-    return num_threads
+    return as_positive("num_threads", num_threads, "a positive integer")
 
 
 def check_length(name: str, value: int | None) -> int | None:
     """A length: a positive integer, or `None` for no limit."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError(f"{name}: expected a positive integer or None, got {value!r}.")
-    return value
+    return None if value is None else as_positive(name, value, "a positive integer or None")
+
+
+def as_positive(name: str, value: Any, expected: str = "a positive integer") -> int:
+    """A number of things: 1 to 2**63 - 1, of any integer type; `expected` is what errors say."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or not 1 <= number < 2**63:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}.")
+    return number
+
+
+def as_names(name: str, value: Any) -> tuple[str, ...]:
+    """One name or several as a tuple."""
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{name}: expected a name or a list of names, got {type(value).__name__} {value!r}.")
+    names = tuple(names)
+    for entry in names:
+        if not isinstance(entry, str):
+            raise TypeError(f"{name}: expected a name or a list of names, got {value!r}.")
+    return names
 
 
 def check_side(padding_side: Any) -> str:
@@ -76,10 +99,12 @@ def check_side(padding_side: Any) -> str:
     return str(padding_side)
 
 
-def check_weight(name: str, weight: object) -> None:
-    """Raise unless `weight` is a finite number >= 0."""
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-        raise ValueError(f"{name}: expected a finite loss weight >= 0, got {weight!r}.")
+def as_weight(name: str, weight: Any) -> float:
+    """A loss weight: a number >= 0 that is finite in float32, which weights are."""
+    number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
+    if not number or not 0 <= weight <= MAX_WEIGHT:
+        raise ValueError(f"{name}: expected a loss weight >= 0 that is finite in float32, got {weight!r}.")
+    return float(weight)
 
 
 def check_ignore_index(name: str, value: Any) -> int:
@@ -128,7 +153,7 @@ def as_markers(name: str, markers: Any) -> tuple[MarkerIds, ...]:
         raise TypeError(
             f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
         )
-    items = list(markers)
+    items = [item.tolist() if hasattr(item, "tolist") else item for item in markers]  # of arrays and tensors
     if not items:
         return ()
     nested = [isinstance(item, Iterable) for item in items]

@@ -101,9 +101,11 @@ def mask_labels(
     elif isinstance(chat_format_or_turns, ChatFormat):
         turns = chat_format_or_turns._compiled
     else:
-        raise TypeError(f"chat_format: expected a ChatFormat or Turns, got {type(chat_format_or_turns).__name__}.")
+        raise TypeError(f"chat_format_or_turns: expected a ChatFormat or Turns, got {type(chat_format_or_turns).__name__}.")
     check_threads(num_threads)
     view = RowsView(rows, attention_mask)
+    if isinstance(turns, Turns):
+        turns._check_rows(view)
     by_turn = turn_columns(turn_mask, turn_weights)
     masked = _core.mask_labels(
         view.column,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from spanmask import _core
-from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_signed_ids, check_choice, check_flag, check_weight
+from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_names, as_signed_ids, as_weight, check_choice, check_flag
 
 __all__ = ["DEFAULT_POLICY", "MaskPolicy"]
 
@@ -87,19 +87,16 @@ class MaskPolicy:
 
     def __post_init__(self) -> None:
         set_ = partial(object.__setattr__, self)
-        set_("roles", (self.roles,) if isinstance(self.roles, str) else tuple(self.roles))
-        if not self.roles or not all(isinstance(role, str) for role in self.roles):
+        set_("roles", as_names("roles", self.roles))
+        if not self.roles:
             raise ValueError(f"roles: expected at least one role name, got {self.roles!r}.")
-        weights: Any = self.role_weights
-        weights = tuple(weights.items() if isinstance(weights, Mapping) else weights)
-        set_("role_weights", weights)
-        for role, weight in weights:
+        weights = as_pairs("role_weights", self.role_weights)
+        set_("role_weights", tuple((role, as_weight(f"role_weights: {role!r}", weight)) for role, weight in weights))
+        for role, _ in weights:
             if role not in self.roles:
                 known = ", ".join(map(repr, self.roles))
                 raise ValueError(f"role_weights: {role!r} is not among the roles that train, {known}; add it to roles.")
-            check_weight(f"role_weights: {role!r}", weight)
-        check_weight("prompt_weight", self.prompt_weight)
-        set_("prompt_weight", float(self.prompt_weight))
+        set_("prompt_weight", as_weight("prompt_weight", self.prompt_weight))
         for name in ("include_start", "train_generation_prefill", "train_between_markers"):
             check_flag(name, getattr(self, name))
         for name, choices in CHOICES.items():
@@ -149,6 +146,14 @@ class MaskPolicy:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+
+
+def as_pairs(name: str, values: Any) -> tuple[tuple[Any, Any], ...]:
+    """A dict, or pairs of a key and its value, as pairs."""
+    try:
+        return tuple((key, value) for key, value in (values.items() if isinstance(values, Mapping) else values))
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a dict, got {values!r}.") from None
 
 
 def as_pair(pair: Any) -> tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]]:

@@ -6,12 +6,14 @@ The only file that recognizes lists, NumPy, torch and Arrow; all other code sees
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from operator import index
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._validate import check_ignore_index
 
 __all__ = ["Ragged", "ReturnTensors"]
 
@@ -120,6 +122,10 @@ class Ragged:
 
     def __getitem__(self, row: int) -> npt.NDArray[Any]:
         """Row `row` as a view; negative numbers count from the end."""
+        try:
+            row = index(row)
+        except TypeError:
+            raise TypeError(f"row: expected the number of a row, got {type(row).__name__} {row!r}.") from None
         count = len(self)
         if not -count <= row < count:
             raise IndexError(f"row {row} of {count} rows")
@@ -161,7 +167,7 @@ class Ragged:
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
         starts, stops = self.bounds()
         if self.values.dtype in TOKEN_DTYPES:
-            return _core.pad(self.column(), _core.Layout.padded(side), int(value))
+            return _core.pad(self.column(), _core.Layout.padded(side), check_ignore_index("value", value))
         lengths = stops - starts
         width = int(lengths.max(initial=0))
         padded = np.full((len(self), width), value, self.values.dtype)
@@ -227,8 +233,9 @@ class RowsView:
         if self.offsets is not None:
             if everything:
                 return Ragged._unchecked(flat, self.offsets)
-            edges = zip(self.column.starts[kept], self.column.stops[kept], strict=True)
-            return from_sequence([flat[start:stop] for start, stop in edges], "rows")
+            stays, lengths = np.zeros(len(self), np.bool_), np.diff(self.offsets)
+            stays[kept] = True
+            return Ragged._unchecked(flat[np.repeat(stays, lengths)], np.append(0, np.cumsum(lengths[stays])))
         assert self.shape is not None  # rows are ragged or 2-D
         out = flat.reshape(self.shape) if everything else flat.reshape(self.shape)[kept]
         if not self.tensor:

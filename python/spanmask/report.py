@@ -69,6 +69,8 @@ class MaskReport:
         return self.reasons.total()
 
     def __add__(self, other: MaskReport) -> MaskReport:
+        if not isinstance(other, MaskReport):
+            return NotImplemented
         shifted = [(row + self.rows, reason) for row, reason in other.untrained_rows]
         return MaskReport(
             rows=self.rows + other.rows,

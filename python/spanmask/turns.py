@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import as_signed_ids
+from spanmask._validate import MAX_WEIGHT, as_signed_ids
 from spanmask.ragged import Column, Ragged, RowsView, is_arrow
 
 if TYPE_CHECKING:  # `chat` builds on this module
@@ -80,7 +80,12 @@ class Turns:
         object.__setattr__(self, "roles", roles)
         object.__setattr__(self, "ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
         if self.row_lengths is not None:
-            object.__setattr__(self, "row_lengths", np.ascontiguousarray(self.row_lengths, np.int64))
+            lengths = lengths_of("row_lengths", self.row_lengths)
+            object.__setattr__(self, "row_lengths", lengths)
+            if count and not 0 <= self.row.min() <= self.row.max() < len(lengths):
+                raise ValueError(
+                    f"row: has rows from {self.row.min()} to {self.row.max()}, but there are {len(lengths)} row_lengths."
+                )
 
     def _set(self, name: str, dtype: Any, count: int, defaults: dict[str, Any]) -> None:
         """Convert a column to an array of its dtype."""
@@ -103,13 +108,14 @@ class Turns:
 
         Raises:
             ValueError: the two arguments have different lengths, or a prompt is longer than its row.
+            TypeError: lengths that are not integers in one dimension.
 
         >>> turns = Turns.from_lengths([2, 0], [4, 3])
         >>> mask_labels([[5, 6, 7, 2], [8, 9, 2]], turns).labels.to_list()
         [[-100, -100, 7, 2], [8, 9, 2]]
         """
-        prompts, lengths = (np.asarray(lengths, np.int64) for lengths in (prompt_lengths, row_lengths))
-        if prompts.shape != lengths.shape or prompts.ndim != 1:
+        prompts, lengths = lengths_of("prompt_lengths", prompt_lengths), lengths_of("row_lengths", row_lengths)
+        if len(prompts) != len(lengths):
             raise ValueError(f"prompt_lengths: {len(prompts)} lengths for {len(lengths)} rows; pass one for each.")
         wrong = np.flatnonzero((prompts < 0) | (prompts > lengths))
         if len(wrong):
@@ -128,6 +134,23 @@ class Turns:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def _check_rows(self, view: RowsView) -> None:
+        """Raise where `row_lengths` are known and not those of the rows; without a mask, 2-D rows may be padded.
+
+        Otherwise the turns of one batch would label another one without a word.
+        """
+        if self.row_lengths is None:
+            return
+        lengths = view.column.stops - view.column.starts
+        if len(lengths) != len(self.row_lengths):
+            raise ValueError(f"turns: are of {len(self.row_lengths)} rows, but there are {len(lengths)} rows of ids.")
+        wrong = np.flatnonzero(lengths != self.row_lengths if view.shape is None else lengths < self.row_lengths)
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"turns: row {row} has {self.row_lengths[row]} tokens, but {lengths[row]} ids; give the turns of these rows."
+            )
 
     def token_roles(self) -> Any:
         """Each token's role as an index into `roles`, -1 outside turns; int64, in the shape of the rows.
@@ -199,6 +222,14 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
     )
 
 
+def lengths_of(name: str, values: Any) -> Int64:
+    """A length for each row, as int64."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise TypeError(f"{name}: expected an integer for each row, got {values!r}.")
+    return np.ascontiguousarray(array, np.int64)
+
+
 class TurnColumns(NamedTuple):
     """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is set."""
 
@@ -252,7 +283,7 @@ def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
         return False
     if name == "turn_mask":
         return bool(np.isin(entries, (0, 1)).all())
-    return bool((np.isfinite(entries) & (entries >= 0)).all())
+    return bool(((entries >= 0) & (entries <= MAX_WEIGHT)).all())
 
 
 def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
@@ -263,6 +294,6 @@ def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
     """
     entries = np.asarray(row)
     if not valid_entries(entries, name):
-        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "finite weights >= 0"
+        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "weights >= 0 that are finite in float32"
         raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
     return entries.astype(np.float32)

@@ -5,8 +5,10 @@ import pickle
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import spanmask.chat
+import torch
 from spanmask import ChatFormat, ChatFormatError, RoleBoundary
 from spanmask.chat.coverage import kinds_in
 
@@ -20,6 +22,8 @@ FORMAT = ChatFormat([ASSISTANT, USER], stop_token_ids=[3], uncovered=["tool call
     [
         (lambda: ChatFormat([]), ChatFormatError, "boundaries: none given"),
         (lambda: ChatFormat(["assistant"]), TypeError, "boundaries: expected RoleBoundary, got str"),
+        (lambda: ChatFormat(ASSISTANT), TypeError, "boundaries: expected a list of RoleBoundary, got RoleBoundary"),
+        (lambda: ChatFormat(None), TypeError, "boundaries: expected a list of RoleBoundary, got NoneType"),
         (lambda: ChatFormat([ASSISTANT, RoleBoundary("user", [5, 6])]), ChatFormatError, "opens both 'assistant' and 'user'"),
         (lambda: ChatFormat([ASSISTANT], ignore_ids=["a"]), TypeError, "ignore_ids: expected a token id, got str 'a'"),
         (lambda: ChatFormat([ASSISTANT], ignore_ids="ab"), TypeError, "ignore_ids: expected token ids, got str 'ab'"),
@@ -48,6 +52,7 @@ def test_markers_are_one_sequence_or_several_alternatives():
     assert RoleBoundary("a", [5, 6]).start == ((5, 6),)
     assert RoleBoundary("a", [[5, 6], (5,), [5, 6]]).start == ((5, 6), (5,))
     assert RoleBoundary("a", (token for token in (5, -6))).start == ((5, -6),)
+    assert RoleBoundary("a", np.array([5, 6]), torch.tensor([[2], [3]])).end == ((2,), (3,))
     assert ChatFormat((boundary for boundary in [ASSISTANT]), generation_prefills=[8, 9]).generation_prefills == ((8, 9),)
 
 

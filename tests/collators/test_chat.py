@@ -303,6 +303,10 @@ def test_messages_that_no_template_renders_are_named(tokenizer, messages):
         ),
         (lambda collator: collator([{"input_ids": [0.5]}]), TypeError, "input_ids: row 0 has 0.5"),
         (lambda collator: collator([{"input_ids": 5}]), TypeError, "input_ids: .* row 0 is of type int"),
+        (lambda collator: collator([{"input_ids": [5], "messages": None}]), TypeError, "messages: row 0 is not a list of dicts"),
+        (lambda collator: collator([{"input_ids": [5], "messages": [{}]}]), TypeError, "messages: row 0 is not a list of dicts"),
+        (lambda collator: collator({"input_ids": [[5], [6]], "labels": [[5]]}), ValueError, "input_ids 2, labels 1"),
+        (lambda collator: collator({"input_ids": [[5]], "labels": 5}), TypeError, "features: column 'labels' is a int"),
     ],
 )
 def test_bad_batches(tokenizer, call, error, words):
@@ -319,6 +323,8 @@ def test_bad_batches(tokenizer, call, error, words):
         ({"return_tensors": "tf"}, "return_tensors: expected one of 'pt', 'np'"),
         ({"on_untrained_batch": "no"}, "on_untrained_batch: expected one of"),
         ({"policy": MaskPolicy(roles="robot")}, "roles: the policy trains 'robot'"),
+        ({"max_length": 2**64}, "max_length: expected a positive integer"),
+        ({"padding_free": "yes"}, "padding_free: expected True or False"),
         ({"padding_free": True, "pad_to_multiple_of": 8}, "pad_to_multiple_of: cannot be combined with padding_free=True"),
     ],
 )
@@ -332,6 +338,24 @@ def test_arguments_of_the_wrong_type(tokenizer):
         DataCollatorForChat(tokenizer, chat_format=FORMAT, policy="last")
     with pytest.raises(TypeError, match="chat_format: expected a ChatFormat, got str"):
         DataCollatorForChat(tokenizer, chat_format="chatml")
+    with pytest.raises(TypeError, match="keep_columns: expected a name or a list of names, got int 5"):
+        DataCollatorForChat(tokenizer, chat_format=FORMAT, keep_columns=5)
+
+
+@pytest.mark.parametrize(
+    "example", [{"input_ids": [1]}, {"input_ids": [5, 7, 2, 5, 6, 8, 2], "messages": [{"role": "user", "content": ""}]}]
+)
+def test_a_warning_names_the_line_that_called_the_collator(tokenizer, example):
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, on_untrained_batch="ignore")
+    with pytest.warns(SpanmaskWarning) as caught:
+        collator([example])
+    assert caught[0].filename == __file__
+
+
+def test_loss_weights_overwrite_no_column(tokenizer):
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=MaskPolicy(prompt_weight=0.5), weight_key="labels")
+    with pytest.raises(ValueError, match="weight_key: the batch already has 'labels'; choose another name"):
+        collator(features())
 
 
 def test_bad_columns_and_tokenizers(tokenizer):

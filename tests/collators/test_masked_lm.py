@@ -57,6 +57,15 @@ def test_specials_padding_and_named_tokens_are_never_chosen():
     assert (batch["labels"][1, 3:] == -100).all()
 
 
+def test_none_is_no_vocabulary_of_continuations():
+    made = collator(whole_word_mask=True, continuation_ids=None)
+    assert made.spec.continuation_ids is None
+    with pytest.raises(ValueError, match="word_ids: whole_word_mask requires this column"):
+        made(features())
+    with pytest.raises(AttributeError, match="mlm_probability: is an option of the spec"):
+        made.mlm_probability = 0.5
+
+
 def test_whole_words():
     batch = collator(whole_word_mask=True, mlm_probability=0.5, keep_columns=())(features([[2, *[10, 600, 601, 11] * 30, 3]]))
     chosen = (batch["labels"][0, 1:-1] != -100).reshape(30, 4)

@@ -192,6 +192,28 @@ class TestState:
         with pytest.raises(ValueError, match=message):
             collator().load_state_dict(state)
 
+    def test_options_of_the_spec_are_set_on_the_spec(self):
+        made = collator(noise_density=0.3)
+        with pytest.raises(AttributeError, match="noise_density: is an option of the spec; set collator.spec = "):
+            made.noise_density = 0.5
+        made.spec = dataclasses.replace(made.spec, noise_density=0.5)
+        assert dataclasses.replace(made, max_length=9).spec.noise_density == 0.5
+        assert dataclasses.replace(made, spec=SPEC).spec == SPEC
+
+    def test_other_options_may_be_set_later(self):
+        made = collator(return_tensors="np")
+        made.label_pad_token_id, made.padding_side, made.pad_to_multiple_of = -7, "left", 64
+        batch, other = made(features()), collator(label_pad_token_id=-7, padding_side="left", pad_to_multiple_of=64)(features())
+        assert all(np.array_equal(batch[name], other[name]) for name in batch)
+
+    def test_none_is_no_eos(self):
+        batch = collator(eos_token_id=None)(features(ROWS[:1]))
+        assert 1 not in batch["labels"]
+
+    def test_a_state_is_a_dict(self):
+        with pytest.raises(TypeError, match="state_dict: expected what state_dict.* returned, got NoneType"):
+            collator().load_state_dict(None)
+
     @pytest.mark.parametrize("epoch", [-1, 2**64, 1.5, "1"])
     def test_bad_epochs(self, epoch):
         with pytest.raises((ValueError, TypeError), match="epoch: expected an integer"):

@@ -160,6 +160,11 @@ def test_reports_add_up():
     assert "rows without trained tokens  2" in str(both)
 
 
+def test_only_reports_add_up():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        mask_labels([CHAT], FORMAT).report + 5
+
+
 def test_many_rows_on_threads_are_the_same():
     rng = np.random.default_rng(0)
     rows = Ragged(rng.integers(0, 8, 2_000_000), np.linspace(0, 2_000_000, 301).astype(np.int64))
@@ -180,7 +185,7 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: mask_labels([[1]], None), TypeError, "chat_format: expected a ChatFormat"),
+        (lambda: mask_labels([[1]], None), TypeError, "chat_format_or_turns: expected a ChatFormat or Turns, got NoneType"),
         (lambda: mask_labels([[1]], FORMAT, "turn"), TypeError, "policy: expected a MaskPolicy"),
         (lambda: mask_labels([[1]], FORMAT, MaskPolicy(roles="robot")), ValueError, "roles: the policy trains 'robot'"),
         (lambda: mask_labels([[1.5]], FORMAT), TypeError, r"rows: row 0 has 1.5 \(float\) at position 0"),
@@ -197,6 +202,7 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
         (lambda: mask_labels([[5, 6, 2]] * 2, FORMAT, turn_mask=[[1], 1]), ValueError, "turn_mask: row 1 is 1"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[-1.0]]), ValueError, "turn_weights: row 0"),
         (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[float("nan")]]), ValueError, "turn_weights: row 0"),
+        (lambda: mask_labels([[5, 6, 2]], FORMAT, turn_weights=[[1e39]]), ValueError, "turn_weights: row 0 .* finite in float32"),
         (
             lambda: mask_labels([[5, 6, 2]], FORMAT, turn_mask=[[1]], turn_weights=[[1]]),
             ValueError,
@@ -208,6 +214,7 @@ def test_the_lowest_bad_row_is_named_for_every_thread_count():
             "rows: row 0 has no turn of a trained role",
         ),
         (lambda: mask_labels([[1]], FORMAT, num_threads=0), ValueError, "num_threads: expected a positive integer, got 0"),
+        (lambda: mask_labels([[1]], FORMAT, num_threads=2**70), ValueError, "num_threads: expected a positive integer"),
         (lambda: mask_labels(torch.ones(1, 2), FORMAT), TypeError, "rows: expected integer token ids, got torch.float32"),
     ],
 )
@@ -232,6 +239,7 @@ def test_bad_input(call, error, words):
         ("on_role_mismatch", "ignore"),
         ("prompt_weight", -1.0),
         ("prompt_weight", float("nan")),
+        ("prompt_weight", 1e39),
         ("role_weights", {"user": 1.0}),
         ("role_weights", {"assistant": float("inf")}),
     ],
@@ -239,6 +247,27 @@ def test_bad_input(call, error, words):
 def test_bad_policy_names_the_option(option, value):
     with pytest.raises(ValueError, match=f"{option}: (expected|'(user|assistant)')"):
         MaskPolicy(**{option: value})
+
+
+@pytest.mark.parametrize("value", [None, "assistant", ["assistant"], 5])
+def test_role_weights_are_a_dict(value):
+    with pytest.raises(TypeError, match="role_weights: expected a dict"):
+        MaskPolicy(role_weights=value)
+
+
+@pytest.mark.parametrize("roles", [None, 5, ["assistant", 5]])
+def test_roles_are_names(roles):
+    with pytest.raises(TypeError, match="roles: expected a name or a list of names"):
+        MaskPolicy(roles=roles)
+
+
+@pytest.mark.parametrize("rows", [[[1], [5, 6, 8, 2], [], [5, 6, 2]], [[1], []]])
+def test_weights_and_labels_drop_the_same_rows(rows):
+    policy = MaskPolicy(role_weights={"assistant": 0.5}, on_untrained_row="drop")
+    out, whole = mask_labels(rows, FORMAT, policy), mask_labels(rows, FORMAT, MaskPolicy(role_weights={"assistant": 0.5}))
+    assert out.labels.to_list() == [whole.labels[row].tolist() for row in out.rows]
+    assert out.weights.to_list() == [whole.weights[row].tolist() for row in out.rows]
+    assert (out.labels.values.dtype, out.weights.values.dtype) == (np.int64, np.float32)
 
 
 @pytest.mark.parametrize("ignore_index", [-1.5, 2**70, True, None])

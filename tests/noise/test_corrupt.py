@@ -281,6 +281,7 @@ def test_no_id_outside_of_the_list_is_used(policy):
         ),
         ({"spec": "t5"}, TypeError, "spec: expected SpanCorruption or DenoiserMixture, got str"),
         ({"num_threads": 0}, ValueError, "num_threads: expected a positive integer, got 0"),
+        ({"num_threads": 2**64}, ValueError, "num_threads: expected a positive integer"),
         (
             {"spec": SpanCorruption(SENTINELS[:5], 1, 0.5, 1.0)},
             SentinelError,
@@ -317,7 +318,6 @@ def test_a_layout_pads_both_sides_in_one_call(side):
     layout = _core.SeqToSeqLayout(
         padding_side=side, pad_token_id=0, label_pad_token_id=-100, pad_to_multiple_of=8, decoder_start_token_id=3
     )
-    assert pickle.loads(pickle.dumps(layout)) == layout
     batch = [np.array(ROW), np.array(ROW[:20])]
     out, ragged = _core.corrupt(batch, SPEC._compiled, seed=0, epoch=0, layout=layout), corrupt(batch, SPEC)
     width = -(-max(map(len, ragged.input_ids)) // 8) * 8
@@ -347,3 +347,16 @@ def test_lengths_never_depend_on_the_draw_where_they_are_planned(row, spec, seed
         body(row) == merge(corrupt([row], spec).input_ids, corrupt([row], spec).labels, spec)[0].tolist()
         or spec.eos_token_id is None
     )
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, pa.array])
+def test_rates_by_row_in_any_array(make):
+    rates = [0.2, 0.6]
+    assert corrupt([ROW, ROW], SPEC, noise_density=make(rates)).labels == corrupt([ROW, ROW], SPEC, noise_density=rates).labels
+
+
+def test_a_result_pickles():
+    out = corrupt([ROW, ROW[:9]], SPEC, seed=3)
+    copy = pickle.loads(pickle.dumps(out))
+    assert (copy.input_ids, copy.labels, copy.report) == (out.input_ids, out.labels, out.report)
+    assert copy.noise_mask() == out.noise_mask()

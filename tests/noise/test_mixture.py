@@ -72,6 +72,10 @@ def test_a_prefix_is_the_row_up_to_its_split():
         (lambda: Denoiser(kind="prefix", split="half"), ValueError, "split: expected one of"),
         (lambda: Denoiser(sentinel=False), ValueError, 'sentinel: False requires kind="prefix"'),
         (lambda: Denoiser(mode_token=-1), ValueError, "mode_token: expected a token id"),
+        (lambda: Denoiser(kind="prefix", sentinel="no"), ValueError, "sentinel: expected True or False"),
+        (lambda: Denoiser(name=5), TypeError, "name: expected a string, got int 5"),
+        (lambda: DenoiserMixture(Denoiser()), TypeError, "denoisers: expected a list, got Denoiser"),
+        (lambda: DenoiserMixture([Denoiser()], 1), TypeError, "weights: expected a list, got int"),
         (
             lambda: DenoiserMixture([Denoiser(kind="prefix", sentinel=False)], protected_ids=[5]),
             ValueError,

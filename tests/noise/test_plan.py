@@ -98,6 +98,7 @@ class TestPlanLengthsOfASpec:
     ("arguments", "error", "message"),
     [
         ((2, 0.15, 3), ValueError, "inputs_length: expected at least 3"),
+        ((2**32, 0.15, 3), ValueError, "inputs_length: expected at least 3 .* and less than"),
         ((-5, 0.15, 3), ValueError, "inputs_length: expected an integer"),
         ((512.0, 0.15, 3), TypeError, "inputs_length: expected an integer, got float"),
         ((512, 0, 3), ValueError, "noise_density: expected a fraction"),

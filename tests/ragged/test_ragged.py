@@ -138,3 +138,15 @@ def test_bad_rows(rows, error, words):
 def test_bad_columns(values, offsets, words):
     with pytest.raises(ValueError, match=words):
         Ragged(np.array(values), np.array(offsets))
+
+
+@pytest.mark.parametrize("row", ["a", slice(0, 1), None, 1.0])
+def test_a_row_number_is_an_integer(row):
+    with pytest.raises(TypeError, match="row: expected the number of a row, got"):
+        Ragged.from_rows([[1]])[row]
+
+
+@pytest.mark.parametrize("value", [1.5, None, 2**70])
+def test_ids_are_padded_with_an_id(value):
+    with pytest.raises(ValueError, match="value: expected an integer that fits in int64"):
+        Ragged.from_rows([[1], [2, 3]]).to_padded(value)

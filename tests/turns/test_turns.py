@@ -113,6 +113,35 @@ def test_turns_for_the_wrong_number_of_rows():
         mask_labels(ROWS[:2], turns())
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([[5, 6, 7]], "turns: are of 2 rows, but there are 1 rows of ids"),
+        ([[5, 6, 7]] * 3, "turns: are of 2 rows, but there are 3 rows of ids"),
+        ([[5, 6, 7], [5, 6, 7, 8]], "turns: row 1 has 3 tokens, but 4 ids"),
+        (np.ones((2, 2), int), "turns: row 0 has 3 tokens, but 2 ids"),
+    ],
+)
+def test_turns_with_lengths_label_only_their_own_rows(rows, words):
+    with pytest.raises(ValueError, match=words):
+        mask_labels(rows, Turns.from_lengths([1, 1], [3, 3]))
+
+
+def test_padding_may_follow_the_rows_of_turns():
+    assert mask_labels(np.array([[5, 6, 7, 0]]), Turns.from_lengths([1], [3])).labels.tolist() == [[-100, 6, 7, -100]]
+
+
+def test_row_lengths_cover_all_rows():
+    with pytest.raises(ValueError, match="row: has rows from 0 to 2, but there are 2 row_lengths"):
+        turns(row_lengths=[8, 1])
+
+
+@pytest.mark.parametrize("lengths", [[1.5], 3, "ab", None, [[1]], [None]])
+def test_lengths_are_integers(lengths):
+    with pytest.raises(TypeError, match="prompt_lengths: expected an integer for each row"):
+        Turns.from_lengths(lengths, [3])
+
+
 def test_many_turns_on_threads_are_the_same():
     rows = 3000
     lengths = np.full(rows, 400)

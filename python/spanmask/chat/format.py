@@ -79,6 +79,8 @@ class ChatFormat:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
+        if isinstance(self.boundaries, RoleBoundary) or not isinstance(self.boundaries, Iterable):
+            raise TypeError(f"boundaries: expected a list of RoleBoundary, got {type(self.boundaries).__name__}.")
         set_(self, "boundaries", tuple(self.boundaries))
         check_boundaries(self.boundaries)
         set_(self, "ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))

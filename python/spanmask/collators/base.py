@@ -10,10 +10,17 @@ from typing import Any, Literal
 import numpy as np
 
 from spanmask import _core
-from spanmask._validate import check_choice, check_ignore_index, check_length, check_side
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import columns_of, select_rows, stack_columns
-from spanmask.collators.guard import OnUntrainedBatch, check_untrained, describe_mismatch, describe_uncovered, same_roles
+from spanmask.collators.guard import (
+    OnUntrainedBatch,
+    check_untrained,
+    describe_mismatch,
+    describe_uncovered,
+    roles_of_messages,
+    same_roles,
+)
 from spanmask.collators.short_repr import short_repr
 from spanmask.errors import SpanmaskWarning
 from spanmask.policy import MaskPolicy
@@ -74,7 +81,7 @@ class ChatCollator:
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         check_choice("on_untrained_batch", self.on_untrained_batch, OnUntrainedBatch)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
-        self.keep_columns = (self.keep_columns,) if isinstance(self.keep_columns, str) else tuple(self.keep_columns)
+        self.keep_columns = as_names("keep_columns", self.keep_columns)
         self._text_tokenizer = tokenizer
         self._running = RunningReport()
 
@@ -92,7 +99,7 @@ class ChatCollator:
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """Make one batch; see the class."""
-        columns = columns_of(features)
+        columns = columns_of(self._examples(features))
         rows = self._rows(columns)
         plan = self._plan(rows, columns)
         kept = self._kept(plan, columns)
@@ -103,6 +110,10 @@ class ChatCollator:
                 raise ValueError(f"keep_columns: the collator creates the column {name!r} itself; remove it from keep_columns.")
         return to_tensors({**batch, **extra}, return_tensors or self.return_tensors)
 
+    def _examples(self, features: Any) -> Any:
+        """The examples of a batch, made from what the collator is called with."""
+        return features
+
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         raise NotImplementedError
 
@@ -111,6 +122,14 @@ class ChatCollator:
 
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         raise NotImplementedError
+
+    def _add_weights(self, batch: dict[str, Any], weights: Any) -> None:
+        """Put the loss weights into a batch, where there are any."""
+        if weights is None:
+            return
+        if self.weight_key in batch:
+            raise ValueError(f"weight_key: the batch already has {self.weight_key!r}; choose another name.")
+        batch[self.weight_key] = weights
 
     def _compiled_policy(self) -> _core.Policy:
         assert self.chat_format is not None  # `_check` sets both
@@ -174,7 +193,7 @@ class ChatCollator:
         known, action = self.chat_format.roles, self.policy.on_role_mismatch
         mismatched = []
         for row, (messages, numbers) in enumerate(zip(columns["messages"], plan.row_roles(), strict=True)):
-            wanted = [message["role"] for message in messages]
+            wanted = roles_of_messages(messages, row)
             found = [known[number] for number in numbers]
             uncovered = self.chat_format.uncovered_kind(messages)
             if uncovered is not None:

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from spanmask import _core
-from spanmask._validate import pad_token_id
+from spanmask._validate import check_flag, pad_token_id
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.ragged import as_integers, core_rows
@@ -61,6 +61,7 @@ class DataCollatorForChat(ChatCollator):
         if self.chat_format is None:
             self.chat_format = ChatFormat.from_tokenizer(self.tokenizer)
         self._check(self.tokenizer)
+        check_flag("padding_free", self.padding_free)
         if self.padding_free and self.pad_to_multiple_of is not None:
             raise ValueError("pad_to_multiple_of: cannot be combined with padding_free=True.")
         self._pad_token_id = 0 if self.padding_free else pad_token_id(self.tokenizer)
@@ -88,8 +89,7 @@ class DataCollatorForChat(ChatCollator):
             }
         else:
             batch = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
-        if written.weights is not None:
-            batch[self.weight_key] = written.weights
+        self._add_weights(batch, written.weights)
         return batch
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:

@@ -27,16 +27,24 @@ def columns_of(features: Any) -> dict[str, Any]:
     """The columns of a batch of examples: a list of dicts, an Arrow table or record batch, or a dict of columns.
 
     Raises:
-        ValueError: there is no example, or one does not have the same columns as the first; the message names both.
-        TypeError: the examples are not dicts.
+        ValueError: there is no example, one does not have the same columns as the first (the message names both), or columns differ in
+            length.
+        TypeError: the examples are not dicts, or a column has no entries.
     """
     if is_arrow(features) and hasattr(features, "column_names"):
         if not features.num_rows:
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
         return {name: features[name].to_pylist() if name in RENDERED else features[name] for name in features.column_names}
     if isinstance(features, Mapping):
-        if not any(len(column) for column in features.values()):
+        sizes = {name: len(column) for name, column in features.items() if hasattr(column, "__len__")}
+        for name, column in features.items():
+            if name not in sizes:
+                raise TypeError(f"features: column {name!r} is a {type(column).__name__}; expected an entry for each example.")
+        if not any(sizes.values()):
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
+        if len(set(sizes.values())) > 1:
+            counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise ValueError(f"features: the columns have different numbers of entries ({counts}); give one for each example.")
         return dict(features)
     if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
         raise TypeError(f"features: expected a list of examples, got {type(features).__name__}.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from spanmask.errors import SpanmaskWarning
 from spanmask.report import MaskReport, RunningReport
 
-__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "describe_uncovered", "same_roles"]
+__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "describe_uncovered", "roles_of_messages", "same_roles"]
 
 OnUntrainedBatch = Literal["raise", "warn", "ignore"]
 
@@ -45,7 +45,7 @@ def check_untrained(
             f"{report.untrained_row_count} of {report.rows} rows in a batch have no trained tokens. {describe(report, decode)} "
             "Further occurrences are only counted; see collator.report.",
             SpanmaskWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
@@ -71,6 +71,18 @@ def describe_uncovered(row: int, kind: str) -> str:
         f"messages: row {row} contains {kind}, which the chat format does not cover, so its turns may be wrong. Inspect the row with "
         "spanmask.preview, write the boundaries by hand (ChatFormat.from_strings), or set on_role_mismatch='drop'."
     )
+
+
+def roles_of_messages(messages: Any, row: int) -> list[str]:
+    """The role of each message of a row.
+
+    Raises:
+        TypeError: these are not messages.
+    """
+    try:
+        return [message["role"] for message in messages]
+    except (TypeError, KeyError):
+        raise TypeError(f"messages: row {row} is not a list of dicts with 'role' and 'content'.") from None
 
 
 def same_roles(wanted: list[str], found: list[str], known: Iterable[str], trained: Iterable[str]) -> bool:

@@ -11,13 +11,15 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_probability
-from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, refuse_with_spec
+from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, given_options, protects_spec
 from spanmask.noise.masked_lm import MaskedLM, Mode
 from spanmask.noise.row_options import RowOptions, per_row
+from spanmask.noise.spec import FromTokenizer
 
 __all__ = ["DataCollatorForMaskedLM"]
 
 
+@protects_spec
 @dataclass(kw_only=True, eq=False, repr=False)
 class DataCollatorForMaskedLM(NoiseCollator):
     """Masks tokens of each row for BERT-style training: the model must predict what they were.
@@ -68,7 +70,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
     special_ids: InitVar[Iterable[int] | None] = None
     mask_replace_prob: InitVar[float | None] = None
     random_replace_prob: InitVar[float | None] = None
-    continuation_ids: InitVar[Iterable[int] | None] = None
+    continuation_ids: InitVar[Iterable[int] | FromTokenizer | None] = "tokenizer"
     mode: InitVar[Mode | None] = None
     span_length_p: InitVar[float | None] = None
     max_span_length: InitVar[int | None] = None
@@ -85,7 +87,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
         special_ids: Iterable[int] | None,
         mask_replace_prob: float | None,
         random_replace_prob: float | None,
-        continuation_ids: Iterable[int] | None,
+        continuation_ids: Iterable[int] | FromTokenizer | None,
         mode: Mode | None,
         span_length_p: float | None,
         max_span_length: int | None,
@@ -103,13 +105,11 @@ class DataCollatorForMaskedLM(NoiseCollator):
             "span_length_p": span_length_p,
             "max_span_length": max_span_length,
         }
+        given = given_options(self.spec, options)
         if self.spec is None:
-            set_options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-            self.spec = MaskedLM.from_tokenizer(self.tokenizer, **set_options)
-        else:
-            if not isinstance(self.spec, MaskedLM):
-                raise TypeError(f"spec: expected MaskedLM, got {type(self.spec).__name__}.")
-            refuse_with_spec(**options)
+            self.spec = MaskedLM.from_tokenizer(self.tokenizer, **given)
+        elif not isinstance(self.spec, MaskedLM):
+            raise TypeError(f"spec: expected MaskedLM, got {type(self.spec).__name__}.")
         self._check_options()
 
     def _call_core(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, Literal
+from inspect import signature
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import check_choice, check_ignore_index, check_length, check_side, pad_token_id
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
 from spanmask.collators.columns import columns_of, stack_columns, token_column
 from spanmask.collators.short_repr import short_repr
 from spanmask.noise.row_options import RowOptions, as_keys
@@ -27,9 +28,12 @@ from spanmask.ragged import (
     without_none,
 )
 
-__all__ = ["NoiseCollator", "NoiseColumns", "refuse_with_spec"]
+__all__ = ["NoiseCollator", "NoiseColumns", "given_options", "protects_spec"]
 
+C = TypeVar("C", bound="NoiseCollator")
 PaddingSide = Literal["right", "left"]
+# Options of specs for which None is a value of its own.
+NULLABLE = ("eos_token_id", "continuation_ids")
 # Columns with an entry for each token, in addition to the attention mask.
 TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
 
@@ -64,7 +68,7 @@ class NoiseCollator:
         self.padding_side = self.padding_side or getattr(self.tokenizer, "padding_side", "right")
         check_side(self.padding_side)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
-        self.keep_columns = (self.keep_columns,) if isinstance(self.keep_columns, str) else tuple(self.keep_columns)
+        self.keep_columns = as_names("keep_columns", self.keep_columns)
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         self.pad_token_id = pad_token_id(self.tokenizer)
 
@@ -145,7 +149,7 @@ class NoiseColumns:
                 names = ", ".join(map(repr, columns))
                 raise ValueError(f"key_column: no column {collator.key_column!r}; the examples have {names}.")
             self._keys = columns[collator.key_column]
-        self.rates = {name: numbers_of(columns[name]) for name in collator.rate_columns if columns.get(name) is not None}
+        self.rates = {name: columns[name] for name in collator.rate_columns if columns.get(name) is not None}
 
     @property
     def has_token_columns(self) -> bool:
@@ -186,14 +190,39 @@ class NoiseColumns:
         return options
 
 
-def numbers_of(column: Any) -> list[Any]:
-    """A column as a list of Python numbers, whatever holds them."""
-    values = column.to_pylist() if is_arrow(column) else column
-    return [value.item() if hasattr(value, "item") else value for value in values]
+def given_options(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the spec that were given: not those that are `None`, or "tokenizer" where None has a meaning.
+
+    Raises:
+        TypeError: one was given next to `spec`, which has its own.
+    """
+    given = {
+        name: value
+        for name, value in options.items()
+        if (value is not None if name not in NULLABLE else not isinstance(value, str) or value != "tokenizer")
+    }
+    if spec is not None and given:
+        raise TypeError(f"{next(iter(given))}: cannot be combined with spec; set it on the spec.")
+    return given
 
 
-def refuse_with_spec(**options: Any) -> None:
-    """Raise TypeError if one of these options was given together with a spec."""
-    for name, value in options.items():
-        if value is not None:
-            raise TypeError(f"{name}: cannot be combined with spec; set it on the spec.")
+def protects_spec(cls: type[C]) -> type[C]:
+    """Refuse to set an option that a collator has passed on to its spec: it would do nothing."""
+    for name in list(signature(vars(cls)["__post_init__"]).parameters)[1:]:
+        setattr(cls, name, SpecOption(name, getattr(cls, name)))
+    return cls
+
+
+class SpecOption:
+    """An option of a collator's spec. It reads as "not given", which `dataclasses.replace` passes on; its value is that of the spec."""
+
+    def __init__(self, name: str, default: object) -> None:
+        self._name, self._default = name, default
+
+    def __get__(self, collator: Any, owner: type) -> Any:
+        return self._default
+
+    def __set__(self, collator: Any, value: Any) -> None:
+        raise AttributeError(
+            f"{self._name}: is an option of the spec; set collator.spec = dataclasses.replace(collator.spec, {self._name}={value!r})."
+        )

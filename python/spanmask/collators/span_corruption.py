@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_token_id, check_length
-from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, refuse_with_spec
+from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, given_options, protects_spec
 from spanmask.noise.corrupt import check_protectable
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.row_options import RowOptions, per_row
-from spanmask.noise.spec import CorruptionSpec, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
+from spanmask.noise.spec import CorruptionSpec, FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
 
 __all__ = ["DataCollatorForSpanCorruption"]
 
 
+@protects_spec
 @dataclass(kw_only=True, eq=False, repr=False)
 class DataCollatorForSpanCorruption(NoiseCollator):
     """Corrupts spans of each row for T5-style denoising: the decoder must produce the tokens that are hidden.
@@ -40,7 +41,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         noise_density: fraction of tokens that is hidden, strictly between 0 and 1; .15 by default.
         mean_noise_span_length: tokens in a hidden span, on average; at least 1, 3 by default.
         sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: see `SpanCorruption`;
-            by default what `SpanCorruption.from_tokenizer` chooses.
+            by default what `SpanCorruption.from_tokenizer` chooses. All options up to here are those of the spec: read and change
+            them there (`collator.spec = dataclasses.replace(collator.spec, ...)`).
         spec: a `SpanCorruption` or a `DenoiserMixture` instead of the options above. The attribute `spec` always holds the spec in use.
         inputs_length: fixes both widths: rows are cut so that their inputs fit, and every batch is [B, inputs_length] and
             [B, targets_length].
@@ -54,7 +56,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         key_column: the column that identifies an example (integers or strings). By default its content does, so equal rows in one
             epoch get the same noise.
         max_length: rows are truncated to this many tokens before noise is drawn.
-        pad_to_multiple_of: both widths are rounded up to a multiple of it.
+        pad_to_multiple_of: both widths are rounded up to a multiple of it, unless `inputs_length` fixes them.
         padding_side: of the inputs, `"right"` or `"left"`; the tokenizer's own by default. Labels are padded on the right.
         label_pad_token_id: pads `labels`; -100 carries no loss.
         keep_columns: further columns to stack into the batch; all others are dropped.
@@ -74,7 +76,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     noise_density: InitVar[float | None] = None
     mean_noise_span_length: InitVar[float | None] = None
     sentinel_ids: InitVar[Iterable[int] | None] = None
-    eos_token_id: InitVar[int | None] = None
+    eos_token_id: InitVar[int | FromTokenizer | None] = "tokenizer"
     layout: InitVar[SpanLayout | None] = None
     final_sentinel: InitVar[bool | None] = None
     on_exhausted: InitVar[OnExhausted | None] = None
@@ -93,7 +95,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         noise_density: float | None,
         mean_noise_span_length: float | None,
         sentinel_ids: Iterable[int] | None,
-        eos_token_id: int | None,
+        eos_token_id: int | FromTokenizer | None,
         layout: SpanLayout | None,
         final_sentinel: bool | None,
         on_exhausted: OnExhausted | None,
@@ -111,12 +113,10 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             "on_sentinel": on_sentinel,
             "protected_ids": protected_ids,
         }
+        given = given_options(self.spec, options)
         if self.spec is None:
-            set_options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-            self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **set_options)
-        else:
-            check_spec(self.spec)
-            refuse_with_spec(**options)
+            self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **given)
+        check_spec(self.spec)
         if isinstance(self.spec, DenoiserMixture):
             self.spec = self.spec.for_tokenizer(self.tokenizer)
         check_length("inputs_length", self.inputs_length)
@@ -129,15 +129,6 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         if self.decoder_start_token_id is not None:
             self.decoder_start_token_id = as_token_id("decoder_start_token_id", self.decoder_start_token_id)
         self._check_options()
-        self._layout = _core.SeqToSeqLayout(
-            padding_side=str(self.padding_side),
-            pad_token_id=self.pad_token_id,
-            label_pad_token_id=self.label_pad_token_id,
-            pad_to_multiple_of=self.pad_to_multiple_of,
-            input_width=self.inputs_length,
-            label_width=self.targets_length,
-            decoder_start_token_id=self.decoder_start_token_id,
-        )
 
     def _call_core(
         self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
@@ -155,7 +146,15 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             epoch=epoch,
             noise_density=per_row("noise_density", densities, count, as_density),
             mean_noise_span_length=per_row("mean_noise_span_length", span_lengths, count, as_span_length),
-            layout=self._layout,
+            layout=_core.SeqToSeqLayout(
+                padding_side=str(self.padding_side),
+                pad_token_id=self.pad_token_id,
+                label_pad_token_id=self.label_pad_token_id,
+                pad_to_multiple_of=self.pad_to_multiple_of,
+                input_width=self.inputs_length,
+                label_width=self.targets_length,
+                decoder_start_token_id=self.decoder_start_token_id,
+            ),
             name="input_ids",
             **options,
         )

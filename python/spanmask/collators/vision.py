@@ -15,7 +15,7 @@ from spanmask.chat.media import media_ids
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import ReturnTensors, column_of_array
+from spanmask.ragged import column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 
@@ -69,10 +69,8 @@ class DataCollatorForVisionChat(ChatCollator):
             self.policy = replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids))))
         self._check(tokenizer)
 
-    def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
-        """Make one batch; see the class."""
-        examples = features if self.prepare is None else [self.prepare(example) for example in features]
-        return super().__call__(examples, return_tensors)
+    def _examples(self, features: Any) -> Any:
+        return features if self.prepare is None else [self.prepare(example) for example in features]
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         processed = self._process(columns)
@@ -119,8 +117,7 @@ class DataCollatorForVisionChat(ChatCollator):
             )
         laid_out = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
         batch = batch | laid_out | dict(zip(by_token, written.columns, strict=True))
-        if written.weights is not None:
-            batch[self.weight_key] = written.weights
+        self._add_weights(batch, written.weights)
         return batch
 
     def _texts(self, columns: Mapping[str, Any], images: Sequence[Sequence[Any]]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Corrupted:
     _offsets: npt.NDArray[np.int64] = field(repr=False)
     _draw_mask: Callable[[], npt.NDArray[np.bool_]] = field(repr=False)
 
-    @property
+    @cached_property
     def report(self) -> NoiseReport:
         """Totals of what was hidden."""
         stats = self._stats
@@ -68,6 +68,11 @@ class Corrupted:
             spans=int(stats.spans.sum()),
             uncorrupted_rows=int((self.denoisers < 0).sum()),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "report": self.report}  # what the core's own object is needed for
+        del state["_stats"]
+        return state
 
     def noise_mask(self) -> Ragged:
         """The mask that was drawn: `Ragged` of bool, a flag for each token of the input rows (a trailing EOS is never hidden).
@@ -167,8 +172,13 @@ def corrupt(
         stats.keys,
         stats,
         ragged.offsets,
-        partial(_core.noise_mask, column, spec._compiled, **arguments),
+        partial(draw_noise_mask, column, spec, arguments),
     )
+
+
+def draw_noise_mask(rows: Column, spec: CorruptionSpec, arguments: CorruptArguments) -> npt.NDArray[np.bool_]:
+    """The mask that `corrupt` draws, flat; a function of its own so that a result can be pickled."""
+    return _core.noise_mask(rows, spec._compiled, **arguments)
 
 
 def merge(input_ids: Any, labels: Any, spec: CorruptionSpec) -> Ragged:

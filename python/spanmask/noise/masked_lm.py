@@ -14,6 +14,7 @@ from spanmask import _core
 from spanmask._validate import (
     as_density,
     as_fraction,
+    as_positive,
     as_probability,
     as_token_id,
     as_token_ids,
@@ -90,8 +91,7 @@ class MaskedLM:
         check_choice("mode", self.mode, Mode)
         check_flag("whole_word_mask", self.whole_word_mask)
         set_(self, "span_length_p", as_density("span_length_p", self.span_length_p))
-        if not isinstance(self.max_span_length, int) or isinstance(self.max_span_length, bool) or self.max_span_length < 1:
-            raise ValueError(f"max_span_length: expected a positive integer, got {self.max_span_length!r}.")
+        set_(self, "max_span_length", as_positive("max_span_length", self.max_span_length))
         self._compiled  # noqa: B018  # a vocabulary without an id to draw is an error here, not in the first batch
 
     @classmethod

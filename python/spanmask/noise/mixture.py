@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from types import NoneType
 from typing import Any
 
 from spanmask._validate import as_number
@@ -45,7 +46,10 @@ class DenoiserMixture(CorruptionSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        denoisers = tuple(self.denoisers)
+        for name in ("denoisers", "weights"):
+            if not isinstance(getattr(self, name), (Iterable, NoneType)):
+                raise TypeError(f"{name}: expected a list, got {type(getattr(self, name)).__name__}.")
+        denoisers = tuple(self.denoisers or ())
         if not denoisers:
             raise ValueError("denoisers: none given; a mixture needs at least one Denoiser.")
         for denoiser in denoisers:

@@ -79,7 +79,10 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
         return None
     if np.ndim(values) == 0:
         values = [values] * rows
-    array = [check(f"{name}: row {row}", value) for row, value in enumerate(values)]
+    if is_arrow(values):
+        values = values.to_pylist()
+    numbers = (value.item() if getattr(value, "ndim", None) == 0 else value for value in values)  # of arrays and tensors
+    array = [check(f"{name}: row {row}", number) for row, number in enumerate(numbers)]
     if len(array) != rows:
         raise ValueError(f"{name}: {len(array)} values for {rows} rows; pass one for each, or one for all.")
     return np.array(array, dtype=np.float64)

@@ -115,7 +115,10 @@ class NoiseSchedule:
 
         Raises:
             ValueError: an entry is missing, or the state is of another algorithm version.
+            TypeError: the state is not a dict.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state_dict: expected what state_dict() returned, got {type(state).__name__}.")
         missing = [name for name in ("seed", "epoch", "algorithm") if name not in state]
         if missing:
             raise ValueError(f"state_dict: has no {missing[0]!r}; pass what state_dict() returned.")

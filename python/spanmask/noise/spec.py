@@ -59,6 +59,9 @@ class Denoiser:
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, Kind)
         check_choice("split", self.split, Split)
+        check_flag("sentinel", self.sentinel)
+        if not isinstance(self.name, str):
+            raise TypeError(f"name: expected a string, got {type(self.name).__name__} {self.name!r}.")
         set_ = object.__setattr__
         set_(self, "noise_density", as_density("noise_density", self.noise_density))
         set_(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", self.mean_noise_span_length))
@@ -247,10 +250,10 @@ class SpanCorruption(CorruptionSpec):
 
 
 def check_inputs_length(value: Any) -> int:
-    """A length of inputs: an integer of at least 3."""
+    """A length of inputs: an integer from 3 to 2**32 - 1."""
     length = as_uint64("inputs_length", value)
-    if length < 3:
-        raise ValueError(f"inputs_length: expected at least 3 (a token, a sentinel, EOS), got {value}.")
+    if not 3 <= length < 2**32:
+        raise ValueError(f"inputs_length: expected at least 3 (a token, a sentinel, EOS) and less than 2**32, got {value}.")
     return length
 
 

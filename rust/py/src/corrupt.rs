@@ -10,29 +10,21 @@ use crate::rows::{Rows, output_len, with_rows};
 use crate::spec::SpanSpec;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 use spanmask_core::Token;
 use spanmask_core::batch::{Layout, Shape, Side};
 use spanmask_core::noise::corrupt::{Batch, Corruption, Limits, Outputs, RowPlan};
 use spanmask_core::rng::SeedEpoch;
 use std::ops::Range;
 
-/// How inputs and labels are padded. A collator uses one layout for all batches. Labels are padded on the right.
-#[pyclass(frozen, eq, module = "spanmask._core")]
-#[derive(PartialEq)]
+/// How inputs and labels are padded. Labels are padded on the right.
+#[pyclass(frozen, module = "spanmask._core")]
 pub struct SeqToSeqLayout {
     padding_side: Side,
-    #[pyo3(get)]
     pad_to_multiple_of: Option<usize>,
-    #[pyo3(get)]
     input_width: Option<usize>,
-    #[pyo3(get)]
     label_width: Option<usize>,
-    #[pyo3(get)]
     pad_token_id: i64,
-    #[pyo3(get)]
     label_pad_token_id: i64,
-    #[pyo3(get)]
     decoder_start_token_id: Option<i64>,
 }
 
@@ -62,24 +54,6 @@ impl SeqToSeqLayout {
             label_pad_token_id,
             decoder_start_token_id,
         }
-    }
-
-    #[getter]
-    fn padding_side(&self) -> &'static str {
-        Choice(self.padding_side).name()
-    }
-
-    /// Collators are pickled on their way to workers.
-    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let options = PyDict::new(py);
-        options.set_item("padding_side", self.padding_side())?;
-        options.set_item("pad_token_id", self.pad_token_id)?;
-        options.set_item("label_pad_token_id", self.label_pad_token_id)?;
-        options.set_item("pad_to_multiple_of", self.pad_to_multiple_of)?;
-        options.set_item("input_width", self.input_width)?;
-        options.set_item("label_width", self.label_width)?;
-        options.set_item("decoder_start_token_id", self.decoder_start_token_id)?;
-        Ok((PyTuple::empty(py), options))
     }
 }
 

@@ -15,13 +15,6 @@ pub trait Named: Copy + 'static {
 /// An argument that names a value of `E`. pyo3 puts the argument's own name before the message.
 pub struct Choice<E>(pub E);
 
-impl<E: Named + PartialEq> Choice<E> {
-    /// The value's name.
-    pub fn name(&self) -> &'static str {
-        E::VALUES.iter().find(|(_, value)| *value == self.0).map_or("", |(name, _)| name)
-    }
-}
-
 impl<'a, 'py, E: Named> FromPyObject<'a, 'py> for Choice<E> {
     type Error = PyErr;
 

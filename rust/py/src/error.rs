@@ -26,7 +26,7 @@ pub fn not_ids(found: &str) -> PyErr {
 /// An entry of a list of lists is not an integer.
 pub fn not_an_id(name: &str, row: usize, position: usize, found: &str) -> PyErr {
     PyTypeError::new_err(format!(
-        "{name}: row {row} has {found} at position {position}; token ids are integers. Cast or remove it."
+        "{name}: row {row} has {found} at position {position}; expected an integer. Cast or remove it."
     ))
 }
 

@@ -243,7 +243,9 @@ def unreadable(template: Template) -> ChatFormatError:
     """The error for a template that does not even render one question and its answer."""
     probe = marked_probe(ROUND)
     text = template.render(probe)
-    if text is None:
+    if text is None and not getattr(template.renderer, "chat_template", None):
+        what = "the tokenizer has none; set tokenizer.chat_template."
+    elif text is None:
         what = f"it refuses one question and its answer: {type(template.refusal).__name__}: {template.refusal}"
     else:
         what = (

@@ -390,7 +390,7 @@ impl<T: Token> Masker<'_, T> {
             chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // the row is truncated here
         }
         let (mask_id, mask_below) = (i64::from(self.spec.mask_token_id), self.spec.mask_below);
-        let (random_share, mut randoms) = (self.spec.random_below - mask_below, 0);
+        let (random_range, mut randoms) = (self.spec.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
         for &at in chosen {
             let place = at as usize;
@@ -399,7 +399,7 @@ impl<T: Token> Masker<'_, T> {
             input[place] = select_unpredictable(word < mask_below, mask_id, id);
             label[place] = id;
             random[randoms] = at;
-            randoms += usize::from(word.wrapping_sub(mask_below) < random_share);
+            randoms += usize::from(word.wrapping_sub(mask_below) < random_range);
         }
         for &at in &random[..randoms] {
             input[at as usize] = i64::from(self.spec.random_ids.draw(&mut self.random_ids));
