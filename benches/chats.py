@@ -21,7 +21,7 @@ def chat_rows(rows, length, turns, dtype="int64"):
 
 
 def chat_format(markers):
-    """A format with this many markers: one, or those of `FORMAT` and starts of roles that no row has, each with its own first id."""
+    """A format with this many markers: one, or those of `FORMAT` and starts of roles that occur in no row, each with its own first id."""
     if markers == 1:
         return ChatFormat([RoleBoundary("assistant", ASSISTANT)])
     others = [RoleBoundary(f"role {number}", (10 + number, 8, 9)) for number in range(markers - 3)]

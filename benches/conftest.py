@@ -1,4 +1,4 @@
-"""What all benchmarks share."""
+"""Fixtures and hooks of all benchmarks."""
 
 import re
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from results import describe
 
-# kernel/shape/dtype/case; the engine is not part of it.
+# kernel/shape/dtype/case; the engine is not part of the id.
 ID = re.compile(r"[a-z-]+(/[\w.:-]+){3}")
 
 
 def pytest_collection_modifyitems(items):
-    """TRL's removed collator warns of its removal."""
+    """TRL's removed collator warns about its removal."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("ignore:This class is deprecated:DeprecationWarning"))
 
@@ -22,7 +22,7 @@ def pytest_benchmark_update_machine_info(machine_info):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_torch_thread():
-    """As in the workers of a DataLoader."""
+    """Use one torch thread, as the workers of a DataLoader do."""
     import torch
 
     torch.set_num_threads(1)
@@ -30,7 +30,7 @@ def one_torch_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def kept_memory():
-    """As in a training that has freed large arrays before: glibc then keeps freed memory, up to twice the size of the largest of them.
+    """Allocate as in a training that has already freed large arrays: glibc then keeps freed memory, up to twice the size of the largest.
 
     In a fresh process the memory of each batch goes back to the system and is mapped again page by page; how much depends on what ran
     before.

@@ -45,7 +45,7 @@ Reasoning and tool calls are compared during the derivation itself, and in `test
 
 
 def main(count: int) -> None:
-    """Derive, check, write."""
+    """Derive the formats, check them, and write the page."""
     tally: Counter[str] = Counter()
     seconds: list[float] = []
     lines = []
@@ -77,7 +77,7 @@ def main(count: int) -> None:
 
 
 def derive(tokenizer: Any, kwargs: Mapping[str, object]) -> ChatFormat | None:
-    """The format, None where it is refused."""
+    """The format, or None if its derivation is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpanmaskWarning)
         try:

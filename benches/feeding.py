@@ -1,6 +1,6 @@
-"""What `loader.py` and `gpu_feed.py` share: rows, collators, checks, and the function that writes their parts of a page.
+"""The common parts of `loader.py` and `gpu_feed.py`: rows, collators, checks, and the function that writes their parts of a page.
 
-Imports only what a plain machine with a GPU has: torch, transformers, NumPy, spanmask. TRL's collators are imported on demand.
+It imports only what a typical machine with a GPU has: torch, transformers, NumPy, spanmask. TRL's collators are imported on demand.
 """
 
 import sys
@@ -60,7 +60,7 @@ def chat_rows(rng, count, shortest, longest):
 def chat_collators(fetch):
     """Name -> collator, or a text that says why it is missing. TRL's collator requires rows with finished labels.
 
-    `fetch`: download the wheel with TRL's removed collator where it is missing.
+    `fetch`: download the wheel with TRL's removed collator if it is missing.
     """
     backend = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": EOS}, unk_token="<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
@@ -72,7 +72,7 @@ def chat_collators(fetch):
     else:
         made[TRL] = DataCollatorForLanguageModeling(pad_token_id=0)
     if fetch or WHEEL.exists():
-        with warnings.catch_warnings():  # it warns of its removal
+        with warnings.catch_warnings():  # it warns about its removal
             warnings.simplefilter("ignore", DeprecationWarning)
             made[COMPLETION_ONLY] = removed_class()(list(ASSISTANT), list(USER), tokenizer=tokenizer, mlm=False)
     else:
@@ -104,7 +104,7 @@ def t5_rows(rng, count, length):
 
 
 def as_tensors(collator, examples):
-    """The batch of the Flax example as nanoT5 passes it on: torch tensors that share its memory."""
+    """The batch of the Flax example as nanoT5 passes it on: torch tensors over the same memory."""
     batch = collator(examples)
     return {name: torch.from_numpy(batch[name]) for name in ("input_ids", "labels")}
 
@@ -118,7 +118,7 @@ def t5_collators(tokenizer, inputs, targets):
 
 
 def check_t5(batch, rows, tokenizer, inputs, targets):
-    """Each collator draws its own masks, so what is compared is: the lengths, and that inputs and labels merge into the row."""
+    """Each collator draws its own masks, so this compares lengths, and checks that inputs and labels merge into the row."""
     assert batch["input_ids"].shape == (len(rows), inputs)
     assert batch["labels"].shape == (len(rows), targets)
     sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)

@@ -1,13 +1,13 @@
 """Does a collator keep a GPU busy? Trains a T5 and a decoder on synthetic rows, fed by a torch `DataLoader`, and measures it.
 
-    python benches/gpu_feed.py --out target/feed.json     # measures: some minutes on a GPU; elsewhere tiny models, in seconds
+    python benches/gpu_feed.py --out target/feed.json     # measures: some minutes on a GPU; elsewhere it uses tiny models and takes seconds
     python benches/gpu_feed.py --page target/feed.json    # writes the measurements into docs/reference/feeding.md
 
 Trains two models made from their configurations, in bf16: T5-small, and a Llama with a billion parameters. Requires torch, transformers,
 NumPy and spanmask. The other collators for the decoder require TRL; where it is not installed, they are left out and the page says so.
 
-What is measured in each step: *wait*, how long `next(iterator)` took in the training loop; *stall*, how long the GPU had nothing to do
-during that time; *copy*, the time from there until the batch was on the device.
+Three times are measured in each step: *wait*, how long `next(iterator)` took in the training loop; *stall*, how long the GPU had nothing
+to do during that time; *copy*, the time from there until the batch was on the device.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from feeding import (
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-RESIDENT = "batches on the device"  # no loader: the speed of the training when it never waits for a batch
+RESIDENT = "batches on the device"  # no loader: the speed of a training that never waits for a batch
 NOT_A_GPU = "CUDA is not available: this run only shows that the script works. Its times say nothing about a GPU."
 
 
@@ -153,7 +153,7 @@ def block(job, step, batches, device, clock, warm):
     """Trains on all batches, the first `warm` of them untimed.
 
     Tokens per second count from the end of the last untimed step, by the device's clock. Waits and stalls are means: a DataLoader with
-    workers is late only now and then, but by much, which a median would not show.
+    workers is rarely late, but then by a lot, which a median would not show.
     """
     batches = iter(batches)
     end = clock.mark()
@@ -195,7 +195,7 @@ def measure(job, device, options):
     step = training_step(model)
     clock = GpuClock() if device == "cuda" else HostClock()
     resident = [to_device(batch, job.keys, device) for batch in feed(job, OURS, 0, False)]
-    block(job, step, resident, device, clock, 0)  # all batch widths once, so that memory is allocated and kernels are chosen
+    block(job, step, resident, device, clock, 0)  # each batch width once, so that memory is allocated and kernels are chosen
     ways = [(RESIDENT, 0, False)]
     ways += [(name, workers, pin) for name in job.collators for workers in options.workers for pin in (False, True)]
     rounds = {way: [] for way in ways}
@@ -262,7 +262,7 @@ def markdown(report):
     for job in report["jobs"]:
         blocks = len(job["results"][0]["rounds"])
         lines = [
-            f"**{job['model']}**, {job['parameters']:,} parameters, {job['batch']} rows a step, {blocks} block{'s' * (blocks > 1)} each:",
+            f"**{job['model']}**, {job['parameters']:,} parameters, {job['batch']} rows per step, {blocks} block{'s' * (blocks > 1)} each:",
             "",
             "| collator | workers | pinned | tokens per second | step, ms | wait, ms | stall, ms | copy, ms |",
             "|---|---:|---|---:|---:|---:|---:|---:|",

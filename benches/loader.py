@@ -1,4 +1,4 @@
-"""How fast a `DataLoader` is with each collator: tokens per second without workers, core-hours, cores for a training rate.
+"""Measure a `DataLoader` with each collator: tokens per second without workers, core-hours, cores for a training rate.
 
     python benches/loader.py     # about a minute; writes docs/reference/feeding.md and target/loader.json
 
@@ -148,7 +148,7 @@ def masked_job(rng, batches, whole_word_mask):
         f"{'Masked LM, whole words' if whole_word_mask else 'Masked LM'}, {size} rows of {length} tokens",
         f"`{TRANSFORMERS}` is given a finished column `special_tokens_mask`"
         + (
-            f" and recognises words by the column `offset_mapping`, `{OURS}` by token ids. All chosen tokens become the mask token."
+            f" and recognizes words by the column `offset_mapping`, `{OURS}` by token ids. All chosen tokens become the mask token."
             if whole_word_mask
             else ", as in its examples."
         ),
@@ -164,7 +164,7 @@ def masked_job(rng, batches, whole_word_mask):
 
 
 def dataset_of(kind, columns):
-    """A data set of rows, each as a user has it."""
+    """A dataset of rows, each as a user has it."""
     names = list(columns)
     if kind == NUMPY:
         return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -177,7 +177,7 @@ def dataset_of(kind, columns):
 
 def loader_of(kind, dataset, batch, collator, shuffle):
     """A DataLoader without workers."""
-    if kind == ARROW_FORMAT:  # a batch is one table: the data set is asked for all rows of a batch at once
+    if kind == ARROW_FORMAT:  # a batch is one table: the dataset is asked for all rows of a batch at once
         sampler = (RandomSampler if shuffle else SequentialSampler)(dataset)
         return DataLoader(dataset, batch_size=None, sampler=BatchSampler(sampler, batch, drop_last=True), collate_fn=collator)
     return DataLoader(dataset, batch_size=batch, shuffle=shuffle, collate_fn=collator)
@@ -210,7 +210,7 @@ def measure(job, rounds, seconds):
     """Returns (kind of rows, collator) -> tokens per second in each round. Outputs are checked first; each round runs every pair once."""
     loaders = {}
     for kind in KINDS:
-        made = {}  # collators that read the same columns share a data set
+        made = {}  # collators that read the same columns have one dataset
         for name, collator in {**job.collators, ALONE: unchanged}.items():
             if kind == ARROW_FORMAT and name not in (OURS, ALONE):
                 continue  # they do not accept a table

@@ -1,4 +1,4 @@
-"""Programs that are in no package, reimplemented from their description, and parts of installed ones, timed on their own."""
+"""Programs that are in no package, reimplemented from their descriptions, and parts of installed programs that are timed separately."""
 
 import importlib.metadata
 
@@ -14,9 +14,9 @@ TRANSFORMERS = f"transformers-{importlib.metadata.version('transformers')}"
 def loop_labels(input_ids, attention_mask, header=ASSISTANT, eos=EOS):
     """Labels as a user's own collator made them: a Python loop over the EOS positions and, between them, over the tokens.
 
-    `input_ids`, `attention_mask`: int64 [B, T]. Every answer ends with EOS, so each EOS closes a segment that begins after the one
-    before it. The segment is masked up to its assistant header, which is searched for token by token. Tokens after the last EOS are not
-    examined: where truncation cut the last answer off, the question before it trains.
+    `input_ids`, `attention_mask`: int64 [B, T]. Every answer ends with EOS, so each EOS closes a segment that begins after the
+    previous one. The segment is masked up to its assistant header, which is searched for token by token. Tokens after the last EOS are not
+    examined: if truncation cut off the last answer, the question before it trains.
     """
     labels = input_ids.clone()
     pattern = torch.tensor(header)
@@ -34,7 +34,7 @@ def loop_labels(input_ids, attention_mask, header=ASSISTANT, eos=EOS):
 
 
 class Padded:
-    """Takes the place of the base class of TRL's removed collator and returns the padded batch it is given: only the masking is left."""
+    """Replaces the base class of TRL's removed collator and returns its padded input, so that only the masking is timed."""
 
     def __init__(self, *, tokenizer, mlm):
         self.tokenizer, self.mlm = tokenizer, mlm

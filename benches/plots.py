@@ -159,7 +159,7 @@ def logarithmic(axes, values, title):
     ticks(axes.xaxis, values)
     axes.set_xlabel(title)
     axes.set_ylabel("time per token, ns")
-    axes.set_ylim(0, max(axes.get_ylim()[1], axes.dataLim.y1 * 1.05))  # panels may share the axis
+    axes.set_ylim(0, max(axes.get_ylim()[1], axes.dataLim.y1 * 1.05))  # panels may have a common axis
 
 
 def ticks(axis, values):

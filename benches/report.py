@@ -27,7 +27,7 @@ AXES = {
     "mean span": "mean span length",
     "probability": "probability",
 }
-FORMAT_MARKERS = 3  # of the format that all rows have where markers are not varied
+FORMAT_MARKERS = 3  # the number of markers in the format of all rows where markers are not varied
 
 LABELS, LONG_LABELS, CHAT = "labels/8x2048/int64/4-turns", "labels/32x8192/int64/4-turns", "chat-collator/8x1k-2k/int64"
 TOKENS, WORDS = "masked-lm/128x512/int64/tokens", "masked-lm/32x512/int64/whole-words"
@@ -52,7 +52,7 @@ def goals(groups):
         value = groups[group].times_in_turn(engine) if in_turn else groups[group].times(engine)
         limit_shown, shown = f"{limit:,}x", times(value)
         if value < limit and shown == times(limit):
-            shown = f"{math.floor(value * 10) / 10:.1f}x"  # below the limit by less than a digit: not rounded up to it
+            shown = f"{math.floor(value * 10) / 10:.1f}x"  # rounded down, so that a value just below the limit does not look like the limit
         return f"{what}, in turn" if in_turn else what, engine, f"at least {limit_shown}", shown, value >= limit
 
     def most(what, against, value, limit, show=lambda value: f"{value:.2f}x"):
@@ -105,7 +105,7 @@ def cost_of_a_turn(groups):
 
 
 def adversarial_rows(groups, kernel):
-    """Yields (case, cost per token relative to typical rows, group, cost per token relative to its own where rows are 16 times as long)."""
+    """Yields (case, cost per token relative to typical rows, group, cost per token of rows that are 16 times as long, relative to it)."""
     for name, group in groups.items():
         if name.startswith(f"{kernel}/128x8192/") and "adversarial" in group.about:
             longer = groups[name.replace("/128x8192/", "/8x131072/")]
@@ -163,7 +163,7 @@ def machine(info):
 
 
 def sections(info, groups, kernels):
-    """The page, part by part."""
+    """Yield the parts of the page."""
     yield machine(info)
     yield "## Targets"
     yield (

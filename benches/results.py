@@ -38,12 +38,12 @@ class Group:
         return self.seconds[engine] / self.about["tokens"] * 1e9
 
     def times_typical(self):
-        """The time, divided by that of typical rows. All shapes have as many tokens, so this compares costs per token."""
+        """The time, divided by that of typical rows. All shapes have the same number of tokens, so this compares costs per token."""
         return self.times("spanmask", "spanmask:typical")
 
 
 def describe(info):
-    """Adds the versions of packages and the sizes of caches to what pytest-benchmark knows of a machine."""
+    """Adds the versions of packages and the sizes of caches to pytest-benchmark's description of a machine."""
     info["versions"] = {package: importlib.metadata.version(package) for package in PACKAGES}
     folders = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
     caches = sorted(folder for folder in folders if read(folder / "type") != "Instruction")

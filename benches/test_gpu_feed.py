@@ -1,4 +1,4 @@
-"""The script also trains without a GPU; it writes its own part of a page, and only what a GPU measured."""
+"""The script also trains without a GPU. It writes only its own part of a page, and only measurements from a GPU."""
 
 import json
 

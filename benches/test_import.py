@@ -1,4 +1,4 @@
-"""What `import spanmask` takes, and what `import numpy` does: whole processes, alternating."""
+"""The time of `import spanmask` and of `import numpy`, in whole processes that alternate."""
 
 import subprocess
 import sys

@@ -12,8 +12,8 @@ from timing import LONGER, ROWS, TOKENS, TYPICAL, alternate, compare, copies, co
 
 SHAPES = [(8, 2048), (32, 8192)]
 TURNS = 4
-TURN = 256  # tokens per turn, where something else is varied
-# What the removed collator needs of a tokenizer. These batches have no padding, so any id will do.
+TURN = 256  # tokens per turn where another property is varied
+# What the removed collator needs from a tokenizer. These batches have no padding, so any id will do.
 TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token_id=EOS)
 
 

@@ -23,7 +23,7 @@ def ids():
 
 
 def numpy_mask(ids):
-    """Masking as it is usually written in NumPy: three arrays of random numbers, no loop."""
+    """Masking as it is usually written in NumPy: with three arrays of random numbers and no loop."""
     generator = np.random.default_rng()
     chosen = (generator.random(ids.shape) < 0.15) & ~np.isin(ids, SPECIAL)
     labels = np.where(chosen, ids, -100)
@@ -81,14 +81,14 @@ def check_words(ids, inside, inputs, labels):
 
 
 def test_whole_words(bench, ids):
-    """Both replace every chosen token with the mask token: transformers does nothing else where it masks whole words."""
+    """Both replace every chosen token with the mask token: transformers has no other replacement for whole words."""
     rows = ids[:32]
     options = {"whole_word_mask": True, "mask_replace_prob": 1.0, "random_replace_prob": 0.0}
     spec = MaskedLM.from_tokenizer(TOKENIZER, **options)
     theirs = DataCollatorForLanguageModeling(TOKENIZER, **options)
     inside = rows >= 5 + WORDS
     inside[:, 0] = False
-    # transformers recognises words by the tokenizer's character offsets: tokens of one word touch.
+    # transformers recognizes words by the tokenizer's character offsets: tokens of one word touch.
     starts = np.cumsum(np.where(inside, 1, 2), axis=1)
     offsets = torch.from_numpy(np.stack([starts, starts + 1], axis=2))
     tensor = torch.from_numpy(rows)
@@ -110,7 +110,7 @@ def test_whole_words(bench, ids):
 
 
 SPECIAL_IDS = range(5)
-VOCABULARY = 1000  # small: the reference lists it anew for every random id
+VOCABULARY = 1000  # small, because the reference lists the vocabulary for every random id
 
 
 def spec_for(**options):

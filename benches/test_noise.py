@@ -68,7 +68,7 @@ def test_collator(bench, tokenizer, ids, kind):
     engines = {}
     for engine, collator in collators(tokenizer).items():
         batch = collator(examples)
-        # Each draws its own masks, so what is compared is: the lengths, and that inputs and labels merge into the row.
+        # Each draws its own masks, so the lengths are compared, and inputs and labels must merge into the row.
         assert batch["input_ids"].shape == (ROWS_T5, INPUTS)
         assert batch["labels"].shape == (ROWS_T5, TARGETS)
         sentinels = range(len(tokenizer) - 1, len(tokenizer) - 101, -1)

@@ -1,10 +1,10 @@
-"""How calls are timed next to each other: always alternating, so that whatever slows the machine down for a while slows all of them.
+"""How calls are timed: always alternating, so that anything that slows the machine down for a while slows down all of them.
 
 Two ways, because they answer different questions:
 
 - *in bursts*: each engine is called again and again for some milliseconds, so it finds its data, its code and its memory in the caches;
 - *in turn*: each engine is called once, after a sweep through memory. A trainer calls a collator once per step, with a model's work in
-  between, so this is closer to what a training sees. All engines are slower this way, spanmask by the largest factor.
+  between, so this is closer to a real training. All engines are slower this way, spanmask by the largest factor.
 """
 
 import itertools
@@ -14,10 +14,10 @@ import time
 
 import numpy as np
 
-# Every case has as many tokens, so that costs per token can be compared: int64 ids and labels are 8 MiB each, more than L2.
+# Every case has the same number of tokens, so that costs per token can be compared: int64 ids and labels are 8 MiB each, more than L2.
 TOKENS = 1 << 20
 ROWS = (1, 4, 32, 128, 512, 4096)
-# Timed alternately with every other shape: what slows the machine down for a second must not look like the cost of a shape.
+# It is timed alternately with every other shape: a slowdown of the machine must not look like the cost of a shape.
 TYPICAL = (128, 8192)
 LONGER = (8, 131072)  # 16 times as long: a cost that is quadratic in the row length shows
 SWEEP = 64 << 20  # bytes
@@ -70,7 +70,7 @@ def in_turn(engines, rounds):
 def alternate(benchmark, run, others, rounds=50):
     """Times `run`, and each of `others` once before each round. Their medians go into the benchmark's extra information, by engine.
 
-    What a call returns is dropped within its time, so that the next one finds the same memory free.
+    The result of a call is dropped within the measured time, so that the next call can reuse its memory.
     """
     times = {engine: [] for engine in others}
 
@@ -101,16 +101,16 @@ def calls_per_burst(run, seconds=2e-2):
 
 
 def in_new_epochs(run, rows, spec, **options):
-    """Calls of `run(rows, spec)`, each in an epoch of its own, as each batch of a training draws noise of its own.
+    """Calls of `run(rows, spec)`, each in a new epoch, as each batch of a training draws new noise.
 
-    A processor learns noise that comes again and again, and predicts its branches: T5 then took five sixths of the time.
+    A processor learns to predict the branches of repeated noise: T5 then took five sixths of the time.
     """
     epochs = itertools.count()
     return lambda: run(rows, spec, epoch=next(epochs), **options)
 
 
 def copies(arrays):
-    """A memory copy of these arrays, each into fresh memory: the least that a function that returns such arrays can take."""
+    """A memory copy of these arrays, each into fresh memory: the lower bound for a function that returns such arrays."""
 
     def copy():
         for made in [array.copy() for array in arrays]:
@@ -120,7 +120,7 @@ def copies(arrays):
 
 
 def copies_by_two(arrays):
-    """The same with two threads, each of which copies half of each array: what a second thread gains where memory is the limit."""
+    """The same with two threads, each of which copies half of each array: the gain from a second thread if memory is the limit."""
 
     def copy():
         made = [np.empty_like(array) for array in arrays]
@@ -139,5 +139,5 @@ def copy_parts(made, arrays, parts):
 
 
 def fewer(rows, length):
-    """A shape with 1/64 of the tokens: the same rows, fewer of them, or a shorter one."""
+    """A shape with 1/64 of the tokens: fewer rows of the same length, or one shorter row."""
     return (rows // 64, length) if rows >= 64 else (1, rows * length // 64)

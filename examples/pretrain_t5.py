@@ -1,7 +1,7 @@
-"""Pre-train a small T5 on generated sentences, and measure what fresh noise in each epoch is worth.
+"""Pre-train a small T5 on generated sentences, and measure the effect of fresh noise in each epoch.
 
-The job: a text corpus, an encoder-decoder trained from scratch, other spans hidden in each epoch. Every sentence states three facts about
-a person. They follow from the person's names, so a model that has learned this fills the gaps of sentences that it has never seen.
+The job: a text corpus, an encoder-decoder trained from scratch, different spans hidden in each epoch. Every sentence states three facts
+about a person. They follow from the person's names, so a model that has learned this fills the gaps of sentences that it has never seen.
 Training with the noise frozen to one epoch hides the same words of each sentence every time: the model memorizes these words, and
 learns less about what they follow from.
 
@@ -29,7 +29,7 @@ TIMES = ["always", "daily", "mostly", "never", "now", "often", "rarely", "soon",
 
 
 def make_corpus(count: int, names: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Sentences to train on, and 200 others about people who do not occur in these.
+    """Sentences to train on, and 200 more about people who do not occur in them.
 
     The first name determines the city, the family name the job and the food. Every sentence contains both names, so the facts about an
     unknown person can be inferred from sentences about others.
@@ -70,7 +70,7 @@ def make_model(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
 
 
 def pretrain(tokenizer: T5Tokenizer, rows: list[dict[str, list[int]]], epochs: int, fresh: bool) -> T5ForConditionalGeneration:
-    """Train from scratch. `fresh`: hide other spans in each epoch."""
+    """Train from scratch. `fresh`: hide different spans in each epoch."""
     set_seed(0)
     model = make_model(tokenizer)
     collator = DataCollatorForSpanCorruption(

@@ -1,7 +1,7 @@
 """Train a T5 by denoising, then let it fill gaps.
 
 The job: replace spans of each sentence by sentinels, and train an encoder-decoder to write what was hidden. A user writes the collator,
-and a callback that sets its epoch, so that each pass over the data hides other spans:
+and a callback that sets its epoch, so that each pass over the data hides different spans:
 
     collator = DataCollatorForSpanCorruption(tokenizer, noise_density=0.15, mean_noise_span_length=3.0, seed=42)
     trainer = Trainer(model, args, train_dataset=dataset, data_collator=collator, callbacks=[EpochCallback(collator)])
@@ -132,7 +132,7 @@ def main(steps: int = 100, seed: int = 0) -> dict[str, Any]:
     assert byt5.decode(restored[0], skip_special_tokens=True) == SENTENCE
     console.print("merge() restores the sentence from inputs and labels.\n")
 
-    # Sixteen rows of one sentence, each with an id: noise is a function of (seed, epoch, id), so each row has other spans hidden.
+    # Sixteen rows of one sentence, each with an id: noise is a function of (seed, epoch, id), so different spans are hidden in each row.
     collator = DataCollatorForSpanCorruption(
         tokenizer, noise_density=0.5, mean_noise_span_length=2.0, layout="uniform", seed=42, key_column="id"
     )

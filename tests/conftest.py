@@ -1,4 +1,4 @@
-"""Profiles of hypothesis, and settings that every test shares."""
+"""Profiles of hypothesis, and settings for all tests."""
 
 import os
 

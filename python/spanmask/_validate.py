@@ -1,4 +1,4 @@
-"""Every check of a single argument, once, with its message. Rows and columns are checked in `ragged.py`.
+"""Checks of single arguments, each with its error message. Rows and columns are checked in `ragged.py`.
 
 A function `check_*` returns nothing or its argument; a function `as_*` returns the argument in the type that the core takes.
 """
@@ -41,7 +41,7 @@ __all__ = [
 UINT64_RANGE = 2**64
 MAX_WEIGHT = float(np.finfo(np.float32).max)
 
-# A marker is a sequence of token ids; options take one marker, or several alternatives.
+# A marker is a sequence of token ids; options accept one marker or several alternatives.
 MarkerIds = tuple[int, ...]
 MarkerLike = Iterable[int] | Iterable[Iterable[int]]
 
@@ -177,7 +177,7 @@ def as_integer(name: str, value: Any) -> int:
 
 
 def as_iterable(name: str, values: Any) -> Iterable[Any]:
-    """Something that holds token ids; text is not such a thing."""
+    """An iterable of token ids. Text is an error."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{name}: expected token ids, got {type(values).__name__} {values!r}.")
     return values

@@ -4,7 +4,7 @@ __all__ = ["ChatFormatError", "SentinelError", "SpanmaskWarning"]
 
 
 class ChatFormatError(ValueError):
-    """A chat format cannot be worked out, or does not fit the rows."""
+    """A chat format cannot be derived, or does not fit the rows."""
 
 
 class SentinelError(ValueError):
@@ -12,4 +12,4 @@ class SentinelError(ValueError):
 
 
 class SpanmaskWarning(UserWarning):
-    """A condition that does not stop training but probably needs attention: a row that trains nothing, masks that repeat."""
+    """A condition that does not stop training but probably needs attention: a row without trained tokens, masks that repeat."""

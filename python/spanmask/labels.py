@@ -1,4 +1,4 @@
-"""`mask_labels`: labels for chat rows. `labels/` of the core decides which tokens train; this file checks, calls and wraps."""
+"""`mask_labels`: labels for chat rows. The core (`labels/`) decides which tokens train; this file checks, calls and wraps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MaskedLabels:
 
     Attributes:
         labels: int64, the ids where loss is wanted and `ignore_index` elsewhere; `Ragged`, or the kind and shape of a 2-D input.
-        weights: loss weights aligned with `labels`, float32, 0 where no loss is wanted; `None` where all tokens have the same weight.
+        weights: loss weights aligned with `labels`, float32, 0 where no loss is wanted; `None` if all tokens have the same weight.
         rows: int64, the numbers of the rows that `labels` holds: all of them, unless `on_untrained_row="drop"` left some out.
         report: a `MaskReport`.
     """
@@ -42,7 +42,7 @@ class MaskedLabels:
 
     @cached_property
     def report(self) -> MaskReport:
-        """What masking did."""
+        """The counts of this call, with a reason for each row without trained tokens."""
         return self._outcomes.report
 
     def __getstate__(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def mask_labels(
     ignore_index: int = -100,
     num_threads: int = 1,
 ) -> MaskedLabels:
-    """Labels for chat rows: a token keeps its id where it carries loss.
+    """Make labels for chat rows: a token's label is its id if it carries loss.
 
     Args:
         rows: token ids: anything that `Ragged.from_rows` takes, or a 2-D array or tensor.
@@ -72,17 +72,17 @@ def mask_labels(
         policy: which tokens train; by default the assistant's turns with their closing tokens.
         attention_mask: only with 2-D rows: nonzero for real tokens, which must be contiguous in a row. Padding is determined from it,
             never from a token id.
-        labels: existing labels, aligned with `rows`: where they are `ignore_index` nothing trains.
-        turn_mask: a row of flags for each row, one flag for each turn of a trained role. Flags left over belong to turns that were
+        labels: existing labels, aligned with `rows`: where they are `ignore_index`, nothing trains.
+        turn_mask: a list of flags for each row, one flag for each turn of a trained role. Extra flags belong to turns that were
             cut off.
-        turn_weights: the same with loss weights instead of flags; give one of the two.
+        turn_weights: the same with loss weights instead of flags; pass one of the two.
         ignore_index: the label of a token without loss.
         num_threads: threads for bulk work; results do not depend on it.
 
     Raises:
-        ValueError: shapes that do not fit, a mask with holes, no trained turn under `on_no_trained_turn="raise"`, no trained token
-            under `on_untrained_row="raise"`, turns that do not fit the rows; the message names the row.
-        TypeError: ids that are not integers.
+        ValueError: shapes do not match, a mask has gaps, a row has no trained turn (with `on_no_trained_turn="raise"`) or no trained
+            token (with `on_untrained_row="raise"`), or turns do not fit the rows; the message names the row.
+        TypeError: the ids are not integers.
 
     Example:
         >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2]), RoleBoundary("user", start=[5, 7], end=[2])])

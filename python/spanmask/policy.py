@@ -1,4 +1,4 @@
-"""`MaskPolicy`: which tokens of which turns carry loss, and how much. What each option does is decided in `labels/mod.rs`."""
+"""`MaskPolicy`: which tokens of which turns carry loss, and how much. `labels/mod.rs` decides what each option does."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MaskPolicy:
         truncated_turn: what to do with a turn that the row's end cut off: `"train"` or `"drop"`.
         ignore_ids: ids that never train, in addition to the chat format's.
         ignore_between: pairs (opening, closing) of id sequences, each one sequence or several alternatives: the tokens between them in a
-            turn's content never train (`<think>` and `</think>`, tool results). Without a closing sequence the region reaches to the
+            turn's content never train (`<think>` and `</think>`, tool results). Without a closing sequence the region extends to the
             content's end.
         train_between_markers: the sequences of `ignore_between` themselves train.
         ignore_sequences: id sequences that never train wherever they occur (an empty think block that the template adds).
@@ -55,14 +55,14 @@ class MaskPolicy:
         on_no_trained_turn: what to do with a row without a turn of a trained role: train nothing (`"mask"`), train the whole row
             (`"keep"`), or raise (`"raise"`).
         on_untrained_row: what to do with a row without trained tokens: `"keep"`, `"drop"` or `"raise"`.
-        on_role_mismatch: what to do where the turns found have other roles than the example's `messages`, or the messages are of a kind
+        on_role_mismatch: what to do if the turns found have other roles than the example's `messages`, or the messages are of a kind
             that the chat format does not cover (`ChatFormat.uncovered`): `"warn"`, `"raise"`, or `"drop"` the row.
 
     A token of weight 0 has no label.
 
     Raises:
-        ValueError: an option has another value than these; the message names it.
-        TypeError: ids that are not integers.
+        ValueError: an option has an invalid value; the message names it.
+        TypeError: the ids are not integers.
 
     >>> MaskPolicy(roles="assistant", turns="last").roles
     ('assistant',)
@@ -111,7 +111,7 @@ class MaskPolicy:
         return bool(self.role_weights) or self.prompt_weight != 0
 
     def _compile(self, roles: tuple[str, ...], ignore_ids: tuple[int, ...]) -> _core.Policy:
-        """The policy for these roles and further ignored ids, as the core takes it; cached for the next call with the same ones.
+        """The policy for these roles and further ignored ids, as the core reads it. It is cached for the next call with the same arguments.
 
         Raises:
             ValueError: the policy trains a role that is not among them.
@@ -123,7 +123,7 @@ class MaskPolicy:
             if role not in roles:
                 raise ValueError(
                     f"roles: the policy trains {role!r}, but the turns have only {', '.join(map(repr, roles))}; "
-                    "add a RoleBoundary for it to the chat format, or name another role."
+                    "add a RoleBoundary for it to the chat format, or train another role."
                 )
         weights: dict[str, float] = dict(self.role_weights)
         compiled = _core.Policy(
@@ -164,9 +164,9 @@ def as_pair(pair: Any) -> tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]]:
         raise ValueError(f"ignore_between: expected pairs of (opening, closing) ids, got {pair!r}.") from None
     opens = as_markers("ignore_between, opening", opening)
     if not opens:
-        raise ValueError("ignore_between: an opening without ids; give the ids that open the region.")
+        raise ValueError("ignore_between: an opening marker has no ids; pass the ids that open the region.")
     return opens, as_markers("ignore_between, closing", closing)
 
 
-# The policy of calls without one; a single object, so that it stays compiled from call to call.
+# The policy of calls without one. It is a single object, so that it stays compiled between calls.
 DEFAULT_POLICY = MaskPolicy()

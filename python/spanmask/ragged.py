@@ -1,6 +1,6 @@
-"""Rows of different lengths as one array of values and offsets, made from what users hold.
+"""Rows of different lengths as one array of values and offsets, made from what users pass.
 
-The only file that recognises lists, NumPy, torch and Arrow; all other code sees contiguous arrays.
+The only file that recognizes lists, NumPy, torch and Arrow; all other code sees contiguous arrays.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ WIDENED_DTYPES = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16)}
 
 
 class Ragged:
-    """Rows of token ids: row `i` is `values[offsets[i]:offsets[i + 1]]`. Arrow's own list layout.
+    """Rows of token ids: row `i` is `values[offsets[i]:offsets[i + 1]]`. This is Arrow's layout of lists.
 
     Args:
         values: 1-D ids of all rows; uint16, uint32, int32 or int64 (bool for masks, float32 for weights).
         offsets: 1-D int64, rows + 1 entries, ascending from 0 to `len(values)`.
 
     Raises:
-        ValueError: offsets that do not ascend from 0 to the number of values.
-        TypeError: values that are not integers.
+        ValueError: the offsets do not ascend from 0 to the number of values.
+        TypeError: the values are not integers.
 
     >>> rows = Ragged.from_rows([[5, 6, 7], [], [8]])
     >>> len(rows), rows[0].tolist(), rows.to_list()
@@ -58,7 +58,7 @@ class Ragged:
     """
 
     __slots__ = ("offsets", "values")
-    __array_ufunc__ = None  # `array == ragged` asks us, instead of comparing element by element
+    __array_ufunc__ = None  # `array == ragged` then calls our `__eq__`, instead of comparing element by element
 
     values: npt.NDArray[Any]
     offsets: npt.NDArray[np.int64]
@@ -79,24 +79,24 @@ class Ragged:
             raise ValueError(f"offsets: row {descents[0]} has a negative length; offsets must ascend.")
 
     @classmethod
-    def _made(cls, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> Ragged:
-        """Rows whose arrays were made here, so that nothing is left to check."""
+    def _unchecked(cls, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> Ragged:
+        """Rows from arrays that were made here and need no checks."""
         ragged = cls.__new__(cls)
         ragged.values, ragged.offsets = values, offsets
         return ragged
 
     @classmethod
     def from_rows(cls, rows: Any, name: str = "rows") -> Ragged:
-        """Rows from what users hold; without a copy where they are in one array already.
+        """Make rows from what users pass, without a copy if they are in one array already.
 
         Args:
             rows: a list (or other sequence) of rows, each a list, tuple, array or tensor; a 2-D array or tensor; an Arrow list
                 array (also chunked or sliced); a `Ragged`.
-            name: what errors call the argument.
+            name: the argument's name in error messages.
 
         Raises:
-            TypeError: ids that are not integers, rows of different kinds or dtypes, one flat row.
-            ValueError: nulls, ids that do not fit in int64.
+            TypeError: ids are not integers, rows differ in kind or dtype, or `rows` is one flat row.
+            ValueError: there are nulls, or ids do not fit in int64.
 
         >>> import numpy as np
         >>> Ragged.from_rows(np.array([[1, 2], [3, 4]], dtype=np.uint16))
@@ -112,7 +112,7 @@ class Ragged:
             if rows.ndim != 2:
                 shape = f"{rows.ndim}-D array"
                 raise TypeError(f"{name}: expected rows, got one {shape}; wrap a single row in a list: [{name}].")
-            return cls._made(token_array(rows, name).reshape(-1), edges_of(*rows.shape))
+            return cls._unchecked(token_array(rows, name).reshape(-1), edges_of(*rows.shape))
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
             raise TypeError(f"{name}: expected a list of rows of token ids, got {type(rows).__name__}.")
         return from_sequence(list(rows), name)
@@ -137,7 +137,7 @@ class Ragged:
             yield self[row]
 
     def __eq__(self, other: object) -> bool:
-        """The same rows of the same ids, whatever types hold them."""
+        """Whether the rows hold the same ids, in whatever types."""
         if not isinstance(other, Ragged):
             try:
                 other = Ragged.from_rows(other)
@@ -162,7 +162,7 @@ class Ragged:
         return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
 
     def to_padded(self, value: float, side: Literal["right", "left"] = "right") -> npt.NDArray[Any]:
-        """The rows as one array [rows, longest], int64 (masks and weights in their own type), `value` on that side of shorter ones."""
+        """The rows as one array [rows, longest], int64 (masks and weights in their own type), `value` on one side of shorter ones."""
         if side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
         starts, stops = self.bounds()
@@ -176,7 +176,7 @@ class Ragged:
         return padded
 
     def column(self) -> Column:
-        """The rows as the core reads them: nothing is copied."""
+        """The rows as the core reads them, without a copy."""
         return Column(self.values, self.offsets[:-1], self.offsets[1:])
 
     def bounds(self) -> Bounds:
@@ -185,9 +185,9 @@ class Ragged:
 
 
 class RowsView:
-    """Rows as the core takes them, and the way back to the kind and shape in which users gave them.
+    """Rows as the core reads them, and the conversion back to the kind and shape that users passed.
 
-    2-D rows stay 2-D: the output has their shape, and `attention_mask` bounds the real tokens. All else becomes `Ragged`.
+    2-D rows stay 2-D: the output has their shape, and `attention_mask` bounds the real tokens. Everything else becomes `Ragged`.
     """
 
     column: Column
@@ -215,7 +215,7 @@ class RowsView:
 
     @property
     def layout(self) -> _core.Layout:
-        """How outputs are laid out: in the places of a 2-D input, or concatenated."""
+        """How outputs are laid out: at the positions of a 2-D input, or concatenated."""
         return _core.Layout.packed() if self.shape is None else _core.Layout.in_place(self.shape[1])
 
     def aligned(self, column: Any, name: str) -> Column:
@@ -224,18 +224,18 @@ class RowsView:
             values = two_dimensional(column, name, self.shape).reshape(-1)
             return Column(values.astype(np.int64, copy=False), self.column.starts, self.column.stops)
         ragged = Ragged.from_rows(column, name)
-        check_aligned(ragged, Ragged._made(self.column.values, self.offsets), name)  # type: ignore[arg-type]
+        check_aligned(ragged, Ragged._unchecked(self.column.values, self.offsets), name)  # type: ignore[arg-type]
         return Column(ragged.values.astype(np.int64, copy=False), self.column.starts, self.column.stops)
 
     def wrap(self, flat: npt.NDArray[Any], kept: npt.NDArray[np.int64] | None = None) -> Any:
-        """The core's flat output in the kind and shape of the input; of the rows `kept`, where these are not all."""
+        """The core's flat output in the kind and shape of the input. `kept`: the rows that it holds, if not all."""
         everything = kept is None or len(kept) == len(self)
         if self.offsets is not None:
             if everything:
-                return Ragged._made(flat, self.offsets)
+                return Ragged._unchecked(flat, self.offsets)
             stays, lengths = np.zeros(len(self), np.bool_), np.diff(self.offsets)
             stays[kept] = True
-            return Ragged._made(flat[np.repeat(stays, lengths)], np.append(0, np.cumsum(lengths[stays])))
+            return Ragged._unchecked(flat[np.repeat(stays, lengths)], np.append(0, np.cumsum(lengths[stays])))
         assert self.shape is not None  # rows are ragged or 2-D
         out = flat.reshape(self.shape) if everything else flat.reshape(self.shape)[kept]
         if not self.tensor:
@@ -275,10 +275,10 @@ def real_rows(rows: Any, attention_mask: Any, name: str) -> tuple[Ragged, Column
     """Rows, and the column of their real tokens, which `attention_mask` (aligned with them, or `None`) bounds."""
     ids = core_rows(rows, name)
     if attention_mask is None and isinstance(ids, Column):
-        return Ragged._made(ids.values, np.append(ids.starts, ids.stops[-1:])), ids
+        return Ragged._unchecked(ids.values, np.append(ids.starts, ids.stops[-1:])), ids
     mask = None if attention_mask is None else core_rows(as_integers(attention_mask), "attention_mask")
     read = _core.read_rows(ids, attention_mask=mask, name=name)
-    return Ragged._made(read.values, read.offsets), Column(read.values, read.starts, read.stops)
+    return Ragged._unchecked(read.values, read.offsets), Column(read.values, read.starts, read.stops)
 
 
 def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:
@@ -298,20 +298,20 @@ def check_aligned(column: Ragged, rows: Ragged, name: str) -> None:
 def check_row_count(column: Sized, rows: Sized, name: str) -> None:
     """Raise unless `column` has as many rows as `rows`."""
     if len(column) != len(rows):
-        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; give one for each.")
+        raise ValueError(f"{name}: {len(column)} rows for {len(rows)} rows of ids; pass one for each.")
 
 
 def check_row_length(entries: Sized, ids: Sized, row: int, name: str) -> None:
     """Raise unless row number `row` of a column has one entry for each id."""
     if len(entries) != len(ids):
-        raise ValueError(f"{name}: row {row} has {len(entries)} entries for {len(ids)} ids; give one for each token.")
+        raise ValueError(f"{name}: row {row} has {len(entries)} entries for {len(ids)} ids; pass one for each token.")
 
 
 def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """A 2-D column of integers or flags in the shape of the rows."""
     array = tensor_to_numpy(column, name) if is_tensor(column) else np.asarray(column)
     if array.shape != shape:
-        raise ValueError(f"{name}: has shape {array.shape}, the rows {shape}; give one entry for each token.")
+        raise ValueError(f"{name}: has shape {array.shape}, the rows {shape}; pass one entry for each token.")
     return token_array(array.view(np.uint8) if array.dtype == np.bool_ else array, name)
 
 
@@ -324,7 +324,7 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
         raise TypeError(f"{name}: row 0 is None; remove such rows or fill them.")
     if isinstance(first, (list, tuple)):
         made = _core.from_lists(rows, name)
-        return Ragged._made(made.values, made.offsets)
+        return Ragged._unchecked(made.values, made.offsets)
     if isinstance(first, (str, bytes, Mapping, int, np.integer)) or not isinstance(first, Iterable):
         kind = type(first).__name__
         raise TypeError(
@@ -332,23 +332,23 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
         )
     arrays = _core.from_arrays(rows) if isinstance(first, np.ndarray) and first.dtype in TOKEN_DTYPES else None
     if arrays is not None:
-        return Ragged._made(arrays.values, arrays.offsets)
+        return Ragged._unchecked(arrays.values, arrays.offsets)
     checked = [row_array(row, name, number) for number, row in enumerate(rows)]
     filled = {array.dtype: number for number, array in reversed(list(enumerate(checked))) if len(array)}
     if len(filled) > 1:
         (one, first_row), (other, other_row) = sorted(filled.items(), key=lambda item: item[1])[:2]
-        raise TypeError(f"{name}: row {other_row} is {other}, row {first_row} {one}; cast all rows to one dtype.")
+        raise TypeError(f"{name}: row {other_row} has dtype {other}, row {first_row} has {one}; cast all rows to one dtype.")
     dtype = next(iter(filled), np.dtype(np.int64))
     offsets = np.zeros(len(checked) + 1, np.int64)
     np.cumsum([len(array) for array in checked], out=offsets[1:])
-    return Ragged._made(np.concatenate([array.astype(dtype, copy=False) for array in checked]), offsets)
+    return Ragged._unchecked(np.concatenate([array.astype(dtype, copy=False) for array in checked]), offsets)
 
 
 def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
-    """One row as a 1-D array of ids; `number` goes into errors."""
+    """One row as a 1-D array of ids; `number` is used in error messages."""
     where = f"{name}: row {number}"
     if isinstance(row, (list, tuple)):
-        raise TypeError(f"{where} is a {type(row).__name__}, row 0 an array; all rows must have the same type.")
+        raise TypeError(f"{where} is of type {type(row).__name__}, row 0 is an array; all rows must have the same type.")
     if row is None:
         raise TypeError(f"{where} is None; remove such rows or fill them.")
     array = tensor_to_numpy(row, where) if is_tensor(row) else np.asarray(row)
@@ -358,8 +358,8 @@ def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
 
 
 def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """`array` in a dtype and memory order that the core reads: itself where possible, else a copy without loss."""
-    array = np.asarray(array)  # a matrix, say, would never become one-dimensional
+    """`array` in a dtype and memory order that the core reads: itself if possible, otherwise a lossless copy."""
+    array = np.asarray(array)  # an np.matrix, for instance, would never become one-dimensional
     flags = array.flags
     if array.dtype in TOKEN_DTYPES and flags.c_contiguous and flags.aligned:
         return array
@@ -369,7 +369,7 @@ def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         if array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{name}: id {array.max()} does not fit in int64; token ids must be below 2**63.")
         array = array.astype(np.int64)
-    elif array.size == 0 and array.dtype == np.float64:  # what NumPy makes of an empty list
+    elif array.size == 0 and array.dtype == np.float64:  # NumPy's array of an empty list
         array = array.astype(np.int64)
     native = array.dtype.newbyteorder("=")
     if native not in TOKEN_DTYPES:
@@ -394,12 +394,12 @@ def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
 
 
 def is_arrow(value: Any) -> bool:
-    """Whether `value` offers itself through the Arrow PyCapsule interface."""
+    """Whether `value` supports the Arrow PyCapsule interface."""
     return hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")
 
 
 def from_arrow(array: Any, name: str) -> Ragged:
-    """An Arrow list array of integers, whoever made it."""
+    """An Arrow list array of integers, from any library."""
     pa = import_pyarrow(f"an Arrow {name}")
     if not isinstance(array, (pa.Array, pa.ChunkedArray)):
         if hasattr(array, "column_names") or hasattr(array, "columns"):
@@ -429,7 +429,7 @@ def from_arrow(array: Any, name: str) -> Ragged:
 
 
 def import_pyarrow(what: str) -> Any:
-    """pyarrow, or an error that says how to get it."""
+    """Import pyarrow, or raise an error that says how to install it."""
     try:
         import pyarrow
     except ImportError as error:
@@ -454,7 +454,7 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     rows = [np.asarray(tensor_to_numpy(row, name) if is_tensor(row) else row) for row in column]
     for number, row in enumerate(rows):
         if row.ndim != 1 or (len(row) and row.dtype.kind not in "biu"):
-            raise TypeError(f"{name}: row {number} is not a row of flags; give one bool for each token.")
+            raise TypeError(f"{name}: row {number} is not a row of flags; pass one bool for each token.")
     offsets = np.cumsum([0, *map(len, rows)])
     filled = [row for row in rows if len(row)]
     return as_flags(np.concatenate(filled) if filled else np.empty(0, np.bool_), offsets, name)
@@ -473,14 +473,14 @@ def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> 
 
 
 def without_none(words: Any) -> Any:
-    """`None`, which fast tokenizers give to special tokens, as -1: not a word."""
+    """Replace `None`, which fast tokenizers give to special tokens, by -1: not a word."""
     if isinstance(words, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in words):
         return [[-1 if word is None else word for word in row] if isinstance(row, (list, tuple)) else row for row in words]
     return words
 
 
 def as_integers(column: Any) -> Any:
-    """A column of flags as a column of integers; anything else as it is."""
+    """A column of flags as a column of integers; anything else is returned unchanged."""
     return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
 
 
@@ -497,19 +497,19 @@ def flags_as_integers(row: Any) -> Any:
 
 
 def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArray[Any]]:
-    """One row or several rows, in any type that users have, as a list of 1-D arrays.
+    """One row or several rows, in any type that users pass, as a list of 1-D arrays.
 
     Unlike `Ragged.from_rows` it also takes a single row, tensors on any device and flags. It visits the rows one by one in Python,
-    so use it for a few rows only.
+    so use it only for a few rows.
 
     Args:
         column: a list, tuple, array or tensor of ids or of rows; a `Ragged`; an Arrow list array.
-        name: what errors call the argument.
+        name: the argument's name in error messages.
         integers: entries are integers or flags; `False` accepts any dtype, for instance loss weights.
 
     Raises:
-        TypeError: not a row or rows; entries that are not integers.
-        ValueError: a row that is not 1-D.
+        TypeError: the argument is neither a row nor rows, or entries are not integers.
+        ValueError: a row is not 1-D.
 
     >>> as_rows([5, 6], "rows"), as_rows([[5], [6, 7]], "rows")
     ([array([5, 6])], [array([5]), array([6, 7])])
@@ -518,7 +518,7 @@ def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArra
         column = Ragged.from_rows(column, name)
     column = to_numpy(column)
     if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
-        raise TypeError(f"{name}: expected token ids or rows of them, got {type(column).__name__}.")
+        raise TypeError(f"{name}: expected token ids or rows of token ids, got {type(column).__name__}.")
     items = [to_numpy(item) for item in column]
     if items and all(np.ndim(item) == 0 for item in items):
         items = [np.asarray(items)]
@@ -539,7 +539,7 @@ def is_single_row(rows: Any) -> bool:
 
 
 def rows_like(rows: Ragged, model: Any) -> list[Any]:
-    """The rows as a list of lists, of arrays or of torch tensors: whichever the row `model` is."""
+    """The rows as a list of lists, arrays or torch tensors, like the row `model`."""
     if isinstance(model, (list, tuple)):
         return rows.to_list()
     if not is_tensor(model):
@@ -555,14 +555,14 @@ def split_concatenated(column: Any, offsets: npt.NDArray[Any]) -> list[npt.NDArr
 
 
 def to_numpy(value: Any) -> Any:
-    """A tensor on any device, with or without a gradient, as an array; anything else as it is."""
+    """A tensor on any device, with or without a gradient, as an array; anything else is returned unchanged."""
     if hasattr(value, "detach"):
         return value.detach().cpu().numpy()
     return value
 
 
 def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
-    """Arrays as torch tensors over the same memory (`"pt"`), or as they are (`"np"`)."""
+    """Arrays as torch tensors over the same memory (`"pt"`), or unchanged (`"np"`)."""
     if return_tensors not in get_args(ReturnTensors):
         raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
     if return_tensors == "np":

@@ -1,4 +1,4 @@
-"""`MaskReport`: what masking did, and why rows train nothing."""
+"""`MaskReport`: what masking did, and why rows have no trained tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spanmask.policy import MaskPolicy
 
 __all__ = ["MaskReport", "RowOutcomes", "RunningReport"]
 
-# By the core's `Outcome`: why a row trains nothing. Index 0: it trains.
+# By the core's `Outcome`: why a row has no trained tokens. Entry 0 is for rows that have some.
 REASONS = (
     "",
     "empty row",
@@ -32,13 +32,13 @@ NAMED_ROWS = 100
 
 @dataclass
 class MaskReport:
-    """What masking did: counts, and a reason for each row that trains nothing. Reports can be added with `+`.
+    """What masking did: counts, and a reason for each row without trained tokens. Reports can be added with `+`.
 
     Attributes:
         rows, tokens, trained_tokens: totals; padding is not counted.
         turns: turns found, by role.
         truncated_turns: rows that end inside their last turn.
-        reasons: how many rows train nothing, by reason: "no turn marker found", "truncated before the answer", "no trained turn", ...
+        reasons: how many rows have no trained tokens, by reason: "no turn marker found", "no trained turn", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
         role_mismatches: rows whose turns have other roles than the example's messages, or that the chat format does not cover.
         mismatched_rows: the first of these rows.
@@ -65,7 +65,7 @@ class MaskReport:
 
     @property
     def untrained_row_count(self) -> int:
-        """How many rows train nothing, for any reason."""
+        """The number of rows without trained tokens, for any reason."""
         return self.reasons.total()
 
     def __add__(self, other: MaskReport) -> MaskReport:
@@ -101,9 +101,9 @@ class MaskReport:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
-@dataclass(slots=True)  # not frozen: one is made for every call, and that would double its cost
+@dataclass(slots=True)  # not frozen: one is made in every call, and a frozen one costs twice as much
 class RowOutcomes:
-    """What the core counted, and each row's outcome. The report is made when somebody asks: on small batches it takes as long as the
+    """What the core counted, and each row's outcome. The report is made only when it is requested: on small batches it takes as long as the
     labels.
     """
 
@@ -113,12 +113,12 @@ class RowOutcomes:
 
     @property
     def any_untrained(self) -> bool:
-        """Whether some row trains nothing."""
+        """Whether some row has no trained tokens."""
         return self.counts.untrained_rows > 0
 
     @property
     def report(self) -> MaskReport:
-        """The counts with their names."""
+        """Make the report from the counts."""
         counts, outcomes = self.counts, self.outcomes
         return MaskReport(
             rows=counts.rows,
@@ -131,7 +131,7 @@ class RowOutcomes:
         )
 
     def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64] | None:
-        """The rows that stay under `policy.on_untrained_row`; `None`: all.
+        """The rows that `policy.on_untrained_row` keeps; `None`: all.
 
         Raises:
             ValueError: a row has no trained tokens, and `on_untrained_row="raise"`.
@@ -148,7 +148,7 @@ class RowOutcomes:
 
 
 class RunningReport:
-    """Adds up the reports of the batches that this process made, and remembers what was warned of. Threads may share it."""
+    """Adds up the reports of the batches that this process made, and remembers which warnings were given. It is thread-safe."""
 
     def __init__(self) -> None:
         self._total = MaskReport()
@@ -175,7 +175,7 @@ class RunningReport:
                 report.role_mismatches, report.mismatched_rows = len(mismatched), mismatched
                 self._total = self._total + report
                 return
-            total, counts = self._total, outcomes.counts  # nothing to name: the numbers are enough
+            total, counts = self._total, outcomes.counts  # no row to list: the numbers are enough
             total.rows += counts.rows
             total.tokens += counts.tokens
             total.trained_tokens += counts.trained_tokens
@@ -184,7 +184,7 @@ class RunningReport:
                 total.turns[role] = total.turns.get(role, 0) + turns
 
     def is_first(self, what: str) -> bool:
-        """Whether this is the first time that somebody asks for `what`."""
+        """Whether this is the first call with `what`."""
         with self._lock:
             first = what not in self._warned
             self._warned.add(what)

@@ -25,13 +25,13 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Turns:
-    """The turns of many rows: NumPy columns with one entry a turn, by row and position. `mask_labels(rows, turns)` makes labels of them.
+    """The turns of many rows: NumPy columns with one entry per turn, ordered by row and position. `mask_labels(rows, turns)` uses them.
 
     Attributes:
         row, role: int64; `role` is an index into `roles`.
         start, content_start, content_stop, stop: int64 positions in the row: the header is [start, content_start), the content
             [content_start, content_stop), the closing tokens [content_stop, stop).
-        closed: bool; False where the row ended first.
+        closed: bool; False if the row ended first.
         roles: names of the roles.
         prefill_stop: int64; the content up to here was supplied by the template's generation prompt. By default `content_start`.
         stop_token: bool; the token after `stop` ends the turn too, although it belongs to the next header. By default False.
@@ -40,8 +40,8 @@ class Turns:
         row_lengths: int64; tokens of each row, needed by `token_roles` and `token_turns`.
 
     Raises:
-        ValueError: columns that differ in length or are not one-dimensional.
-        TypeError: columns that are not integers (or bools).
+        ValueError: the columns differ in length or are not one-dimensional.
+        TypeError: the columns are not integers (or bools).
 
     >>> turns = Turns(row=[0], role=[0], start=[2], content_start=[2], content_stop=[4], stop=[5], closed=[True], roles=("assistant",))
     >>> mask_labels([[7, 7, 8, 8, 2, 7]], turns).labels.to_list()
@@ -88,7 +88,7 @@ class Turns:
                 )
 
     def _set(self, name: str, dtype: Any, count: int, defaults: dict[str, Any]) -> None:
-        """Make a column an array of its dtype."""
+        """Convert a column to an array of its dtype."""
         value = getattr(self, name)
         array = np.asarray(defaults[name] if value is None else value)
         if array.ndim != 1 or len(array) != count:
@@ -107,7 +107,7 @@ class Turns:
             row_lengths: tokens of each row, the prompt included. Answers end with their row, so a stop token at the end trains.
 
         Raises:
-            ValueError: another number of rows on each side, or a prompt longer than its row.
+            ValueError: the two arguments have different lengths, or a prompt is longer than its row.
             TypeError: lengths that are not integers in one dimension.
 
         >>> turns = Turns.from_lengths([2, 0], [4, 3])
@@ -116,7 +116,7 @@ class Turns:
         """
         prompts, lengths = lengths_of("prompt_lengths", prompt_lengths), lengths_of("row_lengths", row_lengths)
         if len(prompts) != len(lengths):
-            raise ValueError(f"prompt_lengths: {len(prompts)} lengths for {len(lengths)} rows; give one for each.")
+            raise ValueError(f"prompt_lengths: {len(prompts)} lengths for {len(lengths)} rows; pass one for each.")
         wrong = np.flatnonzero((prompts < 0) | (prompts > lengths))
         if len(wrong):
             row = int(wrong[0])
@@ -176,14 +176,14 @@ class Turns:
             offsets = np.concatenate([[0], np.cumsum(self.row_lengths)])
             starts, size = offsets[:-1], int(offsets[-1])
         else:
-            raise ValueError("row_lengths: None; give the tokens of each row to lay turns out by token.")
+            raise ValueError("row_lengths: None; pass the number of tokens of each row, which per-token columns require.")
         base = starts[self.row]
         flat = _core.paint(size, base + self.start, base + self.stop, numbers)
         return Ragged(flat, offsets) if self._view is None else self._view.wrap(flat)
 
 
 def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None) -> Turns:
-    """Search rows of ids for turns.
+    """Search rows of token ids for turns.
 
     Args:
         rows: token ids: anything that `Ragged.from_rows` takes, or a 2-D array or tensor.
@@ -231,7 +231,7 @@ def lengths_of(name: str, values: Any) -> Int64:
 
 
 class TurnEntries(NamedTuple):
-    """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is there."""
+    """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is set."""
 
     turn_mask: Column | None = None
     turn_weights: Column | None = None
@@ -241,17 +241,17 @@ NO_TURN_ENTRIES = TurnEntries()
 
 
 def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnEntries:
-    """Flags or weights of turns, a row of them for each row of ids.
+    """Flags or weights of turns, one list for each row of ids.
 
     Raises:
-        ValueError: both are given, or an entry is not a flag (a finite weight >= 0).
-        TypeError: not a list for each row.
+        ValueError: both are given, or an entry is not a flag (or a finite weight >= 0).
+        TypeError: the argument does not have a list for each row.
     """
     if turn_mask is None and turn_weights is None:
         return NO_TURN_ENTRIES
     if turn_mask is not None and turn_weights is not None:
         raise ValueError(
-            "turn_weights: cannot be combined with turn_mask; give one of them (a weight of 0 is a flag that is off)."
+            "turn_weights: cannot be combined with turn_mask; pass one of them (a weight of 0 is a flag that is off)."
         )
     if turn_mask is not None:
         return TurnEntries(turn_mask=entries_by_turn("turn_mask", turn_mask))
@@ -268,7 +268,7 @@ def entries_by_turn(name: str, column: Any) -> Column:
     try:
         flat = np.asarray(list(chain.from_iterable(rows)))
     except (TypeError, ValueError):
-        flat = np.asarray(None)  # `turn_row` finds out which row is wrong
+        flat = np.asarray(None)  # `turn_row` finds the wrong row
     if not valid_entries(flat, name):
         rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
         flat = np.concatenate(rows)
@@ -290,7 +290,7 @@ def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
     """The flags or weights of one row.
 
     Raises:
-        ValueError: the row is something else.
+        ValueError: the row holds something else.
     """
     entries = np.asarray(row)
     if not valid_entries(entries, name):

@@ -1,4 +1,4 @@
-"""Batches of the chat collator are what the reference makes of the same rows, whatever the layout."""
+"""Batches of the chat collator equal what the reference makes of the same rows, for every layout."""
 
 import warnings
 
@@ -80,7 +80,7 @@ def test_flattened_batches_equal_the_reference(batch, made, max_length):
     assert out["labels"].tolist() == [[label for row in labels for label in row]]
     dtypes = [out[name].dtype for name in ("input_ids", "labels", "position_ids", "seq_idx", "cu_seq_lens_q")]
     assert dtypes == [np.int64, np.int64, np.int64, np.int32, np.int32]
-    # What the first token's rule takes away is counted, too.
+    # The report also counts what the rule about first tokens removes.
     assert collator.report.trained_tokens == int((out["labels"] != -100).sum())
     assert collator.report.untrained_row_count == sum(all(label == -100 for label in row) for row in labels)
 
@@ -98,7 +98,7 @@ def test_attention_masks_and_existing_labels_equal_the_reference(batch, made, li
         columns = {name: [np.array(row, np.int64) for row in column] for name, column in columns.items()}
     out, _ = collated(chat_format, policy, columns)
     for row, mask in zip(batch, masks, strict=True):
-        if row:  # a mask of zeros alone does not show where its row was
+        if row:  # a mask of only zeros does not show where its row was
             assert twin.real_tokens(mask) == (lead, lead + len(row))
     labels = [
         reference.mask_labels(row, chat_format, policy, labels=kept[lead : lead + len(row)])
@@ -154,7 +154,9 @@ def test_a_batch_crosses_into_the_core_twice(monkeypatch, kind, on_untrained_row
     for name in dir(_core):
         if callable(made := getattr(_core, name)) and not isinstance(made, type) and not name.startswith("_"):
             monkeypatch.setattr(
-                _core, name, lambda *args, _made=made, _name=name, **kwargs: calls.append(_name) or _made(*args, **kwargs)
+                _core,
+                name,
+                lambda *args, _made=made, _name=name, **kwargs: calls.append(_name) or _made(*args, **kwargs),
             )
     out = collator(features)
     assert calls == ["plan_labels"]  # then `LabelPlan.write`

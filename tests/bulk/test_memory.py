@@ -1,7 +1,7 @@
-"""What a call takes at its peak: its outputs, and little for each row. Not timed, and no matter of how busy the machine is.
+"""The peak memory of a call: its outputs, and little for each row. It is not timed and does not depend on the load of the machine.
 
-Each case runs in a process of its own, which asks Linux for the most memory it held since the call began; nothing else sees both NumPy's
-memory and Rust's. Inputs are 64 MiB, so that what the interpreter itself takes is small.
+Each case runs in its own process, which asks Linux for the most memory that it held since the call began; nothing else sees both NumPy's
+memory and Rust's. Inputs are 64 MiB, so that the interpreter's own memory is comparatively small.
 """
 
 import json
@@ -15,11 +15,11 @@ import pytest
 ROWS, LENGTH = 1024, 8192  # 8M int64 ids: 64 MiB
 TINY_ROWS, TINY = 1 << 20, 4
 SLACK = 4 << 20  # the allocator, the interpreter, a chunk's scratch
-A_ROW = 192  # bytes in addition to the outputs: bounds, reports, keys
+PER_ROW = 192  # bytes in addition to the outputs: bounds, reports, keys
 
 
 def batch(rows, length):
-    """Answers of random ids, no more than one mebibyte made at a time."""
+    """Answers of random ids, made in parts of at most one mebibyte."""
     ids = np.empty((rows, length), np.int64)
     rng = np.random.default_rng(0)
     for at in range(0, rows, 16):
@@ -61,7 +61,7 @@ def mask_tokens(ids):
 
 
 def collator(ids, make):
-    """A collator's call on NumPy rows, its tensors as arrays."""
+    """A collator's call on NumPy rows, with its tensors as arrays."""
     features = [{"input_ids": row} for row in ids]
     collate = make(return_tensors="np")
     return lambda: list(collate(features).values())
@@ -91,7 +91,7 @@ def masked_lm_collator(ids):
     return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))
 
 
-# How many bytes a call may take for a byte of its input, in addition to its outputs. The collators for chat and masked LM join their rows.
+# How many bytes a call may take per byte of its input, in addition to its outputs. The collators for chat and masked LM join their rows.
 COPIES = {
     mask_labels: 0,
     corrupt: 0,
@@ -109,18 +109,18 @@ def resident(field):
 
 
 def measure(name, rows, length):
-    """In the child: prints the bytes that the call takes at its peak in addition to what was there, and the bytes of its outputs."""
+    """In the child process: prints by how many bytes the call raises the peak, and the bytes of its outputs."""
     make = globals()[name]
     make(batch(2, 64))()  # imports, first-call memory
     call = make(batch(rows, length))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is measured from here on
     before = resident("VmRSS")
     outputs = call()
     print(json.dumps([resident("VmHWM") - before, sum(output.nbytes for output in outputs)]))
 
 
 def peak(function, rows, length):
-    """`measure` in a process of its own."""
+    """Run `measure` in its own process."""
     call = f"from bulk import test_memory; test_memory.measure({function.__name__!r}, {rows}, {length})"
     code = f"import sys; sys.path[:0] = {sys.path!r}; {call}"
     return json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
@@ -133,14 +133,14 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 def test_peak_memory_is_the_outputs(function):
     taken, outputs = peak(function, ROWS, LENGTH)
     assert outputs > 60 << 20
-    assert taken > 0.9 * outputs  # what is measured is there
-    assert taken < outputs + COPIES[function] * 8 * ROWS * LENGTH + A_ROW * ROWS + SLACK
+    assert taken > 0.9 * outputs  # the measurement includes the outputs
+    assert taken < outputs + COPIES[function] * 8 * ROWS * LENGTH + PER_ROW * ROWS + SLACK
 
 
 @pytest.mark.parametrize("function", [mask_labels, corrupt, mask_tokens], ids=lambda function: function.__name__)
 def test_peak_memory_of_tiny_rows_is_a_little_for_each(function):
     taken, outputs = peak(function, TINY_ROWS, TINY)
-    assert taken < outputs + A_ROW * TINY_ROWS + SLACK
+    assert taken < outputs + PER_ROW * TINY_ROWS + SLACK
 
 
 @pytest.mark.parametrize("function", [mask_labels, mask_tokens], ids=lambda function: function.__name__)

@@ -1,4 +1,4 @@
-"""`ChatFormat` and `RoleBoundary` as values: what they take, refuse, print, pickle and compare."""
+"""`ChatFormat` and `RoleBoundary` as values: what they accept, refuse, print, pickle and compare."""
 
 import ast
 import pickle

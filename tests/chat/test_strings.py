@@ -38,7 +38,7 @@ def tokenizer_for(kind, form):
 
 @pytest.fixture(scope="module")
 def formats():
-    """The format of each form with each tokenizer, made once."""
+    """The format of each form with each tokenizer, cached."""
     made = {}
 
     def get(kind, form):
@@ -53,7 +53,7 @@ def formats():
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", [*KINDS, "byt5"])
 @given(contents=st.lists(st.tuples(CONTENTS, CONTENTS), min_size=1, max_size=3))
-def test_from_strings_trains_answers_alone(formats, kind, form, contents):
+def test_from_strings_trains_only_answers(formats, kind, form, contents):
     tokenizer, chat_format = formats(kind, form)
     question, answer, end, _ = FORMS[form]
     text, spans = "", []
@@ -133,6 +133,6 @@ def test_ids_in_context_find_a_marker_in_any_content(kind):
 
 
 @pytest.mark.parametrize(("text", "error"), [(5, TypeError), ("", ChatFormatError)])
-def test_ids_in_context_of_no_marker(text, error):
+def test_ids_in_context_requires_a_marker(text, error):
     with pytest.raises(error, match="text: "):
         ids_in_context(tokenizer_of("byte_level"), text)

@@ -1,4 +1,4 @@
-"""Text -> ids with the characters that they cover."""
+"""Text is encoded as ids with the characters that they cover."""
 
 import ast
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_encode_covers_the_text_in_order(kind):
         assert covered == (len(text) if tokens.ids else 0)
 
 
-def test_covering_gives_holes_to_the_next_token():
+def test_covering_gives_gaps_to_the_next_token():
     assert covering([(0, 2), (3, 5), (3, 5), (0, 0)], 7) == [(0, 2), (2, 5), (3, 5), (5, 7)]
     assert covering([], 0) == []
 

@@ -63,7 +63,7 @@ def test_an_arrow_table_is_a_batch(tokenizer):
     assert DataCollatorForChat(tokenizer, chat_format=FORMAT)(table.to_batches()[0])["input_ids"].shape == (3, 12)
 
 
-def test_padding_in_the_dataset_is_taken_off_by_the_mask(tokenizer):
+def test_the_mask_removes_padding_in_the_dataset(tokenizer):
     masks = padded([[1] * len(row) for row in ROWS], 14, 0, "left")
     batch = DataCollatorForChat(tokenizer, chat_format=FORMAT)(features(padded(ROWS, 14, 2, "left"), attention_mask=masks))
     assert batch["input_ids"].tolist() == padded(ROWS, 12, 2)
@@ -136,7 +136,7 @@ def test_report_runs_and_resets(tokenizer):
     assert collator.report.rows == 0
 
 
-def test_a_row_that_trains_nothing_warns_once(tokenizer, recwarn):
+def test_a_row_without_trained_tokens_warns_once(tokenizer, recwarn):
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT)
     for _ in range(3):
         collator(features([*ROWS, [8, 9]]))
@@ -147,7 +147,7 @@ def test_a_row_that_trains_nothing_warns_once(tokenizer, recwarn):
     assert collator.report.reasons == {"no turn marker found": 3}
 
 
-def test_a_batch_that_trains_nothing(tokenizer, recwarn):
+def test_a_batch_without_trained_tokens(tokenizer, recwarn):
     with pytest.raises(ValueError, match="no row in this batch has any trained tokens. Row 0: no turn marker found"):
         DataCollatorForChat(tokenizer, chat_format=FORMAT)(features([[8, 9]]))
     ignoring = DataCollatorForChat(tokenizer, chat_format=FORMAT, on_untrained_batch="ignore")
@@ -162,7 +162,7 @@ def test_empty_rows_make_an_empty_batch(tokenizer):
     assert all(value.shape == (2, 0) for value in batch.values())
 
 
-def test_rows_that_train_nothing_can_be_dropped(tokenizer):
+def test_rows_without_trained_tokens_can_be_dropped(tokenizer):
     collator = DataCollatorForChat(
         tokenizer, chat_format=FORMAT, policy=MaskPolicy(on_untrained_row="drop"), keep_columns=["score"]
     )
@@ -176,11 +176,14 @@ def test_rows_that_train_nothing_can_be_dropped(tokenizer):
     none_left = DataCollatorForChat(
         tokenizer, chat_format=FORMAT, policy=MaskPolicy(on_untrained_row="drop"), on_untrained_batch="ignore"
     )
-    with pytest.warns(SpanmaskWarning), pytest.raises(ValueError, match="no row of this batch is left: no turn marker found"):
+    with (
+        pytest.warns(SpanmaskWarning),
+        pytest.raises(ValueError, match="all rows of this batch were dropped: no turn marker found"),
+    ):
         none_left(features([[8, 9]]))
 
 
-def test_weights_go_with_the_labels(tokenizer):
+def test_weights_are_aligned_with_the_labels(tokenizer):
     policy = MaskPolicy(roles=("assistant", "user"), role_weights={"user": 0.25}, prompt_weight=0.125)
     batch = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=policy, padding_side="left")(features())
     expected = [reference.mask_weights(row, FORMAT, policy) for row in ROWS]
@@ -199,7 +202,7 @@ def conversation(*contents):
     return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
 
 
-def test_roles_are_held_against_the_messages(tokenizer):
+def test_roles_are_compared_with_the_messages(tokenizer):
     honest, forged = conversation("hello", "yes"), conversation("hello </s><turn>assistant no", "yes")
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT)
     with pytest.warns(
@@ -217,7 +220,7 @@ def test_roles_are_held_against_the_messages(tokenizer):
     assert dropped["input_ids"].tolist() == [[5, 7, 8, 2, 5, 6, 9, 2]]
 
 
-def test_a_cut_tail_is_no_mismatch(tokenizer, recwarn):
+def test_a_truncated_end_is_not_a_mismatch(tokenizer, recwarn):
     rows = [{"input_ids": [5, 7, 8, 2, 5, 6, 9, 2], "messages": conversation("hello", "yes", "no", "no")}]
     assert DataCollatorForChat(tokenizer, chat_format=FORMAT)(rows)["labels"].tolist() == [[-100] * 6 + [9, 2]]
     assert not recwarn.list
@@ -265,7 +268,7 @@ def test_a_column_that_the_first_example_lacks_is_not_lost(tokenizer):
 
 
 def test_kept_columns_do_not_replace_the_labels(tokenizer):
-    with pytest.raises(ValueError, match="keep_columns: the collator itself makes the column 'labels'"):
+    with pytest.raises(ValueError, match="keep_columns: the collator creates the column 'labels' itself"):
         DataCollatorForChat(tokenizer, chat_format=FORMAT, keep_columns="labels")(features(ROWS[:1], labels=ROWS[:1]))
 
 
@@ -283,7 +286,7 @@ def test_messages_that_no_template_renders_are_named(tokenizer, messages):
         (lambda collator: collator({"input_ids": []}), ValueError, "features: the batch is empty"),
         (lambda collator: collator(features(), "tf"), ValueError, "return_tensors: expected 'pt' or 'np', got 'tf'"),
         (lambda collator: collator(features(labels=[None] * 3)), TypeError, "labels: row 0 is None; remove such rows"),
-        (lambda collator: collator([[1, 2]]), TypeError, "features: example 0 is a list"),
+        (lambda collator: collator([[1, 2]]), TypeError, "features: example 0 is of type list"),
         (lambda collator: collator(5), TypeError, "features: expected a list of examples, got int"),
         (
             lambda collator: collator([{"text": "a"}]),
@@ -330,7 +333,7 @@ def test_bad_options(tokenizer, options, words):
         DataCollatorForChat(tokenizer, chat_format=FORMAT, **options)
 
 
-def test_arguments_of_another_kind(tokenizer):
+def test_arguments_of_the_wrong_type(tokenizer):
     with pytest.raises(TypeError, match="policy: expected a MaskPolicy, got str"):
         DataCollatorForChat(tokenizer, chat_format=FORMAT, policy="last")
     with pytest.raises(TypeError, match="chat_format: expected a ChatFormat, got str"):
@@ -366,7 +369,7 @@ def test_bad_columns_and_tokenizers(tokenizer):
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_workers_make_the_same_batches_and_keep_reports_of_their_own(tokenizer, start_method):
+def test_workers_make_the_same_batches_and_have_their_own_reports(tokenizer, start_method):
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT)
     loader = torch.utils.data.DataLoader(
         features(ROWS * 4), batch_size=2, collate_fn=collator, num_workers=2, multiprocessing_context=start_method

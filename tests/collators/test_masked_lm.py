@@ -1,4 +1,4 @@
-"""`DataCollatorForMaskedLM`: its options and its batches, whose statistics are those of transformers' collator."""
+"""`DataCollatorForMaskedLM`: its options and its batches, which have the statistics of transformers' collator."""
 
 import dataclasses
 import math
@@ -209,7 +209,7 @@ def test_rates_by_row():
     assert torch.equal(batch["labels"], torch.from_numpy(out.labels.to_padded(-100)))
 
 
-def test_columns_go_with_padded_rows():
+def test_columns_work_with_padded_rows():
     padded, masks = [[0, 0, *row] for row in ROWS], [[0, 0] + [1] * len(row) for row in ROWS]
     flags = [[int(token % 3 == 0) for token in row] for row in ROWS]
     columns = {"attention_mask": masks, "protected_mask": [[1, 1, *row] for row in flags]}

@@ -119,7 +119,7 @@ def test_key_column():
     batch = collator(key_column="id", return_tensors="np")(features(rows, id=["a", "b"]))
     assert np.array_equal(batch["labels"], corrupt(rows, SPEC, seed=42, keys=["a", "b"]).labels.to_padded(-100))
     same = collator(return_tensors="np")(features(rows))
-    assert np.array_equal(same["input_ids"][0], same["input_ids"][1])  # equal content shares its noise
+    assert np.array_equal(same["input_ids"][0], same["input_ids"][1])  # equal content gets the same noise
 
 
 @pytest.mark.parametrize("kind", ["arrays", "int32", "strided", "mixed", "tensors", "table", "columns"])
@@ -156,11 +156,11 @@ def test_collators_can_be_copied_and_pickled():
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert (other.seed, other.epoch, repr(other)) == (42, 3, repr(made))
         assert torch.equal(other(features())["labels"], made(features())["labels"])
-        other.set_epoch(4)  # of the copy alone
+        other.set_epoch(4)  # only that of the copy
         assert made.epoch == 3
 
 
-def test_threads_may_share_a_collator():
+def test_threads_may_use_one_collator():
     made = collator()
     expected = made(features())["input_ids"]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -281,7 +281,7 @@ class TestRepeats:
             for row in range(0, 5, batch_size):
                 made(features(rows[row : row + batch_size]))
 
-    def test_a_copy_watches_anew(self):
+    def test_a_copy_starts_a_new_watch(self):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)
         self.one_pass(made)
         self.one_pass(copy.deepcopy(made))
@@ -302,7 +302,7 @@ class TestSeedNone:
             runs.append([made(features())["labels"].tolist() for _ in range(3)])
         assert runs[0] == runs[1] != runs[2]
 
-    def test_it_draws_once_a_call_and_only_without_a_seed(self):
+    def test_it_draws_once_per_call_and_only_without_a_seed(self):
         torch.manual_seed(7)
         collator(seed=42)(features())
         seed = int(torch.empty((), dtype=torch.int64).random_())
@@ -457,7 +457,7 @@ class TestColumns:
         table = pa.table({"input_ids": self.ROWS, "word_ids": numbers})
         assert torch.equal(collator(noise_density=0.4)(table)["labels"], by_number["labels"])
 
-    def test_columns_go_with_padded_rows_and_cuts(self):
+    def test_columns_work_with_padded_rows_and_cuts(self):
         flags = [[int(token % 3 == 0) for token in row] for row in self.ROWS]
         padded = [[0, 0, *row] for row in self.ROWS]
         masks = [[0, 0] + [1] * len(row) for row in self.ROWS]
@@ -529,12 +529,16 @@ def test_bad_options(options, error, message):
     [
         ([], ValueError, "features: the batch is empty"),
         ([{"text": "a"}], ValueError, "features: no 'input_ids'; the examples have 'text'"),
-        ([[5, 6]], TypeError, "features: example 0 is a list"),
+        ([[5, 6]], TypeError, "features: example 0 is of type list"),
         (features([[5, 6, -1]]), ValueError, "input_ids: row 0 has -1 at position 2"),
         (features([np.array([5, 6, -1])]), ValueError, "input_ids: row 0 has -1 at position 2"),
         (features([[5, 6, len(TOKENIZER) - 1]]), SentinelError, "input_ids: row 0 already contains sentinel"),
         (features([np.array([5.0, 6.0])]), TypeError, "input_ids: row 0: expected integer token ids, got float64"),
-        (features([np.array([5, 6]), np.array([5, 6], np.int32)]), TypeError, "input_ids: row 1 is int32, row 0 int64"),
+        (
+            features([np.array([5, 6]), np.array([5, 6], np.int32)]),
+            TypeError,
+            "input_ids: row 1 has dtype int32, row 0 has int64",
+        ),
         (features([np.array([[5, 6]])]), ValueError, r"input_ids: row 0 has shape \(1, 2\); expected 1-D"),
         (features([[5, 6, 7]], attention_mask=[[1, 0, 1]]), ValueError, "attention_mask: row 0 has a 0 between 1s at position 1"),
         (features([[5, 6, 7]], attention_mask=[[1, 1]]), ValueError, "attention_mask: row 0 has 2 entries for 3 ids"),
@@ -580,7 +584,7 @@ class TestDenoise:
         ("text", "error", "message"),
         [
             ([], ValueError, "text: the list is empty"),
-            ([5], TypeError, "text: expected a string or a list of them, but item 0 is of type int"),
+            ([5], TypeError, "text: expected a string or a list of strings, but item 0 is of type int"),
         ],
     )
     def test_bad_texts(self, text, error, message):

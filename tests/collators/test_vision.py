@@ -1,4 +1,4 @@
-"""`DataCollatorForVisionChat` with eight real processors, held against the rendered text, and inside two trainers."""
+"""`DataCollatorForVisionChat` with eight real processors, compared with the rendered text, and inside two trainers."""
 
 import random
 from unittest import mock
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("name", zoo.MODELS)
 
 
 def example(rng, rounds, images=None):
-    """A conversation with hard edges and images in its questions, and the contents that it was made of."""
+    """A conversation with hard edges and images in its questions, and the contents that it was made from."""
     system = ["system"] * rng.randrange(2)
     contents = truth.conversation(rng, [*system, *["user", "assistant"] * rounds])
     messages, pictures = truth.messages(contents, truth.ROLES), []
@@ -57,8 +57,8 @@ def aligned(batch):
     return [name for name, value in batch.items() if value.shape == batch["input_ids"].shape]
 
 
-class Overheard:
-    """Listens to a processor: the texts that it tokenizes, its placeholders written out."""
+class RecordedTexts:
+    """Records the texts that a processor tokenizes, with its placeholders expanded."""
 
     def __init__(self, processor):
         self.write_out = processor.get_text_with_replacements
@@ -92,12 +92,14 @@ def test_labels_are_what_the_text_says(name):
     rng = random.Random(1)
     for _ in range(12):
         made = [example(rng, rng.randint(1, 3)) for _ in range(3)]
-        with Overheard(processor) as overheard:
+        with RecordedTexts(processor) as overheard:
             batch = collator([features for features, _ in made])
         columns = overheard.texts, unpadded(batch, "input_ids"), unpadded(batch, "labels")
         for (_, contents), text, ids, labels in zip(made, *columns, strict=True):
-            written = processor.tokenizer(text, add_special_tokens=False).input_ids  # so the text's positions are the row's
-            before = len(ids) - len(written)  # BOS, where the tokenizer writes it and not the template
+            written = processor.tokenizer(
+                text, add_special_tokens=False
+            ).input_ids  # so positions in the text are positions in the row
+            before = len(ids) - len(written)  # BOS, if the tokenizer writes it and not the template
             assert ids[before:] == written
             assert before <= 1
             assert labels[:before] == [-100] * before
@@ -120,7 +122,7 @@ def test_media_and_their_wrappers_never_train(name):
     derived = DataCollatorForVisionChat(built.processor, policy=policy)
     written = DataCollatorForVisionChat(
         built.processor, chat_format=ChatFormat(derived.chat_format.boundaries), policy=policy
-    )  # knows no media
+    )  # has no media
     media = media_ids(built)
     for collator in (derived, written):
         batch = collator(examples(6))
@@ -139,7 +141,7 @@ def test_placeholders_are_all_known(name):
 # --- The batch --------------------------------------------------------------------------------------------------------------------
 
 
-def test_padding_side_is_honoured(name):
+def test_padding_side_is_respected(name):
     processor, rows = zoo.build(name).processor, examples(4, seed=2)
     batches = {side: DataCollatorForVisionChat(processor, padding_side=side)(rows) for side in ("right", "left")}
     for side, batch in batches.items():
@@ -155,7 +157,7 @@ def test_padding_side_is_honoured(name):
     assert torch.equal(own["input_ids"], batches[processor.tokenizer.padding_side]["input_ids"])
 
 
-def test_everything_of_the_processor_is_passed_on(name):
+def test_all_outputs_of_the_processor_are_passed_on(name):
     processor, rows = zoo.build(name).processor, examples(3, seed=3)
     batch = DataCollatorForVisionChat(processor, padding_side="right")(rows)
     pictures = [iter(row["images"]) for row in rows]
@@ -235,11 +237,11 @@ def test_nothing_is_cut_inside_media(name):
 
 @pytest.mark.parametrize("counts", [(1, 2, 1), (2, 0, 2), (1, 1, 1), (3, 1, 0)], ids=str)
 def test_dropped_rows_take_their_images_with_them(name, counts):
-    """The processor runs once more only where its arrays do not show which images belong to whom: as many images as rows, unevenly."""
+    """The processor runs again only if its arrays do not show which images belong to which row: as many images as rows, but unevenly."""
     built = zoo.build(name)
     rng = random.Random(3)
     rows = [example(rng, 1, images=count)[0] for count in counts]
-    rows = [row | {"turn_mask": [number != 1]} for number, row in enumerate(rows)]  # the second row trains nothing
+    rows = [row | {"turn_mask": [number != 1]} for number, row in enumerate(rows)]  # the second row has no trained tokens
     collator = DataCollatorForVisionChat(
         built.processor, policy=MaskPolicy(on_untrained_row="drop"), on_untrained_batch="ignore", return_tensors="pt"
     )
@@ -306,8 +308,8 @@ def test_trainer(name, tmp_path):
     assert len(losses(trainer)) == 1
 
 
-def test_the_loss_is_of_the_answers_alone(name):
-    """The model's loss is the mean over the answers' tokens: computed from its logits, by the text of the labels."""
+def test_only_the_answers_are_in_the_loss(name):
+    """The model's loss is the mean over the answers' tokens, computed from its logits and the text of the labels."""
     built = zoo.build(name)
     batch = DataCollatorForVisionChat(built.processor)([simple(random.Random(0))])
     model = built.make_model().eval()

@@ -1,4 +1,4 @@
-"""The drop-in against the script that it replaces, and its quirks, one test each."""
+"""The drop-in compared with the script that it replaces, and its quirks, one test for each."""
 
 import warnings
 
@@ -25,7 +25,7 @@ def drop_in(density=0.15, mean=3.0, **options):
 @given(
     setting=settings, length=st.integers(2, 300), seed=st.integers(0, 2**32 - 1), flavour=st.sampled_from(["noise", "smaller"])
 )
-def test_masks_are_the_scripts_given_the_same_state(setting, length, seed, flavour):
+def test_masks_equal_the_scripts_for_the_same_state(setting, length, seed, flavour):
     script = FlaxScriptCollator(TOKENIZER, *setting, None, None, 0, 0, flavour)
     np.random.seed(seed)
     try:
@@ -43,7 +43,7 @@ def test_masks_are_the_scripts_given_the_same_state(setting, length, seed, flavo
 
 
 @given(length=st.integers(2, 60), rows=st.integers(1, 4), data=st.data())
-def test_outputs_are_the_scripts_given_the_mask(length, rows, data):
+def test_outputs_equal_the_scripts_for_the_same_mask(length, rows, data):
     """For any mask whose rows have the same numbers of hidden tokens and runs, as all masks of one call have."""
     first = np.array(data.draw(st.lists(st.booleans(), min_size=length, max_size=length)))
     mask = np.stack([first] * rows)
@@ -60,7 +60,7 @@ def test_outputs_are_the_scripts_given_the_mask(length, rows, data):
 
 @pytest.mark.parametrize("flavour", ["noise", "smaller"])
 @pytest.mark.parametrize(("density", "mean", "inputs"), [(0.15, 3.0, 512), (0.15, 3.0, 128), (0.5, 3.0, 64), (0.15, 8.0, 256)])
-def test_batches_are_the_scripts_bit_for_bit(density, mean, inputs, flavour):
+def test_batches_equal_the_scripts_bit_for_bit(density, mean, inputs, flavour):
     tokens, targets = compute_input_and_target_lengths(inputs, density, mean)
     examples = [{"input_ids": row} for row in np.random.default_rng(0).integers(3, 200, size=(8, tokens))]
     script = FlaxScriptCollator(TOKENIZER, density, mean, inputs, targets, 0, 0, flavour)
@@ -87,7 +87,7 @@ def test_batches_are_the_scripts_bit_for_bit(density, mean, inputs, flavour):
     assert torch.equal(tensors["labels"], torch.from_numpy(expected["labels"]))
 
 
-def test_the_scripts_own_program():
+def test_a_program_that_calls_the_methods_runs_unchanged():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpanmaskWarning)
         denoiser = FlaxDataCollatorForT5MLM(TOKENIZER, 0.55, 1.5)
@@ -134,7 +134,7 @@ def test_the_lengths_helper_agrees_with_the_planner_where_it_agrees_with_its_sam
 
 @pytest.mark.parametrize("flavour", ["noise", "smaller"])
 @pytest.mark.parametrize(("density", "mean"), [(0.5, 1.0), (0.01, 3.0), (0.9, 1.0), (0.35, 3.0)])
-def test_what_crashed_the_scripts_does_not_crash(density, mean, flavour):
+def test_rows_that_crashed_the_scripts_do_not_crash(density, mean, flavour):
     denoiser = drop_in(density, mean, num_noise_spans=flavour)
     for length in range(2, 30):
         mask = denoiser.random_spans_noise_mask(length)

@@ -289,5 +289,5 @@ def test_masked_instructions_leave_the_answers(processor):
 
 @pytest.mark.parametrize("images", [0, 2])
 def test_an_example_without_exactly_one_image_is_an_error(processor, images):
-    with pytest.raises(ValueError, match=f"images: row 1 has {images} images; this collator takes one image an example"):
+    with pytest.raises(ValueError, match=f"images: row 1 has {images} images; this collator takes one image per example"):
         LLavaDataCollator(processor)([vision_example(), vision_example(images=images)])

@@ -30,7 +30,7 @@ def code_of(file):
 
 
 def paths_in(page):
-    """What a page shows as a path of this repository."""
+    """The paths of this repository that a page mentions."""
     quoted = re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
     return {name for name in quoted if re.fullmatch(r"(rust|python|tests|benches|docs|examples|vectors)/[\w./-]*", name)}
 

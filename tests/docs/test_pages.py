@@ -1,7 +1,7 @@
 """Every program on a page of the docs runs, from top to bottom, and prints what the page says.
 
-A page's fences of `python` run in order, in one namespace. A plain fence (or `text`) right after one is what that one prints. A page that
-takes the reader's own tokenizer, model or data says so in a comment, `<!-- given: tokenizer, model -->`, and gets tiny ones here.
+A page's fences of `python` run in order, in one namespace. A plain fence (or `text`) right after one is its output. A page that
+uses the reader's own tokenizer, model or data says so in a comment, `<!-- given: tokenizer, model -->`, and gets tiny ones here.
 A fence of `py` is only shown.
 """
 
@@ -23,7 +23,7 @@ GIVEN = re.compile(r"<!-- given: (.*?) -->")
 
 
 def given():
-    """What a page may take for granted."""
+    """The objects that a page may use."""
     tokenizer = chat_tokenizer()
     vision = zoo.build("llava")
     rng = random.Random(0)
@@ -49,7 +49,7 @@ def programs(text):
 
 @pytest.mark.filterwarnings(
     "ignore:`gradient_checkpointing` is deprecated:FutureWarning",  # TRL's own default
-    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # on a machine with one it is right
+    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # it is correct on a machine with an accelerator
 )
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_programs_run_and_print_what_the_page_says(page, tmp_path, monkeypatch):

@@ -51,5 +51,5 @@ WeightedLossTrainer(
 if args.process_index == 0:
     torch.save(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]), out)
 if torch.distributed.is_initialized():
-    torch.distributed.barrier()  # gloo aborts a rank whose peer has left
+    torch.distributed.barrier()  # gloo aborts a rank if its peer has already exited
     torch.distributed.destroy_process_group()

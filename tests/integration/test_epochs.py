@@ -27,7 +27,7 @@ LOADERS = [
             {"num_workers": workers, "multiprocessing_context": start, "persistent_workers": persistent},
             marks=[pytest.mark.slow]
             if start != "fork" and not persistent
-            else [],  # every worker of every pass imports torch anew
+            else [],  # every worker of every pass imports torch again
         )
         for workers, start, persistent in itertools.product((1, 2), ("fork", "spawn", "forkserver"), (False, True))
     ),
@@ -39,7 +39,7 @@ def collator(**options):
 
 
 def one_pass(loader):
-    """What each example became."""
+    """The inputs and labels of each example."""
     rows = {}
     for batch in loader:
         for number, key in enumerate(batch["id"].tolist()):
@@ -108,7 +108,7 @@ class TestSeedNone:
         assert self.passes(6, 1, **workers) != [first]
 
     def test_workers_differ(self):
-        """Each worker draws from a random state of its own: rows of equal content are corrupted differently."""
+        """Each worker draws from its own random state: rows of equal content are corrupted differently."""
         rows = [{"input_ids": list(range(3, 120)), "id": number} for number in range(8)]
         (drawn,) = self.passes(5, 1, rows, num_workers=2)
         assert drawn[0] == drawn[3]  # one batch, one seed, one key
@@ -125,7 +125,7 @@ class TestSeedNone:
 
 
 class TestRepeats:
-    """With a seed and an epoch that nobody moves, the second pass has the masks of the first."""
+    """With a seed and an epoch that does not change, the second pass has the masks of the first."""
 
     @staticmethod
     def loader(made, **options):
@@ -147,12 +147,12 @@ class TestRepeats:
             one_pass(loader)
 
     def test_workers_that_end_with_their_pass_do_not(self):
-        """What the docstring says: such a worker knows nothing of the pass before it."""
+        """As the docstring says, such a worker knows nothing about the previous pass."""
         loader = self.loader(collator(on_repeat="raise"), num_workers=2)
         assert one_pass(loader) == one_pass(loader)
 
     @pytest.mark.parametrize("workers", WORKERS)
-    def test_a_moved_epoch_is_no_repeat(self, workers):
+    def test_a_new_epoch_is_not_a_repeat(self, workers):
         made = collator(on_repeat="raise")
         loader = self.loader(made, **workers)
         for epoch in range(3):
@@ -160,7 +160,7 @@ class TestRepeats:
             one_pass(loader)
 
     @pytest.mark.parametrize("start", ["fork", "forkserver"])
-    def test_a_batch_seen_before_workers_start_is_no_repeat(self, start):
+    def test_a_batch_seen_before_workers_start_is_not_a_repeat(self, start):
         made = collator(on_repeat="raise")
         made(ROWS[:4])
         one_pass(DataLoader(ROWS[:4], batch_size=4, collate_fn=made, num_workers=1, multiprocessing_context=start))
@@ -221,8 +221,8 @@ def test_two_gloo_ranks(tmp_path, monkeypatch):
 
 
 class TestResume:
-    def test_a_stream_continues_in_mid_epoch(self):
-        """Rows 8 to 23 of epoch 2, after a restart: as if nothing had happened."""
+    def test_a_stream_continues_mid_epoch(self):
+        """Rows 8 to 23 of epoch 2, after a restart: as if there had been no interruption."""
 
         def stream():
             return datasets.IterableDataset.from_generator(lambda: iter(ROWS))

@@ -1,4 +1,4 @@
-"""examples/pretrain_t5.py runs to its end and prints what it promises. The how-to has the numbers of a full run."""
+"""examples/pretrain_t5.py runs to the end and prints the expected lines. The how-to has the numbers of a full run."""
 
 import subprocess
 import sys

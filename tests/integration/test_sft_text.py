@@ -1,4 +1,4 @@
-"""Text chats in TRL's SFTTrainer and transformers' Trainer: the labels that reach the model, whatever the route."""
+"""Text chats in TRL's SFTTrainer and transformers' Trainer: the labels that reach the model, for every route."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-# TRL's own default is what transformers deprecates.
+# transformers deprecates TRL's own default.
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
 STEPS, BATCH = 3, 2
 
@@ -33,7 +33,7 @@ def rows(tokenizer):
 
 
 def with_labels(rows, chat_format):
-    """What the offline route's `Dataset.map` makes."""
+    """The result of `Dataset.map` in the offline route."""
 
     def add_labels(batch):
         return {"labels": mask_labels(batch["input_ids"], chat_format).labels.to_list()}
@@ -83,7 +83,7 @@ def train(tokenizer, dataset, folder, cls=Watched, collator=None, with_losses=Fa
 
 
 def rows_of(batch):
-    """The (ids, labels) of each row of a batch, padding taken off."""
+    """The (ids, labels) of each row of a batch, without padding."""
     if "position_ids" in batch:
         edges = [*torch.nonzero(batch["position_ids"][0] == 0).flatten().tolist(), batch["position_ids"].shape[1]]
         spans = [(0, slice(start, stop)) for start, stop in pairwise(edges)]
@@ -100,7 +100,7 @@ def unpadded(batch):
 
 
 def assert_answers_train(batches, tokenizer, chat_format, known=None):
-    """The labels are the reference's, and nothing but answers and their closing tokens is among them."""
+    """The labels are the reference's, and only answers and their closing tokens are among them."""
     for ids, labels in (row for batch in batches for row in rows_of(batch)):
         assert labels == reference.mask_labels(ids, chat_format, MaskPolicy())
         assert known is None or ids in known
@@ -136,7 +136,7 @@ def test_streams_with_our_collator(tokenizer, chat_format, rows, tmp_path, colum
     assert_answers_train(batches, tokenizer, chat_format, rows)
 
 
-# The last piece is a short one, without a header.
+# The last piece is short and has no header.
 @pytest.mark.filterwarnings("ignore:.* of 2 rows in a batch have no trained tokens:spanmask.SpanmaskWarning")
 def test_wrapped_packing_with_our_collator(tokenizer, chat_format, rows, tmp_path):
     dataset = datasets.Dataset.from_dict({"input_ids": rows})
@@ -145,7 +145,7 @@ def test_wrapped_packing_with_our_collator(tokenizer, chat_format, rows, tmp_pat
     for batch in batches:
         for ids, labels in rows_of(batch):
             assert len(ids) <= 64
-            # A piece that begins inside an answer has lost that answer's header: what is left of it does not train.
+            # A piece that begins inside an answer has lost that answer's header: the rest of the answer does not train.
             assert labels == reference.mask_labels(ids, chat_format, MaskPolicy())
             assert not set(tokenizer.decode([label for label in labels if label != -100])) & set("Wh?")
 
@@ -179,7 +179,7 @@ def test_labels_column_padding_free(tokenizer, chat_format, rows, tmp_path):
 
 
 def test_trl_refuses_our_collator_with_packing_and_padding_free(tokenizer, rows, tmp_path):
-    """So the docs say, with the labels column as the way out. When this fails, they can say less."""
+    """The docs say so, and recommend the labels column. If this test fails, the docs can be shortened."""
     dataset = datasets.Dataset.from_dict({"input_ids": rows})
     for options in ({"packing": True, "max_length": 64}, {"padding_free": True, "max_length": None}):
         with pytest.raises(ValueError, match="custom data collator is not supported when using padding-free"):
@@ -202,7 +202,7 @@ def test_weights_in_the_sft_trainer(tokenizer, rows, tmp_path):
 
 
 def test_our_padding_free_batches_in_the_plain_trainer(tokenizer, chat_format, rows, tmp_path):
-    """Equal to transformers' own flattening of the same rows: in what the model gets, and in what it learns."""
+    """Equal to transformers' own flattening of the same rows: in what the model receives, and in what it learns."""
     dataset = with_labels(rows, chat_format)
     ends = []
     for collator in (
@@ -243,7 +243,7 @@ def test_rows_of_a_padding_free_batch_do_not_see_each_other(tokenizer):
         return model(**batch, **options).loss.item()
 
     assert loss(flat, use_cache=False) == pytest.approx(loss(padded), abs=1e-6)
-    # What the how-to page warns of. When this fails, the page can say less.
+    # The how-to page warns about this. If this test fails, the page can be shortened.
     assert loss(flat, use_cache=True) != pytest.approx(loss(padded), abs=1e-6)
 
 

@@ -46,7 +46,7 @@ def t5_model():
 
 
 def sentences(count, seed=0):
-    """Rows with something to learn: each word's number is that of the word before it plus one."""
+    """Rows with something to learn: each word's number is that of the previous word plus one."""
     starts = np.random.default_rng(seed).integers(0, 40, size=count)
     return [{"input_ids": [*(3 + (start + at) % 40 for at in range(16)), 1]} for start in starts.tolist()]
 
@@ -154,7 +154,7 @@ def test_label_smoothing_finds_decoder_inputs(tmp_path):
 def test_lightning(tmp_path):
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's own
+        warnings.simplefilter("ignore")  # Lightning's own warnings
         lightning = pytest.importorskip("lightning.pytorch")
         from spanmask.integrations.lightning import EpochCallback as LightningCallback
 

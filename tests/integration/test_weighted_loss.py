@@ -1,4 +1,4 @@
-"""Loss weights in transformers' real Trainer, with a tiny model, against losses computed by hand."""
+"""Loss weights in transformers' real Trainer, with a tiny model, compared with losses computed by hand."""
 
 import os
 import socket
@@ -79,7 +79,7 @@ def train(model, collator, folder, cls=WeightedLossTrainer, weights=TURN_WEIGHTS
 
 
 def by_hand(model, collator, normalize):
-    """The weighted loss of all rows, token by token, over the sum named."""
+    """The weighted loss of all rows, token by token, divided by the sum that `normalize` names."""
     total = amount = 0.0
     for row, weights in zip(ROWS, TURN_WEIGHTS, strict=True):
         batch = collator([{"input_ids": row, "turn_weights": weights}])
@@ -206,7 +206,7 @@ def test_amounts_add_up():
     assert loss_amount(labels, weights, normalize="weights", shift=False).item() == 5.75
 
 
-def test_nothing_to_train_is_no_nan():
+def test_nothing_to_train_does_not_give_nan():
     logits = torch.randn(1, 3, 4, requires_grad=True)
     for normalize in ("weights", "tokens"):
         loss = weighted_loss(logits, torch.full((1, 3), -100), torch.zeros(1, 3), normalize=normalize)
@@ -228,7 +228,7 @@ def test_weights_that_nothing_uses_are_an_error(model, tokenizer, tmp_path):
     handle = refuse_unused_weights(model)
     with pytest.raises(ValueError, match="loss_weights: reached LlamaForCausalLM, which ignores it"):
         train(model, collator, tmp_path, cls=Trainer)
-    train(model, collator, tmp_path, normalize="weights")  # here they do not reach it
+    train(model, collator, tmp_path, normalize="weights")  # here the weights do not reach the model
     handle.remove()
 
 
@@ -241,8 +241,8 @@ def test_a_batch_without_weights_is_an_error(model, tokenizer, tmp_path):
     train(model, renamed, tmp_path, normalize="weights", weight_key="w")
 
 
-def test_the_mixin_stands_in_front():
-    with pytest.raises(TypeError, match="Wrong: name WeightedLossMixin before the trainer's class"):
+def test_the_mixin_comes_first():
+    with pytest.raises(TypeError, match="Wrong: put WeightedLossMixin before the trainer's class"):
         type("Wrong", (Trainer, WeightedLossMixin), {})
 
 

@@ -145,7 +145,7 @@ def test_inputs_are_not_changed():
         ([5, 6, 8, 2], MaskPolicy(), {"turn_mask": [[False]]}, "excluded by labels or turn weights"),
     ],
 )
-def test_report_says_why_a_row_trains_nothing(row, policy, options, reason):
+def test_report_says_why_a_row_has_no_trained_tokens(row, policy, options, reason):
     report = mask_labels([row], FORMAT, policy, **options).report
     assert report.untrained_rows == [(0, reason)]
     assert report.reasons == {reason: 1}
@@ -284,8 +284,8 @@ def test_a_result_keeps_its_report_and_pickles():
     assert (other.rows.tolist(), other.report) == (out.rows.tolist(), out.report)
 
 
-def test_a_policy_pickles_alike_before_and_after_use():
+def test_a_policy_has_the_same_pickle_before_and_after_use():
     policy = MaskPolicy()
     before = pickle.dumps(policy)
     mask_labels([[5, 6, 8, 2]], FORMAT, policy)
-    assert pickle.dumps(policy) == before  # datasets tells a function's cache by the pickle of what it closes over
+    assert pickle.dumps(policy) == before  # datasets finds a function's cache by the pickle of its closure

@@ -1,4 +1,4 @@
-"""The collator that the first story's user wrote, and the case in which it trains on a question."""
+"""A loop that a user wrote for TRL's LLaVA example, and the case in which it trains on a question."""
 
 import pytest
 import torch

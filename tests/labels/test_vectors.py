@@ -1,4 +1,4 @@
-"""The golden vectors are what the reference says today, and what the core gives."""
+"""The golden vectors equal the results of the reference and of the core."""
 
 import json
 from pathlib import Path

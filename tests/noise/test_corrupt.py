@@ -1,4 +1,4 @@
-"""Span corruption: the core against the oracle, the invariants of the design, and everything that must be an error."""
+"""Span corruption: the core compared with the oracle, the invariants of the design, and everything that must be an error."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ ROW = list(range(2, 60))
 
 
 @given(row=rows, spec=specs() | mixtures(), seed=seeds, epoch=st.integers(0, 3), data=st.data())
-def test_corrupt_is_the_reference(row, spec, seed, epoch, data):
+def test_corrupt_equals_the_reference(row, spec, seed, epoch, data):
     key = data.draw(st.none() | seeds)
     free = all(getattr(denoiser, "sentinel", True) for denoiser in getattr(spec, "denoisers", ()))
     options = words_of(row, data) if free else {}
@@ -53,7 +53,7 @@ def test_a_custom_mask_is_used(row, spec, data):
 
 
 @given(batch=st.lists(rows, max_size=5), spec=specs() | mixtures(), seed=seeds)
-def test_the_mask_that_was_drawn_gives_the_same_again(batch, spec, seed):
+def test_the_mask_that_was_drawn_gives_the_same_result(batch, spec, seed):
     out = corrupt(batch, spec, seed=seed)
     mask = out.noise_mask()
     assert mask.values.dtype == np.bool_
@@ -61,7 +61,7 @@ def test_the_mask_that_was_drawn_gives_the_same_again(batch, spec, seed):
     assert out.report.noise_tokens == mask.values.sum()
     assert out.report.uncorrupted_rows == (out.denoisers < 0).sum()
     if isinstance(spec, SpanCorruption):
-        # A row of which too little may be hidden is copied through, a row with an empty mask is not: it gets its EOS.
+        # A row in which too few tokens may be hidden is copied unchanged. A row with an empty mask is not: it gets its EOS.
         again = corrupt(batch, spec, noise_mask=mask)
         for number in np.flatnonzero(out.denoisers >= 0).tolist():
             assert again.input_ids[number].tolist() == out.input_ids[number].tolist()
@@ -95,7 +95,7 @@ def test_sentinels_are_the_same_on_both_sides(row, spec, seed):
     assert sides[0] == list(spec.sentinel_ids[:count])
     assert sides[1] in (sides[0], list(spec.sentinel_ids[: count + spec.final_sentinel]))
     if spec.eos_token_id is not None:
-        ends = row.count(EOS) - (row[-1] == EOS)  # those inside the row are tokens
+        ends = row.count(EOS) - (row[-1] == EOS)  # an EOS inside the row is a token
         assert inputs[-1] == labels[-1] == EOS
         assert inputs.count(EOS) + labels.count(EOS) == ends + 2
 
@@ -201,13 +201,13 @@ SPEC_T5 = SpanCorruption(range(32099, 31999, -1), 1)
     "case", json.loads((VECTORS / "corrupt.json").read_text()), ids=lambda case: f"{case['spec']}-{len(case['row'])}"
 )
 def test_corruptions_are_pinned(case):
-    """What changes here changes the data of everyone who resumes a run: a new algorithm version, and Values in the CHANGELOG."""
+    """A change here changes the data of everyone who resumes a run: it needs a new algorithm version, and a line under Values."""
     out = corrupt([case["row"]], SPAN_SPECS[case["spec"]], seed=case["seed"], epoch=case["epoch"])
     assert out.input_ids[0].tolist() == case["input_ids"]
     assert out.labels[0].tolist() == case["labels"]
 
 
-def test_another_epoch_another_seed_another_key_other_noise():
+def test_a_new_epoch_seed_or_key_changes_the_noise():
     masks = {
         corrupt([ROW], SPEC, **kind).noise_mask().values.tobytes()
         for kind in ({}, {"epoch": 1}, {"seed": 1}, {"keys": [1]}, {"keys": ["1"]}, {"epoch": 2**64 - 1}, {"seed": 2**64 - 1})
@@ -225,7 +225,7 @@ def test_density_and_span_length_by_row():
 
 
 @pytest.mark.parametrize("policy", ["merge_last", "fewer_spans"])
-def test_no_id_outside_of_the_list(policy):
+def test_no_id_outside_of_the_list_is_used(policy):
     spec = SpanCorruption(SENTINELS[:3], EOS, 0.5, 1.0, on_exhausted=policy)
     out = corrupt([ROW], spec)
     assert {token for token in out.input_ids[0].tolist() if token > 100} == set(SENTINELS[:3])
@@ -249,7 +249,7 @@ def test_no_id_outside_of_the_list(policy):
         ({"rows": np.ones(3, int)}, TypeError, "rows: expected rows, got one 1-D array"),
         ({"rows": [5, 6]}, TypeError, "rows: expected a list of rows"),
         ({"rows": pa.array([[1, None]])}, ValueError, "rows: row 0 has a null at position 1"),
-        ({"rows": [np.array([5, 6]), np.array([5, 6], np.int32)]}, TypeError, "rows: row 1 is int32, row 0 int64"),
+        ({"rows": [np.array([5, 6]), np.array([5, 6], np.int32)]}, TypeError, "rows: row 1 has dtype int32, row 0 has int64"),
         ({"seed": -1}, ValueError, "seed: expected an integer from 0 to 2"),
         ({"seed": 2**64}, ValueError, "seed: expected an integer from 0 to 2"),
         ({"seed": 1.0}, TypeError, "seed: expected an integer, got float"),

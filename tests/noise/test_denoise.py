@@ -27,7 +27,7 @@ def test_without_a_seed_torch_decides():
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        (5, TypeError, "text: expected a string or a list of them, got int"),
+        (5, TypeError, "text: expected a string or a list of strings, got int"),
         (["a", 5], TypeError, "text: .* item 1 is of type int"),
         ([], ValueError, "text: the list is empty"),
     ],

@@ -1,4 +1,4 @@
-"""Masked LM: the core against the oracle, and everything that must be an error."""
+"""Masked LM: the core compared with the oracle, and everything that must be an error."""
 
 import json
 from itertools import pairwise
@@ -19,7 +19,7 @@ ROW = [1, *range(50, 150), 2]
 
 
 @given(row=rows, spec=masked_lms(), seed=seeds, epoch=st.integers(0, 3), data=st.data())
-def test_mask_tokens_is_the_reference(row, spec, seed, epoch, data):
+def test_mask_tokens_equals_the_reference(row, spec, seed, epoch, data):
     key = data.draw(st.none() | seeds)
     options = words_of(row, data)
     if data.draw(st.booleans()):
@@ -40,7 +40,7 @@ def test_masks_are_pinned(case):
 
 
 @given(batch=st.lists(rows, max_size=5), spec=masked_lms(), seed=seeds)
-def test_labels_are_what_was_there(batch, spec, seed):
+def test_labels_are_the_original_ids(batch, spec, seed):
     out = mask_tokens(batch, spec, seed=seed)
     for row, inputs, labels in zip(batch, out.input_ids, out.labels, strict=True):
         for token, now, label in zip(row, inputs.tolist(), labels.tolist(), strict=True):
@@ -60,8 +60,8 @@ def test_words_are_chosen_whole(row, seed, data):
 
 @pytest.mark.parametrize("mode", ["token", "span"])
 @pytest.mark.parametrize("word", [None, 3, 1000, 100_000])
-def test_long_rows_are_the_reference(word, mode):
-    """Rows are written and processed in pieces; words and spans reach from one into the next."""
+def test_long_rows_equal_the_reference(word, mode):
+    """Rows are written and processed in pieces; words and spans extend from one into the next."""
     row = np.random.default_rng(0).integers(0, 1000, 50_000)
     numbers = None if word is None else (np.arange(len(row)) // word).tolist()
     spec = MaskedLM(4, 1000, () if word else range(5), 0.15, mode=mode)
@@ -81,7 +81,7 @@ def test_spans_have_the_exact_fraction_and_one_replacement_each():
             assert None in (one, other) or one == other
 
 
-def test_padding_is_not_chosen_and_stays():
+def test_padding_is_not_chosen_and_not_changed():
     table = np.array([[5, 6, 7, 0, 0], [8, 9, 10, 11, 12]])
     mask = (table != 0).astype(int)
     all_ = MaskedLM(4, 1000, range(5), 1.0, mask_replace_prob=1.0, random_replace_prob=0.0)

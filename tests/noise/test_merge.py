@@ -22,7 +22,7 @@ def test_merge_undoes_a_custom_mask(row, spec, data):
 
 
 @given(row=rows, spec=specs() | mixtures(), seed=seeds)
-def test_merge_is_the_reference(row, spec, seed):
+def test_merge_equals_the_reference(row, spec, seed):
     inputs, labels = reference.corrupt(row, spec, seed)
     mode_tokens = {denoiser.mode_token for denoiser in getattr(spec, "denoisers", ())}
     assert merge([inputs], [labels], spec)[0].tolist() == reference.merge(
@@ -62,7 +62,7 @@ def test_bad_calls(inputs, labels, spec, error, message):
         merge(inputs, labels, spec)
 
 
-def test_negative_ids_are_no_sentinels():
+def test_negative_ids_are_not_sentinels():
     assert merge([[7, 99, -5, 1]], [[99, -6, 1]], SPEC) == [[7, -6, -5]]
 
 

@@ -11,7 +11,7 @@ SPEC = SpanCorruption(SENTINELS, EOS)
 ROW = list(range(2, 60))
 
 
-def test_shares_follow_the_weights():
+def test_frequencies_follow_the_weights():
     denoisers = [Denoiser(3.0, 0.15), Denoiser(8.0, 0.5), Denoiser(kind="prefix", noise_density=0.25)]
     mixture = DenoiserMixture(denoisers, [1, 2, 5], sentinel_ids=range(3000, 2000, -1), eos_token_id=EOS)
     out = corrupt(np.arange(2, 34)[None].repeat(20_000, 0), mixture, keys=np.arange(20_000))
@@ -70,7 +70,7 @@ def test_a_prefix_is_the_row_up_to_its_split():
         (lambda: Denoiser(3, 1.5), ValueError, "noise_density: expected a fraction"),
         (lambda: Denoiser(kind="suffix"), ValueError, "kind: expected one of 'spans', 'prefix'"),
         (lambda: Denoiser(kind="prefix", split="half"), ValueError, "split: expected one of"),
-        (lambda: Denoiser(sentinel=False), ValueError, 'sentinel: only kind="prefix" works without'),
+        (lambda: Denoiser(sentinel=False), ValueError, 'sentinel: False requires kind="prefix"'),
         (lambda: Denoiser(mode_token=-1), ValueError, "mode_token: expected a token id"),
         (lambda: Denoiser(kind="prefix", sentinel="no"), ValueError, "sentinel: expected True or False"),
         (lambda: Denoiser(name=5), TypeError, "name: expected a string, got int 5"),

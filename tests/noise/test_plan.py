@@ -33,15 +33,15 @@ def test_golden_lengths(density, mean, inputs, tokens, targets, spans):
 
 
 @given(inputs=st.integers(3, 700), density=densities, mean=lengths)
-def test_plan_lengths_is_the_reference(inputs, density, mean):
-    if density < 0.97:  # towards 1 the reference counts up to rows of a million tokens
+def test_plan_lengths_equals_the_reference(inputs, density, mean):
+    if density < 0.97:  # close to 1 the reference counts up to rows of a million tokens
         assert plan_lengths(inputs, density, mean) == reference.plan_lengths(inputs, density, mean)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.1, 0.15, 0.25, 0.3, 0.35, 0.5, 0.6, 0.75, 0.9])
 @pytest.mark.parametrize("mean", [1, 1.5, 2, 3, 5, 8, 32, 64])
-def test_planner_is_sampler(density, mean):
-    """For every length of inputs: the planned row fills them and no longer one fits; targets are as planned."""
+def test_the_planner_agrees_with_the_sampler(density, mean):
+    """For every length of inputs, the planned row fills them and no longer row fits; targets are as planned."""
     rows = [np.full(length, 7) for length in range(2, 700)]
     out = corrupt(rows, SpanCorruption(MANY, 1, density, mean))
     inputs, targets = np.diff(out.input_ids.offsets), np.diff(out.labels.offsets)
@@ -75,7 +75,7 @@ def test_rounding_is_half_to_even():
         assert noise == min(max(int(np.round(length * 0.15)), 1), length - 1)
 
 
-class TestOfASpec:
+class TestPlanLengthsOfASpec:
     def test_eos_final_sentinel_and_mode_tokens_count(self):
         assert SpanCorruption(MANY, 1).plan_lengths(512) == (568, 114)
         assert SpanCorruption(MANY, 1, final_sentinel=True).plan_lengths(512) == (568, 115)
@@ -91,7 +91,7 @@ class TestOfASpec:
         with pytest.raises(SentinelError, match="rows of 766 tokens need 128 spans, but there are 100 sentinels"):
             SpanCorruption(MANY[:100], 1, 0.5).plan_lengths(512)
         tokens, _ = SpanCorruption(MANY[:100], 1, 0.5, on_exhausted="fewer_spans").plan_lengths(512)
-        assert tokens > 766  # fewer sentinels leave room for more tokens
+        assert tokens > 766  # fewer sentinels leave space for more tokens
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class TestTokenizers:
         with pytest.raises(TypeError, match="tokenizer: expected a transformers tokenizer, got NoneType"):
             SpanCorruption.from_tokenizer(None)
 
-    def test_options_win(self):
+    def test_explicit_options_win(self):
         spec = SpanCorruption.from_tokenizer(t5_tokenizer(WORDS), sentinel_ids=[7, 8], eos_token_id=None, noise_density=0.3)
         assert (spec.sentinel_ids, spec.eos_token_id, spec.noise_density) == ((7, 8), None, 0.3)
 

@@ -1,6 +1,6 @@
-"""Is the noise what it should be? Every seed is fixed: these pass or fail for good.
+"""Does the noise have the right distribution? Every seed is fixed, so the tests always pass or always fail.
 
-The comment at each limit says how often another seed would miss it. Chi-square limits are quantiles.
+The comment at each limit says how often another seed would exceed it. Chi-square limits are quantiles.
 """
 
 import math
@@ -20,7 +20,7 @@ def chi_square(counts, expected):
 
 
 def masks(length, density, mean, rows, **options):
-    """Masks of rows of one length, a key each."""
+    """Masks of rows of one length, each with its own key."""
     spec = SpanCorruption(MANY, 1, density, mean, **options)
     out = corrupt(np.full((rows, length), 7), spec, seed=11, keys=np.arange(rows))
     return out.noise_mask().values.reshape(rows, length)
@@ -38,7 +38,7 @@ def test_compositions_of_the_reference_are_uniform():
 
 @pytest.mark.parametrize("layout", ["classic", "uniform"])
 def test_masks_are_uniform(layout):
-    """12 tokens, 6 hidden in 3 spans: 10 compositions each side (classic), or 10 x 35 masks (uniform), all alike."""
+    """12 tokens, 6 hidden in 3 spans: 10 compositions on each side (classic), or 10 x 35 masks (uniform), all equally likely."""
     drawn = masks(12, 0.5, 2.0, 70_000, layout=layout)
     _, counts = np.unique(drawn @ (1 << np.arange(12)), return_counts=True)
     kinds = {"classic": 100, "uniform": 350}[layout]
@@ -55,13 +55,13 @@ def test_span_lengths():
     expected = [math.comb(84 - length, 26) / math.comb(84, 27) for length in range(1, 6)]
     assert [round(fraction, 3) for fraction in expected] == [0.321, 0.221, 0.151, 0.102, 0.069]
     for length, fraction in enumerate(expected, 1):
-        # Lengths of one row are not independent, but nearly; 5 sigma: 1 in a million.
+        # Lengths in one row are nearly independent; 5 sigma: 1 in a million.
         sigma = math.sqrt(fraction * (1 - fraction) / len(lengths))
         assert abs(lengths.count(length) / len(lengths) - fraction) < 5 * sigma
 
 
 def test_marginals():
-    """How often a place is hidden: never at the start, always at the end, the plateau in between."""
+    """How often a position is hidden: never at the start, always at the end, equally often in between."""
     fractions = masks(568, 0.15, 3.0, 40_000).mean(axis=0)
     assert fractions[0] == 0
     assert fractions[567] == 1
@@ -72,7 +72,7 @@ def test_marginals():
 
 
 def test_neighbouring_keys_seeds_and_epochs_are_uncorrelated():
-    """Masks of rows whose key, seed or epoch is one apart overlap as independent ones do."""
+    """Masks of rows whose keys, seeds or epochs differ by one overlap as independent masks do."""
     rows = np.full((4000, 200), 7)
     spec = SpanCorruption(SENTINELS, 1, 0.3, 2.0, layout="uniform")
 
@@ -91,7 +91,7 @@ def test_neighbouring_keys_seeds_and_epochs_are_uncorrelated():
 
 @pytest.mark.parametrize("probability", [0.15, 0.4])
 def test_masked_lm_fractions(probability):
-    """p of the tokens; 80/10/10 of those; random ids uniform, never special. Each bound is 5 sigma: 1 in a million."""
+    """A fraction p of the tokens; 80/10/10 of those; random ids are uniform, never special. Each bound is 5 sigma: 1 in a million."""
     spec = MaskedLM(4, 55, special_ids=(0, 1, 2, 3, 4, 30), mlm_probability=probability)
     rows = np.random.default_rng(0).choice([*range(5, 30), *range(31, 55)], size=(2000, 256))
     out = mask_tokens(rows, spec, seed=3, keys=np.arange(2000))
@@ -124,7 +124,7 @@ def test_word_fractions():
 
 
 def test_spanbert_lengths():
-    """Geometric with p .2, truncated at 10; the last span of a row takes what is left, so rows are long."""
+    """Lengths are geometric with p .2, truncated at 10. The last span of a row takes the rest, so rows are long."""
     spec = MaskedLM(4, 1000, mlm_probability=0.15, mode="span")
     out = mask_tokens(np.full((300, 4000), 7), spec, keys=np.arange(300))
     lengths = np.array([stop - start for row in out.labels for start, stop in runs((row != -100).tolist())])

@@ -1,4 +1,4 @@
-"""What may be passed: kinds of rows, batches, columns, and errors."""
+"""What may be passed (kinds of rows, batches, columns), and errors."""
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ def test_rows_of_any_kind_look_alike(tokenizer, row, labels, as_rows):
     assert body(preview(as_rows(row), as_rows(labels), tokenizer)) == SHOWN
 
 
-def test_a_batch_brings_its_own_columns(tokenizer, row, chat_format):
+def test_a_batch_supplies_its_own_columns(tokenizer, row, chat_format):
     collator = DataCollatorForChat(tokenizer, chat_format=chat_format, padding_side="left")
     batch = collator([{"input_ids": row}, {"input_ids": [*row, *row]}])
     first, second = preview(batch, tokenizer=tokenizer).to_text().split("\n\n")
@@ -42,7 +42,7 @@ def test_concatenated_rows_are_split(tokenizer, row, chat_format):
     assert [part.partition("\n")[2] for part in preview(batch, tokenizer=tokenizer).to_text().split("\n\n")] == [SHOWN, SHOWN]
 
 
-def test_the_result_of_mask_labels_brings_its_weights(tokenizer, row, chat_format):
+def test_the_result_of_mask_labels_supplies_its_weights(tokenizer, row, chat_format):
     out = mask_labels([row], chat_format, MaskPolicy(role_weights={"assistant": 0.5}))
     assert body(preview([row], out, tokenizer)) == SHOWN.replace("[[", "[[0.5: ")
 
@@ -56,9 +56,9 @@ def test_shifted_labels_are_shown_on_their_tokens(tokenizer, row, chat_format):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([1, 2], [1, 2], None), TypeError, "tokenizer: None; give the tokenizer"),
+        (([1, 2], [1, 2], None), TypeError, "tokenizer: None; pass the tokenizer"),
         (([1, 2], [1, 2], object()), TypeError, "tokenizer: expected a tokenizer with decode"),
-        (([1, 2], None, "tokenizer"), TypeError, "labels: None; give the rows' labels"),
+        (([1, 2], None, "tokenizer"), TypeError, "labels: None; pass the rows' labels"),
         (({"ids": [1]}, None, "tokenizer"), TypeError, "rows: the batch has no 'input_ids', only 'ids'"),
         (([1.5], [1], "tokenizer"), TypeError, "rows: row 0: expected integer token ids"),
         (("text", [1], "tokenizer"), TypeError, "rows: expected token ids"),
@@ -80,6 +80,6 @@ def test_bad_arguments(tokenizer, arguments, error, message):
         ({"decoder": False, "labels": [1]}, "labels: row 0 has 1 entries for 2 ids"),
     ],
 )
-def test_columns_of_another_length(tokenizer, options, message):
+def test_columns_of_the_wrong_length(tokenizer, options, message):
     with pytest.raises(ValueError, match=message):
         preview([5, 6], **{"labels": [5, 6], **options}, tokenizer=tokenizer)

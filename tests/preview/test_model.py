@@ -26,7 +26,7 @@ def test_ignored_regions_of_a_trained_turn_are_marked(tokenizer, row, labels, ch
     red = row.index(tokenizer(" red").input_ids[0])
     labels = [*labels[:red], -100, *labels[red + 1 :]]
     assert "[[ A]](( red))[[ 中 square. 😀</s>]]" in body(preview(row, labels, tokenizer, chat_format=chat_format))
-    assert "((" not in body(preview(row, labels, tokenizer))  # without turns nobody can tell
+    assert "((" not in body(preview(row, labels, tokenizer))  # without turns this is unknown
 
 
 def test_weights_are_shown(tokenizer):

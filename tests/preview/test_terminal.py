@@ -17,7 +17,7 @@ def test_a_terminal_shows_colour_and_no_brackets(tokenizer, row, labels, chat_fo
     assert "".join(green) == " A red 中 square. 😀</s>"
 
 
-def test_markers_are_set_apart(tokenizer, row, labels, chat_format):
+def test_markers_are_faint(tokenizer, row, labels, chat_format):
     written, _ = terminal(preview(row, labels, tokenizer, chat_format=chat_format))
     dim = "".join(re.findall(r"\x1b\[(?:2|2;3)m([^\x1b]*)", written))
     assert "USER:" in dim

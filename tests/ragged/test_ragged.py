@@ -19,7 +19,7 @@ def unaligned(array):
 
 
 @given(rows=batches, dtype=st.sampled_from(DTYPES))
-def test_every_way_in_gives_the_same_rows(rows, dtype):
+def test_all_input_types_give_the_same_rows(rows, dtype):
     arrays = [np.array(row, dtype) for row in rows]
     ways = [
         rows,
@@ -79,7 +79,7 @@ def test_rows_are_views_and_count_from_both_ends():
         ragged[3]
 
 
-def test_way_out():
+def test_conversions_to_other_types():
     ragged = Ragged.from_rows(ROWS)
     assert ragged.to_padded(0).tolist() == [[5, 6, 7], [0, 0, 0], [8, 0, 0]]
     assert ragged.to_padded(-1, side="left").tolist() == [[5, 6, 7], [-1, -1, -1], [-1, -1, 8]]
@@ -102,9 +102,9 @@ def test_way_out():
         ([[1], [None]], TypeError, "row 1 has None"),
         ([[1], [2.0]], TypeError, "row 1 has 2.0"),
         ([[1], [2**64]], ValueError, "row 1 has 18446744073709551616 at position 0"),
-        ([[1], np.array([2])], TypeError, "row 1 is a ndarray"),
-        ([np.array([1]), [2]], TypeError, "row 1 is a list"),
-        ([np.array([1]), np.array([2], np.int32)], TypeError, "row 1 is int32, row 0 int64"),
+        ([[1], np.array([2])], TypeError, "row 1 is of type ndarray"),
+        ([np.array([1]), [2]], TypeError, "row 1 is of type list"),
+        ([np.array([1]), np.array([2], np.int32)], TypeError, "row 1 has dtype int32, row 0 has int64"),
         ([np.array([1]), np.array([0.5])], TypeError, "row 1: expected integer token ids, got float64"),
         ([np.array([True])], TypeError, "got bool"),
         ([np.array([[1]])], ValueError, r"row 0 has shape \(1, 1\)"),

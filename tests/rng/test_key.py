@@ -1,4 +1,4 @@
-"""Keys of examples: against the xxhash package, and the golden vectors."""
+"""Keys of examples compared with the xxhash package and the golden vectors."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_default_keys_hash_the_ids(rows):
     assert corrupt(rows, SPEC).keys.tolist() == [xxhash.xxh3_64_intdigest(np.array(row, "<u4").tobytes()) for row in rows]
 
 
-def test_a_trailing_eos_is_no_part_of_the_key():
+def test_a_trailing_eos_is_not_part_of_the_key():
     keys = corrupt([[5, 6, 7], [5, 6, 7, 1], [5, 6, 7, 1, 1]], SPEC).keys
     assert keys[0] == keys[1] != keys[2]
 

@@ -1,4 +1,4 @@
-"""The raw stream: against NumPy, and the golden vectors."""
+"""The raw stream compared with NumPy and the golden vectors."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "rng.json").read_t
 
 
 @given(seed=seeds, key=seeds, epoch=seeds, purpose=st.integers(0, 4))
-def test_stream_is_that_of_numpy(seed, key, epoch, purpose):
+def test_stream_equals_numpys(seed, key, epoch, purpose):
     ours = philox.stream(seed, epoch, key, purpose)
     numpys = np.random.Philox(key=seed | key << 64, counter=epoch << 128 | purpose << 192)
     assert [ours.next_u64() for _ in range(9)] == numpys.random_raw(9).tolist()
 
 
-def test_halves_are_those_of_numpy():
+def test_halves_equal_numpys():
     ours, numpys = philox.stream(1, 2, 3, 0), np.random.Philox(key=1 | 3 << 64, counter=2 << 128)
     ctypes_next = numpys.ctypes.next_uint32
     assert [ours.next_u32() for _ in range(9)] == [ctypes_next(numpys.ctypes.state_address) for _ in range(9)]

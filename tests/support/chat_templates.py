@@ -1,7 +1,7 @@
 # ruff: noqa: E501
-"""Chat templates in the style of public formats that TRL does not ship, written for these tests.
+"""Chat templates in the style of public formats that TRL does not include, written for these tests.
 
-Most have something that makes them hard to derive: see the comments. `special`: the added tokens of such a model's tokenizer; all other
+Most have a property that makes them hard to derive: see the comments. `special`: the added tokens of such a model's tokenizer; all other
 markers are plain text.
 """
 
@@ -92,7 +92,7 @@ STYLES = {
     "alpaca_eos": Style(
         by_role("@\n\n", "### Instruction:\n@\n\n", "### Response:\n@{{ eos_token }}\n\n", "### Response:\n", "{{ bos_token }}")
     ),
-    # the system message is folded into the first user turn; blanks are stripped
+    # the system message is folded into the first user turn; whitespace is stripped
     "llama2": Style(
         SYSTEM_FIRST
         + "{% for m in rest %}"

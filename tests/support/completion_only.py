@@ -1,6 +1,6 @@
 """The collator that TRL removed in 0.20, read from the wheel of 0.19.1, which is downloaded once into a folder that git ignores.
 
-TRL 0.19.1 cannot be imported with a current transformers, and need not be: only this class is executed.
+TRL 0.19.1 cannot be imported with a current transformers, and does not have to be: only this class is executed.
 """
 
 import ast
@@ -24,7 +24,7 @@ SHA256 = "8a2d4277b4ba7221eaab545a35ee89b6fbb8721fa3709ac01876a8c1bd7fd78a"
 
 @functools.cache
 def removed_class(base=DataCollatorForLanguageModeling):
-    """`DataCollatorForCompletionOnlyLM` of TRL 0.19.1; with another `base`, benchmarks time its masking alone."""
+    """`DataCollatorForCompletionOnlyLM` of TRL 0.19.1; with another `base`, benchmarks time only its masking."""
     if not WHEEL.exists():
         CACHE.mkdir(exist_ok=True)
         fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(CACHE)]

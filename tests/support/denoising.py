@@ -36,7 +36,7 @@ OPTIONS = {
 
 @st.composite
 def specs(draw):
-    """Span corruption in all its settings, also with few sentinels."""
+    """Span corruption with all settings, also with few sentinels."""
     count = draw(st.sampled_from([2, 3, 100]))
     return SpanCorruption(
         draw(st.sampled_from([SENTINELS[:count], SENTINELS[:count][::-1]])),
@@ -112,6 +112,6 @@ def body(row, eos=EOS):
 
 
 def runs(mask):
-    """Where a mask is set, as (start, stop)."""
+    """The runs in which a mask is set, as (start, stop)."""
     edges = [at for at in range(len(mask) + 1) if (at > 0 and mask[at - 1]) != (at < len(mask) and mask[at])]
     return list(zip(edges[::2], edges[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Derived formats on trial, shared by the tests and by `benches/derive_table.py`: known differences, random conversations, masks."""
+"""Checks of derived formats for the tests and `benches/derive_table.py`: known differences, random conversations, masks."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def tokenizer_with(source: str, name: str, kind: str) -> tuple[Any, Mapping[str,
 
 
 def roles_in_parts(name: str) -> tuple[str, ...]:
-    """The roles whose content a template takes as a list of parts."""
+    """The roles whose content a template accepts as a list of parts."""
     if name == "parts_for_users":
         return ("user",)
     return ROLES if name.startswith(("parts", *PARTS)) else ()
 
 
 def conversations(tokenizer: Any, name: str, kwargs: Mapping[str, object], count: int) -> Iterator[tuple[list[Content], str]]:
-    """Random conversations that the template accepts, with their text. A template that refuses a system message gets them without."""
+    """Random conversations that the template accepts, with their text; without system messages if the template refuses them."""
     rng = Random(f"{name} {count}")
     every = shapes(system=True, tail=True)
     for number in range(count):

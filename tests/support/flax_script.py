@@ -1,7 +1,7 @@
 """The collator of transformers' Flax T5 example, reimplemented from its description.
 
-The oracle of `compat.flax_t5`, and a peer in the benchmarks. NumPy arrays in and out, rows of one length, a loop over rows for the
-masks, the global random state: as slow and as strict as the original.
+It is the oracle of `compat.flax_t5`, and a peer in the benchmarks. It takes and returns NumPy arrays, requires rows of one length, loops
+over rows for the masks, and uses the global random state: it is as slow and as strict as the original.
 """
 
 import numpy as np

@@ -45,7 +45,7 @@ def rng():
     words = []
     for seed, epoch, name, purpose in [(0, 0, 0, 0), (42, 1, 7, 0), (2**64 - 1, 2**64 - 1, 2**64 - 1, 3)]:
         stream = philox.stream(seed, epoch, name, purpose)
-        # 64-bit words as text: JSON numbers are doubles to many readers.
+        # 64-bit words are text, because many JSON readers read numbers as doubles.
         drawn = [str(stream.next_u64()) for _ in range(9)]
         words.append({"seed": str(seed), "epoch": str(epoch), "key": str(name), "purpose": purpose, "words": drawn})
     below = []

@@ -1,8 +1,8 @@
-"""Writes `vectors/labels.json`: run it by hand after a change of what turns are or of which tokens train, with a line in the CHANGELOG.
+"""Writes `vectors/labels.json`: run it by hand after a change to the rules for turns or trained tokens, and add a line to the CHANGELOG.
 
     python tests/support/label_vectors.py
 
-What it writes comes from `spanmask.reference`; Rust and Python tests read it.
+The vectors come from `spanmask.reference`; Rust and Python tests read them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A conversation and its preview as plain text; and previews without what a test does not look at."""
+"""A conversation and its preview as plain text; and previews without the parts that a test does not check."""
 
 import io
 import re

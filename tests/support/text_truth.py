@@ -1,4 +1,4 @@
-"""What a mask must be, determined from the rendered text alone. Independent of `spanmask.chat`: each content has a unique word."""
+"""What a mask must be, determined from the rendered text alone. It is independent of `spanmask.chat`: each content has a unique word."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def messages(contents: list[Content], in_parts: Container[str] = ()) -> list[dic
 
 
 def spans_in(text: str, contents: list[Content]) -> list[tuple[int, int, Content]]:
-    """The places of the contents without the blanks around them. Templates may move the system message, so each is found by its word."""
+    """The places of the contents, without whitespace around them. Templates may move the system message, so each is found by its word."""
     found = []
     for content in contents:
         stripped = content.text.strip()
@@ -69,7 +69,7 @@ def spans_in(text: str, contents: list[Content]) -> list[tuple[int, int, Content
 
 
 def faults(tokenizer: object, text: str, contents: list[Content], trained: list[bool]) -> list[str]:
-    """Each token wholly inside a content with a wrong flag, and each answer with a stop token that does not train."""
+    """Each token entirely inside a content with a wrong flag, and each answer with a stop token that does not train."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)  # type: ignore[operator]
     ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
     special = {*tokenizer.get_added_vocab().values()}  # type: ignore[attr-defined]

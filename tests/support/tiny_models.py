@@ -1,4 +1,4 @@
-"""A chat tokenizer and a causal model made on the spot, for tests in real trainers and for the pages of the docs."""
+"""A chat tokenizer and a causal model, made without downloads, for tests in real trainers and for the pages of the docs."""
 
 import functools
 
@@ -44,7 +44,7 @@ def chat_tokenizer(pad="<|endoftext|>"):
 
 
 def causal_model(tokenizer):
-    """Two thousand weights or so, always the same ones."""
+    """About two thousand weights, always the same."""
     torch.manual_seed(0)
     size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size, eos_token_id=tokenizer.eos_token_id))

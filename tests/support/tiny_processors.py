@@ -1,6 +1,6 @@
-"""Eight vision-language models with their processors, built offline: tokenizers trained on the spot, models of random weights.
+"""Eight vision-language models with their processors, built offline: the tokenizers are trained here, the models have random weights.
 
-The templates are the real ones, as TRL ships them; LLaVA's is written here after its documentation.
+The templates are the real ones from TRL; LLaVA's is written here from its documentation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Built(NamedTuple):
 
 
 def tokenizer_of(kind: str, special: tuple[str, ...], named: dict[str, str] | None = None, eos: str = "</s>") -> Any:
-    """A tokenizer with `special` tokens added; `named` ones are attributes of it, as `image_token`. SentencePiece's writes BOS."""
+    """A tokenizer with `special` tokens added; `named` ones are its attributes, such as `image_token`. The SentencePiece one writes BOS."""
     tokenizer = Tokenizer.from_str(trained(kind))
     names = dict.fromkeys(["<pad>", "<s>", eos, *special, *(named or {}).values()])
     tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
@@ -243,12 +243,12 @@ MODELS = {
 
 @cache
 def build(name: str) -> Built:
-    """A model of the zoo by name; built once."""
+    """Build a model by name, once."""
     return MODELS[name]()
 
 
 def image(rng: random.Random) -> Image.Image:
-    """Noise, of some shape."""
+    """Random pixels in a random shape."""
     size = rng.randrange(24, 60), rng.randrange(24, 60)
     pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)

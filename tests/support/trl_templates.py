@@ -17,5 +17,5 @@ PARTS = ("idefics3", "llava_next", "smolvlm")  # content as a list of parts
 
 
 def without_marks(template: str) -> str:
-    """The template with its generation marks replaced by tags that only strip blanks, as the marks do."""
+    """The template with its generation marks replaced by tags that only strip whitespace, as the marks do."""
     return MARK.sub(lambda mark: f"{{%{mark[1]} {'endif' if mark[2] else 'if true'} {mark[3]}%}}", template)

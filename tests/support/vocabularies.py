@@ -20,7 +20,7 @@ WORDS = TEXT.split()
 
 
 def corpus() -> Iterator[str]:
-    """Text with the blanks, line breaks and brackets that cause merges across a marker's edge."""
+    """Text with the spaces, line breaks and brackets that cause merges across a marker's edge."""
     rng = Random(0)
     for _ in range(1500):
         words = [rng.choice(WORDS) for _ in range(rng.randint(3, 15))]
@@ -55,7 +55,7 @@ def trained(kind: str) -> str:
         trainer = trainers.BpeTrainer(
             vocab_size=1500, special_tokens=["<unk>", *bytes_as_tokens()], limit_alphabet=200, show_progress=False
         )
-        # As SentencePiece: blanks only at the beginning of a piece, line breaks as bytes.
+        # As in SentencePiece: spaces only at the beginning of a piece, line breaks as bytes.
         lines = (line.replace(" ", " ▁").split(" ") for text in corpus() for line in text.split("\n"))
         tokenizer.train_from_iterator((piece for line in lines for piece in line), trainer)
         tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])

@@ -75,7 +75,7 @@ def test_markers_of_64_roles_are_all_found():
     chat_format=chat_formats(),
     data=st.data(),
 )
-def test_padding_is_told_by_the_mask(rows, chat_format, data):
+def test_padding_is_determined_from_the_mask(rows, chat_format, data):
     start = data.draw(st.integers(0, 7))
     stop = data.draw(st.integers(start, 7))
     mask = np.zeros((len(rows), 7), bool)

@@ -108,7 +108,7 @@ def test_turns_pickle():
     assert copy.ignore_ids == (9,)
 
 
-def test_turns_of_another_number_of_rows():
+def test_turns_for_the_wrong_number_of_rows():
     with pytest.raises(ValueError, match="turns: entry 2 belongs to row 2"):
         mask_labels(ROWS[:2], turns())
 

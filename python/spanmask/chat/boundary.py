@@ -20,12 +20,12 @@ class RoleBoundary:
         role: the role's name, as in the `role` field of messages.
         start: the ids that open a turn: one sequence, or several alternatives, because the ids of a marker may depend on the text
             next to it. Any int64 ids, negative ones included.
-        end: the ids that close a turn, in the same form; empty where a turn ends only at the next start (Alpaca).
+        end: the ids that close a turn, in the same form; empty if a turn ends only at the next start (Alpaca).
         include_start: the opening ids train with the turn.
         include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: they never train.
 
     Raises:
-        ValueError: no role, no start, an empty marker, or a flag that is not a bool.
+        ValueError: the role or the start is missing, a marker is empty, or a flag is not a bool.
         TypeError: an id is not an integer.
 
     >>> RoleBoundary("assistant", start=[5, 6], end=[[2], [3, 4]])
@@ -39,7 +39,7 @@ class RoleBoundary:
     include_start: bool = False
     include_end: bool = True
 
-    if TYPE_CHECKING:  # the constructor takes more types than the fields hold
+    if TYPE_CHECKING:  # the constructor accepts more types than the fields hold
 
         def __init__(
             self,
@@ -65,7 +65,7 @@ class RoleBoundary:
 
 @dataclass(frozen=True)
 class Parts:
-    """What `strings.py` and `template/` find out about a format; the constructors of `ChatFormat` make a format of it.
+    """What `strings.py` and `template/` determine about a format. The constructors of `ChatFormat` build the format from it.
 
     The fields are those of `ChatFormat` with the same names.
     """
@@ -78,14 +78,14 @@ class Parts:
 
 
 def roles_of(boundaries: Sequence[RoleBoundary]) -> tuple[str, ...]:
-    """The roles in the order of the boundaries, each once."""
+    """The distinct roles, in the order of the boundaries."""
     return tuple(dict.fromkeys(boundary.role for boundary in boundaries))
 
 
 def compile_format(
     boundaries: Sequence[RoleBoundary], stop_token_ids: Sequence[int], generation_prefills: Sequence[MarkerIds]
 ) -> _core.Format:
-    """The markers as the core searches for them; a role is its index in `roles_of(boundaries)`."""
+    """The markers in the form that the core searches for. A role is given as its index in `roles_of(boundaries)`."""
     return _core.Format(
         boundaries, roles=roles_of(boundaries), stop_token_ids=stop_token_ids, generation_prefills=generation_prefills
     )

@@ -1,7 +1,7 @@
 """Marker text -> id alternatives, found in context.
 
 The ids of a marker change with the text next to it: `"assistant\\n"` before `"\\nHi"`, `"USER:"` after a space or at the start of the text.
-So a marker is tokenized between many neighbours, and each distinct sequence of tokens that lies wholly inside it is an alternative.
+A marker is therefore tokenized between many texts; each distinct sequence of tokens that lies entirely inside it is an alternative.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from spanmask.chat.tokens import Tokens, added_token_ids, encode
 
 __all__ = ["EDGES", "PLAIN", "PlacedMarker", "alternatives", "marker_ids"]
 
-# What a content may begin or end with, as far as tokenizers distinguish: letters, digits, blanks, each bracket, punctuation that merges,
-# scripts without blanks, characters of several tokens.
+# What a content may begin or end with, as far as tokenizers distinguish: letters, digits, whitespace, each bracket, punctuation that
+# merges, scripts without spaces, characters of several tokens.
 EDGES = (
     *("Hi a I Zoë 7 42 . , : ; ! ? \" ' ` ``` ( ) [ ] { } < > </ / | # ## * ** - _ = ~ \\ 中 。 é 😀").split(),
     *(" ", "  ", "\n", "\n\n", "\t", "\u00a0", " a", "\na", " \n", ". ", ".\n", ": ", ">\n"),
@@ -45,12 +45,12 @@ def alternatives(tokenizer: Any, places: Iterable[PlacedMarker]) -> dict[MarkerI
 
 
 def marker_ids(place: PlacedMarker, tokens: Tokens, added: frozenset[int]) -> tuple[MarkerIds, str] | None:
-    """The ids of a marker in one place, and the part of its text that they spell; None where its letters merged with a neighbour.
+    """The ids of a marker in one place, and the part of its text that they spell; None if its letters merged with the text next to it.
 
-    A token that extends over the marker's edge is left out, because it may contain content. Only if that would cost the marker a visible
-    character, the token is included: if it extends over the edge by blanks (SentencePiece: `"▁USER"`), else on the right side also with
-    the text that merged (`"：<"`). Text that merged on the left is content: there, punctuation may be lost while more than a bare word
-    is left. Next to an added token punctuation may always be lost.
+    A token that extends over the marker's edge is left out, because it may contain content. If that would cost the marker a visible
+    character, the token is included where it extends over the edge only by whitespace (SentencePiece: `"▁USER"`), and on the right side
+    also with the text that merged (`"：<"`). Text that merged on the left is content: there, punctuation may be lost as long as more than
+    a bare word remains. Next to an added token, punctuation may always be lost.
     """
     marker = place.text[place.start : place.stop]
     letters = [char for char in marker if char.isalnum()]
@@ -74,7 +74,7 @@ def marker_ids(place: PlacedMarker, tokens: Tokens, added: frozenset[int]) -> tu
 
 
 def lies_inside(place: PlacedMarker, tokens: Tokens, at: int, added: frozenset[int], overhang: str) -> bool:
-    """Whether a token belongs to the marker. Added tokens may extend over its edge by the blanks that they absorb."""
+    """Whether a token belongs to the marker. Added tokens may extend over its edge by the whitespace that they absorb."""
     start, stop = tokens.spans[at]
     if place.start <= start and stop <= place.stop:
         return start < stop or place.start < start < place.stop
@@ -87,5 +87,5 @@ def lies_inside(place: PlacedMarker, tokens: Tokens, at: int, added: frozenset[i
 
 
 def visible(text: str) -> str:
-    """The text without its blanks."""
+    """The text without its whitespace."""
     return "".join(text.split())

@@ -1,4 +1,4 @@
-"""Kinds of conversations beyond plain questions and answers: a format may not cover all of them, and messages show theirs."""
+"""Kinds of conversations beyond plain questions and answers. A format may not cover all of them; messages show which kind they are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def kinds_in(messages: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def has_part(content: Any, types: tuple[str, ...]) -> bool:
-    """Whether a content is a list of parts with a non-empty part of one of these types."""
+    """Whether a content is a list of parts that has a non-empty part of one of these types."""
     if isinstance(content, str) or not isinstance(content, Iterable):
         return False
     parts = (part for part in content if isinstance(part, Mapping) and part.get("type") in types)

@@ -1,6 +1,6 @@
 """`ChatFormat`: where the turns of a conversation begin and end, as token ids.
 
-What is done with the markers is decided in the core: `turns.rs` finds the turns, `labels/mod.rs` says which tokens train.
+The core decides what the markers mean: `turns.rs` finds the turns, `labels/mod.rs` decides which tokens train.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ChatFormat"]
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """The boundaries of every role, and what else a chat template fixes.
+    """The turn boundaries of every role, and further properties of a chat template.
 
     Frozen, hashable and picklable; `print(chat_format)` shows the markers as text and ids, role by role.
 
@@ -39,12 +39,12 @@ class ChatFormat:
             newline, an empty think block): the model never writes them. `MaskPolicy.train_generation_prefill` decides whether they
             train.
         uncovered: kinds of conversations in which these boundaries do not find the turns: "system messages", "reasoning", "tool calls",
-            "text before tool calls". Deriving a format from a template fills it in; `uncovered_kind` finds such conversations. Other
-            descriptions are allowed and only printed.
-        texts: the text of markers, for printing: pairs of (ids, text).
+            "text before tool calls". Deriving a format from a template sets it; `uncovered_kind` finds such conversations. Other
+            descriptions are allowed, but are only printed.
+        texts: the text of each marker, used for printing: pairs of (ids, text).
 
     Raises:
-        ChatFormatError: no boundary, or one start marker opens two roles.
+        ChatFormatError: there is no boundary, or one start marker opens two roles.
         TypeError: a boundary is not a `RoleBoundary`, an id is not an integer, `uncovered` is not a sequence of strings.
 
     >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2]), RoleBoundary("user", start=[5, 7], end=[2])])
@@ -64,7 +64,7 @@ class ChatFormat:
     uncovered: tuple[str, ...] = ()
     texts: tuple[tuple[MarkerIds, str], ...] = field(default=(), compare=False, repr=False)
 
-    if TYPE_CHECKING:  # the constructor takes more types than the fields hold
+    if TYPE_CHECKING:  # the constructor accepts more types than the fields hold
 
         def __init__(
             self,
@@ -94,19 +94,18 @@ class ChatFormat:
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
-        """The roles in the order of the boundaries, each once: `Turns.role` is an index into it."""
+        """The distinct roles, in the order of the boundaries: `Turns.role` is an index into this tuple."""
         return roles_of(self.boundaries)
 
     def uncovered_kind(self, messages: Iterable[Mapping[str, Any]]) -> str | None:
-        """Which of the kinds in `uncovered` a conversation is; `None` if it is none of them.
+        """Find the first kind in `uncovered` that occurs in a conversation.
 
         Args:
             messages: one conversation, as for `apply_chat_template`. Reasoning and tool calls are recognized in the fields of messages
                 (`reasoning_content`, `tool_calls`), not in their texts.
 
         Returns:
-            The first entry of `uncovered` that occurs in the conversation, or `None`. In such conversations the turns that this format
-            finds may be wrong.
+            The kind, or `None` if no kind in `uncovered` occurs. If one does, the turns that this format finds may be wrong.
 
         >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2])], uncovered=["tool calls"])
         >>> fmt.uncovered_kind([{"role": "user", "content": "Hi"}, {"role": "assistant", "tool_calls": [{"type": "function"}]}])
@@ -119,10 +118,10 @@ class ChatFormat:
 
     @classmethod
     def from_strings(cls, tokenizer: Any, *, ignore_ids: Iterable[int] = (), **roles: MarkerText) -> ChatFormat:
-        """Boundaries written as text, their ids found in context.
+        """Make boundaries from text. The token ids are found in context.
 
-        The ids of a marker change with the text next to it (`ASSISTANT:` at the start of a text, after a space, after a newline). So each
-        marker is tokenized between many neighbours, and every distinct sequence of tokens that lies wholly inside it becomes an
+        The ids of a marker change with the text next to it (`ASSISTANT:` at the start of a text, after a space, after a newline). Each
+        marker is therefore tokenized between many texts, and every distinct sequence of tokens that lies entirely inside it becomes an
         alternative.
 
         Args:
@@ -131,7 +130,7 @@ class ChatFormat:
             **roles: for each role its start, or (start, end), or (start, [end, end, ...]), as text.
 
         Raises:
-            ChatFormatError: the tokens of a marker merge with its neighbours in every context, or the tokenizer gives no offsets.
+            ChatFormatError: the tokens of a marker merge with its neighbours in every context, or the tokenizer returns no offsets.
             TypeError: a marker is not text.
 
         Example:
@@ -146,9 +145,9 @@ class ChatFormat:
         Conversations with known contents are rendered, and the text between the contents shows how turns open and close. The result
         is compared with random conversations of each kind before it is returned. Kinds on which it fails are named in `uncovered` and in
         a `SpanmaskWarning`; a format that fails on plain questions and answers is an error. Unusual orders of messages (two of the
-        assistant in a row, a system message after the first turn) are not checked: look at your own rows with `spanmask.preview`.
+        assistant in a row, a system message after the first turn) are not checked: inspect your own rows with `spanmask.preview`.
 
-        Measured CPU time: 0.1 to 3 seconds with fast tokenizers, 2 to 17 with slow ones. Keep the format, or `pickle` it.
+        Measured CPU time: 0.1 to 3 seconds with fast tokenizers, 2 to 17 with slow ones. Reuse the format, or `pickle` it.
 
         Args:
             tokenizer: a transformers tokenizer with a chat template.
@@ -171,7 +170,7 @@ class ChatFormat:
         `ignore_ids` are the placeholders of images, video and audio, and the tokens around them: they never train.
 
         Args:
-            processor: a transformers processor; its own chat template is used, else its tokenizer's.
+            processor: a transformers processor; its own chat template is used, or its tokenizer's if it has none.
             **template_kwargs: as for `from_tokenizer`.
 
         Raises:
@@ -197,7 +196,7 @@ class ChatFormat:
 
     @cached_property
     def _compiled(self) -> _core.Format:
-        """The compiled markers, left out of pickles."""
+        """The compiled markers. They are not pickled."""
         return compile_format(self.boundaries, self.stop_token_ids, self.generation_prefills)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -226,7 +225,7 @@ class ChatFormat:
 
 
 def check_boundaries(boundaries: tuple[RoleBoundary, ...]) -> None:
-    """At least one boundary, and each start opens one role."""
+    """Raise unless there is a boundary and each start opens only one role."""
     if not boundaries:
         raise ChatFormatError("boundaries: none given; a chat format needs at least one RoleBoundary.")
     owners: dict[MarkerIds, str] = {}

@@ -11,7 +11,7 @@ __all__ = ["media_ids"]
 
 MEDIA = r"(?<![a-zA-Z])(?:image|img|video|audio|vision|boi|eoi|boa|eoa)"
 ATTRIBUTE = re.compile(rf"(?:^|_){MEDIA}(?:_|$).*token(?:_ids?)?$")
-# Wrappers that processors write as text, recognized by name. What a model may produce (`<|box_start|>`, speech codes) is not here.
+# Wrappers that processors write as text, recognized by name. Tokens that a model may produce (`<|box_start|>`, speech codes) are left out.
 WRAPPER = re.compile(
     rf"{MEDIA}_?(?:start|begin|end|bos|eos|sep|break|pad|newline|soft_token|token)?\W*$|(?:start|begin|end)_of_{MEDIA}\W*$"
     r"|row_\d+_col_\d+|global-img|fake_token_around_image",

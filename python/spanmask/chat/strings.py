@@ -1,4 +1,4 @@
-"""Boundaries written as text -> `Parts`, their ids found in context."""
+"""Boundaries written as text -> `Parts`. The token ids are found in context."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText]) -> Parts:
     """The boundaries of `ChatFormat.from_strings`."""
     tokenizer = text_tokenizer(tokenizer)
     if not roles:
-        raise ChatFormatError('roles: none given; write for example assistant=("ASSISTANT:", "</s>"), user="USER:".')
+        raise ChatFormatError('roles: none given; pass for example assistant=("ASSISTANT:", "</s>"), user="USER:".')
     texts = {role: role_texts(role, marker) for role, marker in roles.items()}
     starts = [start for start, _ in texts.values()]
     ends = [end for _, role_ends in texts.values() for end in role_ends]
@@ -37,10 +37,10 @@ def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText]) -> Parts:
 
 
 def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
-    """All id sequences of a marker inside contents, one for each way in which it merges with its neighbours.
+    """Find all id sequences of a marker inside contents, one for each way in which it merges with its neighbours.
 
-    For `MaskPolicy(ignore_between=..., ignore_sequences=...)`: a `<think>` that is not an added token has other ids before a line break,
-    before a letter and after a blank.
+    For `MaskPolicy(ignore_between=..., ignore_sequences=...)`: a `<think>` that is not an added token has different ids before a line
+    break, before a letter and after a space.
 
     Args:
         tokenizer: a transformers tokenizer.
@@ -50,7 +50,7 @@ def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
         The alternatives, the longest text first.
 
     Raises:
-        ChatFormatError: an empty marker, or one whose tokens merge with its neighbours in every context; or the tokenizer gives no
+        ChatFormatError: the marker is empty, its tokens merge with its neighbours in every context, or the tokenizer returns no
             offsets.
         TypeError: the marker is not text.
 
@@ -66,7 +66,7 @@ def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
 
 
 def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
-    """One role's argument -> (start, ends), checked."""
+    """Check one role's argument and split it into (start, ends)."""
     parts: Any = (marker, ()) if isinstance(marker, str) else marker
     start, ends = parts if isinstance(parts, tuple) and len(parts) == 2 else (None, ())
     ends = list(ends) if isinstance(ends, (list, tuple)) else [ends]
@@ -74,7 +74,7 @@ def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
         raise TypeError(f"role {role!r}: expected a start, (start, end) or (start, [end, ...]) as text, got {marker!r}.")
     if not all((start, *ends)):
         raise ChatFormatError(
-            f"role {role!r}: an empty marker in {marker!r}; where a turn ends at the next start, pass the start only."
+            f"role {role!r}: an empty marker in {marker!r}; if turns end at the next start, pass only the start."
         )
     return str(start), ends
 

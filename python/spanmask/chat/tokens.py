@@ -1,4 +1,4 @@
-"""What `chat/` needs of a tokenizer: ids with the characters they cover, added tokens, vocabulary.
+"""What `chat/` needs from a tokenizer: ids with the characters that they cover, added tokens, vocabulary.
 
 All tokenizer methods that `chat/` uses are called here, except `apply_chat_template`: that is called in `template/probe.py`.
 """
@@ -24,9 +24,9 @@ __all__ = [
     "text_tokenizer",
 ]
 
-MERGING = 500  # vocabulary entries per suffix of a marker that `merging` looks at
+MERGING = 500  # vocabulary entries per suffix of a marker that `merging` examines
 NO_OFFSETS = (
-    "tokenizer: {name} gives no offsets, and decoding its tokens does not give the text back ({text!r} became {back!r}); "
+    "tokenizer: {name} returns no offsets, and decoding its tokens does not reproduce the text ({text!r} became {back!r}); "
     "use its fast version, or write the ids by hand: ChatFormat([RoleBoundary(role, start=[...], end=[...])])."
 )
 
@@ -41,7 +41,7 @@ class Tokens(NamedTuple):
 class AddedTokens:
     """The texts of added tokens.
 
-    `neutral`: those that only say that a text begins or ends (BOS, EOS, padding), and so do not identify a role.
+    `neutral`: those that only mark the beginning or end of a text (BOS, EOS, padding) and therefore do not identify a role.
     """
 
     def __init__(self, texts: Iterable[str], neutral: Iterable[str] = ()) -> None:
@@ -54,7 +54,7 @@ class AddedTokens:
         return [match.span() for match in self.pattern.finditer(text)]
 
     def may_cut(self, text: str, at: int) -> bool:
-        """Whether a marker may begin or end here: at an end of the text, at an added token's edge, or next to a blank.
+        """Whether a marker may begin or end here: at an end of the text, at an added token's edge, or next to whitespace.
 
         A marker never begins or ends inside a word or a tag.
         """
@@ -74,10 +74,10 @@ class AddedTokens:
 
 
 def text_tokenizer(tokenizer: Any) -> Any:
-    """The tokenizer itself; of a processor, its tokenizer.
+    """The tokenizer itself, or the tokenizer of a processor.
 
     Raises:
-        TypeError: neither a tokenizer nor a processor.
+        TypeError: the argument is neither a tokenizer nor a processor.
     """
     inner = getattr(tokenizer, "tokenizer", tokenizer)
     if not callable(inner) or not hasattr(inner, "get_added_vocab"):
@@ -97,13 +97,13 @@ def added_vocabulary(tokenizer: Any) -> dict[str, int]:
 
 
 def added_token_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids of the added tokens, which never merge with a neighbour. Runs of blanks, which some vocabularies add, are left out."""
+    """Ids of the added tokens, which never merge with a neighbour. Runs of spaces, which some vocabularies add, are left out."""
     added = {token: number for token, number in tokenizer.get_added_vocab().items() if token.strip()}
     return frozenset({*added.values(), *tokenizer.all_special_ids})
 
 
 def bos_and_eos(tokenizer: Any) -> list[str]:
-    """The texts of BOS and EOS, as far as the tokenizer has them."""
+    """The texts of BOS and EOS, if the tokenizer has them."""
     return [str(token) for token in (tokenizer.bos_token, tokenizer.eos_token) if token]
 
 
@@ -127,7 +127,7 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
     """Tokenize as `apply_chat_template` does: without special tokens, without truncation.
 
     Raises:
-        ChatFormatError: a tokenizer without offsets, and decoding its tokens does not give the text back.
+        ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
     """
     if not texts:
         return []
@@ -148,7 +148,7 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
 
 
 def covering(offsets: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
-    """Offsets without holes: byte-level tokenizers may leave out blanks, which then belong to the next token.
+    """Close the gaps between offsets: byte-level tokenizers may skip spaces, which then belong to the next token.
 
     >>> covering([(0, 2), (3, 5), (3, 5), (0, 0)], 7)
     [(0, 2), (2, 5), (3, 5), (5, 7)]
@@ -156,7 +156,7 @@ def covering(offsets: Sequence[tuple[int, int]], length: int) -> list[tuple[int,
     spans: list[tuple[int, int]] = []
     covered = 0
     for start, stop in offsets:
-        if stop <= start:  # a token without characters of the text (a blank that the tokenizer adds)
+        if stop <= start:  # a token without characters of the text (a space that the tokenizer adds)
             start = stop = covered
         spans.append((min(start, covered), stop))
         covered = max(covered, stop)
@@ -166,7 +166,7 @@ def covering(offsets: Sequence[tuple[int, int]], length: int) -> list[tuple[int,
 
 
 def encode_by_decoding(tokenizer: Any, text: str) -> Tokens:
-    """Offsets without a fast tokenizer: the text that each further token adds when decoded. Refused unless that gives `text` back."""
+    """Offsets without a fast tokenizer: the text that each further token adds when decoded. Raises unless the result is `text`."""
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(some: list[int]) -> str:
@@ -180,7 +180,7 @@ def encode_by_decoding(tokenizer: Any, text: str) -> Tokens:
     offsets: list[tuple[int, int]] = []
     at = 0
     for number, piece in enumerate(pieces):
-        while not text.startswith(piece, at) and text[at : at + 1].isspace():  # slow tokenizers drop blanks around added tokens
+        while not text.startswith(piece, at) and text[at : at + 1].isspace():  # slow tokenizers drop spaces around added tokens
             at += 1
         if not text.startswith(piece, at):
             raise ChatFormatError(NO_OFFSETS.format(name=type(tokenizer).__name__, text=text, back=decode(ids)))

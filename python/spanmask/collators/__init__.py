@@ -1,4 +1,4 @@
-"""Collators: lists of examples in, batches out. One file a collator."""
+"""Collators: lists of examples in, batches out. One file per collator."""
 
 from spanmask.collators.chat import DataCollatorForChat
 from spanmask.collators.masked_lm import DataCollatorForMaskedLM

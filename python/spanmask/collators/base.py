@@ -1,4 +1,4 @@
-"""What the chat collators share: their options, and the way from rows to a batch."""
+"""The base of the chat collators: their options, and the steps from rows to a batch."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Kept = list[int] | None
 
 @dataclass
 class TokenRows:
-    """The rows of a batch: their ids, and what is known of each token.
+    """The rows of a batch: their ids, and what is known about each token.
 
     Attributes:
         ids, attention_mask, labels: rows as `_core.plan_labels` reads them.
-        name: what errors call the rows.
+        name: the name of the rows in error messages.
         uncut_ids: ids that `max_length` must not cut off.
         processed: everything that a processor returned for these rows.
     """
@@ -68,7 +68,7 @@ class ChatCollator:
     weight_key: str = "loss_weights"
 
     def _check(self, tokenizer: Any) -> None:
-        """Check the options, and replace those that were left to the tokenizer."""
+        """Check the options, and fill in those that come from the tokenizer."""
         self.policy = MaskPolicy() if self.policy is None else self.policy
         if not isinstance(self.chat_format, ChatFormat):
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
@@ -90,15 +90,15 @@ class ChatCollator:
 
     @property
     def report(self) -> MaskReport:
-        """What the batches of this process trained, and why rows trained nothing. A loader's workers have reports of their own."""
+        """What the batches of this process trained, and why rows have no trained tokens. The workers of a loader have their own reports."""
         return self._running.total
 
     def reset_report(self) -> None:
-        """Start the report anew."""
+        """Set all counts of the report to zero."""
         self._running.reset()
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
-        """One batch; see the class."""
+        """Make one batch; see the class."""
         columns = columns_of(self._examples(features))
         rows = self._rows(columns)
         plan = self._plan(rows, columns)
@@ -107,7 +107,7 @@ class ChatCollator:
         extra = stack_columns(columns if kept is None else select_rows(columns, kept), self.keep_columns)
         for name in extra:
             if name in batch:
-                raise ValueError(f"keep_columns: the collator itself makes the column {name!r}; leave it out.")
+                raise ValueError(f"keep_columns: the collator creates the column {name!r} itself; remove it from keep_columns.")
         return to_tensors({**batch, **extra}, return_tensors or self.return_tensors)
 
     def _examples(self, features: Any) -> Any:
@@ -132,12 +132,12 @@ class ChatCollator:
         batch[self.weight_key] = weights
 
     def _compiled_policy(self) -> _core.Policy:
-        assert self.chat_format is not None  # `_check` saw to both
+        assert self.chat_format is not None  # `_check` sets both
         assert self.policy is not None
         return self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
 
     def _plan(self, rows: TokenRows, columns: Mapping[str, Any], skip_first: bool = False) -> _core.LabelPlan:
-        """Decide the labels of all rows: one scan, nothing is written yet."""
+        """Decide the labels of all rows in one scan. Nothing is written yet."""
         assert self.chat_format is not None
         assert self.policy is not None
         by_turn = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
@@ -158,10 +158,10 @@ class ChatCollator:
         )
 
     def _kept(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> Kept:
-        """The rows that stay, or `None` for all. Counts the batch; warns and raises as options say.
+        """The rows to keep, or `None` for all. Counts the batch; warns or raises as the options require.
 
         Raises:
-            ValueError: a row or the whole batch that the options do not allow.
+            ValueError: the options do not allow a row or the whole batch.
         """
         assert self.chat_format is not None
         assert self.policy is not None
@@ -177,14 +177,14 @@ class ChatCollator:
             return None
         if not len(kept):
             reasons = ", ".join(outcomes.report.reasons) or "roles differ from messages"
-            raise ValueError(f"features: no row of this batch is left: {reasons}.")
+            raise ValueError(f"features: all rows of this batch were dropped: {reasons}.")
         return [int(row) for row in kept]
 
     def _decode(self, plan: _core.LabelPlan, row: int) -> str:
         return str(self._text_tokenizer.decode(plan.row(row)))
 
     def _mismatched(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> list[int]:
-        """The rows whose turns may be wrong: they have other roles than their messages, or are of a kind that the format does not cover.
+        """The rows whose turns may be wrong: their roles differ from those of their messages, or the format does not cover their kind.
 
         Warns or raises as the policy says.
         """

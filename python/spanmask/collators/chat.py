@@ -32,7 +32,7 @@ class DataCollatorForChat(ChatCollator):
         tokenizer: a transformers tokenizer: supplies pad token, padding side, and the chat template for `messages`.
         chat_format: how turns open and close; by default derived from the tokenizer's chat template.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        max_length: rows keep this many tokens. Masks are made before the cut.
+        max_length: rows are truncated to this many tokens, after their masks are made.
         padding_side: `"right"` or `"left"`; by default the tokenizer's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
@@ -115,7 +115,7 @@ class DataCollatorForChat(ChatCollator):
     def _render(self, row: int, messages: Any, tools: Any) -> Any:
         try:
             return self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=True, return_dict=False)
-        except Exception as error:  # a template raises what it likes
+        except Exception as error:  # a template may raise any exception
             raise ValueError(
                 f"messages: row {row} cannot be rendered by the chat template ({type(error).__name__}: {error}); fix or drop it."
             ) from error

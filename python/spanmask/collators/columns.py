@@ -27,8 +27,9 @@ def columns_of(features: Any) -> dict[str, Any]:
     """The columns of a batch of examples: a list of dicts, an Arrow table or record batch, or a dict of columns.
 
     Raises:
-        ValueError: no example, or one that has not the columns of the first one; the message names both. Columns of different lengths.
-        TypeError: examples that are not dicts, a column that has no entries.
+        ValueError: there is no example, one does not have the same columns as the first (the message names both), or columns differ in
+            length.
+        TypeError: the examples are not dicts, or a column has no entries.
     """
     if is_arrow(features) and hasattr(features, "column_names"):
         if not features.num_rows:
@@ -51,15 +52,15 @@ def columns_of(features: Any) -> dict[str, Any]:
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
     if set(map(type, examples)) == {dict} and len(set(map(len, examples))) == 1:
-        # As a batch should be. A name that some example lacks is found below.
+        # The usual case. If an example lacks a name, it is found below.
         with suppress(KeyError):
             return {name: list(map(itemgetter(name), examples)) for name in examples[0]}
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping):
-            raise TypeError(f"features: example {number} is a {type(example).__name__}; expected a dict of columns.")
+            raise TypeError(f"features: example {number} is of type {type(example).__name__}; expected a dict of columns.")
     names = examples[0].keys()
     for number, example in enumerate(examples):
-        if example.keys() != names:  # a column of one example alone, labels for instance, would be lost without a word
+        if example.keys() != names:  # a column of a single example, such as labels, would be silently dropped
             name = next(name for name in (*names, *example) if name not in example or name not in names)
             has, lacks = (0, number) if name in names else (number, 0)
             raise ValueError(
@@ -77,7 +78,7 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     """The named columns, each as one array.
 
     Raises:
-        ValueError: a column is not there, or its entries differ in shape.
+        ValueError: a column is missing, or its entries differ in shape.
     """
     stacked = {}
     for name in names:

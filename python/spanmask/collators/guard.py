@@ -1,4 +1,4 @@
-"""What is said about rows that train nothing, and about rows whose turns are not those of their messages."""
+"""Warnings and errors about rows without trained tokens, and about rows whose turns differ from those of their messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REMEDIES = {
 def check_untrained(
     report: MaskReport, on_untrained_batch: OnUntrainedBatch, running: RunningReport, decode: Callable[[int], str]
 ) -> None:
-    """Warn of rows without trained tokens, the first time; raise where no row of the batch has any.
+    """Warn about the first rows without trained tokens; raise if no row of the batch has any.
 
     `decode(row)` gives the text of a row for the message.
 
@@ -50,7 +50,7 @@ def check_untrained(
 
 
 def describe(report: MaskReport, decode: Callable[[int], str]) -> str:
-    """The first row that trains nothing: its number, the reason, the remedy, its text."""
+    """Describe the first row without trained tokens: its number, the reason, the remedy, its text."""
     row, reason = report.untrained_rows[0]
     text = decode(row)
     shown = text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
@@ -58,7 +58,7 @@ def describe(report: MaskReport, decode: Callable[[int], str]) -> str:
 
 
 def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:
-    """What is wrong with a row whose turns are not those of its messages."""
+    """Describe a row whose turns differ from those of its messages."""
     return (
         f"messages: row {row} has the roles {', '.join(wanted)}, but the token ids contain the turns {', '.join(found) or 'none'}: a "
         "message may contain marker text, or the chat format does not fit. Inspect the row with spanmask.preview."
@@ -66,7 +66,7 @@ def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:
 
 
 def describe_uncovered(row: int, kind: str) -> str:
-    """What is wrong with a row of a kind that the chat format does not cover."""
+    """Describe a row of a kind that the chat format does not cover."""
     return (
         f"messages: row {row} contains {kind}, which the chat format does not cover, so its turns may be wrong. Inspect the row with "
         "spanmask.preview, write the boundaries by hand (ChatFormat.from_strings), or set on_role_mismatch='drop'."
@@ -86,10 +86,10 @@ def roles_of_messages(messages: Any, row: int) -> list[str]:
 
 
 def same_roles(wanted: list[str], found: list[str], known: Iterable[str], trained: Iterable[str]) -> bool:
-    """Whether `found` are the roles of messages, in order, the tail possibly cut.
+    """Whether `found` are the roles of messages, in order, possibly cut off at the end.
 
-    What templates do on purpose is not a difference: a system turn of their own, a system message folded into the first user turn, several
-    tool results in one turn. Where a role has no boundary of its own, only the trained roles are compared.
+    Deliberate changes by templates do not count as differences: an added system turn, a system message folded into the first user turn,
+    several tool results in one turn. If a role has no boundary of its own, only the trained roles are compared.
     """
     if not set(wanted) <= set(known):
         wanted, found = ([role for role in roles if role in trained] for roles in (wanted, found))

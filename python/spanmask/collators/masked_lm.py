@@ -26,8 +26,8 @@ class DataCollatorForMaskedLM(NoiseCollator):
 
     In:  dicts with `input_ids` (integers, any length). Columns that are read where present, each with an entry for each token:
          `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never chosen), `word_ids`
-         (numbers; None or negative: not a word) or `word_starts` (flags): words are then chosen whole. With a number for each row:
-         `mlm_probability`, instead of the spec's. An Arrow table or a dict with these columns is accepted, too.
+         (numbers; None or negative: not a word) or `word_starts` (flags): words are then chosen whole. One number for each row:
+         `mlm_probability`, which replaces the spec's. An Arrow table or a dict with these columns is also accepted.
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row]; labels are `label_pad_token_id` where nothing was chosen.
 
     Noise is a pure function of (seed, epoch, key of the row): the same for any batch size, order, number of workers and ranks.
@@ -42,11 +42,11 @@ class DataCollatorForMaskedLM(NoiseCollator):
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
             every pass has fresh noise, and `torch.manual_seed` repeats a run.
         epoch: the first epoch, 0 to 2**64 - 1; `set_epoch` changes it, in worker processes too.
-        on_repeat: with a seed, what happens once when a pass repeats the noise of the one before it: `"warn"`, `"raise"` or
-            `"ignore"` (for evaluation). Each process knows only what it drew itself: workers that end with their pass see no repeat.
-        key_column: the column that names an example (integers or strings). By default its content does, so equal rows of one epoch
-            share their noise.
-        max_length: rows keep this many tokens. Masks are made before the cut.
+        on_repeat: with a seed, what to do the first time that a pass repeats the noise of the previous pass: `"warn"`, `"raise"` or
+            `"ignore"` (for evaluation). Each process only knows what it drew itself: workers that end with their pass cannot see a repeat.
+        key_column: the column that identifies an example (integers or strings). By default its content does, so equal rows in one
+            epoch get the same noise.
+        max_length: rows are truncated to this many tokens, after their masks are made.
         pad_to_multiple_of: the width is rounded up to a multiple of it.
         padding_side: `"right"` or `"left"`; the tokenizer's own by default.
         label_pad_token_id: the label of tokens that were not chosen and of padding; -100 carries no loss.
@@ -115,7 +115,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
     def _call_core(
         self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
     ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        assert self.spec is not None  # __post_init__ made it
+        assert self.spec is not None  # `__post_init__` sets it
         no_words = options["word_ids"] is None and options["word_starts"] is None
         if no_words and self.spec.whole_word_mask and self.spec.continuation_ids is None:
             raise ValueError("word_ids: whole_word_mask requires this column or word_starts, or a spec with continuation_ids.")

@@ -1,4 +1,4 @@
-"""What the noise collators share: their options, the columns that they read next to `input_ids`, their seed and epoch."""
+"""The base of the noise collators: their options, the columns that they read in addition to `input_ids`, their seed and epoch."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class NoiseCollator:
     return_tensors: ReturnTensors = "pt"
 
     rate_columns: ClassVar[tuple[str, ...]] = ()
-    """Columns with a number for each row that takes the place of the spec's."""
+    """Columns with a number for each row that replaces the spec's."""
     cuts_before_noise: ClassVar[bool] = False
     """`max_length` cuts rows before noise is drawn; otherwise the core cuts the batch."""
 
     def _check_options(self) -> None:
-        """Check what all noise collators share; each calls it at the end of `__post_init__`."""
+        """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
         check_length("max_length", self.max_length)
         check_length("pad_to_multiple_of", self.pad_to_multiple_of)
         self.padding_side = self.padding_side or getattr(self.tokenizer, "padding_side", "right")
@@ -92,11 +92,11 @@ class NoiseCollator:
         extra, tokens = NoiseColumns(self, columns), columns["input_ids"]
         cut = self.max_length if self.cuts_before_noise else None
         if cut is None and not extra.has_token_columns and is_list_of_arrays(tokens):
-            try:  # arrays are read where they are
+            try:  # arrays are read in place
                 return self._call_core(tokens, extra, extra.row_options(len(tokens)), seed_epoch)
             except (
                 TypeError
-            ):  # they are of several dtypes, or not contiguous: copied below, where the error names the row that is wrong
+            ):  # they have several dtypes or are not contiguous: they are copied below, where an error names the wrong row
                 pass
         rows, real = real_rows(tokens, columns.get("attention_mask"), "input_ids")
         if cut is not None:
@@ -118,11 +118,11 @@ class NoiseCollator:
         self.schedule.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return seed, epoch and algorithm version: with a seed, everything that noise depends on apart from the rows."""
+        """Return seed, epoch and algorithm version: with a seed, everything that the noise depends on, except the rows."""
         return self.schedule.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken.
+        """Continue from a state that `state_dict` returned.
 
         Raises:
             ValueError: an entry is missing, or the state is of another algorithm version.
@@ -157,14 +157,14 @@ class NoiseColumns:
         return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
     def row_options(self, count: int, rows: Ragged | None = None, real: Column | None = None) -> RowOptions:
-        """The columns as the core takes them.
+        """The columns as the core reads them.
 
         `count`: the number of rows. Where there are columns with an entry for each token: `rows`, with which they must be aligned, and
         the `real` tokens in them.
 
         Raises:
-            ValueError: a column that is not aligned with the rows, or both kinds of words.
-            TypeError: a column that holds something else.
+            ValueError: a column is not aligned with the rows, or there are both kinds of words.
+            TypeError: a column does not hold numbers or flags.
         """
         options: RowOptions = {"keys": as_keys(self._keys, count), "protected_mask": None, "word_starts": None, "word_ids": None}
         if rows is None or real is None:

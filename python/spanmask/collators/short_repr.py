@@ -1,4 +1,4 @@
-"""A `repr` of collators that fits a log line."""
+"""A `repr` of collators that fits on a log line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["short_repr"]
 
 
 def short_repr(value: Any) -> str:
-    """Of dataclasses the fields that differ from their defaults, of long tuples both ends, of a tokenizer or processor its class.
+    """Show the changed fields of a dataclass, both ends of a long tuple, and the class of a tokenizer or processor.
 
     >>> short_repr((302, 301, 300, 299, 298, 297, 296, 295, 294))
     '(302, 301, 300, ..., 294)'

@@ -28,8 +28,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     In:  dicts with `input_ids` (integers, any length, with or without EOS). Columns that are read where present, each with an entry
          for each token: `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never
          hidden), `word_ids` (numbers; None or negative: not a word) or `word_starts` (flags): spans then cover whole words.
-         With a number for each row: `noise_density`, `mean_noise_span_length`, instead of the spec's. An Arrow table or a dict with
-         these columns is accepted, too.
+         One number for each row: `noise_density`, `mean_noise_span_length`, which replace the spec's. An Arrow table or a dict with
+         these columns is also accepted.
     Out: `input_ids`, `attention_mask` int64 [B, longest input]; `labels` int64 [B, longest target], padded with
          `label_pad_token_id`; with `decoder_start_token_id` also `decoder_input_ids`, the labels shifted by one place. With
          `inputs_length` every batch has the same two widths.
@@ -46,16 +46,16 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         spec: a `SpanCorruption` or a `DenoiserMixture` instead of the options above. The attribute `spec` always holds the spec in use.
         inputs_length: fixes both widths: rows are cut so that their inputs fit, and every batch is [B, inputs_length] and
             [B, targets_length].
-        targets_length: requires `inputs_length`; by default what `plan_lengths` gives.
+        targets_length: requires `inputs_length`; by default what `plan_lengths` returns.
         decoder_start_token_id: adds `decoder_input_ids`, for losses that are computed outside of the model.
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
             every pass has fresh noise, and `torch.manual_seed` repeats a run.
         epoch: the first epoch, 0 to 2**64 - 1; `set_epoch` changes it, in worker processes too.
-        on_repeat: with a seed, what happens once when a pass repeats the noise of the one before it: `"warn"`, `"raise"` or
-            `"ignore"` (for evaluation). Each process knows only what it drew itself: workers that end with their pass see no repeat.
-        key_column: the column that names an example (integers or strings). By default its content does, so equal rows of one epoch
-            share their noise.
-        max_length: rows are cut to this many tokens before noise is drawn.
+        on_repeat: with a seed, what to do the first time that a pass repeats the noise of the previous pass: `"warn"`, `"raise"` or
+            `"ignore"` (for evaluation). Each process only knows what it drew itself: workers that end with their pass cannot see a repeat.
+        key_column: the column that identifies an example (integers or strings). By default its content does, so equal rows in one
+            epoch get the same noise.
+        max_length: rows are truncated to this many tokens before noise is drawn.
         pad_to_multiple_of: both widths are rounded up to a multiple of it, unless `inputs_length` fixes them.
         padding_side: of the inputs, `"right"` or `"left"`; the tokenizer's own by default. Labels are padded on the right.
         label_pad_token_id: pads `labels`; -100 carries no loss.
@@ -133,7 +133,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     def _call_core(
         self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
     ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        assert self.spec is not None  # __post_init__ made it
+        assert self.spec is not None  # `__post_init__` sets it
         if options["protected_mask"] is not None:
             check_protectable(self.spec)
         count = len(rows) if isinstance(rows, list) else len(rows.starts)
@@ -161,4 +161,4 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
         if out.decoder_input_ids is not None:
             batch["decoder_input_ids"] = out.decoder_input_ids
-        return batch, out.stats.keys[out.stats.denoisers >= 0]  # rows that nothing was drawn for repeat nothing
+        return batch, out.stats.keys[out.stats.denoisers >= 0]  # the other rows have no noise that could repeat

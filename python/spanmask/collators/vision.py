@@ -26,8 +26,8 @@ class DataCollatorForVisionChat(ChatCollator):
 
     The processor expands images to placeholder tokens before it tokenizes, so labels made from its `input_ids` fit any model.
 
-    In:  dicts with `messages` (content a string, or a list of parts) and `images` (a list; a single image may be given alone, also as
-         `image`). Images without an image part in the messages go before the first user content.
+    In:  dicts with `messages` (content a string, or a list of parts) and `images` (a list; a single image may be given without a list, also
+         as `image`). Images without an image part in the messages go before the first user content.
     Out: everything that the processor returns, and `labels` int64 [B, width], -100 where no loss is wanted. Placeholders of images,
          videos and sounds, and the tokens that wrap them, never train.
 
@@ -35,7 +35,7 @@ class DataCollatorForVisionChat(ChatCollator):
         processor: a transformers processor with a chat template.
         chat_format: how turns open and close; by default derived from the processor's chat template.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        max_length: rows keep this many tokens. Masks are made before the cut; a cut before or inside an image is an error.
+        max_length: rows are truncated to this many tokens, after their masks are made; a cut before or inside an image is an error.
         padding_side: `"right"` or `"left"`; by default the processor's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
@@ -59,7 +59,7 @@ class DataCollatorForVisionChat(ChatCollator):
         if tokenizer is None:
             raise TypeError(
                 f"processor: expected a transformers processor with a tokenizer, got {type(self.processor).__name__}; "
-                "for text alone use DataCollatorForChat(tokenizer)."
+                "for text without images use DataCollatorForChat(tokenizer)."
             )
         self.media_ids = media_ids(self.processor)
         if self.chat_format is None:
@@ -80,7 +80,7 @@ class DataCollatorForVisionChat(ChatCollator):
         return TokenRows(ids, "input_ids", attention_mask=mask, uncut_ids=uncut, processed=processed)
 
     def _process(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """What the processor makes of conversations and images."""
+        """The processor's output for conversations and images."""
         images = images_of(columns)
         texts = self._texts(columns, images)
         bos = self.processor.tokenizer.bos_token
@@ -90,7 +90,7 @@ class DataCollatorForVisionChat(ChatCollator):
                 images=images if any(images) else None,
                 padding=True,
                 padding_side=self.padding_side,
-                # As the processor itself does at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
+                # The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
                 add_special_tokens=not (bos and texts[0].startswith(bos)),
                 return_tensors="np",
             )
@@ -98,11 +98,11 @@ class DataCollatorForVisionChat(ChatCollator):
 
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         batch, shape = rows.processed, rows.processed["input_ids"].shape
-        # What has an entry for each token is laid out again; what belongs to images stays as it is.
+        # Arrays with an entry for each token are laid out again; arrays that belong to images are not changed.
         by_token = [
             name
             for name, value in batch.items()
-            if name not in ("input_ids", "attention_mask") and is_integers(value) and value.shape == shape
+            if name not in ("input_ids", "attention_mask") and is_integer_array(value) and value.shape == shape
         ]
         written = plan.write(
             self._layout(),
@@ -124,8 +124,8 @@ class DataCollatorForVisionChat(ChatCollator):
         """Each conversation as the chat template writes it."""
         if "messages" not in columns:
             raise ValueError(
-                f"features: no 'messages'; the examples have {', '.join(map(repr, columns))}. Give prepare= a function that makes "
-                "messages and images of an example."
+                f"features: no 'messages'; the examples have {', '.join(map(repr, columns))}. Pass prepare=, a function that returns "
+                "messages and images for an example."
             )
         return [
             self.processor.apply_chat_template(with_image_parts(messages, len(row_images), row), tokenize=False)
@@ -133,7 +133,7 @@ class DataCollatorForVisionChat(ChatCollator):
         ]
 
 
-def is_integers(value: Any) -> bool:
+def is_integer_array(value: Any) -> bool:
     """Whether `value` is an array of integers."""
     return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
 
@@ -142,7 +142,7 @@ def select_examples(batch: Mapping[str, Any], images: Sequence[int], kept: Seque
     """What a processor returned, for the examples `kept` only; `images[i]`: the images of example `i`.
 
     An array has an entry for each example, for each image, or (Qwen) for each patch of each image, as `image_grid_thw` counts them.
-    `None` where an array does not show which: then the processor must be called again.
+    `None` if an array does not show which: the processor must then be called again.
     """
     count, total = len(images), sum(images)
     owners = np.repeat(np.arange(count), images)
@@ -189,11 +189,11 @@ def with_image_parts(messages: Any, images: int, row: int) -> list[dict[str, Any
     if images and not placed:
         user = next((message for message in out if message["role"] == "user"), None)
         if user is None:
-            raise ValueError(f"images: row {row} has {images} images but no user message to show them in.")
+            raise ValueError(f"images: row {row} has {images} images but no user message to put them in.")
         user["content"] = [{"type": "image"}] * images + user["content"]
     elif placed != images:
         raise ValueError(
-            f"images: row {row} has {images} images but {placed} image parts in its messages; give one part for each image, or none "
-            "to have all of them put before the first user content."
+            f"images: row {row} has {images} images but {placed} image parts in its messages; add one part for each image, or remove "
+            "all of them to have the images put before the first user content."
         )
     return out

@@ -138,7 +138,7 @@ class FlaxDataCollatorForT5MLM:
         return batch
 
     def random_spans_noise_mask(self, length: int) -> npt.NDArray[np.bool_]:
-        """Which of `length` tokens are hidden: bool [length]. The first is clear and the last hidden, where there are two."""
+        """Which of `length` tokens are hidden: bool [length]. Of two or more tokens, the first is clear and the last is hidden."""
         if self.rng == "keyed":
             self._drawn += 1
             row: npt.NDArray[np.bool_] = self._keyed(np.zeros((1, length), np.int64), keys=[self._drawn])[0]
@@ -183,13 +183,13 @@ class FlaxDataCollatorForT5MLM:
         if len(counts) and (counts != counts[0]).any():
             raise ValueError(
                 f"sentinel_ids: rows keep between {counts.min()} and {counts.max()} tokens, but all must keep the same number. Pass "
-                "masks with as many hidden tokens and spans in each row."
+                "masks with the same number of hidden tokens and spans in each row."
             )
         eos = np.full((len(ids), 1), self.tokenizer.eos_token_id, dtype=np.int32)
         return np.concatenate([ids[kept].reshape(len(ids), -1), eos], axis=-1)
 
     def _counts(self, length: int) -> tuple[int, int]:
-        """The numbers of hidden tokens and of spans. The last `min` is not in the scripts, which crash where it has an effect."""
+        """The numbers of hidden tokens and of spans. The last `min` is not in the scripts: they crash where it has an effect."""
         rounded = int(np.round(length * self.noise_density))
         noise = min(max(rounded, 1), length - 1)
         basis = noise if self.num_noise_spans == "noise" else min(noise, length - rounded)

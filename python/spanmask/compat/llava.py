@@ -57,13 +57,13 @@ class LLavaDataCollator:
             self.chat_format = ChatFormat.from_processor(self.processor)
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The batch of these examples, as tensors; see the class."""
+        """Make one batch of tensors; see the class."""
         texts, images = [], []
         render = getattr(self.processor, "apply_chat_template", None) or self.processor.tokenizer.apply_chat_template
         for row, example in enumerate(examples):
             if len(example["images"]) != 1:
                 raise ValueError(
-                    f"images: row {row} has {len(example['images'])} images; this collator takes one image an example. "
+                    f"images: row {row} has {len(example['images'])} images; this collator takes one image per example. "
                     "Use DataCollatorForVisionChat for other numbers of images."
                 )
             texts.append(render(example["messages"], tokenize=False, add_generation_prompt=False))
@@ -106,8 +106,8 @@ def mask_targets(input_ids: Any, tokenizer: Any, version: Version = "v1", *, att
         Targets in the type and shape of `input_ids`: int64 with one or two dimensions, or a list of rows.
 
     Raises:
-        ValueError: an unknown version; a marker of the version has no tokens of its own in this tokenizer.
-        TypeError: ids that are not integers.
+        ValueError: the version is unknown, or one of its markers has no separate tokens in this tokenizer.
+        TypeError: the ids are not integers.
 
     A marker that occurs as text inside a question or an answer counts as a marker: token ids alone cannot distinguish the two. LLaVA
     masks such rows.
@@ -177,6 +177,6 @@ def in_context(tokenizer: Any, lefts: Sequence[str], marker: str, rights: Sequen
     )
     if not found:
         raise ValueError(
-            f"tokenizer: {marker!r} has no tokens of its own; give the tokenizer that made the rows, and their version."
+            f"tokenizer: {marker!r} has no separate tokens; pass the tokenizer that made the rows, and the version of their prompt."
         )
     return list(found)

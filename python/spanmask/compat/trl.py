@@ -88,7 +88,7 @@ class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):  # type:
         self.padding_free = padding_free
 
     def torch_call(self, examples: list[Any]) -> dict[str, Any]:
-        """The batch of these examples, as tensors; see the class."""
+        """Make one batch of tensors; see the class."""
         batch: dict[str, Any] = super().torch_call(examples)
         if self.instruction_token_ids is None:
             self._label_last_response(batch)
@@ -150,13 +150,13 @@ class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):  # type:
         batch["max_length_k"] = batch["max_length_q"] = longest
 
     def _template_ids(self, template: str | Sequence[int], name: str) -> list[int]:
-        """The ids of a template, checked."""
+        """Check a template and return its ids."""
         if isinstance(template, str):
             ids = list(self.tokenizer.encode(template, add_special_tokens=False))
         else:
             ids = list(as_signed_ids(name, template))
         if not ids:
-            raise ValueError(f"{name}: {template!r} has no tokens; give the text or the ids that open a turn.")
+            raise ValueError(f"{name}: {template!r} has no tokens; pass the text or the ids that open a turn.")
         return ids
 
     def _warn_missing(self, name: str, template: Any, row: Any) -> None:

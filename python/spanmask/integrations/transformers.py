@@ -18,7 +18,7 @@ class EpochCallback(TrainerCallback):  # type: ignore[misc]
         *collators: the collators that the trainer's loaders use.
 
     Raises:
-        TypeError: a collator without a seed and an epoch.
+        TypeError: a collator has no seed and no epoch.
 
     Example:
         `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`

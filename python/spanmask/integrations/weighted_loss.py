@@ -39,10 +39,10 @@ def weighted_loss(
         ignore_index: the label of a token without loss.
 
     Returns:
-        A scalar, float32. 0 where nothing trains, so that an empty batch does not give NaN.
+        A scalar, float32. It is 0 if nothing trains, so that an empty batch does not give NaN.
 
     Raises:
-        ValueError: shapes that do not match, or an unknown `normalize`.
+        ValueError: the shapes do not match, or `normalize` is unknown.
 
     >>> logits, labels = torch.zeros(1, 3, 4), torch.tensor([[-100, 1, 2]])
     >>> weights = torch.tensor([[0.0, 1.0, 3.0]])
@@ -60,7 +60,7 @@ def weighted_loss(
         logits, labels, weights = logits[..., :-1, :], labels[..., 1:], weights[..., 1:]
     labels, weights = labels.to(logits.device), weights.to(logits.device)
     trained = labels != ignore_index
-    # Trained tokens only: most tokens of a chat carry no loss, and logits in float32 are the largest tensor of a step.
+    # Only trained tokens are selected: most tokens of a chat carry no loss, and logits in float32 are the largest tensor of a step.
     losses = torch.nn.functional.cross_entropy(logits[trained].float(), labels[trained], reduction="none")
     total = (losses * weights[trained]).sum()
     return total / torch.as_tensor(amount, device=total.device, dtype=total.dtype).clamp(min=torch.finfo(total.dtype).tiny)
@@ -69,7 +69,7 @@ def weighted_loss(
 def loss_amount(
     labels: torch.Tensor, weights: torch.Tensor, *, normalize: Normalize, shift: bool = True, ignore_index: int = -100
 ) -> torch.Tensor:
-    """What `weighted_loss` divides by. For several batches that form one step, pass the sum of theirs as `amount` with each."""
+    """The divisor of `weighted_loss`. If several batches form one step, pass the sum of their divisors as `amount` for each."""
     check_choice("normalize", normalize, Normalize)
     if shift:
         labels, weights = labels[..., 1:], weights[..., 1:]  # no logits predict the first token
@@ -89,7 +89,7 @@ def check_shapes(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tens
 class WeightedLossMixin:
     """Makes a transformers `Trainer` (or TRL's `SFTTrainer`) use the batch's loss weights.
 
-    Name it before the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For causal language models only. The
+    Put it before the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For causal language models only. The
     divisor is that of the whole step, under gradient accumulation and, with `average_tokens_across_devices`, across devices; so the
     loss does not depend on how a step is divided into batches.
 
@@ -99,9 +99,9 @@ class WeightedLossMixin:
         *args, **kwargs: arguments of the trainer.
 
     Raises:
-        TypeError: the mixin is named after the trainer's class, where it would have no effect.
+        TypeError: the mixin comes after the trainer's class, where it would have no effect.
         ValueError: another kind of loss is requested as well (label smoothing, `compute_loss_func`, router losses), or the model is
-            an encoder-decoder; in training, a batch without weights.
+            an encoder-decoder; or, in training, a batch has no weights.
     """
 
     loss_is_scaled_for_ga = True  # tells transformers that compute_loss divides by the amount of the whole step
@@ -111,7 +111,7 @@ class WeightedLossMixin:
         order = cls.__mro__
         if Trainer in order and order.index(Trainer) < order.index(WeightedLossMixin):
             raise TypeError(
-                f"{cls.__name__}: name WeightedLossMixin before the trainer's class, otherwise the trainer's own loss is used."
+                f"{cls.__name__}: put WeightedLossMixin before the trainer's class; otherwise the trainer's own loss is used."
             )
 
     def __init__(self, *args: Any, normalize: Normalize, weight_key: str = "loss_weights", **kwargs: Any) -> None:
@@ -161,7 +161,7 @@ class WeightedLossMixin:
             if key not in batch:
                 raise ValueError(
                     f"inputs: no {key!r} in the batch, which has {', '.join(map(repr, batch))}. Set weights in the collator's policy, or "
-                    "give rows a column turn_weights (remove_unused_columns=False keeps it), and use one weight_key in both places."
+                    "add a column turn_weights to the rows (remove_unused_columns=False keeps it), and use one weight_key in both places."
                 )
         return batch["labels"], batch[self.weight_key]
 
@@ -175,7 +175,7 @@ class WeightedLossTrainer(WeightedLossMixin, Trainer):  # type: ignore[misc]
 
 
 def refuse_unused_weights(model: torch.nn.Module, weight_key: str = "loss_weights") -> Any:
-    """Make a model raise when it is called with loss weights. Models silently ignore unknown keyword arguments.
+    """Make a model raise an error when it is called with loss weights. Models silently ignore unknown keyword arguments.
 
     For loops and trainers without `WeightedLossMixin`. Returns a handle whose `remove()` undoes this.
 

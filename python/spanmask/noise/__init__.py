@@ -1,4 +1,4 @@
-"""Denoising: what is hidden and how (`spec`, `mixture`), hiding it (`corrupt`, `masked_lm`), one sentence for a quick look (`denoise`)."""
+"""Denoising: the settings (`spec`, `mixture`), the functions that hide tokens (`corrupt`, `masked_lm`), a quick example (`denoise`)."""
 
 from spanmask.noise.corrupt import Corrupted, NoiseReport, corrupt, merge, plan_lengths
 from spanmask.noise.denoise import denoise

@@ -42,7 +42,7 @@ class Corrupted:
     """Corrupted rows, as `corrupt` returns them.
 
     Attributes:
-        input_ids, labels: `Ragged` of int64, one row for each row given.
+        input_ids, labels: `Ragged` of int64, one row for each input row.
         denoisers: int64 [rows]: the index of each row's denoiser in the mixture; 0 for a `SpanCorruption`, -1 for rows that were
             copied unchanged.
         keys: uint64 [rows]: what the noise of each row was drawn from, together with seed and epoch.
@@ -75,15 +75,15 @@ class Corrupted:
         return state
 
     def noise_mask(self) -> Ragged:
-        """The mask that was drawn: `Ragged` of bool, a flag for each token of the rows given (a trailing EOS is never hidden).
+        """The mask that was drawn: `Ragged` of bool, a flag for each token of the input rows (a trailing EOS is never hidden).
 
-        Each call draws it again from the same stream, so that a result does not keep it in memory.
+        Each call draws it again from the same stream, so a result does not keep it in memory.
         """
-        return Ragged._made(self._draw_mask(), self._offsets)
+        return Ragged._unchecked(self._draw_mask(), self._offsets)
 
 
 class CorruptArguments(RowOptions):
-    """Keyword arguments that `_core.corrupt` and `_core.noise_mask` share."""
+    """The keyword arguments of both `_core.corrupt` and `_core.noise_mask`."""
 
     seed: int
     epoch: int
@@ -113,19 +113,19 @@ def corrupt(
     Noise is a pure function of (seed, epoch, key of the row): the same for any batch, order, worker, rank and number of threads.
 
     Args:
-        rows: token ids from 0 to 2**32 - 1, in any form that `Ragged.from_rows` accepts. A row's trailing EOS is set aside, and
+        rows: token ids from 0 to 2**32 - 1, in any form that `Ragged.from_rows` accepts. A row's trailing EOS is removed, and
             added once at the end of inputs and labels. Rows of fewer than two tokens (EOS not counted) are copied unchanged, with
             empty labels.
         spec: a `SpanCorruption` or a `DenoiserMixture`.
         seed, epoch: 0 to 2**64 - 1.
-        keys: an integer or a string for each row; by default the XXH3 hash of its ids without the trailing EOS, so that rows of
+        keys: an integer or a string for each row; by default the XXH3 hash of its ids without the trailing EOS, so that rows with
             equal content get the same noise.
-        noise_mask: a flag for each token: what is hidden, instead of a draw. Flags at a trailing EOS have no effect.
+        noise_mask: a flag for each token that is hidden; nothing is drawn. Flags at a trailing EOS have no effect.
         protected_mask: a flag for each token that must not be hidden, in addition to `spec.protected_ids`.
         word_ids: the number of each token's word, so that words are hidden whole: adjacent tokens with the same number form one
             word; a token with a negative number or `None` belongs to no word and is never hidden. `noise_density` and
             `mean_noise_span_length` then count words.
-        word_starts: the same by a flag for each token that begins a word.
+        word_starts: the same information as a flag for each token that begins a word.
         noise_density, mean_noise_span_length: one number for each row, or one for all, instead of the spec's.
         num_threads: threads for bulk work; the result is the same for any number.
 
@@ -136,7 +136,7 @@ def corrupt(
         SentinelError: a row needs more sentinels than there are, or already contains one.
         ValueError: an id, seed, key, density or column is out of range or does not fit the rows; the message names row and
             position.
-        TypeError: ids that are not integers.
+        TypeError: the ids are not integers.
 
     >>> from spanmask import SpanCorruption, corrupt, merge
     >>> spec = SpanCorruption(sentinel_ids=[99, 98, 97], eos_token_id=1, noise_density=.4, mean_noise_span_length=2)
@@ -150,7 +150,7 @@ def corrupt(
     ragged = Ragged.from_rows(rows)
     count = len(ragged)
     if isinstance(spec, DenoiserMixture) and noise_mask is not None:
-        raise ValueError("noise_mask: cannot be combined with a DenoiserMixture, which draws; give a SpanCorruption.")
+        raise ValueError("noise_mask: cannot be combined with a DenoiserMixture, which draws its masks; pass a SpanCorruption.")
     if protected_mask is not None:
         check_protectable(spec)
     arguments: CorruptArguments = {
@@ -166,8 +166,8 @@ def corrupt(
     batch = _core.corrupt(column, spec._compiled, **arguments)
     stats = batch.stats
     return Corrupted(
-        Ragged._made(batch.input_ids, batch.input_offsets),
-        Ragged._made(batch.labels, batch.label_offsets),
+        Ragged._unchecked(batch.input_ids, batch.input_offsets),
+        Ragged._unchecked(batch.labels, batch.label_offsets),
         stats.denoisers,
         stats.keys,
         stats,
@@ -182,15 +182,15 @@ def draw_noise_mask(rows: Column, spec: CorruptionSpec, arguments: CorruptArgume
 
 
 def merge(input_ids: Any, labels: Any, spec: CorruptionSpec) -> Ragged:
-    """The rows that `corrupt` was given, without their trailing EOS: each span replaces its sentinel again.
+    """Restore the rows that were passed to `corrupt`, without their trailing EOS: each span replaces its sentinel again.
 
     Args:
         input_ids, labels: the two outputs of one corruption, ragged, without padding.
         spec: the spec that made them.
 
     Raises:
-        SentinelError: the sentinels of the two sides are not the same, in the same order.
-        ValueError: another number of rows on each side.
+        SentinelError: the two sides do not have the same sentinels in the same order.
+        ValueError: the two sides have different numbers of rows.
     """
     check_spec(spec)
     inputs, targets = (
@@ -198,18 +198,18 @@ def merge(input_ids: Any, labels: Any, spec: CorruptionSpec) -> Ragged:
         for ragged in (Ragged.from_rows(input_ids, "input_ids"), Ragged.from_rows(labels, "labels"))
     )
     rows = _core.merge(inputs, targets, spec._compiled)
-    return Ragged._made(rows.values, rows.offsets)
+    return Ragged._unchecked(rows.values, rows.offsets)
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
     """The greatest row length whose inputs fit `inputs_length`, and the length of its targets; both with one EOS.
 
-    Agrees with `corrupt` for every setting: the same clamps, the same rounding. Where several row lengths give the same length of
-    inputs, the longest wins, except at density .5, where the one with targets no longer than its inputs does (as in T5's own
+    It agrees with `corrupt` for every setting: clamps and rounding are the same. If several row lengths give the same length of
+    inputs, the longest wins, except at density .5: there, the one whose targets are no longer than its inputs wins (as in T5's own
     helper).
 
     Raises:
-        ValueError: `inputs_length` below 3, a density or span length out of range.
+        ValueError: `inputs_length` is below 3, or a density or span length is out of range.
 
     >>> plan_lengths(512, .15, 3.0)
     (568, 114)
@@ -228,5 +228,5 @@ def check_protectable(spec: CorruptionSpec) -> None:
     """Raise unless a spec can leave tokens out of noise."""
     if isinstance(spec, DenoiserMixture) and not all(denoiser.sentinel for denoiser in spec.denoisers):
         raise ValueError(
-            "protected_mask: a prefix without a sentinel cannot leave tokens out; give that denoiser a sentinel, or remove the mask."
+            "protected_mask: a prefix without a sentinel cannot leave tokens out; set sentinel=True for that denoiser, or remove the mask."
         )

@@ -28,11 +28,11 @@ def denoise(
     on_sentinel: OnSentinel = "raise",
     protected_ids: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Text -> what a T5 trains on.
+    """Turn text into a training pair for T5.
 
     Args:
-        tokenizer: a T5 or ByT5 tokenizer, or any other with `<extra_id_*>` tokens and EOS.
-        text: a text, or a list of them.
+        tokenizer: a T5 or ByT5 tokenizer, or another one with `<extra_id_*>` tokens and EOS.
+        text: a string, or a list of strings.
         noise_density, mean_noise_span_length: as in `SpanCorruption`.
         seed: 0 to 2**64 - 1; by default drawn from torch's random state.
         sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in
@@ -51,13 +51,13 @@ def denoise(
     import torch
 
     if not isinstance(text, Iterable):
-        raise TypeError(f"text: expected a string or a list of them, got {type(text).__name__}.")
+        raise TypeError(f"text: expected a string or a list of strings, got {type(text).__name__}.")
     texts = [text] if isinstance(text, str) else list(text)
     for number, item in enumerate(texts):
         if not isinstance(item, str):
-            raise TypeError(f"text: expected a string or a list of them, but item {number} is of type {type(item).__name__}.")
+            raise TypeError(f"text: expected a string or a list of strings, but item {number} is of type {type(item).__name__}.")
     if not texts:
-        raise ValueError("text: the list is empty; give at least one text.")
+        raise ValueError("text: the list is empty; pass at least one text.")
     spec = SpanCorruption.from_tokenizer(
         tokenizer,
         noise_density=noise_density,

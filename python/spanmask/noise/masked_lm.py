@@ -1,4 +1,4 @@
-"""Masked LM: tokens replaced in place (`MaskedLM`, `mask_tokens`). Which tokens are chosen is decided in `masked_lm.rs`."""
+"""Masked LM: tokens are replaced in place (`MaskedLM`, `mask_tokens`). `masked_lm.rs` decides which tokens are chosen."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class MaskedLM:
         mask_token_id: the id that hides a token.
         vocab_size: random ids are drawn below it.
         special_ids: ids that are never chosen and never drawn as random ids.
-        mlm_probability: the probability of each unprotected token (or word) to be chosen, above 0 and at most 1; with
+        mlm_probability: the probability that an unprotected token (or word) is chosen, above 0 and at most 1; with
             `mode="span"`, exactly this fraction of them is chosen.
         mask_replace_prob, random_replace_prob: fractions of the chosen tokens that become the mask and a random id;
-            the rest stay as they are.
-        whole_word_mask: words are chosen whole: those of `word_ids=` or `word_starts=` of the call, or of `continuation_ids`.
-        continuation_ids: ids that continue the word before them (`##ing`). `None`: each call must give words.
-        mode: `"token"`: each token (or word) is chosen by itself; `"span"`: spans of them are chosen, of geometric length, with an
+            the rest are not changed.
+        whole_word_mask: words are chosen whole. Words are given by `word_ids=` or `word_starts=` of the call, or by `continuation_ids`.
+        continuation_ids: ids that continue the word before them (`##ing`). `None`: each call must pass words.
+        mode: `"token"`: each token (or word) is chosen independently; `"span"`: spans of them are chosen, of geometric length, with an
             unchosen token (or word) between any two and one replacement decision per span.
         span_length_p, max_span_length: parameter and maximum of the (truncated) geometric distribution of span lengths.
 
     Raises:
-        ValueError: a probability or fraction out of range, fractions of more than 1 together, no id left to draw.
-        TypeError: ids that are not integers.
+        ValueError: a probability or fraction is out of range, the fractions add up to more than 1, or no id is left to draw.
+        TypeError: the ids are not integers.
 
     Source: Devlin et al. 2019, section 3.1; Joshi et al. 2020, section 3.1.
 
@@ -114,7 +114,7 @@ class MaskedLM:
         """The spec for a tokenizer: by default its mask token, vocabulary and special ids; with `whole_word_mask` also the ids that
         continue words.
 
-        Options as in the class.
+        The options are those of the class.
 
         Raises:
             ValueError: the tokenizer has no mask token; or `whole_word_mask` is set and its tokens do not show where words begin.
@@ -122,7 +122,7 @@ class MaskedLM:
         if mask_token_id is None:
             mask_token_id = getattr(tokenizer, "mask_token_id", None)
             if mask_token_id is None:
-                raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or give mask_token_id.")
+                raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or pass mask_token_id.")
         if continuation_ids == "tokenizer":
             continuation_ids = continuation_ids_of(tokenizer) if whole_word_mask else None
         return cls(
@@ -141,7 +141,7 @@ class MaskedLM:
 
     @cached_property
     def _compiled(self) -> _core.MaskSpec:
-        """The spec as the core uses it, made at the first use and left out of pickles."""
+        """The spec as the core uses it. It is made at first use and not pickled."""
         weights: list[float] = []
         if self.mode == "span":
             weight = 1.0
@@ -178,7 +178,7 @@ def continuation_ids_of(tokenizer: Any) -> tuple[int, ...]:
             marked = {number for token, number in vocabulary.items() if token.startswith(mark)}
             return tuple(sorted(set(vocabulary.values()) - marked - special if begins else marked))
     raise ValueError(
-        "tokenizer: its tokens do not show where words begin; give continuation_ids, or None and word_ids= with each call."
+        "tokenizer: its tokens do not show where words begin; pass continuation_ids, or None and word_ids= with each call."
     )
 
 
@@ -188,7 +188,7 @@ class MaskedTokens:
 
     Attributes:
         input_ids: the rows with chosen tokens replaced; int64, `Ragged` or of the kind and shape of a 2-D input.
-        labels: the chosen tokens, `ignore_index` where nothing was chosen; as `input_ids`.
+        labels: the chosen tokens, `ignore_index` where nothing was chosen; of the same kind as `input_ids`.
         chosen: int64 [rows]: tokens with a label.
         keys: uint64 [rows]: what the noise of each row was drawn from, together with seed and epoch.
     """
@@ -216,7 +216,7 @@ def mask_tokens(
 ) -> MaskedTokens:
     """Choose tokens that a masked LM must predict, and replace them.
 
-    A pure function of (seed, epoch, key of the row), as `corrupt`.
+    Noise is a pure function of (seed, epoch, key of the row), as in `corrupt`.
 
     Args:
         rows: token ids from 0 to 2**32 - 1; ragged, or a 2-D array or tensor.
@@ -226,10 +226,10 @@ def mask_tokens(
         attention_mask: for 2-D rows, in their shape: nonzero for real tokens. Padding is neither chosen nor hashed, and keeps its
             ids.
         protected_mask: a flag for each token that must not be chosen, in addition to `spec.special_ids`. Like `word_ids` and
-            `word_starts` only for ragged rows.
+            `word_starts`, it requires ragged rows.
         word_ids: the number of each token's word, so that words are chosen whole; a token with a negative number or `None` belongs
             to no word and is never chosen.
-        word_starts: the same by a flag for each token that begins a word.
+        word_starts: the same information as a flag for each token that begins a word.
         mlm_probability: one number for each row, or one for all, instead of the spec's.
         ignore_index: the label of tokens that were not chosen; any int64.
         num_threads: threads for bulk work; the result is the same for any number.

@@ -1,4 +1,4 @@
-"""Several denoisers, of which each row gets one: `DenoiserMixture` (UL2)."""
+"""Several denoisers, one of which is drawn for each row: `DenoiserMixture` (UL2)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from spanmask.noise.spec import CorruptionSpec, Denoiser, OnExhausted, OnSentine
 
 __all__ = ["DenoiserMixture"]
 
-# UL2's own names of its modes, by denoiser.
+# UL2's own names for its modes, by denoiser.
 MODES = {"R": "[NLU]", "X": "[NLG]", "S": "[S2S]"}
 
 
 @dataclass(frozen=True)
 class DenoiserMixture(CorruptionSpec):
-    """Several denoisers; each row gets one, drawn by weight from a keyed stream of its own.
+    """Several denoisers. The denoiser of each row is drawn by weight, from a keyed stream of its own.
 
     Args:
         denoisers: one or more `Denoiser`.
         weights: how often each is used, relative to the others; finite numbers >= 0, at least one above 0. By default all are
             equal.
         sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in `SpanCorruption`.
-            Without `sentinel_ids`, a collator takes sentinels and EOS from its tokenizer.
+            Without `sentinel_ids`, a collator uses the sentinels and EOS of its tokenizer.
 
     Raises:
-        ValueError: no denoiser, or weights of the wrong number or value.
+        ValueError: there is no denoiser, or the number of weights or a weight is wrong.
         SentinelError: as in `SpanCorruption`.
 
     Source: Tay et al. 2022, "UL2: Unifying Language Learning Paradigms", section 3.1.
@@ -57,7 +57,7 @@ class DenoiserMixture(CorruptionSpec):
                 raise TypeError(f"denoisers: expected Denoiser, got {type(denoiser).__name__}.")
         weights = [1.0] * len(denoisers) if self.weights is None else [as_number("weights", weight) for weight in self.weights]
         if len(weights) != len(denoisers):
-            raise ValueError(f"weights: {len(weights)} for {len(denoisers)} denoisers; give one for each.")
+            raise ValueError(f"weights: {len(weights)} for {len(denoisers)} denoisers; pass one for each.")
         if not all(isfinite(weight) and weight >= 0 for weight in weights) or not 0 < sum(weights) < float("inf"):
             raise ValueError(f"weights: expected finite numbers >= 0, at least one above 0, got {weights}.")
         if self.protected_ids and not all(denoiser.sentinel for denoiser in denoisers):
@@ -74,7 +74,7 @@ class DenoiserMixture(CorruptionSpec):
         return self.denoisers, self.weights or ()
 
     def for_tokenizer(self, tokenizer: Any) -> DenoiserMixture:
-        """The same mixture with ids from the tokenizer: of mode tokens and, where no sentinel ids were given, sentinels and EOS.
+        """The same mixture with ids from the tokenizer: of mode tokens and, if no sentinel ids were given, sentinels and EOS.
 
         Raises:
             SentinelError: the tokenizer has no `<extra_id_*>` tokens.
@@ -107,7 +107,7 @@ class DenoiserMixture(CorruptionSpec):
         on_sentinel: OnSentinel = "raise",
         protected_ids: Sequence[int] = (),
     ) -> DenoiserMixture:
-        """The mixture for a tokenizer: sentinels, EOS and mode tokens by name. Options as in the class.
+        """The mixture for a tokenizer: sentinels, EOS and mode tokens are found by name. The options are those of the class.
 
         Raises:
             SentinelError: the tokenizer has no `<extra_id_*>` tokens.
@@ -143,7 +143,7 @@ class DenoiserMixture(CorruptionSpec):
         """UL2's seven denoisers with equal weights: two R, four X, one S (the last quarter of the row).
 
         Args:
-            tokenizer: where sentinels, EOS and mode tokens come from; without, a collator takes them from its tokenizer.
+            tokenizer: supplies sentinels, EOS and mode tokens; `None`: a collator takes them from its tokenizer.
             mode_tokens: `True` puts `[NLU]`, `[NLG]`, `[S2S]` before the inputs of R, X, S; a dict with keys `"R"`, `"X"`, `"S"`
                 gives other tokens.
             sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in the class. Long rows

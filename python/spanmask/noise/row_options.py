@@ -1,4 +1,4 @@
-"""What a call gives in addition to the rows, as the core takes it: keys and rates by row, flags and words by token."""
+"""The arguments of a call in addition to the rows, in the form that the core reads: keys and rates by row, flags and words by token."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["RowOptions", "as_keys", "flag_column", "per_row", "row_options"]
 
 
 class RowOptions(TypedDict):
-    """Keyword arguments that `_core.corrupt`, `_core.noise_mask` and `_core.mask_tokens` share."""
+    """The keyword arguments that `_core.corrupt`, `_core.noise_mask` and `_core.mask_tokens` have in common."""
 
     keys: npt.NDArray[np.uint64] | None
     protected_mask: Column | None
@@ -41,14 +41,14 @@ def row_options(
     word_ids: Any = None,
     word_starts: Any = None,
 ) -> RowOptions:
-    """The options of a call with so many rows, checked. The core checks that columns are aligned with the rows.
+    """Check the options of a call with `count` rows. The core checks that columns are aligned with the rows.
 
     Raises:
-        ValueError: another number of rows or entries, `word_ids` together with `word_starts`; the message names the argument.
-        TypeError: entries that are not integers or flags.
+        ValueError: the number of rows or entries is wrong, or both `word_ids` and `word_starts` are given; the message names the argument.
+        TypeError: entries are not integers or flags.
     """
     if word_ids is not None and word_starts is not None:
-        raise ValueError("word_starts: cannot be combined with word_ids; give one of them.")
+        raise ValueError("word_starts: cannot be combined with word_ids; pass one of them.")
     numbers = None
     if word_ids is not None:
         numbers = counted(Ragged.from_rows(without_none(word_ids), "word_ids"), rows, "word_ids")
@@ -67,14 +67,14 @@ def flag_column(flags: Any, name: str, rows: int) -> Column | None:
 
 
 def counted(column: Ragged, rows: int, name: str) -> Column:
-    """A column as the core takes it; it must have as many rows as there are rows of ids."""
+    """A column as the core reads it. It must have as many rows as there are rows of ids."""
     if len(column) != rows:
-        raise ValueError(f"{name}: {len(column)} rows for {rows} rows of ids; give one for each.")
+        raise ValueError(f"{name}: {len(column)} rows for {rows} rows of ids; pass one for each.")
     return column.column()
 
 
 def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float]) -> npt.NDArray[np.float64] | None:
-    """A number for each row; `check(name, value)` raises for a bad one. One number counts for all rows."""
+    """A number for each row; `check(name, value)` raises if it is invalid. A single number applies to all rows."""
     if values is None:
         return None
     if np.ndim(values) == 0:
@@ -84,12 +84,12 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
     numbers = (value.item() if getattr(value, "ndim", None) == 0 else value for value in values)  # of arrays and tensors
     array = [check(f"{name}: row {row}", number) for row, number in enumerate(numbers)]
     if len(array) != rows:
-        raise ValueError(f"{name}: {len(array)} values for {rows} rows; give one for each, or one for all.")
+        raise ValueError(f"{name}: {len(array)} values for {rows} rows; pass one for each, or one for all.")
     return np.array(array, dtype=np.float64)
 
 
 def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | None:
-    """Keys of examples as unsigned 64-bit integers: integers as they are (negative ones wrap), names by their XXH3."""
+    """Keys of examples as unsigned 64-bit integers: integers unchanged (negative ones wrap), names by their XXH3."""
     if keys is None:
         return None
     if is_arrow(keys):
@@ -107,7 +107,7 @@ def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | None:
         else:
             array = np.array([as_key(row, item) for row, item in enumerate(items)], dtype=np.uint64)
     if len(array) != rows:
-        raise ValueError(f"keys: {len(array)} keys for {rows} rows; give one for each.")
+        raise ValueError(f"keys: {len(array)} keys for {rows} rows; pass one for each.")
     return np.ascontiguousarray(array)
 
 
@@ -117,5 +117,5 @@ def as_key(row: int, item: Any) -> int:
         raise TypeError(f"keys: row {row} has {item!r} ({type(item).__name__}); keys are all integers or all strings.")
     number = index(item)
     if not -UINT64_RANGE // 2 <= number < UINT64_RANGE:
-        raise ValueError(f"keys: row {row} has {number}, which does not fit in 64 bits; give the key as a string.")
+        raise ValueError(f"keys: row {row} has {number}, which does not fit in 64 bits; pass the key as a string.")
     return number % UINT64_RANGE

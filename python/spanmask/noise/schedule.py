@@ -1,6 +1,6 @@
-"""When noise is drawn: the seed and the epoch of a collator, and a watch for passes that repeat the same noise.
+"""When noise is drawn: the seed and the epoch of a collator, and a check for passes that repeat the same noise.
 
-multiprocessing takes as long to import as a third of spanmask, and only collators need it: it is imported where it is used.
+multiprocessing takes as long to import as a third of spanmask, and only collators need it. It is therefore imported where it is used.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["ALGORITHM", "HasSchedule", "NoiseSchedule", "OnRepeat", "ScheduleOpt
 
 OnRepeat = Literal["warn", "ignore", "raise"]
 
-# The version of everything that determines noise: streams, draws, plans. Another version: other noise for the same seed.
+# The version of everything that determines noise: streams, draws, plans. Another version draws different noise for the same seed.
 ALGORITHM = 1
 
-# A pass is recognised when as many of the first rows come again. A few would not do: a data set may hold some rows twice.
+# A pass is recognized when this many of the first rows have been seen again. A few are not enough: a dataset may hold some rows twice.
 WATCHED_KEYS = 32
 
 
@@ -32,18 +32,18 @@ class NoiseSchedule:
 
     Noise is a pure function of (seed, epoch, key of the row). The epoch is one integer in shared memory: worker processes see what
     `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and forkserver. A plain pickle or a deep copy gets an
-    epoch of its own.
+    separate epoch.
 
     Args:
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state, or from NumPy's global random state
             where torch is not installed. `torch.manual_seed` then repeats a run, for the same number of workers.
         epoch: the first epoch, 0 to 2**64 - 1.
-        on_repeat: with a seed, what happens once when a pass repeats the noise of the one before it: `"warn"`, `"raise"`
-            (ValueError) or `"ignore"`. Each process knows only what it drew itself, so workers that end with their pass see no
-            repeat; the main process and persistent workers do.
+        on_repeat: with a seed, what to do the first time that a pass repeats the noise of the previous pass: `"warn"`, `"raise"`
+            (ValueError) or `"ignore"`. Each process only knows what it drew itself, so workers that end with their pass cannot see
+            a repeat; the main process and persistent workers can.
 
     Raises:
-        ValueError, TypeError: a seed or an epoch that is not such an integer, an unknown `on_repeat`.
+        ValueError, TypeError: the seed or the epoch is not such an integer, or `on_repeat` is unknown.
     """
 
     def __init__(self, seed: int | None = None, epoch: int = 0, on_repeat: OnRepeat = "warn") -> None:
@@ -73,7 +73,7 @@ class NoiseSchedule:
 
     @property
     def on_repeat(self) -> OnRepeat:
-        """What happens when a pass repeats the noise of the one before it."""
+        """What to do when a pass repeats the noise of the previous pass."""
         return self._on_repeat
 
     @on_repeat.setter
@@ -82,13 +82,13 @@ class NoiseSchedule:
         self._on_repeat = on_repeat
 
     def seed_epoch(self) -> tuple[int, int]:
-        """Seed and epoch of the next batch. Without a seed, each call draws another one."""
+        """Seed and epoch of the next batch. Without a seed, each call draws a new one."""
         return (draw_seed() if self.seed is None else self.seed), self.epoch
 
     def watch(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> None:
-        """Warn or raise, once for a seed and an epoch, when the first rows drawn for them have all come again.
+        """Warn or raise, once for each seed and epoch, when the first rows drawn for them have all been seen again.
 
-        `keys`: of the rows of this batch that noise was drawn for.
+        `keys`: the keys of the rows of this batch for which noise was drawn.
 
         Raises:
             ValueError: the noise repeats, and `on_repeat="raise"`.
@@ -99,7 +99,7 @@ class NoiseSchedule:
         message = (
             f"seed: the masks repeat: these rows were already drawn for seed {seed} and epoch {epoch}. Call "
             "collator.set_epoch(epoch) before each pass (EpochCallback does), or leave seed=None for fresh masks in every call. "
-            "Where the data set holds equal rows, tell them apart with key_column. Where the same masks are wanted (evaluation), "
+            "If the dataset contains equal rows, distinguish them with key_column. If the same masks are wanted (evaluation), "
             'set on_repeat="ignore".'
         )
         if self.on_repeat == "raise":
@@ -111,7 +111,7 @@ class NoiseSchedule:
         return {"seed": self.seed, "epoch": self.epoch, "algorithm": ALGORITHM}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken.
+        """Continue from a state that `state_dict` returned.
 
         Raises:
             ValueError: an entry is missing, or the state is of another algorithm version.
@@ -133,7 +133,7 @@ class NoiseSchedule:
     def __getstate__(self) -> dict[str, Any]:
         from multiprocessing.context import get_spawning_popen
 
-        # The memory itself can only be passed to a child process that is being started.
+        # The shared memory itself can only be passed to a child process that is being started.
         memory = self.epoch if get_spawning_popen() is None else self._memory
         return {"seed": self.seed, "on_repeat": self.on_repeat, "memory": memory}
 
@@ -145,7 +145,7 @@ class NoiseSchedule:
 
 
 class RepeatWatch:
-    """What this process drew for the current seed and epoch: the keys of the first rows, and which of them did not come again."""
+    """What this process drew for the current seed and epoch: the keys of the first rows, and which of them have not been seen again."""
 
     def __init__(self) -> None:
         self._drawn_for: tuple[int, ...] = ()
@@ -154,8 +154,8 @@ class RepeatWatch:
         self._reported = False
 
     def repeats(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> bool:
-        """Whether the first rows have now all come again; true once for a seed and an epoch."""
-        drawn_for = (*seed_epoch, os.getpid())  # a forked worker starts anew, as a spawned one does
+        """Whether the first rows have now all been seen again. True only once for each seed and epoch."""
+        drawn_for = (*seed_epoch, os.getpid())  # a forked worker starts from scratch, as a spawned one does
         if drawn_for != self._drawn_for:
             self._drawn_for, self._first, self._awaited, self._reported = drawn_for, set(), set(), False
         if self._reported or not len(keys):
@@ -171,14 +171,14 @@ class RepeatWatch:
 
 
 def shared_integer(value: int) -> Any:
-    """A uint64 in multiprocessing's shared memory, as `.value`."""
+    """A uint64 in multiprocessing's shared memory, with the attribute `value`."""
     from multiprocessing.sharedctypes import RawValue
 
     return RawValue("Q", value)
 
 
 def draw_seed() -> int:
-    """A seed from torch's random state; from NumPy's where torch is not installed."""
+    """A seed from torch's random state, or from NumPy's if torch is not installed."""
     try:
         import torch
     except ImportError:
@@ -217,11 +217,11 @@ class HasSchedule(Protocol):
         """Return everything that `load_state_dict` needs."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Continue from a state that `state_dict` returned."""
 
 
 def check_collators(collators: Iterable[object]) -> None:
-    """Raise TypeError unless each of them has an epoch to set and a state to keep."""
+    """Raise TypeError unless each object has an epoch to set and a state to save."""
     for collator in collators:
         if not isinstance(collator, HasSchedule):
             raise TypeError(

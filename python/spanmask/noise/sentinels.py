@@ -13,9 +13,9 @@ SENTINEL = re.compile(r"<extra_id_(\d+)>")
 
 
 def sentinels_of(tokenizer: Any) -> tuple[int, ...]:
-    """The ids of `<extra_id_0>`, `<extra_id_1>`, ... in this order, whatever these ids are.
+    """The ids of `<extra_id_0>`, `<extra_id_1>`, ... in this order.
 
-    T5's descend and ByT5's ascend. They are found by name, so that tokens added later change nothing.
+    The ids of T5 descend, those of ByT5 ascend. They are found by name, so tokens that are added later change nothing.
 
     Raises:
         SentinelError: the vocabulary has no such tokens.
@@ -31,7 +31,7 @@ def sentinels_of(tokenizer: Any) -> tuple[int, ...]:
     if not named:
         raise SentinelError(
             "tokenizer: has no <extra_id_0>, <extra_id_1>, ... tokens; add them (tokenizer.add_tokens, then resize the model's "
-            "embeddings), or give sentinel_ids."
+            "embeddings), or pass sentinel_ids."
         )
     return tuple(named[number] for number in sorted(named))
 
@@ -44,7 +44,7 @@ def eos_of(tokenizer: Any) -> int:
     """
     eos = getattr(tokenizer, "eos_token_id", None)
     if eos is None:
-        raise ValueError("tokenizer: has no EOS token; set tokenizer.eos_token, or give eos_token_id.")
+        raise ValueError("tokenizer: has no EOS token; set tokenizer.eos_token, or pass eos_token_id.")
     return int(eos)
 
 

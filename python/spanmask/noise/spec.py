@@ -1,4 +1,4 @@
-"""What is hidden of a row, and what replaces it: `Denoiser`, `CorruptionSpec`, `SpanCorruption`.
+"""What is hidden in a row, and what replaces it: `Denoiser`, `CorruptionSpec`, `SpanCorruption`.
 
 The formulas are in `plan.rs` and `draw.rs`.
 """
@@ -22,7 +22,7 @@ Split = Literal["density", "uniform"]
 SpanLayout = Literal["classic", "uniform"]
 OnExhausted = Literal["raise", "merge_last", "fewer_spans"]
 OnSentinel = Literal["raise", "allow"]
-# Where None has a meaning of its own: the option is taken from the tokenizer.
+# For options in which None has a meaning: the option is taken from the tokenizer.
 FromTokenizer = Literal["tokenizer"]
 
 
@@ -34,14 +34,15 @@ class Denoiser:
         mean_noise_span_length: mean length of the hidden spans in tokens, at least 1 (`kind="spans"`).
         noise_density: the fraction of tokens that is hidden, strictly between 0 and 1.
         kind: `"spans"`; or `"prefix"`: the model is given the beginning of the row and must produce the rest.
-        split: where a prefix ends: so that `noise_density` of the row comes after it (`"density"`), or anywhere (`"uniform"`).
+        split: where a prefix ends: so that the fraction `noise_density` of the row comes after it (`"density"`), or anywhere
+            (`"uniform"`).
         sentinel: whether a sentinel marks the end of a prefix, in inputs and targets. Spans always have sentinels.
         mode_token: a token before the inputs that tells the model which denoiser was used: an id, or the text of a token, which
             is looked up when the mixture is given a tokenizer. It is added after noising and never hidden.
-        name: what reports call the denoiser; by default its settings.
+        name: the denoiser's name in reports; by default its settings.
 
     Raises:
-        ValueError: a density or length out of range, an unknown kind or split, spans without sentinels.
+        ValueError: a density or length is out of range, the kind or split is unknown, or spans have no sentinels.
 
     >>> Denoiser(3.0, .15).name
     'spans(3, 0.15)'
@@ -67,7 +68,7 @@ class Denoiser:
         if self.mode_token is not None and not isinstance(self.mode_token, str):
             set_(self, "mode_token", as_token_id("mode_token", self.mode_token))
         if not self.sentinel and self.kind == "spans":
-            raise ValueError('sentinel: only kind="prefix" works without; spans would leave no trace in the inputs.')
+            raise ValueError('sentinel: False requires kind="prefix"; spans would leave no trace in the inputs.')
         if not self.name:
             hidden = "uniform" if self.kind == "prefix" and self.split == "uniform" else f"{self.noise_density:g}"
             settings = f"{self.mean_noise_span_length:g}, {hidden}" if self.kind == "spans" else hidden
@@ -76,7 +77,7 @@ class Denoiser:
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionSpec:
-    """What `SpanCorruption` and `DenoiserMixture` have in common: the tokens added to a row, and where spans may be."""
+    """The base of `SpanCorruption` and `DenoiserMixture`: the tokens added to a row, and where spans may be."""
 
     sentinel_ids: Sequence[int] = ()
     eos_token_id: int | None = None
@@ -114,19 +115,19 @@ class CorruptionSpec:
         least = 1 + self.final_sentinel if any(denoiser.sentinel for denoiser in denoisers) else 0
         if len(self.sentinel_ids) < least:
             raise SentinelError(
-                f"sentinel_ids: {len(self.sentinel_ids)} given, at least {least} needed; give the ids of <extra_id_0>, "
-                "<extra_id_1>, ..., or make the spec with from_tokenizer."
+                f"sentinel_ids: {len(self.sentinel_ids)} given, at least {least} needed; pass the ids of <extra_id_0>, "
+                "<extra_id_1>, ..., or create the spec with from_tokenizer."
             )
 
     @cached_property
     def _compiled(self) -> _core.SpanSpec:
-        """The spec as the core uses it, made at the first use and left out of pickles."""
+        """The spec as the core uses it. It is made at first use and not pickled."""
         self._check_sentinel_count()
         denoisers, weights = self._weighted_denoisers()
         for denoiser in denoisers:
             if isinstance(denoiser.mode_token, str):
                 raise ValueError(
-                    f"mode_token: {denoiser.mode_token!r} has no id yet; give the id, or make the mixture with from_tokenizer."
+                    f"mode_token: {denoiser.mode_token!r} has no id yet; pass the id, or create the mixture with from_tokenizer."
                 )
         return _core.SpanSpec(
             denoisers=denoisers,
@@ -146,7 +147,7 @@ class CorruptionSpec:
     def plan_lengths(self, inputs_length: int) -> tuple[int, int]:
         """The greatest row length whose inputs fit `inputs_length`, and the greatest length of targets.
 
-        As `spanmask.plan_lengths`, but with this spec's EOS, final sentinel, mode tokens and `on_exhausted`. Each of several
+        It works like `spanmask.plan_lengths`, but with this spec's EOS, final sentinel, mode tokens and `on_exhausted`. Each of several
         denoisers has its own row length; the results are the greatest of all.
 
         Raises:
@@ -169,26 +170,26 @@ class CorruptionSpec:
 
 @dataclass(frozen=True)
 class SpanCorruption(CorruptionSpec):
-    """Spans of a row are hidden (T5): in the inputs a sentinel replaces each, and the targets contain each after its sentinel.
+    """Spans of a row are hidden (T5): a sentinel replaces each span in the inputs, and the targets contain each span after its sentinel.
 
     Args:
-        sentinel_ids: the ids that replace spans, in the order of the spans. Any ids from 0 to 2**32 - 1, each once, in any order.
-        eos_token_id: ends inputs and targets, once each; a row's own EOS is set aside before noising. `None`: no EOS anywhere.
+        sentinel_ids: the ids that replace spans, in the order of the spans. Distinct ids from 0 to 2**32 - 1, in any order.
+        eos_token_id: ends inputs and targets, once each; a row's own EOS is removed before noising. `None`: no EOS anywhere.
         noise_density: the fraction of tokens that is hidden, strictly between 0 and 1.
         mean_noise_span_length: mean length of the hidden spans in tokens, at least 1.
         layout: `"classic"`: a row begins clear and ends hidden. `"uniform"`: either may be first and last.
         final_sentinel: adds one more sentinel after the last span of the targets.
         on_exhausted: what happens to a row with more spans than sentinels: `"raise"`; `"fewer_spans"` draws fewer, longer spans;
-            `"merge_last"` draws spans as planned and makes the last ones one. Where spans are fixed (by a custom mask, or because
-            protected tokens split them), those without a sentinel stay clear under both. Ids outside of the list are never used.
+            `"merge_last"` draws spans as planned and joins the last ones. If spans are fixed (by a custom mask, or because
+            protected tokens split them), those without a sentinel stay clear in both cases. Ids outside of the list are never used.
         on_sentinel: rows that already contain a sentinel are an error (`"raise"`) or are accepted (`"allow"`; `merge` cannot
             undo them).
         protected_ids: ids that are never hidden. `noise_density` is then a fraction of the other tokens.
 
     Raises:
-        SentinelError: no sentinel, one twice, or one that is EOS.
-        ValueError: a density or length out of range, an id that is negative or needs more than 32 bits, an unknown option.
-        TypeError: ids that are not integers.
+        SentinelError: there is no sentinel, one occurs twice, or one is EOS.
+        ValueError: a density or length is out of range, an id is negative or needs more than 32 bits, or an option is unknown.
+        TypeError: the ids are not integers.
 
     Source: Raffel et al. 2020, sections 3.1.4 and 3.3.4. Rounding, clamps and the draw: docs/reference/reproducibility.
 
@@ -226,7 +227,7 @@ class SpanCorruption(CorruptionSpec):
     ) -> SpanCorruption:
         """The spec for a tokenizer: by default its `<extra_id_*>` tokens, found by name, and its EOS.
 
-        Options as in the class.
+        The options are those of the class.
 
         Raises:
             SentinelError: the tokenizer has no such tokens.

@@ -1,6 +1,6 @@
 """`preview`: the decoded text of a few rows with the trained tokens marked, in a terminal, in a notebook, or as plain text.
 
-It reads the labels and decides nothing about them. It is for quick inspection and is not fast.
+It only reads the labels. It is for quick inspection and is not fast.
 """
 
 from spanmask.preview.show import Preview, preview

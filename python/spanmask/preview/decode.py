@@ -13,7 +13,7 @@ __all__ = ["TokenDecoder", "spell_controls"]
 # How many tokens before a piece of text are decoded with it: enough for the parts of a character, and for the space that
 # SentencePiece drops at the start of a text.
 CONTEXT = 8
-# Shown as their number, since they would reverse the text around them.
+# These characters are shown as their number, since they would reverse the text around them.
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 

@@ -19,7 +19,7 @@ Rows = list[npt.NDArray[Any]]
 
 @dataclass(eq=False, repr=False)
 class PreviewInputs:
-    """The columns of all rows. They have the same number of rows; lengths are checked when a row is asked for.
+    """The columns of all rows. They have the same number of rows; lengths are checked when a row is requested.
 
     Attributes:
         ids: the token ids, padding included.
@@ -35,11 +35,11 @@ class PreviewInputs:
 
     @classmethod
     def read(cls, rows: Any, labels: Any, attention_mask: Any, weights: Any) -> PreviewInputs:
-        """The arguments of `preview`; a batch gives the columns that are not passed by themselves.
+        """Read the arguments of `preview`. A batch supplies the columns that are not passed as separate arguments.
 
         Raises:
-            TypeError: no ids, no labels, entries that are not integers.
-            ValueError: columns with different numbers of rows, rows that are not 1-D.
+            TypeError: there are no ids or no labels, or entries are not integers.
+            ValueError: columns have different numbers of rows, or rows are not 1-D.
         """
         if isinstance(rows, Mapping):
             batch: Mapping[str, Any] = rows
@@ -55,7 +55,7 @@ class PreviewInputs:
                     None if column is None else split_concatenated(column, offsets) for column in (rows, labels, weights)
                 )
         if labels is None:
-            raise TypeError("labels: None; give the rows' labels, or a batch that has 'labels'.")
+            raise TypeError("labels: None; pass the rows' labels, or a batch that has 'labels'.")
         if isinstance(labels, MaskedLabels):
             labels, weights = labels.labels, labels.weights if weights is None else weights
         inputs = cls(
@@ -89,7 +89,7 @@ class PreviewInputs:
         """The ids, labels and weights of a row without padding, each label and weight at the position of its token.
 
         Raises:
-            ValueError: a column of another length than the ids.
+            ValueError: a column differs in length from the ids.
         """
         ids, real = self.ids[number], self._real(number)
         places = 1 if shift == "left" else 0
@@ -111,5 +111,5 @@ class PreviewInputs:
 
 
 def shifted_right(column: npt.NDArray[Any], places: int, fill: int) -> npt.NDArray[Any]:
-    """A row moved to the right in its length; `fill` comes in at the left."""
+    """A row of the same length, shifted to the right; `fill` is inserted at the left."""
     return np.concatenate([np.full(min(places, len(column)), fill, column.dtype), column[: len(column) - places]])

@@ -1,4 +1,4 @@
-"""The model of a row that all renderers share: a headline and lines of segments, made from arrays of ids and labels."""
+"""The model of a row that all renderers use: a headline and lines of segments, made from arrays of ids and labels."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TokenStyle(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class TokenStyles:
-    """What is shown about each token of one row, in arrays of its length.
+    """What is shown about each token of one row, in arrays of the row's length.
 
     Attributes:
         ids, labels: integers.
@@ -108,7 +108,7 @@ class TokenStyles:
 
     @classmethod
     def uniform(cls, ids: npt.NDArray[Any], *, trained: bool) -> TokenStyles:
-        """The styles of ids that all train, or of which none does."""
+        """The styles of ids that either all train or all do not."""
         return cls(ids, ids, np.full(len(ids), trained))
 
     def __getitem__(self, position: int) -> TokenStyle:
@@ -158,7 +158,7 @@ def labelled_row(number: int, styles: TokenStyles, token_decoder: TokenDecoder, 
 
 
 def encoder_decoder_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], token_decoder: TokenDecoder) -> Row:
-    """A row of an encoder-decoder model: the input, and below it the target, of which all trains."""
+    """A row of an encoder-decoder model: the input, and below it the target, which trains entirely."""
     sides = {"input": TokenStyles.uniform(ids, trained=False), "target": TokenStyles.uniform(target, trained=True)}
     lines = [Line(name, tuple(segments(styles, token_decoder, 0, len(styles.ids)))) for name, styles in sides.items()]
     return Row(f"row {number}: {len(ids)} input tokens, {len(target)} target tokens", tuple(lines))
@@ -175,7 +175,7 @@ def turn_spans(turns: Turns, size: int) -> list[LineSpan]:
 
 
 def join_blanks(spans: list[LineSpan], ids: npt.NDArray[Any], token_decoder: TokenDecoder) -> list[LineSpan]:
-    """The spans without the empty ones; white space between two turns joins the line of the first turn."""
+    """The spans without the empty ones; whitespace between two turns joins the line of the first turn."""
     joined: list[LineSpan] = []
     for span in spans:
         if joined and not span.gutter and not token_decoder.text(ids, span.start, span.stop).strip():

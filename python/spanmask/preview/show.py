@@ -41,7 +41,7 @@ class Preview:
         return html_fragment(self.rows, self._notes())
 
     def __str__(self) -> str:
-        """In colour if standard output is a terminal with colour, else plain."""
+        """Text in colour if standard output is a terminal with colour, else plain text."""
         try:
             from rich.console import Console
         except ImportError:
@@ -70,7 +70,7 @@ class Preview:
         return self.to_html()
 
     def _notes(self) -> list[str]:
-        """What to say after the rows."""
+        """The notes after the rows."""
         return [f"... and {self.hidden} more rows"] if self.hidden else []
 
 
@@ -106,11 +106,11 @@ def preview(
         max_rows: the greatest number of rows shown; `None`: all.
 
     Returns:
-        A `Preview`. Where the label of a token differs from its id (masked language models) it has both: `<mask> -> dog`.
+        A `Preview`. If the label of a token differs from its id (masked language models), both are shown: `<mask> -> dog`.
 
     Raises:
-        TypeError: no tokenizer, no labels, ids that are not integers.
-        ValueError: labels, mask or weights that do not fit the rows.
+        TypeError: there is no tokenizer or there are no labels, or the ids are not integers.
+        ValueError: labels, mask or weights do not fit the rows.
 
     >>> class Letters:
     ...     def __len__(self):
@@ -123,7 +123,7 @@ def preview(
     a[[bc]]
     """
     if tokenizer is None:
-        raise TypeError("tokenizer: None; give the tokenizer (or processor) that made the ids.")
+        raise TypeError("tokenizer: None; pass the tokenizer (or processor) that made the ids.")
     token_decoder = TokenDecoder(getattr(tokenizer, "tokenizer", tokenizer))
     inputs = PreviewInputs.read(rows, labels, attention_mask, weights)
     max_weight = inputs.max_weight()

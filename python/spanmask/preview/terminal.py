@@ -9,7 +9,7 @@ from spanmask.preview.model import Row, Segment
 
 __all__ = ["has_colour", "rich_row"]
 
-# Trained text is black on green: red, green and blue for a weight of 0 and for the greatest weight.
+# Trained text is black on green. The two colours (red, green, blue) are for a weight of 0 and for the greatest weight.
 TRAINED_TEXT = "#0b2012"
 PALE_GREEN = (225, 240, 228)
 FULL_GREEN = (98, 205, 118)

@@ -16,7 +16,7 @@ def plain_text(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def text_lines(row: Row) -> Iterator[str]:
-    """The lines of a row, each after its gutter; neighbours that differ only in kind share one pair of brackets."""
+    """The lines of a row, each after its gutter; neighbours that differ only in kind have one pair of brackets."""
     width = max((len(line.gutter) for line in row.lines), default=0)
     for line in row.lines:
         text = ""

@@ -1,7 +1,7 @@
 """The oracle: slow, obvious, pure Python over lists of int, one short function each.
 
-Its files have the names of the core's and give the same results. They import nothing of the core (importing the package `spanmask`
-does), and nothing falls back to them at run time: the tests hold every kernel against them.
+Its files have the names of the core's and give the same results. They import nothing from the core (importing the package `spanmask`
+does), and nothing falls back to them at run time: the tests compare every kernel with them.
 """
 
 from spanmask.reference.corrupt import corrupt

@@ -49,7 +49,7 @@ def attention_mask(
 
 
 def flatten(rows: Sequence[Sequence[int]], max_length: int | None = None) -> dict[str, Any]:
-    """The rows one after the other, and what tells them apart.
+    """The rows concatenated, and the columns that separate them.
 
     >>> flatten([[7, 8], [9]])
     {'input_ids': [7, 8, 9], 'position_ids': [0, 1, 0], 'seq_idx': [0, 0, 1], 'cu_seq_lens': [0, 2, 3], 'max_length': 2}

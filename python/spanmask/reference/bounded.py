@@ -23,7 +23,7 @@ def threshold(probability: float) -> int:
 
 
 def cumulative(weights: Sequence[float]) -> list[int]:
-    """Running thresholds of weights; from the last weight above zero on, 2**32.
+    """Running thresholds of weights; the entry of the last weight above zero and all after it are 2**32.
 
     >>> cumulative([1, 1, 0]) == [2**31, 2**32, 2**32]
     True

@@ -70,7 +70,7 @@ def corrupt_at(body: Sequence[int], spans: Sequence[Span], spec: Any, denoiser: 
 
 
 def noise_spans(units: Sequence[Span], spec: Any, denoiser: Any, seed: int, epoch: int, key: int) -> list[Span]:
-    """What is hidden of a row whose `units` may be hidden; nothing where there are fewer than two."""
+    """What is hidden in a row whose `units` may be hidden; nothing if there are fewer than two."""
     if len(units) < 2:
         return []
     if getattr(denoiser, "kind", "spans") == "prefix":
@@ -103,7 +103,7 @@ def without_eos(row: list[int], eos: int | None) -> list[int]:
 
 
 def runs(mask: Sequence[Any]) -> list[Span]:
-    """Where a mask is set."""
+    """The spans in which a mask is set."""
     spans = []
     for hidden, group in groupby(range(len(mask)), key=lambda at: bool(mask[at])):
         positions = list(group)

@@ -37,7 +37,7 @@ def draw(stream: Stream, length: int, noise: int, spans: int, layout: str = "cla
 
 
 def place(clear: list[int], hidden: list[int]) -> list[Span]:
-    """Lengths of clear and hidden parts in turn -> spans of the hidden ones."""
+    """The spans of the hidden parts, from the lengths of alternating clear and hidden parts."""
     spans, position = [], 0
     for gap, size in zip(clear, hidden, strict=False):
         spans.append((position + gap, position + gap + size))

@@ -17,12 +17,12 @@ def row_key(row: Sequence[int]) -> int:
 
 
 def name_key(name: str) -> int:
-    """The key of a name: XXH3 over its UTF-8."""
+    """The key of a name: XXH3 over its UTF-8 encoding."""
     return xxh3(name.encode())
 
 
 def xxh3(data: bytes) -> int:
-    """The 64-bit XXH3 hash, by its authors' package.
+    """The 64-bit XXH3 hash, computed by the package xxhash.
 
     Raises:
         ImportError: the package is not installed.

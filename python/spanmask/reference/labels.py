@@ -57,7 +57,7 @@ def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: S
     candidates = [turn for turn in turns if chat_format.roles[turn.role] in policy.roles]
     if not candidates and policy.on_no_trained_turn == "raise":
         raise ValueError("no turn of a trained role")
-    # None: a token that no trained turn decides.
+    # None: no trained turn decides about the token.
     weights: list[float | None] = [None] * len(row)
     if not candidates and policy.on_no_trained_turn == "keep":
         weights = [1.0] * len(row)

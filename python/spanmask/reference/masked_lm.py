@@ -56,17 +56,17 @@ def next_replacement(words: Stream, spec: Any) -> str:
 
 
 def chosen_groups(length: int, units: Sequence[Span], spec: Any, choices: Stream) -> list[list[int]]:
-    """The chosen positions: those of a span, which get one kind of replacement together, or each by itself."""
+    """The chosen positions: a group for each span, whose tokens get one kind of replacement, or for each token."""
     if spec.mode == "span":
         spans = [units[start:stop] for start, stop in spans_of(len(units), spec, choices)]
         return [[at for start, stop in span for at in range(start, stop)] for span in spans]
-    # Each token is tried, so that a protected one does not change what happens to the others. A word is chosen with its first token.
+    # Each token has a trial, so that a protected one does not change what happens to the others. A word is chosen with its first token.
     tried = set(successes(choices, threshold(spec.mlm_probability), length))
     return [[at] for start, stop in units if start in tried for at in range(start, stop)]
 
 
 def spans_of(length: int, spec: Any, choices: Stream) -> list[Span]:
-    """SpanBERT: lengths until the fraction is reached, then a place for each, with a clear unit between any two."""
+    """SpanBERT: draw lengths until the fraction is reached, then a position for each, with a clear unit between any two."""
     noise = min(round(length * spec.mlm_probability), length)
     weights = [1.0]
     while len(weights) < spec.max_span_length:

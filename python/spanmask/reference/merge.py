@@ -16,7 +16,7 @@ def merge(
 ) -> list[int]:
     """Undo span corruption: each span replaces its sentinel again.
 
-    EOS is set aside, and a mode token at the beginning of the inputs is dropped. Targets before the first sentinel continue the
+    EOS is removed, and a mode token at the beginning of the inputs is dropped. Targets before the first sentinel continue the
     inputs.
 
     >>> merge([7, 99, 9, 1], [99, 8, 8, 1], sentinels=[99, 98], eos=1)

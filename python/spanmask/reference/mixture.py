@@ -18,7 +18,7 @@ def denoisers_of(spec: Any) -> Sequence[Any]:
 
 
 def choose_denoiser(spec: Any, seed: int, epoch: int, key: int) -> int:
-    """The index of the denoiser that an example gets; nothing is drawn where there is only one."""
+    """The index of the denoiser that an example gets; nothing is drawn if there is only one."""
     if len(denoisers_of(spec)) == 1:
         return 0
     return choose(stream(seed, epoch, key, DENOISER), cumulative(spec.weights))

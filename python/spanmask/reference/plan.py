@@ -17,7 +17,7 @@ def plan(length: int, noise_density: float, mean_noise_span_length: float) -> tu
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:
-    """The greatest row length whose inputs fit, and its targets' length; found by trying one length after another.
+    """The greatest row length whose inputs fit, and its targets' length; found by trying all lengths.
 
     >>> plan_lengths(512, .5, 3.0)
     (766, 512)

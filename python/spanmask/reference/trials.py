@@ -1,4 +1,4 @@
-"""Trials that all succeed with one probability. Twin of `rng/trials.rs`."""
+"""Trials that all succeed with the same probability. Twin of `rng/trials.rs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RUN = 64  # One word decides at most this many trials.
 
 
 def failures(word: int, threshold: int) -> int:
-    """The failures before the next success, from one 32-bit word; 64 where none of so many trials succeeds.
+    """The failures before the next success, from one 32-bit word; 64 if none of 64 trials succeeds.
 
     `k` trials fail with probability (1 - p)^k: for that fraction of all words, rounded down at each step.
 
@@ -26,7 +26,7 @@ def failures(word: int, threshold: int) -> int:
 
 
 def successes(stream: Stream, threshold: int, count: int) -> list[int]:
-    """Which of `count` trials succeed, a word for each success, and one for every 64 failures in a row."""
+    """Which of `count` trials succeed. It uses one word for each success, and one for every 64 failures in a row."""
     found, at = [], 0
     while at < count:
         failed = failures(stream.next_u32(), threshold)

@@ -1,4 +1,4 @@
-"""Which tokens are hidden or chosen as one. Twin of `noise/words.rs`."""
+"""Which tokens are hidden or chosen together. Twin of `noise/words.rs`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def words_of(
     word_starts: Sequence[bool] | None = None,
     continuation_ids: Collection[int] | None = None,
 ) -> list[Span]:
-    """The words of a row; its tokens, where nothing says what a word is.
+    """The words of a row, or its tokens if no argument says what a word is.
 
     >>> words_of([5, 6, 7, 8], word_ids=[0, 0, None, 1])
     [(0, 2), (2, 3), (3, 4)]

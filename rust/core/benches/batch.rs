@@ -1,4 +1,4 @@
-//! Rows into a padded batch. Each case is timed next to a memory copy of as many bytes.
+//! Rows into a padded batch. Each case is timed next to a memory copy of the same size.
 
 mod cases;
 

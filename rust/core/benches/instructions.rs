@@ -1,7 +1,7 @@
-//! Runs one case some times and nothing else, for callgrind; `benches/instructions.py` drives it.
+//! Runs one case a given number of times and nothing else, for callgrind. `benches/instructions.py` drives it.
 //!
 //! `instructions` lists the instruction set and the cases with their tokens; `instructions ID TIMES` runs one.
-#![allow(clippy::expect_used, reason = "a benchmark: what is missing is a failure")]
+#![allow(clippy::expect_used, reason = "a benchmark may fail where something is missing")]
 
 mod cases;
 

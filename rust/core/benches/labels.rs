@@ -1,4 +1,4 @@
-//! Masking: turns found, labels written. Each case is timed next to a memory copy of as many bytes.
+//! Masking: turns are found and labels written. Each case is timed next to a memory copy of the same size.
 
 mod cases;
 

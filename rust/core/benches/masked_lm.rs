@@ -1,4 +1,4 @@
-//! Masked LM: tokens or words chosen and replaced. Each case is timed next to a memory copy of as many bytes.
+//! Masked LM: tokens or words are chosen and replaced. Each case is timed next to a memory copy of the same size.
 
 mod cases;
 

@@ -1,4 +1,4 @@
-//! Span corruption: lengths planned, spans drawn, inputs and targets written. Each case is timed next to a memory copy of as many bytes.
+//! Span corruption: lengths are planned, spans drawn, inputs and targets written. Each case is timed next to a memory copy of the same size.
 
 mod cases;
 

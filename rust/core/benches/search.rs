@@ -1,4 +1,4 @@
-//! Searching: rows read, nothing written. Each case is timed next to a memory copy of as many bytes.
+//! Searching: rows are read, nothing is written. Each case is timed next to a memory copy of the same size.
 
 mod cases;
 

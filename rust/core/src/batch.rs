@@ -1,4 +1,4 @@
-//! What a batch looks like: rows padded into cells, concatenated, or at their places in a 2-D input.
+//! What a batch looks like: rows are padded into cells, concatenated, or stay at their positions in a 2-D input.
 
 use crate::search::Searcher;
 use crate::{Error, Ragged, Token};
@@ -13,7 +13,7 @@ pub enum Side {
     Left,
 }
 
-/// Where rows go in an output. A row's **cell** is its share of the output: its tokens and the padding around them.
+/// Where rows go in an output. A row's **cell** is its part of the output: its tokens and the padding around them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// How cells follow each other.
@@ -34,7 +34,7 @@ pub enum Shape {
         /// On which side the padding is.
         side: Side,
     },
-    /// Cells of `width`; each row keeps its place in a 2-D input of that width.
+    /// Cells of `width`; each row keeps its position in a 2-D input of that width.
     InPlace {
         /// Places of a cell.
         width: usize,
@@ -67,7 +67,7 @@ impl<O: Copy> Cell<'_, O> {
 }
 
 impl Shape {
-    /// Cells as wide as the longest row once cut, rounded up to a multiple.
+    /// Cells as wide as the longest row after the cut, rounded up to a multiple.
     pub fn padded(
         lengths: impl Iterator<Item = usize>,
         side: Side,
@@ -81,7 +81,7 @@ impl Shape {
 }
 
 impl Layout {
-    /// How many places a row of `len` tokens takes, once cut.
+    /// How many places a row of `len` tokens takes after the cut.
     fn cell_len(self, len: usize) -> usize {
         match self.shape {
             Shape::Packed => len,
@@ -89,7 +89,7 @@ impl Layout {
         }
     }
 
-    /// How many places all rows take; more than any memory has where the number would overflow.
+    /// How many places all rows take. If the number would overflow, it is greater than any memory.
     pub fn output_len<T>(self, rows: &Ragged<T>) -> usize {
         let cell = |i| self.cell_len(rows.bounds(i).len().min(self.max_len));
         (0..rows.len()).map(cell).fold(0, usize::saturating_add)
@@ -100,11 +100,11 @@ impl Layout {
         (0..rows.len()).map(|i| rows.bounds(i).len().min(self.max_len)).sum()
     }
 
-    /// Calls `write(row number, row, cell)` for each row, in order. `cell.content` has a place for each token that is kept, `row` holds
-    /// all of them.
+    /// Calls `write(row number, row, cell)` for each row, in order. `cell.content` has a place for each token that is kept; `row` holds
+    /// all tokens.
     ///
-    /// Errors: [`Error::Length`] where `out` is not [`Layout::output_len`] long, [`Error::Width`] where a row does not fit its cell,
-    /// and whatever `write` returns.
+    /// Errors: [`Error::Length`] if `out` is not [`Layout::output_len`] long, [`Error::Width`] if a row does not fit its cell,
+    /// and the errors of `write`.
     pub fn for_each_cell<T, O>(
         self,
         rows: &Ragged<T>,
@@ -123,10 +123,10 @@ impl Layout {
         Ok(())
     }
 
-    /// The cell of row `i`, which `out` begins with, and the rest of `out`: for kernels that write several outputs in one pass. `bounds`: the
-    /// row's place in its values; where outputs have lengths of their own, `0..len`.
+    /// The cell of row `i`, with which `out` begins, and the rest of `out`. This is for kernels that write several outputs in one pass.
+    /// `bounds`: the row's position in its values, or `0..len` if outputs have their own lengths.
     ///
-    /// Errors: [`Error::Width`] where the row does not fit its cell, [`Error::Length`] where `out` ends before it does.
+    /// Errors: [`Error::Width`] if the row does not fit its cell, [`Error::Length`] if `out` ends before the cell does.
     pub fn split_cell<O>(
         self,
         i: usize,
@@ -149,7 +149,7 @@ impl Layout {
         Ok((Cell { before, content, after }, rest))
     }
 
-    /// [`Layout::split_cell`] that leaves the rest in `out`.
+    /// Like [`Layout::split_cell`], but leaves the rest in `out`.
     pub fn next_cell<'o, O>(
         self,
         i: usize,
@@ -179,8 +179,8 @@ pub fn values_into<T: Copy, O: Copy>(
     })
 }
 
-/// Writes decoder inputs: the whole cell of labels one place later, after `start`, with `padding` in place of the labels' padding. This is
-/// what transformers' models do with labels. `out` is as long as the cell; the last label is dropped.
+/// Writes decoder inputs: the whole cell of labels shifted by one place, after `start`, with `padding` in place of the labels' padding.
+/// Transformers' models do the same with labels. `out` is as long as the cell; the last label is dropped.
 pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &mut [i64]) {
     let before = labels.before.iter().map(|_| padding);
     let after = labels.after.iter().map(|_| padding);
@@ -192,7 +192,7 @@ pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &m
 
 /// The real tokens of each row of an attention mask, from its first nonzero entry to its last, as positions in the values.
 ///
-/// Errors: [`Error::MaskHole`] where there are zeros between them, which no pair of bounds can express.
+/// Errors: [`Error::MaskHole`] if there are zeros between them, which no pair of bounds can express.
 pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error> {
     let real = |entry: &T| entry.to_i64() != 0;
     let bounds = |i: usize| {
@@ -207,7 +207,7 @@ pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error>
     (0..mask.len()).map(bounds).collect()
 }
 
-/// Whether a cut to `max_len` tokens leaves all `ids` in their rows: ids that belong to something which is not cut with them, like the
+/// Whether a cut to `max_len` tokens leaves all `ids` in their rows: ids that belong to something that is not cut with them, such as the
 /// pixels of an image.
 ///
 /// Errors: [`Error::Cut`] names the first row that would lose one of them.
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn in_place_keeps_the_place_of_every_row() {
+    fn in_place_keeps_the_position_of_every_row() {
         let values = [0, 1, 2, 3, 0, 0, 0, 0, 0];
         let rows = Ragged::from_bounds(&values, &[1, 3, 6], &[3, 4, 6]).unwrap();
         let mut out = [9; 9];

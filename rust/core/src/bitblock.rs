@@ -1,12 +1,12 @@
 //! Blocks of 64 tokens: one bit of a word for each token.
 
-/// Tokens a block: one bit each in a `u64`.
+/// Tokens per block: one bit each in a `u64`.
 pub const BLOCK: usize = 64;
 
 /// Flags, at most [`BLOCK`] of them, as bits: the first one lowest.
 #[inline(always)]
 pub fn bits(flags: impl Iterator<Item = bool>) -> u64 {
-    // A byte a flag, so that compares stay side by side; then eight bytes into eight bits by one multiplication.
+    // First one byte per flag, so that compares are vectorized; then one multiplication turns eight bytes into eight bits.
     let mut bytes = [0; BLOCK];
     bytes.iter_mut().zip(flags).for_each(|(byte, flag)| *byte = u8::from(flag));
     bytes.as_chunks::<8>().0.iter().rev().fold(0, |bits, &eight| {
@@ -17,10 +17,10 @@ pub fn bits(flags: impl Iterator<Item = bool>) -> u64 {
 /// This many places are written at once.
 const AHEAD: usize = 4;
 
-/// The places of the bits that are set, the lowest first, counted from `first`; returns how many. `out` holds [`BLOCK`] at least, and
-/// more than are set may be written.
+/// Writes the positions of the set bits, the lowest first, counted from `first`, and returns their number. `out` holds at least [`BLOCK`]
+/// entries, and more entries than set bits may be written.
 ///
-/// How many bits are set cannot be predicted: they are taken four at a time, and the next word overwrites what was too much.
+/// How many bits are set cannot be predicted: they are taken four at a time, and the next word overwrites the excess.
 #[inline(always)]
 pub fn set_bits_into(mut bits: u64, first: u32, out: &mut [u32]) -> usize {
     let count = bits.count_ones() as usize;
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_bits() {
+    fn positions_of_set_bits() {
         for bits in [0, 1, 1 << 63, 0x8000_0000_0000_0101, u64::MAX, 0x9e37_79b9_7f4a_7c15] {
             let mut out = [0; BLOCK];
             let count = set_bits_into(bits, 100, &mut out);

@@ -1,33 +1,33 @@
-//! What can be wrong with input. Variants carry numbers (row, position); the binding finds the words for users.
+//! What can be wrong with input. Variants carry numbers (row, position); the binding makes the messages for users.
 
 use core::fmt;
 
-/// Bad input, with the numbers that locate it. `row` counts from 0 in the rows that the call was given.
+/// Bad input, with the numbers that locate it. `row` counts from 0 in the rows of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Error {
     /// A row's bounds do not ascend or leave the values: `start..stop` in `len` values.
     Bounds { row: usize, start: i64, stop: i64, len: usize },
-    /// A buffer or column was made for another number of items.
+    /// A buffer or column has the wrong number of items.
     Length { want: usize, got: usize },
     /// A row is longer than the cell of a padded batch it must go into.
     Width { row: usize, len: usize, width: usize },
     /// An attention mask has zeros between ones.
     MaskHole { row: usize, position: usize },
-    /// A row has no turn of a trained role, and the policy asks for one.
+    /// A row has no turn of a trained role, and the policy requires one.
     NoTrainedTurn { row: usize },
     /// A column of flags or weights by turn has fewer entries than the row has turns of trained roles.
     TurnWeights { row: usize, column: Column, turns: usize, weights: usize },
     /// A turn that was given is out of order, outside its row, or of an unknown role.
     Turn { row: usize, turn: usize },
-    /// The rows of given turns do not ascend, or are more than there are.
+    /// The rows of given turns do not ascend, or do not exist.
     TurnRow { turn: usize, row: i64, rows: usize },
     /// The cut would separate ids that belong together, the last of which is number `needed`.
     Cut { row: usize, max_len: usize, needed: usize },
-    /// A column with one entry a token has another length than the ids of a row.
+    /// A column with one entry per token differs in length from the ids of a row.
     ColumnLength { row: usize, column: Column, ids: usize, got: usize },
-    /// An id that no vocabulary holds: below 0, or 2^32 and more.
+    /// An id that no vocabulary contains: below 0, or at least 2^32.
     IdRange { row: usize, position: usize, id: i64 },
     /// A row is too long for its positions to be drawn in 32 bits.
     RowLength { row: usize, len: usize },
@@ -39,18 +39,18 @@ pub enum Error {
     StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
 }
 
-/// A column that is given in addition to the ids: one entry a token, or a turn.
+/// A column that is given in addition to the ids, with one entry per token or per turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
-    /// Labels that exist already.
+    /// Existing labels.
     Labels,
     /// Tokens to hide.
     NoiseMask,
-    /// Tokens never to hide.
+    /// Tokens that must not be hidden.
     ProtectedMask,
-    /// Words, by their number.
+    /// Words, given by their numbers.
     WordIds,
-    /// Words, by the flags of their first tokens.
+    /// Words, given by flags at their first tokens.
     WordStarts,
     /// Flags of turns.
     TurnMask,
@@ -59,7 +59,7 @@ pub enum Column {
 }
 
 impl Error {
-    /// The same error, its row counted from row `first` on: for kernels that see one row or a chunk of rows.
+    /// The same error with its row counted from row `first` on, for kernels that see one row or a chunk of rows.
     pub fn at_row(mut self, first: usize) -> Self {
         match &mut self {
             Self::Bounds { row, .. }

@@ -1,25 +1,26 @@
-//! One loop, compiled for several instruction sets; what the processor has decides at run time which of them runs.
+//! One loop, compiled for several instruction sets. The processor decides at run time which version runs.
 //!
 //! The wheel is built for every machine of its target (SSE2 on x86-64). Loops that gain from wider vectors stay plain loops and go
-//! through [`SimdLevel::run`]; this is the only module of the core with `unsafe` in it.
+//! through [`SimdLevel::run`]; this is the only module of the core that contains `unsafe`.
 #![allow(unsafe_code)] // calls of `target_feature` functions, after a run-time check
 
 /// Work in one plain loop.
 pub trait Kernel {
-    /// What comes out.
+    /// The result.
     type Out;
 
-    /// Does it. Mark it `#[inline(always)]`, and all that it calls in its loop: it is compiled into each instruction set's own function.
+    /// Does the work. Mark it, and all functions that its loop calls, `#[inline(always)]`: it is compiled into a function for each
+    /// instruction set.
     fn run(self) -> Self::Out;
 }
 
-/// An instruction set that this machine has. Invariant: made by [`SimdLevel::detect`], or as one that has fewer instructions.
+/// An instruction set that this machine has. Invariant: it comes from [`SimdLevel::detect`], or has fewer instructions than that one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SimdLevel(Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Set {
-    /// What every machine of the target has.
+    /// The instructions of every machine of the target.
     Baseline,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -28,10 +29,10 @@ enum Set {
 }
 
 impl SimdLevel {
-    /// What every machine of the target has (SSE2 on x86-64, NEON on aarch64).
+    /// The instructions of every machine of the target (SSE2 on x86-64, NEON on aarch64).
     pub const BASELINE: Self = Self(Set::Baseline);
 
-    /// The best that this machine has.
+    /// The best level of this machine.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2")
@@ -50,21 +51,21 @@ impl SimdLevel {
         Self::BASELINE
     }
 
-    /// Does the work with these instructions.
+    /// Runs the work with these instructions.
     #[inline]
     pub fn run<K: Kernel>(self, work: K) -> K::Out {
         match self.0 {
             Set::Baseline => work.run(),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` saw the features, by the invariant. The search without: 2 to 5 times as long.
+            // SAFETY: by the invariant, `detect` found the features. Without AVX2 the search takes 2 to 5 times as long.
             Set::Avx2 => unsafe { run_avx2(work) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: likewise. Writing labels without: a tenth more of the whole call.
+            // SAFETY: as above. If labels are written without AVX-512, the whole call takes a tenth longer.
             Set::Avx512 => unsafe { run_avx512(work) },
         }
     }
 
-    /// All that this machine has.
+    /// All levels of this machine.
     #[cfg(test)]
     pub fn available() -> Vec<Self> {
         match Self::detect().0 {

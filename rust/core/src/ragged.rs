@@ -6,7 +6,7 @@ use core::ops::Range;
 /// Rows as bounds into one array of values: row `i` is `values[starts[i]..stops[i]]`.
 ///
 /// With Arrow's offsets, `starts` and `stops` are the offsets without their last and without their first; in a padded batch they are
-/// the ends of the real tokens. Invariant: bounds ascend inside a row and lie inside the values; checked when built, nowhere else.
+/// the ends of the real tokens. Invariant: bounds ascend inside a row and are inside the values. It is checked only by the constructors.
 #[derive(Debug, Clone, Copy)]
 pub struct Ragged<'a, T> {
     values: &'a [T],
@@ -15,7 +15,7 @@ pub struct Ragged<'a, T> {
 }
 
 impl<'a, T> Ragged<'a, T> {
-    /// Adjacent rows: `offsets` has one entry more than there are rows. No offset at all means no row.
+    /// Adjacent rows: `offsets` has one entry more than there are rows. Without any offset there are no rows.
     ///
     /// Errors: [`Error::Bounds`] names the first row whose offsets descend or leave the values.
     pub fn new(values: &'a [T], offsets: &'a [i64]) -> Result<Self, Error> {
@@ -25,7 +25,7 @@ impl<'a, T> Ragged<'a, T> {
 
     /// Rows anywhere in `values`.
     ///
-    /// Errors: [`Error::Length`] where `starts` and `stops` differ in length, [`Error::Bounds`] as in [`Ragged::new`].
+    /// Errors: [`Error::Length`] if `starts` and `stops` differ in length, [`Error::Bounds`] as in [`Ragged::new`].
     pub fn from_bounds(values: &'a [T], starts: &'a [i64], stops: &'a [i64]) -> Result<Self, Error> {
         if starts.len() != stops.len() {
             return Err(Error::Length { want: starts.len(), got: stops.len() });
@@ -40,7 +40,7 @@ impl<'a, T> Ragged<'a, T> {
         Ok(Self { values, starts, stops })
     }
 
-    /// The values of all rows, and what lies between them.
+    /// The values of all rows, and those between them.
     pub fn values(&self) -> &'a [T] {
         self.values
     }
@@ -58,7 +58,7 @@ impl<'a, T> Ragged<'a, T> {
     /// Where row `i` is in the values.
     #[inline]
     pub fn bounds(&self, i: usize) -> Range<usize> {
-        self.starts[i] as usize..self.stops[i] as usize // in range: the invariant
+        self.starts[i] as usize..self.stops[i] as usize // in range, by the invariant
     }
 
     /// The values of row `i`.
@@ -87,7 +87,7 @@ impl<'a, T> Ragged<'a, T> {
         (first.start, &self.values[first.start..last.end])
     }
 
-    /// The rows `range`, as rows of their own; their number within it counts from 0 again.
+    /// The rows `range`, numbered from 0 again.
     pub fn slice(&self, range: Range<usize>) -> Self {
         Self { values: self.values, starts: &self.starts[range.clone()], stops: &self.stops[range] }
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_offset_is_no_row() {
+    fn no_offset_means_no_row() {
         assert!(Ragged::<u16>::new(&[], &[]).unwrap().is_empty());
         assert!(Ragged::<u16>::new(&[], &[0]).unwrap().is_empty());
     }

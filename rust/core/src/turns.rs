@@ -12,7 +12,7 @@ pub struct Boundary {
     pub role: usize,
     /// Sequences that open a turn.
     pub starts: Vec<Vec<i64>>,
-    /// Sequences that close a turn of this role; none where only the next start does.
+    /// Sequences that close a turn of this role; empty if only the next start does.
     pub ends: Vec<Vec<i64>>,
     /// The opening tokens train with the turn.
     pub include_start: bool,
@@ -34,9 +34,9 @@ pub struct Turn {
     pub content_stop: usize,
     /// Where the closing tokens stop.
     pub stop: usize,
-    /// An end marker or another start was seen; `false` where the row ended first.
+    /// An end marker or another start was seen; `false` if the row ended first.
     pub closed: bool,
-    /// Where the part of the content stops that the template's generation prompt supplies; `content_start` where it supplies nothing.
+    /// The end of the part of the content that the template's generation prompt supplies; `content_start` if it supplies nothing.
     pub prefill_stop: usize,
     /// The token after `stop` ends the turn, although it belongs to what follows (the next role's header).
     pub stop_token: bool,
@@ -57,12 +57,12 @@ impl Turn {
         self.content_start..self.content_stop
     }
 
-    /// The closing tokens; empty where there are none.
+    /// The closing tokens; empty if there are none.
     pub fn closing(&self) -> Range<usize> {
         self.content_stop..self.stop
     }
 
-    /// Whether the positions are in order and lie inside a row of `len` tokens, from `free_from` on.
+    /// Whether the positions are in order and inside a row of `len` tokens, from `free_from` on.
     fn fits(&self, free_from: usize, len: usize) -> bool {
         let stop = self.stop + usize::from(self.stop_token);
         let edges =
@@ -82,7 +82,7 @@ enum MarkerKind {
 #[derive(Debug, Clone)]
 pub struct Format<T> {
     searcher: Searcher<T>,
-    /// By the searcher's needle numbers.
+    /// What each marker does, by the searcher's needle numbers.
     markers: Vec<MarkerKind>,
     boundaries: Vec<Boundary>,
     roles: usize,
@@ -91,7 +91,7 @@ pub struct Format<T> {
 }
 
 impl<T: Token> Format<T> {
-    /// Order matters: of two starts of one length, the first listed wins.
+    /// Order matters: of two starts with the same length, the first one listed wins.
     ///
     /// `stop_token_ids`: tokens by which a model ends its turn although they belong to what follows (the next role's header).
     /// `generation_prefills`: what the template's generation prompt puts after a header, so that the model never writes it.
@@ -124,7 +124,7 @@ impl<T: Token> Format<T> {
         self.roles
     }
 
-    /// `turn` with what the format says of its content and of the token after it.
+    /// `turn`, completed with what the format says about its content and the token after it.
     fn completed(&self, row: &[T], turn: Turn) -> Turn {
         let content = &row[turn.content()];
         let prefill =
@@ -150,8 +150,8 @@ impl<T: Token> Format<T> {
     }
 }
 
-/// Rows with at most so many values between them are searched in one go: passing over so many costs no more than starting anew (measured
-/// with rows of 64 tokens; with 256 it costs twice as much).
+/// Rows with at most this many values between them are searched together: passing over the values costs no more than starting a new
+/// search (measured with rows of 64 tokens; with 256 values it costs twice as much).
 const GAP: usize = 128;
 
 /// Finds the turns of each row, in order, and calls `found(row number, turns)`.
@@ -160,7 +160,7 @@ const GAP: usize = 128;
 /// start (the turn stops before it), the end of the row (the turn stays open). Markers inside content match too: token ids alone cannot
 /// distinguish the two.
 ///
-/// Errors: what `found` returns; it is not called again then.
+/// Errors: those of `found`, which is not called again after an error.
 pub fn find_turns<T: Token, E>(
     rows: &Ragged<T>,
     format: &Format<T>,
@@ -168,13 +168,13 @@ pub fn find_turns<T: Token, E>(
 ) -> Result<(), E> {
     let (mut turns, mut next) = (Vec::new(), 0);
     while next < rows.len() {
-        // One search for each row took up to half as long again where rows are short.
+        // One search for each row took up to half as long again for short rows.
         let run = rows.adjacent_rows(next, GAP);
         let (first, values) = rows.covering_slice(run.clone());
         let mut candidates = format.searcher.candidates(values).map(|at| first + at).peekable();
         for i in run.clone() {
             let bounds = rows.bounds(i);
-            while candidates.next_if(|&at| at < bounds.start).is_some() {} // lies between two rows
+            while candidates.next_if(|&at| at < bounds.start).is_some() {} // it is between two rows
             let inside = core::iter::from_fn(|| candidates.next_if(|&at| at < bounds.end));
             turns_of(rows.row(i), inside.map(|at| at - bounds.start), format, &mut turns);
             found(i, &turns)?;
@@ -229,10 +229,10 @@ fn turns_of<T: Token>(
     turns.extend(open.map(|turn| format.completed(row, turn)));
 }
 
-/// Turns that were made elsewhere: from a text, from lengths, by a rollout.
+/// Turns from elsewhere: from a text, from lengths, from a rollout.
 ///
-/// Invariant: the turns of each row are in order, do not overlap and lie inside the row, and their roles are known; checked when built,
-/// nowhere else.
+/// Invariant: the turns of each row are in order, do not overlap and are inside the row, and their roles are known. It is checked only by
+/// the constructor.
 #[derive(Debug, Clone)]
 pub struct TurnTable {
     turns: Vec<Turn>,
@@ -244,7 +244,7 @@ pub struct TurnTable {
 impl TurnTable {
     /// `rows[n]`: the row of `turns[n]`, ascending. `lengths`: the tokens of each row.
     ///
-    /// Errors: [`Error::Length`] where `rows` and `turns` differ in length, [`Error::Turn`] names the first turn that does not fit.
+    /// Errors: [`Error::Length`] if `rows` and `turns` differ in length, [`Error::Turn`] names the first turn that does not fit.
     pub fn new(turns: Vec<Turn>, rows: &[i64], roles: usize, lengths: &[usize]) -> Result<Self, Error> {
         if rows.len() != turns.len() {
             return Err(Error::Length { want: turns.len(), got: rows.len() });
@@ -280,7 +280,7 @@ impl TurnTable {
 pub enum TurnSource<'a, T> {
     /// They are searched for.
     Search(&'a Format<T>),
-    /// They are known: those of the table from this row on.
+    /// They are given: those of the table from this row on.
     Table(&'a TurnTable, usize),
 }
 
@@ -303,7 +303,7 @@ impl<T: Token> TurnSource<'_, T> {
 
     /// Calls `found(row number, turns)` for each row, in order.
     ///
-    /// Errors: what `found` returns; it is not called again then. [`Error::Length`] where a table has fewer rows than there are.
+    /// Errors: those of `found`, which is not called again after an error. [`Error::Length`] if a table has fewer rows than there are.
     pub fn for_each_row(
         &self,
         rows: &Ragged<T>,
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_closes_after_itself_a_start_before() {
+    fn an_end_closes_after_itself_and_a_start_before() {
         assert_eq!(turns(&[1, 5, 7, 8, 2, 5, 6, 9]), [(1, 1, 3, 4, 5, true), (0, 5, 7, 8, 8, false)]);
         assert_eq!(turns(&[5, 7, 8, 5, 6, 9, 2]), [(1, 0, 2, 3, 3, true), (0, 3, 5, 6, 7, true)]);
     }

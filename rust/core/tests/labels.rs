@@ -1,5 +1,5 @@
-//! `vectors/labels.json`: what the reference says of turns, labels and weights, held against the kernels.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test: what is missing is a failure")]
+//! `vectors/labels.json`: the reference's turns, labels and weights, compared with those of the kernels.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail where something is missing")]
 
 use serde_json::Value;
 use spanmask_core::batch::{Layout, Shape};

@@ -1,9 +1,9 @@
-//! The golden vectors: one set for Rust and Python. What changes here changes the data of everyone who resumes a run.
+//! The golden vectors: one set for Rust and Python. A change here changes the data of everyone who resumes a run.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test: what is missing is a failure"
+    reason = "a test may fail where something is missing"
 )]
 
 use serde_json::Value;
@@ -167,7 +167,7 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
     let special = || IdSet::new([0, 100, 101, 102, 103]);
     let (probability, mask_replace_prob, random_replace_prob, vocab_size) =
         if name == "all" { (1.0, 0.2, 0.6, 500) } else { (0.15, 0.8, 0.1, 30522) };
-    // SpanBERT: lengths from 1 to 10, each .8 times as likely as the one before.
+    // SpanBERT: lengths from 1 to 10, each .8 times as likely as the previous one.
     let lengths: Vec<f64> = std::iter::successors(Some(1.0), |weight| Some(weight * 0.8)).take(10).collect();
     masked_lm::Spec {
         choice: if name == "spans" {

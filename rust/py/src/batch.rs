@@ -44,7 +44,7 @@ impl Layout {
         Self { kind, max_len: max_length.unwrap_or(usize::MAX) }
     }
 
-    /// Rows at their places in a 2-D input of this width.
+    /// Rows at their positions in a 2-D input of this width.
     #[staticmethod]
     fn in_place(width: usize) -> Self {
         Self { kind: Kind::InPlace { width }, max_len: usize::MAX }
@@ -67,7 +67,7 @@ impl Layout {
         batch::Layout { shape, max_len: self.max_len }
     }
 
-    /// The width of a 2-D input whose rows keep their places.
+    /// The width of a 2-D input whose rows keep their positions.
     pub fn in_place_width(&self) -> Option<usize> {
         match self.kind {
             Kind::InPlace { width } => Some(width),
@@ -76,7 +76,7 @@ impl Layout {
     }
 }
 
-/// The shape of an output: [rows, width], or [1, tokens] where nothing is padded.
+/// The shape of an output: [rows, width], or [1, tokens] if nothing is padded.
 pub fn shape_of<T>(layout: batch::Layout, rows: &Ragged<T>) -> [usize; 2] {
     match layout.shape {
         Shape::Packed => [1, layout.output_len(rows)],
@@ -116,7 +116,7 @@ pub fn uninit_array<O: Element, D: IntoDimension>(
     if len > isize::MAX as usize / size_of::<O>() {
         return Err(too_large(len));
     }
-    // SAFETY: nothing reads the array before a kernel has written every place of it; where a kernel fails the array is dropped.
+    // SAFETY: nothing reads the array before a kernel has written every place of it; if a kernel fails, the array is dropped.
     // Zeroing first cost 1.3 to 1.5 times the whole of `mask_labels` on 32 x 8192 tokens.
     Ok(unsafe { PyArray::new(py, shape, false) })
 }

@@ -1,14 +1,15 @@
-//! Many rows: in chunks, on threads that end with the call, with Ctrl-C answered in between.
+//! Many rows: in chunks, on threads that end with the call. Ctrl-C is handled between chunks.
 //!
-//! No pool outlives a call: a process forked later (a DataLoader worker) would wait for threads that it does not have. Chunks and their
-//! outputs are fixed before any thread starts, so results do not depend on how many there are.
+//! No thread pool outlives a call: a process that is forked later (a DataLoader worker) would wait for threads that it does not have.
+//! Chunks and their outputs are fixed before any thread starts, so results do not depend on the number of threads.
 
 use pyo3::prelude::*;
 use spanmask_core::{Error, Ragged};
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// About how many tokens go in one chunk: a fraction of a millisecond to a few, so that threads share evenly and interrupts are seen soon.
+/// The approximate number of tokens in a chunk. A chunk takes between a fraction of a millisecond and a few, so that the load is balanced
+/// and interrupts are seen soon.
 const CHUNK_TOKENS: usize = 1 << 18;
 
 /// Cuts rows into ranges of about [`CHUNK_TOKENS`] tokens, at least one row each.
@@ -31,8 +32,8 @@ pub fn chunks_of(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<Range<usi
     chunks
 }
 
-/// Calls `job` for each chunk, in order, to make what works on it, then runs all of that as [`run`] does. `job` hands out the parts of the
-/// outputs: see [`take`].
+/// Calls `job` for each chunk, in order, to make the closure that works on it, then runs all closures as [`run`] does. `job` divides the
+/// outputs into parts: see [`take`].
 pub fn for_chunks<F>(
     py: Python<'_>,
     chunks: Vec<Range<usize>>,
@@ -47,16 +48,16 @@ where
     run(py, jobs, num_threads, rows)
 }
 
-/// The next `len` places of an output; `rest` keeps those after them.
+/// The next `len` places of an output; `rest` keeps the others.
 pub fn take<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
     let (part, tail) = core::mem::take(rest).split_at_mut(len);
     *rest = tail;
     part
 }
 
-/// Runs every job without the GIL, on up to `num_threads` threads. A job is a chunk's first row and what works on it.
+/// Runs every job without the GIL, on up to `num_threads` threads. A job is a chunk's first row and the closure that works on the chunk.
 ///
-/// The error of the first failing row is returned, its row counted over all chunks. Ctrl-C is seen between two jobs.
+/// The error of the first failing row is returned, its row counted over all chunks. Ctrl-C is handled between two jobs.
 pub fn run<F>(py: Python<'_>, jobs: Vec<(usize, F)>, num_threads: usize, rows: &str) -> PyResult<()>
 where
     F: FnOnce() -> Result<(), Error> + Send,
@@ -89,20 +90,20 @@ where
     }
 }
 
-/// The jobs that no thread has taken yet, and the failure of the lowest job so far.
+/// The jobs that no thread has taken yet, and the failure of the lowest-numbered job so far.
 struct Queue<F> {
     jobs: std::iter::Enumerate<std::vec::IntoIter<(usize, F)>>,
     failed: Option<(usize, Error)>,
 }
 
 impl<F: FnOnce() -> Result<(), Error>> Queue<F> {
-    /// A panic in a job would poison the lock; what it guards stays whole, so go on and let the scope report the panic.
+    /// A panic in a job would poison the lock. The queue itself stays valid, so continue and let the scope report the panic.
     fn lock(queue: &Mutex<Self>) -> std::sync::MutexGuard<'_, Self> {
         queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Takes and runs one job; `false` when none is left. Jobs are taken in order, so when one fails all lower ones were taken: later
-    /// ones are dropped, and the lowest failure wins whatever the threads did.
+    /// Takes and runs one job; `false` when none is left. Jobs are taken in order, so when one fails, all lower ones were taken: later
+    /// ones are dropped, and the lowest failure wins, whatever the timing of the threads.
     fn run_next(queue: &Mutex<Self>) -> bool {
         let Some((number, (first, job))) = Self::lock(queue).jobs.next() else { return false };
         if let Err(error) = job() {

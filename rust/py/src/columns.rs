@@ -1,6 +1,6 @@
-//! Columns as Python hands them over: the values of all rows in one array, and where each row starts and stops in it.
+//! Columns as Python passes them: the values of all rows in one array, and where each row starts and stops in it.
 //!
-//! Fields are read by name from any object that has them (`spanmask.ragged.Column` is the one that does).
+//! Fields are read by name from any object that has them (such as `spanmask.ragged.Column`).
 
 use crate::error::to_py;
 use crate::ids::Ids;

@@ -1,4 +1,4 @@
-//! `_core.corrupt`, `_core.SeqToSeqLayout`, and what a call returns.
+//! `_core.corrupt`, `_core.SeqToSeqLayout`, and the result of a call.
 
 use crate::batch::uninit_array;
 use crate::bulk::{self, take};
@@ -88,9 +88,9 @@ pub struct CorruptedBatch {
     input_offsets: Py<PyArray1<i64>>,
     labels: Py<PyAny>,
     label_offsets: Py<PyArray1<i64>>,
-    /// Of padded rows.
+    /// Only for padded rows.
     attention_mask: Option<Py<PyAny>>,
-    /// Where the layout has a start token.
+    /// Only if the layout has a start token.
     decoder_input_ids: Option<Py<PyAny>>,
     stats: Py<RowStats>,
 }
@@ -100,7 +100,7 @@ pub struct CorruptedBatch {
 pub struct RowStats {
     /// What the noise was drawn from, with seed and epoch.
     keys: Py<PyArray1<u64>>,
-    /// The number of the denoiser; -1 where the row was copied unchanged.
+    /// The number of the denoiser; -1 if the row was copied unchanged.
     denoisers: Py<PyArray1<i64>>,
     /// Hidden tokens.
     noise_tokens: Py<PyArray1<i64>>,
@@ -126,7 +126,7 @@ impl RowStats {
     }
 }
 
-/// Corrupts rows: ragged, or padded where there is a layout.
+/// Corrupts rows. The result is padded if there is a layout, otherwise ragged.
 #[pyfunction]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, keys=None, noise_density=None, mean_noise_span_length=None, noise_mask=None, protected_mask=None,
@@ -213,7 +213,7 @@ fn write<T: Token>(
     })
 }
 
-/// An output in the shape of its layout: [rows, width] where cells have one width.
+/// An output in the shape of its layout: [rows, width] if all cells have the same width.
 pub fn shaped(array: Bound<'_, PyArray1<i64>>, layout: Layout, rows: usize) -> PyResult<Py<PyAny>> {
     Ok(match layout.shape {
         Shape::Packed => array.into_any().unbind(),

@@ -1,4 +1,4 @@
-//! Options that Python gives as strings: each becomes an enum of the core once, where the argument is read.
+//! Options that Python passes as strings. Each becomes an enum of the core in one place: where the argument is read.
 
 use pyo3::prelude::*;
 use spanmask_core::batch::Side;

@@ -1,4 +1,4 @@
-//! Errors -> Python exceptions. The only file that names exceptions: each message says the argument, the row and the remedy.
+//! Errors -> Python exceptions. This is the only file that names exceptions. Each message names the argument, the row and the remedy.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::{PyErr, import_exception};
@@ -40,19 +40,19 @@ pub fn id_too_large(name: &str, row: usize, position: usize, found: &str) -> PyE
 /// A row of a list of lists is something else.
 pub fn not_a_list(name: &str, row: usize, found: &str) -> PyErr {
     PyTypeError::new_err(format!(
-        "{name}: row {row} is a {found}, row 0 a list; all rows must have the same type."
+        "{name}: row {row} is of type {found}, row 0 is a list; all rows must have the same type."
     ))
 }
 
-/// A string option has a value that it does not know. pyo3 puts the argument's name before the message.
+/// A string option has an unknown value. pyo3 puts the argument's name before the message.
 pub fn not_a_choice(known: &[String], found: &str) -> PyErr {
     PyValueError::new_err(format!("expected one of {}, got {found:?}.", known.join(", ")))
 }
 
-/// A column has another number of entries in a row than there are ids.
+/// A row of a column does not have one entry for each id.
 pub fn misaligned(name: &str, row: usize, ids: i64, got: i64) -> PyErr {
     PyValueError::new_err(format!(
-        "{name}: row {row} has {got} entries for {ids} ids; give one for each token."
+        "{name}: row {row} has {got} entries for {ids} ids; pass one for each token."
     ))
 }
 
@@ -66,24 +66,24 @@ pub fn too_many_rows() -> PyErr {
     PyValueError::new_err("rows: seq_idx is int32; a flattened batch holds fewer than 2**31 rows and tokens.")
 }
 
-/// Weights of denoisers of which none, or no valid one, can be drawn.
+/// Weights of denoisers that are invalid, or of which none is above 0.
 pub fn bad_weights() -> PyErr {
-    PyValueError::new_err("weights: give one for each denoiser, finite, none negative, at least one above 0.")
+    PyValueError::new_err("weights: expected one finite weight >= 0 for each denoiser, at least one above 0.")
 }
 
 /// Weights of span lengths of which none can be drawn.
 pub fn bad_span_weights() -> PyErr {
-    PyValueError::new_err("span_weights: expected finite weights, none negative, at least one above 0.")
+    PyValueError::new_err("span_weights: expected finite weights >= 0, at least one above 0.")
 }
 
-/// A vocabulary of special ids only.
+/// A vocabulary that consists of special ids.
 pub fn no_random_id() -> PyErr {
     PyValueError::new_err(
-        "vocab_size: no id below it may be drawn; give the size of the vocabulary, special ids included.",
+        "vocab_size: no id below it may be drawn; pass the size of the vocabulary, special ids included.",
     )
 }
 
-/// A row in a list of arrays that cannot be read where it is.
+/// A row in a list of arrays that cannot be read in place.
 pub fn not_contiguous(row: usize) -> PyErr {
     PyTypeError::new_err(format!(
         "rows: row {row} is not a contiguous, aligned 1-D array of the same dtype as row 0; copy it with numpy.ascontiguousarray."
@@ -96,7 +96,7 @@ fn words(error: Error, rows: &str) -> String {
             "{rows}: row {row} spans {start}..{stop} of {len} values; offsets must start at 0, ascend, and stay inside the values."
         ),
         Error::Length { want, got } => {
-            format!("{rows}: expected {want} items, got {got}; give one for each row.")
+            format!("{rows}: expected {want} items, got {got}; pass one for each row.")
         }
         Error::Width { row, len, width } => {
             format!(
@@ -112,7 +112,7 @@ fn words(error: Error, rows: &str) -> String {
              (print it), or set on_no_trained_turn to 'mask'."
         ),
         Error::TurnWeights { row, column, turns, weights } => format!(
-            "{}: row {row} has {weights} entries for {turns} turns of trained roles; give one for each of these turns.",
+            "{}: row {row} has {weights} entries for {turns} turns of trained roles; pass one for each of these turns.",
             name_of(column)
         ),
         Error::Turn { row, turn } => format!(
@@ -129,7 +129,7 @@ fn words(error: Error, rows: &str) -> String {
         ),
         Error::ColumnLength { row, column, ids, got } => {
             let name = name_of(column);
-            format!("{name}: row {row} has {got} entries for {ids} ids; give one for each token.")
+            format!("{name}: row {row} has {got} entries for {ids} ids; pass one for each token.")
         }
         Error::IdRange { row, position, id } => format!(
             "{rows}: row {row} has {id} at position {position}; noise accepts ids from 0 to 2**32 - 1. \
@@ -139,7 +139,7 @@ fn words(error: Error, rows: &str) -> String {
             format!("{rows}: row {row} has {len} tokens; noise accepts up to 2**32 - 4. Split the row.")
         }
         Error::Sentinel { row, position, id } => format!(
-            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, give other sentinel_ids, \
+            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, pass other sentinel_ids, \
              or set on_sentinel=\"allow\" (merge cannot undo such rows)."
         ),
         Error::Exhausted { row, spans, sentinels } => format!(
@@ -157,7 +157,7 @@ fn words(error: Error, rows: &str) -> String {
     }
 }
 
-/// What Python calls a column.
+/// The name of a column in Python.
 fn name_of(column: Column) -> &'static str {
     match column {
         Column::Labels => "labels",

@@ -62,7 +62,7 @@ impl HeldRows {
             return Ok(Self { values: Values::Owned(values), starts, stops });
         }
         let Ok(arrays) = list.extract::<Rows>() else {
-            // Arrays of several kinds or dtypes, strided or unaligned: `ragged.py` converts them, or names the row that is wrong.
+            // Arrays of several kinds or dtypes, strided or unaligned: `ragged.py` converts them, or names the wrong row.
             let ragged = rows.py().import("spanmask.ragged")?.getattr("Ragged")?;
             return Self::read(
                 &ragged.call_method1("from_rows", (rows, name))?.call_method0("column")?,
@@ -108,7 +108,7 @@ impl HeldRows {
         Ragged::from_bounds(values, &self.starts, &self.stops).map_err(|e| to_py(e, name))
     }
 
-    /// Raise unless these rows, a column called `name`, are as many and as long as `rows`.
+    /// Raises unless these rows, a column called `name`, have the same number and lengths as `rows`.
     pub fn check_aligned(&self, rows: &Self, name: &str) -> PyResult<()> {
         let (want, got) = (rows.starts.len(), self.starts.len());
         if want != got {
@@ -120,7 +120,7 @@ impl HeldRows {
         }
     }
 
-    /// Leave out the padding of each row, and of the aligned `column`, as an attention mask says.
+    /// Leaves out the padding of each row, and of the aligned `column`, according to an attention mask.
     pub fn without_padding(
         &mut self,
         py: Python<'_>,
@@ -138,7 +138,7 @@ impl HeldRows {
         Ok(())
     }
 
-    /// Keep of each row what lies inside `bounds` of the aligned `mask`.
+    /// Keeps the part of each row that is inside `bounds` of the aligned `mask`.
     fn narrow(&mut self, mask: &Self, bounds: &[(i64, i64)]) {
         for (i, &(start, stop)) in bounds.iter().enumerate() {
             self.starts[i] += start - mask.starts[i];
@@ -146,7 +146,7 @@ impl HeldRows {
         }
     }
 
-    /// The values as int64, which labels are.
+    /// The values as int64, the type of labels.
     pub fn int64<'a>(&'a self, py: Python<'a>) -> PyResult<Int64s<'a>> {
         Ok(match &self.values {
             Values::Owned(values) => Int64s::Slice(values),
@@ -160,9 +160,9 @@ impl HeldRows {
 pub struct RealRows {
     /// uint16, uint32, int32 or int64.
     values: Py<PyAny>,
-    /// int64, rows + 1: the rows with their padding.
+    /// int64, rows + 1 entries: the rows with their padding.
     offsets: Py<PyArray1<i64>>,
-    /// int64: without their padding.
+    /// int64: where each row starts without its padding.
     starts: Py<PyArray1<i64>>,
     /// int64.
     stops: Py<PyArray1<i64>>,
@@ -194,7 +194,7 @@ pub fn read_rows(
     })
 }
 
-/// int64 values, wherever they are.
+/// int64 values, owned or borrowed.
 pub enum Int64s<'a> {
     Slice(&'a [i64]),
     Array(PyReadonlyArray1<'a, i64>),

@@ -1,4 +1,4 @@
-//! NumPy arrays of token ids, of any of the four token types, and what is compiled for the type in use.
+//! NumPy arrays of token ids, of any of the four token types, and objects that are compiled for the type in use.
 
 use numpy::{Element, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -70,11 +70,11 @@ pub trait ArrayToken: Token + Element {
 
 /// Something generic over the token type, such as a format that is compiled for one.
 pub trait Family {
-    /// Itself for one token type.
+    /// The member for one token type.
     type Of<T: Token>;
 }
 
-/// One member of a family for each token type, made when the type is first in use.
+/// One member of a family for each token type, made when the type is first used.
 pub struct PerToken<F: Family> {
     u16: OnceLock<F::Of<u16>>,
     u32: OnceLock<F::Of<u32>>,
@@ -89,7 +89,7 @@ impl<F: Family> Default for PerToken<F> {
 }
 
 impl<F: Family> PerToken<F> {
-    /// What there is for `T`; `make` makes it where nothing is yet.
+    /// The member for `T`; `make` makes it if it does not exist yet.
     pub fn get<T: ArrayToken>(&self, make: impl FnOnce() -> F::Of<T>) -> &F::Of<T> {
         T::slot(self).get_or_init(make)
     }

@@ -14,7 +14,7 @@ use spanmask_core::batch::{self, Shape, check_cut};
 use spanmask_core::labels::{BatchOutput, Plan, RowColumns, Shift, Target, write_batch_into};
 use spanmask_core::{Ragged, Token};
 
-/// What the labels of a batch will be. The caller decides which rows stay, then calls `write`.
+/// What the labels of a batch will be. The caller decides which rows to keep, then calls `write`.
 #[pyclass(frozen, module = "spanmask._core")]
 pub struct LabelPlan {
     rows: HeldRows,
@@ -32,8 +32,8 @@ pub struct LabelPlan {
 
 /// Plans the labels of a batch. Rows, attention mask and labels: lists of lists, or columns with `values`, `starts` and `stops`.
 ///
-/// `skip_first`: the first token of each row never trains. `uncut_ids`: an error where `max_length` cuts one of these ids off.
-/// `name` is what errors call the rows.
+/// `skip_first`: the first token of each row never trains. `uncut_ids`: it is an error if `max_length` cuts off one of these ids.
+/// `name` is the name of the rows in error messages.
 #[pyfunction]
 #[pyo3(signature = (
     rows, *, turns, policy, attention_mask, labels, turn_mask, turn_weights, ignore_index, weighted, max_length, skip_first,
@@ -104,18 +104,18 @@ fn held_labels<'a>(
     }
 }
 
-/// A batch, ready for a model. All arrays are [rows, width], or [1, tokens] where rows are packed.
+/// A batch, ready for a model. All arrays are [rows, width], or [1, tokens] if rows are packed.
 #[pyclass(frozen, get_all, module = "spanmask._core")]
 pub struct LabelBatch {
     /// int64.
     input_ids: Py<PyArray2<i64>>,
-    /// int64: 1 for a token, 0 for padding. Padded batches only.
+    /// int64: 1 for a token, 0 for padding. It exists only for padded batches.
     attention_mask: Option<Py<PyArray2<i64>>>,
     /// int64.
     labels: Py<PyArray2<i64>>,
     /// float32.
     weights: Option<Py<PyArray2<f32>>>,
-    /// int64: each token's position in its row. Packed batches only, as all that follows.
+    /// int64: each token's position in its row. This field and the next three exist only for packed batches.
     position_ids: Option<Py<PyArray2<i64>>>,
     /// int32: each token's row.
     seq_idx: Option<Py<PyArray2<i32>>>,
@@ -123,7 +123,7 @@ pub struct LabelBatch {
     cu_seq_lens: Option<Py<PyArray1<i32>>>,
     /// Tokens of the longest row.
     max_length: usize,
-    /// int64: what was given as `columns`, laid out as the ids are, 0 for padding.
+    /// int64: the arrays that were passed as `columns`, laid out as the ids are, 0 for padding.
     columns: Vec<Py<PyArray2<i64>>>,
 }
 

@@ -90,7 +90,7 @@ impl Policy {
     }
 }
 
-/// What was counted.
+/// The counts of a call.
 #[pyclass(frozen, get_all, module = "spanmask._core")]
 pub struct LabelCounts {
     rows: usize,
@@ -126,7 +126,7 @@ impl LabelCounts {
 /// Each row's outcome: uint8.
 pub fn outcomes_of(py: Python<'_>, reports: &[RowReport]) -> Py<PyArray1<u8>> {
     let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
-    // Copied: a vector that NumPy is to own needs an object of its own.
+    // This is a copy: a vector that NumPy owns would need an object of its own.
     PyArray1::from_slice(py, &outcomes).unbind()
 }
 
@@ -142,7 +142,7 @@ pub struct MaskedRows {
     counts: Py<LabelCounts>,
 }
 
-/// Labels of all rows, in one pass.
+/// Makes the labels of all rows in one pass.
 #[pyfunction]
 #[pyo3(signature = (rows, *, turns, policy, layout, labels, turn_mask, turn_weights, ignore_index, weighted, num_threads))]
 pub fn mask_labels(

@@ -1,5 +1,5 @@
-//! `spanmask._core`: arrays in, arrays out. The list of what it holds; each concept has its own file.
-#![expect(clippy::too_many_arguments, reason = "one argument an option, named by the Python layer")]
+//! `spanmask._core`: arrays in, arrays out. This file lists its contents; each concept has its own file.
+#![expect(clippy::too_many_arguments, reason = "one argument per option, passed by name from Python")]
 
 mod batch;
 mod bulk;

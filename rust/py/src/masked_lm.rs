@@ -1,4 +1,4 @@
-//! `_core.MaskSpec`, `_core.mask_tokens`, and what a call returns.
+//! `_core.MaskSpec`, `_core.mask_tokens`, and the result of a call.
 
 use crate::batch::{Layout, uninit_array};
 use crate::bulk::{self, take};
@@ -25,7 +25,7 @@ pub struct MaskSpec(Spec);
 
 #[pymethods]
 impl MaskSpec {
-    /// `span_weights`: how likely spans of 1, 2, ... are; empty where each token or word is chosen by itself.
+    /// `span_weights`: how likely spans of 1, 2, ... are; empty if each token or word is chosen independently.
     #[new]
     #[pyo3(signature = (
         *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
@@ -66,7 +66,7 @@ impl MaskSpec {
 pub struct MaskedBatch {
     input_ids: Py<PyAny>,
     labels: Py<PyAny>,
-    /// Of padded rows.
+    /// Only for padded rows.
     attention_mask: Option<Py<PyAny>>,
     /// By row: what the noise was drawn from, with seed and epoch.
     keys: Py<PyArray1<u64>>,
@@ -74,7 +74,7 @@ pub struct MaskedBatch {
     chosen: Py<PyArray1<i64>>,
 }
 
-/// Masks rows. With the layout "in_place" rows lie in a 2-D input, whose padding is kept.
+/// Masks rows. With the layout "in_place" the rows are in a 2-D input, whose padding is kept.
 #[pyfunction]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, layout, ignore_index, keys=None, mlm_probability=None, protected_mask=None, word_starts=None,

@@ -7,14 +7,14 @@ use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use spanmask_core::Error;
 
-/// Rows: values and offsets.
+/// Rows as values and offsets.
 #[pyclass(frozen, get_all, module = "spanmask._core")]
 pub struct MergedRows {
     values: Py<PyArray1<i64>>,
     offsets: Py<PyArray1<i64>>,
 }
 
-/// Inputs and labels of one corruption -> the rows.
+/// Restores the rows from inputs and labels of one corruption.
 #[pyfunction]
 pub fn merge<'py>(
     py: Python<'py>,

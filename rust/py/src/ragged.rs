@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyList, PyTuple};
 use spanmask_core::{Ragged, batch};
 
-/// Rows in one array of their own.
+/// Rows in one newly made array.
 #[pyclass(frozen, get_all, module = "spanmask._core")]
 pub struct RaggedArrays {
     /// uint16, uint32, int32 or int64.
@@ -38,7 +38,7 @@ pub fn from_lists(py: Python<'_>, rows: &Bound<'_, PyList>, name: &str) -> PyRes
     })
 }
 
-/// What lists hold.
+/// The entries that lists may hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Entries {
     /// Token ids: a bool is an error.
@@ -88,7 +88,7 @@ fn described(item: &Bound<'_, PyAny>) -> String {
     format!("{item} ({kind})")
 }
 
-/// Arrays, all contiguous, aligned and of one token type -> values of that type and offsets. `None` where they are not.
+/// Arrays, all contiguous, aligned and of one token type -> values of that type and offsets. `None` if they are not.
 #[pyfunction]
 pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<RaggedArrays>> {
     let Ok(rows) = rows.extract::<Rows>() else { return Ok(None) };

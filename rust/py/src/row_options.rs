@@ -1,4 +1,4 @@
-//! What a call of noise gives in addition to the rows: keys, rates and columns. Checks, no policy.
+//! The options of the noise functions in addition to the rows: keys, rates and columns.
 
 use crate::columns::{Column, ragged, slice};
 use numpy::PyReadonlyArray1;
@@ -15,7 +15,7 @@ pub struct RuleColumns<'py> {
 }
 
 impl RuleColumns<'_> {
-    /// The rules for so many rows. Of the two kinds of words Python gives one at most.
+    /// The rules for this number of rows. Python passes at most one of the two kinds of words.
     pub fn rules(&self, rows: usize) -> PyResult<Rules<'_>> {
         let starts = ragged(&self.word_starts, rows, "word_starts")?.map(Words::Starts);
         let ids = ragged(&self.word_ids, rows, "word_ids")?.map(Words::Ids);
@@ -27,7 +27,7 @@ impl RuleColumns<'_> {
     }
 }
 
-/// All that span corruption can be given in addition to the rows.
+/// All options of span corruption in addition to the rows.
 pub struct CorruptOptions<'py> {
     pub keys: Option<PyReadonlyArray1<'py, u64>>,
     pub noise_density: Option<PyReadonlyArray1<'py, f64>>,
@@ -37,7 +37,7 @@ pub struct CorruptOptions<'py> {
 }
 
 impl CorruptOptions<'_> {
-    /// The core's options for so many rows.
+    /// The core's options for this number of rows.
     pub fn get(&self, rows: usize, limits: Option<Limits>) -> PyResult<RowOptions<'_>> {
         Ok(RowOptions {
             keys: slice(&self.keys)?,

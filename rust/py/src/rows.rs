@@ -1,4 +1,4 @@
-//! Rows as noise takes them: one array with bounds, or a list of arrays, which are read where they are.
+//! Rows as noise reads them: one array with bounds, or a list of arrays that are read in place.
 
 use crate::columns::IdColumn;
 use crate::error::{not_contiguous, to_py};
@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Token ids of rows.
 pub enum Rows<'py> {
-    /// All in one array.
+    /// All rows in one array.
     Flat(IdColumn<'py>),
     /// A contiguous, aligned array for each row, all of one token type.
     U16(Vec<Bound<'py, PyArray1<u16>>>),
@@ -59,9 +59,9 @@ pub fn flat<'a, T: Token>(
 /// The rows of a list.
 pub fn listed<'a, T: Element>(arrays: &'a [Bound<'_, PyArray1<T>>]) -> PyResult<Vec<&'a [T]>> {
     let slice = |array: &'a Bound<'_, PyArray1<T>>| {
-        // SAFETY: the reference keeps the array alive for 'a, and this crate writes only to arrays that it has just made. If Python code of
-        // another thread writes meanwhile, that is a race which `PyReadonlyArray` would not detect either: its flags know only of borrows
-        // by Rust. A flag is a lookup in a hash map: for 128 rows of 568 tokens they took 8 to 14 % of a whole call of the T5 collator.
+        // SAFETY: the reference keeps the array alive for 'a, and this crate writes only to arrays that it has just made. If Python code in
+        // another thread writes meanwhile, `PyReadonlyArray` would not detect the race either: its flags only record borrows by Rust.
+        // A flag is a lookup in a hash map: for 128 rows of 568 tokens they took 8 to 14 % of a whole call of the T5 collator.
         unsafe { array.as_slice() }
     };
     Ok(arrays.iter().map(slice).collect::<Result<_, _>>()?)
@@ -98,7 +98,7 @@ macro_rules! with_rows {
 }
 pub(crate) use with_rows;
 
-/// Rows of a 2-D input of this `width`, whole, and where the tokens of each are in its row; `None` where nothing is padding. `rows` lies in
+/// Rows of a 2-D input of this `width`, whole, and where the tokens of each are in its row; `None` if there is no padding. `rows` is in
 /// one array, with the tokens' bounds.
 pub fn table<'py>(
     rows: Rows<'py>,

@@ -84,7 +84,7 @@ impl SpanSpec {
     }
 }
 
-/// The greatest row length whose inputs fit, and the length of its targets; `None` where no row fits.
+/// The greatest row length whose inputs fit, and the length of its targets; `None` if no row fits.
 #[pyfunction]
 pub fn plan_lengths(
     inputs_length: u32,

@@ -155,7 +155,7 @@ pub struct GivenTurns<'py> {
 }
 
 impl Turns<'_> {
-    /// The table of given turns for rows that start and stop here; none where turns are searched for.
+    /// The table of given turns for rows that start and stop here; `None` if turns are searched for.
     pub fn table(&self, starts: &[i64], stops: &[i64]) -> PyResult<Option<TurnTable>> {
         let Self::Given(given) = self else { return Ok(None) };
         let rows = given.row.as_slice()?;
@@ -176,7 +176,7 @@ impl Turns<'_> {
         }
         let [role, start, content_start, content_stop, stop, prefill_stop] = places;
         let [closed, stop_token, include_start, include_end] = flags;
-        // A negative position becomes one that no row has.
+        // A negative position becomes a position that is in no row.
         let at = |column: &PyReadonlyArray1<i64>, n: usize| -> PyResult<usize> {
             Ok(usize::try_from(column.as_slice()?[n]).unwrap_or(usize::MAX / 2))
         };
@@ -203,17 +203,17 @@ impl Turns<'_> {
         TurnTable::new(turns, rows, given.roles.len(), &lengths).map(Some).map_err(|e| to_py(e, "turns"))
     }
 
-    /// Where the turns of rows of `T` come from; `table` is what [`Turns::table`] made.
+    /// Where the turns of rows of `T` come from; `table` comes from [`Turns::table`].
     pub fn source<'a, T: ArrayToken>(&'a self, table: Option<&'a TurnTable>) -> TurnSource<'a, T> {
         match (self, table) {
             (Self::Search(format), _) => TurnSource::Search(format.get().of()),
             (Self::Given(_), Some(table)) => TurnSource::Table(table, 0),
-            (Self::Given(_), None) => unreachable!("`table` makes one of given turns"),
+            (Self::Given(_), None) => unreachable!("`table` makes a table from given turns"),
         }
     }
 }
 
-/// Numbers written over spans of `len` tokens: int64, -1 where no span is.
+/// Writes numbers over spans of `len` tokens: int64, -1 outside all spans.
 #[pyfunction]
 pub fn paint<'py>(
     py: Python<'py>,
@@ -223,7 +223,7 @@ pub fn paint<'py>(
     numbers: PyReadonlyArray1<'py, i64>,
 ) -> PyResult<Bound<'py, PyArray1<i64>>> {
     let (starts, stops, numbers) = (starts.as_slice()?, stops.as_slice()?, numbers.as_slice()?);
-    let values = vec![(); len]; // only the bounds matter, and they are checked
+    let values = vec![(); len]; // only the bounds are used, and they are checked
     let spans = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "spans"))?;
     let mut out = vec![-1; len];
     for (span, &number) in (0..spans.len()).map(|i| spans.bounds(i)).zip(numbers) {

@@ -1,4 +1,4 @@
-"""The check of a derived format: it masks as the default policy does, and finds formats that are wrong."""
+"""The check of a derived format: it masks as the default policy does, and finds wrong formats."""
 
 import pytest
 from spanmask import ChatFormat, RoleBoundary, mask_labels
@@ -40,17 +40,17 @@ def test_a_derived_format_passes():
 
 
 def wrong_formats(tokenizer):
-    """Formats of ChatML with one mistake each, and what the check says of them."""
+    """Formats of ChatML with one mistake each, and what the check says about them."""
     right = {boundary.role: boundary for boundary in ChatFormat.from_tokenizer(tokenizer).boundaries}
     user, assistant = right["user"], right["assistant"]
     yield [RoleBoundary("assistant", user.start, user.end), RoleBoundary("user", assistant.start)], "trains but must not"
-    yield [RoleBoundary("assistant", assistant.start)], "trains but must not"  # runs on into the next question
+    yield [RoleBoundary("assistant", assistant.start)], "trains but must not"  # continues into the next question
     yield [RoleBoundary("assistant", [[10**6]]), user], "does not train but must"
     yield [RoleBoundary("assistant", assistant.start, assistant.end, include_end=False), user], "does not train but must"
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_wrong_format_is_found_out(number):
+def test_a_wrong_format_is_detected(number):
     tokenizer, _ = tokenizer_with("style", "chatml", "byte_level")
     boundaries, message = [*wrong_formats(tokenizer)][number]
     assert message in trial(tokenizer, ChatFormat(boundaries)).fault

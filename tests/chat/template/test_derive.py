@@ -18,7 +18,7 @@ THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 COUNT = 300 if THOROUGH else 12
 KINDS = ("byte_level", "unigram", "sentencepiece_bpe") if THOROUGH else ("byte_level", "unigram")
 
-# Templates whose turns cannot be derived, with the reason. All others must be.
+# Templates whose turns cannot be derived, with the reason. All other templates must be derived.
 REFUSED = {
     ("trl", "byte_level"): {},
     ("trl", "unigram"): {},
@@ -85,7 +85,7 @@ def test_trl_template_masks_as_transformers_does(derived, name, kind):
                 assert (whose, our) == ("theirs", False), (token, text)
                 assert texts is None or token in texts, (token, text)
                 seen.add(token)
-    assert bool(seen) == (whose is not None)  # a convention that no longer differs leaves the list
+    assert bool(seen) == (whose is not None)  # a convention that no longer differs must be removed from the list
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,7 +169,7 @@ def test_calls_train_and_results_do_not(derived, name, kind):
 
 
 def in_parts(messages, name):
-    """The messages in the form that a template takes."""
+    """The messages in the form that a template accepts."""
     roles = (*roles_in_parts(name), *(("tool",) if "assistant" in roles_in_parts(name) else ()))
     return [{**m, "content": [{"type": "text", "text": m["content"]}] if m["role"] in roles else m["content"]} for m in messages]
 
@@ -177,7 +177,7 @@ def in_parts(messages, name):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("source", ["trl", "style"])
 def test_calls_results_and_reasoning_are_masked_right_or_named_as_uncovered(derived, source, kind):
-    """As far as a template renders them: many drop calls or reasoning, and some of those render the results of calls as answers."""
+    """This holds for what a template renders: many drop calls or reasoning, and some of those render tool results as answers."""
     thought = [TALK[0], {**TALK[3], "reasoning_content": "lookzz"}]
     right = {"questionzz": {False}, "lookzz": {True}, "skyzz": {True}, "resultzz": {False}, "answerzz": {True}}
     compared = 0
@@ -246,10 +246,13 @@ BAD = {
     "no template": (None, "chat template"),
     "not jinja": ("{% for m in messages %}", "TemplateSyntaxError"),
     "raises": ("{{ raise_exception('never') }}", "never"),
-    "drops contents": ("{% for m in messages %}{{ m['role'] }}{% endfor %}", "are not both in the rendered text"),
+    "drops contents": (
+        "{% for m in messages %}{{ m['role'] }}{% endfor %}",
+        "do not each occur exactly once in the rendered text",
+    ),
     "doubles contents": (
         "{% for m in messages %}{{ m['content'] + m['content'] }}{% endfor %}",
-        "are not both in the rendered text",
+        "do not each occur exactly once in the rendered text",
     ),
     "no markers": ("{% for m in messages %}{{ m['content'] + '\n' }}{% endfor %}", "turn boundaries could not be derived"),
     "one marker for all": (

@@ -23,9 +23,9 @@ NEAR = 40  # characters of a gap that a marker's tokens may depend on
 
 
 def assemble(tokenizer: Any, markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> Parts | None:
-    """The boundaries of these markers; None where the tokens of every assistant marker merge with its neighbours.
+    """The boundaries of these markers; None if the tokens of every assistant marker merge with its neighbours.
 
-    Where two roles' markers have the same ids, they belong to the first role.
+    If the markers of two roles have the same ids, the ids belong to the first role.
     """
     shown: dict[MarkerIds, str] = {}
     owners: dict[MarkerIds, str] = {}
@@ -71,7 +71,7 @@ class Surroundings(NamedTuple):
 
 
 def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[Surroundings]:
-    """Each place of a marker, once.
+    """The distinct places of a marker.
 
     An added token splits the text: nothing beyond it matters. The name of the probes' tool may be any text.
     """
@@ -100,7 +100,7 @@ def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[
 def placements(text: str, surroundings: Surroundings, merged: Sequence[str]) -> list[PlacedMarker]:
     """The marker in its surroundings, between content edges: all edges on one side combined with a few on the other."""
     left, open_left, right, open_right = surroundings
-    # No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's first blank) that only a first turn has.
+    # No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's leading space) that only a first turn has.
     lefts, few_lefts = (EDGES, PLAIN[1:]) if open_left else (("",), ("",))
     rights, few_rights = (("", *EDGES), PLAIN) if open_right else (("",), ("",))
     pairs = dict.fromkeys(

@@ -1,7 +1,7 @@
-"""The self check of a derived format: the masks of random conversations are compared with the rendered text.
+"""The self-check of a derived format: the masks of random conversations are compared with the rendered text.
 
 The comparison does not depend on the format. A conversation is aligned with the marked one of its shape, which gives each content's
-characters and, by the tokenizer's offsets, its tokens. Every token wholly inside an assistant's content must train, none wholly inside
+characters and, by the tokenizer's offsets, its tokens. Every token entirely inside an assistant's content must train, none entirely inside
 another role's content, and the stop token after an answer must train. Of the template's own text, only tokens next to the assistant's
 contents may train; whether they do is not checked. The generation prefill is such text, and the default policy leaves it out.
 """
@@ -30,7 +30,7 @@ WORDS = (
 
 
 class Trial(NamedTuple):
-    """The outcome: how many conversations were compared, how many could not be aligned, and the first fault."""
+    """The outcome of a check: how many conversations were compared, how many could not be aligned, and the first fault."""
 
     checked: int
     unaligned: int
@@ -48,7 +48,7 @@ def check(
     seed: int,
     count: int,
 ) -> Trial:
-    """Mask `count` random conversations of the shapes, in turn, and compare."""
+    """Mask `count` random conversations, taking the shapes in turn, and compare the masks with the text."""
     rng = Random(seed)
     probes = [[(kind, draw_content(rng, kind)) for kind in shapes[number % len(shapes)]] for number in range(count)]
     located = [(len(probe), *found) for probe in probes if (found := locate_probe(template, probe)) is not None]
@@ -63,7 +63,7 @@ def check(
 
 def trained_flags(rows: Sequence[Sequence[int]], chat_format: _core.Format, policy: _core.Policy) -> list[list[bool]]:
     """Which tokens train. The only call of the core in `template/`."""
-    untrained = -1  # tokenizers give ids >= 0
+    untrained = -1  # tokenizers return ids >= 0
     bounds = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     masked = _core.mask_labels(
         Column(np.array([token for row in rows for token in row], dtype=np.int64), bounds[:-1], bounds[1:]),
@@ -95,7 +95,7 @@ def draw_content(rng: Random, kind: str) -> str:
 
 
 def locate_probe(template: Template, probe: Sequence[tuple[str, str]]) -> tuple[str, list[ContentSpan]] | None:
-    """A conversation's text and its contents in it; None where it is refused or rendered differently than the marked probe."""
+    """A conversation's text and its contents in it; None if it is refused, or not rendered like the marked probe."""
     text = template.render(probe)
     marked = marked_probe([kind for kind, _ in probe])
     found = template.locate_contents(
@@ -133,7 +133,7 @@ def wrong_token(
         len(contents) + 1
     ):  # the template's own text: only what closes a trained turn, or comes before its content
         if numbers[number + 1] != numbers[number] + 1:
-            continue  # there is a blank or dropped content in between
+            continue  # a blank or dropped content is in between
         between = pieces[2 * number]
         leaves = number > 0 and trained[number - 1]
         enters = number < len(contents) and trained[number]

@@ -3,8 +3,8 @@
 Bare conversations are rendered (`probe.py`), the text between their contents is cut into markers (`gaps.py`), those are tokenized in
 context (`assemble.py`), and the result is compared with random conversations before it is returned (`check.py`). Kinds of conversations on
 which it fails are left out and named in `Parts.uncovered`; without plain questions and answers it is an error.
-Conversations are rendered whole. Comparing renderings of growing prefixes is the usual method, and wrong where a template rewrites earlier
-turns.
+Conversations are rendered whole. The usual method compares renderings of growing prefixes, which is wrong for templates that rewrite
+earlier turns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["parts_from_template"]
 ROUND = ("user", ASSISTANT)
 TALKS = (*((*ROUND * rounds, *last) for last in ((), ("user",)) for rounds in (1, 2, 3)), ("user",))
 SYSTEMS = tuple(("system", *talk) for talk in TALKS)
-# Orders of messages that few data sets have: the markers should fit them where the template accepts them, but they are not checked.
+# Orders of messages that few datasets have: the markers should fit them if the template accepts them, but they are not checked.
 RARE = (
     (*ROUND, ASSISTANT),
     ("user", "user", ASSISTANT),
@@ -60,7 +60,7 @@ CALLS = (
     ("user", "call", "tool", "call", "tool", ASSISTANT),
 )
 PREAMBLES = (("user", "preamble", "call", "tool", ASSISTANT), ("user", "preamble", "call", "tool", ASSISTANT, "user"))
-# For templates that drop calls: most of them render results all the same, and those must not train.
+# For templates that drop calls: most of them still render results, which must not train.
 RESULTS = (("user", ASSISTANT, "tool", ASSISTANT), (*ROUND, "user", ASSISTANT, "tool", ASSISTANT, "user"))
 THOUGHTS = (
     ("user", "thought", ASSISTANT),
@@ -129,7 +129,7 @@ def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], i
 
 
 def warn_uncovered(kinds: Sequence[str], fault: str) -> None:
-    """Rows of these kinds would be masked wrongly, so users who have such rows must know."""
+    """Warn about kinds of conversations that would be masked wrongly."""
     warnings.warn(
         f"chat template: the format does not cover {' and '.join(kinds)}: {fault}. "
         "Other conversations are not affected. If your rows have them, write the boundaries by hand: ChatFormat.from_strings.",
@@ -150,14 +150,14 @@ def collect(template: Template, shapes: Iterable[Sequence[str]], prompt: bool = 
 
 
 def is_right(gap: Gap, markers: MarkerTexts) -> bool:
-    """Whether the assistant's turn is open after a gap exactly if the next content is the assistant's."""
+    """Whether the assistant's turn is open after a gap if and only if the next content is the assistant's."""
     return gap.after == END or (scan_text(gap, markers) == ASSISTANT) == (role_of(gap.after) == ASSISTANT)
 
 
 def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], added: AddedTokens) -> None:
-    """Add markers for what plain conversations do not show: results of tools, answers after them, calls that end differently than answers.
+    """Add markers for what plain conversations do not show: tool results, answers after them, calls that do not end as answers do.
 
-    Each gap that comes out wrong proposes a marker, which is kept if it corrects a gap and makes none wrong.
+    Each gap that is read wrongly proposes a marker, which is kept if it corrects a gap and breaks none.
     """
     gaps = [*needed, *rare]
     closes = {
@@ -174,7 +174,7 @@ def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], add
         if role_of(gap.after) == ASSISTANT:
             last = [gap.text[slice(*span)] for span in added.spans(gap.text)[-1:]]
             tries = [opening, *last, gap.text]
-            if gap.after != ASSISTANT:  # the model writes the text before a call, so what closes the previous turn is tried first
+            if gap.after != ASSISTANT:  # the model writes the text before a call, so the end of the previous turn is tried first
                 close = closes[gap.before]
                 tries = [*(close[slice(*span)] for span in reversed(added.spans(close))), *tries]
             for start in tries:
@@ -190,9 +190,9 @@ def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], add
 
 
 def add_results(markers: MarkerTexts, gap: Gap, close: str, gaps: Sequence[Gap], added: AddedTokens) -> None:
-    """Add a separate header for the results of tools, where it has an added token.
+    """Add a separate header for tool results, if it has an added token.
 
-    Where the header has none, but the text that closes the call ends with an added token that closes no other turn, that token opens the
+    If the header has none, but the text that closes the call ends with an added token that closes no other turn, that token opens the
     results; the model writes it to request them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM)
     the first added token of this header is a stop token too.
     """
@@ -218,7 +218,7 @@ def add_results(markers: MarkerTexts, gap: Gap, close: str, gaps: Sequence[Gap],
 def propose(
     markers: MarkerTexts, where: list[str], marker: str, gaps: Sequence[Gap], added: AddedTokens, must_help: bool = True
 ) -> bool:
-    """Add a marker to `where`, one of the lists of `markers`, if that corrects a gap and makes none wrong."""
+    """Add a marker to `where`, one of the lists of `markers`, if that corrects a gap and breaks none."""
     marker = marker.partition(TOOL)[0]
     taken = [start for starts in markers.starts.values() for start in starts]
     if not added.distinctive(marker) or marker in taken or marker in where:
@@ -248,7 +248,9 @@ def unreadable(template: Template) -> ChatFormatError:
     elif text is None:
         what = f"it refuses one question and its answer: {type(template.refusal).__name__}: {template.refusal}"
     else:
-        what = f"one question and its answer ({probe[0][1]!r}, {probe[1][1]!r}) are not both in the rendered text exactly once:\n{text!r}"
+        what = (
+            f"question {probe[0][1]!r} and answer {probe[1][1]!r} do not each occur exactly once in the rendered text:\n{text!r}"
+        )
     return ChatFormatError(f"chat template: {what}\n{BY_HAND}")
 
 

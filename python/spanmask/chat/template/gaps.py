@@ -1,6 +1,6 @@
 """Gaps -> markers as text: which part of the text between two contents closes a turn, and which opens the next.
 
-Of the tokenizer only the texts of its added tokens are needed (`added`): a marker is never cut inside one.
+The only input from the tokenizer is the texts of its added tokens (`added`): a marker is never cut inside one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["MarkerTexts", "common_prefix", "find_markers", "scan_text"]
 # Where the reasoning of a turn begins: `<think>`, `[THINK]`, `<|channel>thought`, `<|begin_of_thought|>`. The template's text from there on
 # is not part of the marker: the same role opens differently with reasoning, without it, and in earlier turns.
 REASONING = re.compile(r"[<\[][^<>\[\]\s]*(?:think|thought|reason)|<\|channel>thought", re.IGNORECASE)
-LONG = 100  # characters: a longer opening is more than a header, so it has a preamble
+LONG = 100  # characters: a longer opening contains more than a header (a preamble)
 
 
 @dataclass
@@ -38,7 +38,7 @@ class MarkerTexts:
         return next((role for role, starts in self.starts.items() if start in starts), None)
 
     def add_start(self, role: str, start: str) -> bool:
-        """Add a start; False where it already opens another role."""
+        """Add a start; False if it already opens another role."""
         if self.owner(start) not in (None, role):
             return False
         if start not in self.starts.setdefault(role, []):
@@ -68,7 +68,7 @@ def find_markers(gaps: Sequence[Gap], prompts: Sequence[Gap], added: AddedTokens
 
 
 def kinds_before(gaps: Sequence[Gap]) -> list[str]:
-    """The kinds of the contents before the gaps, each once."""
+    """The distinct kinds of the contents before the gaps."""
     return list(dict.fromkeys(gap.before for gap in gaps if gap.before != BEGIN))
 
 
@@ -76,7 +76,7 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], added: AddedToke
     """The text that opens each role's turn, in every gap before it.
 
     Where a conversation may also end, the text that closes the previous turn is known, and the rest of the gap opens the next. In the
-    other gaps, and at the start of the text with everything that templates put there, a known opening is searched first.
+    other gaps, and at the start of the text with everything that templates put there, a known opening is searched for first.
     """
     openings: dict[str, list[str]] = {role: [] for role in (ASSISTANT, *(gap.after for gap in gaps if gap.after != END))}
     may_end = {gap.before for gap in gaps if gap.after == END}
@@ -104,7 +104,7 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], added: AddedToke
 def cut_opening(
     gap: Gap, closes: Mapping[str, str], openings: Mapping[str, Sequence[str]], preludes: Iterable[str], added: AddedTokens
 ) -> str:
-    """The part of a gap after the text that closes the previous turn, where that part is a distinctive header; else the whole gap."""
+    """The part of a gap after the text that closes the previous turn, if that part is a distinctive header; else the whole gap."""
     closing = sorted({close for close in closes.values() if close.strip()}, key=len, reverse=True)
     if gap.before != BEGIN:
         for close in dict.fromkeys([closes[gap.before], *closing]):
@@ -181,7 +181,7 @@ def prefills_of(starts: Sequence[str], prompts: Sequence[Gap]) -> list[str]:
 def add_ends(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> None:
     """Add what closes each role's turn: the common beginning of all gaps after it, or the first added tokens in that.
 
-    Where the gaps after the assistant's turns begin differently, each is examined: an added token before the next header is an end; where
+    If the gaps after the assistant's turns begin differently, each is examined: an added token before the next header is an end; if
     the next header itself begins with an added token, the model ends its turn with it, and it is a stop token (GLM).
     """
     headers = [start for starts in markers.starts.values() for start in starts]
@@ -212,7 +212,7 @@ def add_ends(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> N
 
 
 def end_in(close: str, added: AddedTokens) -> str:
-    """The first run of added tokens in a closing text; if there is none, the text itself where it is distinctive."""
+    """The first run of added tokens in a closing text; if there is none, the text itself if it is distinctive."""
     spans = added.spans(close)
     if not spans:
         return close.rstrip() if added.distinctive(close) else ""
@@ -225,7 +225,7 @@ def end_in(close: str, added: AddedTokens) -> str:
 
 
 def scan_text(gap: Gap, markers: MarkerTexts) -> str | None:
-    """The role whose turn is open after a gap, None outside every turn: the scan of `turns.rs` on the gap's text."""
+    """The role whose turn is open after a gap, None outside all turns: the scan of `turns.rs` on the gap's text."""
     state = None if gap.before == BEGIN else role_of(gap.before)
     at = 0
     while at < len(gap.text):
@@ -244,7 +244,7 @@ def scan_text(gap: Gap, markers: MarkerTexts) -> str | None:
 
 
 def common_prefix(texts: Iterable[str], added: AddedTokens) -> str:
-    """The longest common beginning that cuts no added token, word or tag."""
+    """The longest common beginning that does not split an added token, word or tag."""
     texts = sorted(texts)
     if not texts:
         return ""
@@ -256,7 +256,7 @@ def common_prefix(texts: Iterable[str], added: AddedTokens) -> str:
 
 
 def common_suffix(texts: Iterable[str], added: AddedTokens) -> str:
-    """The longest common end that cuts no added token, word or tag."""
+    """The longest common end that does not split an added token, word or tag."""
     texts = list(texts)
     mirrored = sorted(text[::-1] for text in texts)
     first, last = mirrored[0], mirrored[-1]

@@ -105,7 +105,7 @@ class Template:
         self.located: dict[tuple[tuple[tuple[str, str], ...], bool], tuple[str, list[ContentSpan]] | None] = {}
 
     def render(self, probe: Probe, generation: bool = False) -> str | None:
-        """The text of a probe, or None where the template refuses it."""
+        """The text of a probe, or None if the template refuses it."""
         has_call = any(kind in ("call", "tool") for kind, _ in probe)
         tools = {"tools": [TOOL_SCHEMA]} if has_call and self.with_tools else {}
         try:
@@ -152,7 +152,7 @@ class Template:
         return [{"type": "text", "text": text}] if role in self.roles_in_parts else text
 
     def detect_message_format(self) -> bool:
-        """Find the forms in which contents are rendered; False where even one question and its answer are not."""
+        """Find the forms in which contents are rendered; False if not even one question and its answer are."""
         if not self.detect_content_format():
             self.default_variables = DEFAULT_VARIABLES
             return self.detect_content_format()
@@ -176,7 +176,7 @@ class Template:
         return True
 
     def detect_call_format(self) -> bool:
-        """Find the form of tool calls and their results; False where the template renders none."""
+        """Find the form of tool calls and their results; False if the template renders none."""
         kinds = ["user", "call", "tool", ASSISTANT]
         for self.with_tools, self.json_arguments, self.empty_content, flip in product(
             (False, True), (False, True), ("", None), (False, True)
@@ -197,7 +197,7 @@ class Template:
     def locate_contents(self, probe: Probe, generation: bool = False) -> tuple[str, list[ContentSpan]] | None:
         """The text of a marked probe and its contents in it.
 
-        None where the template refuses the probe, drops an answer or repeats one.
+        None if the template refuses the probe, drops an answer or repeats one.
         """
         key = (tuple(probe), generation)
         if key not in self.located:
@@ -227,7 +227,7 @@ def gaps_of(text: str, spans: Sequence[ContentSpan]) -> list[Gap]:
 
 
 def locate(text: str, gaps: Sequence[str], contents: Sequence[str]) -> list[tuple[int, int]] | None:
-    """The places of contents in a text of known gaps: templates may strip a content's blanks, or quote it as JSON.
+    """The places of contents in a text of known gaps: templates may strip whitespace around a content, or quote it as JSON.
 
     >>> locate("<u>Hi </u><a>yo</a>", ["<u>", "</u><a>", "</a>"], ["Hi ", " yo"])
     [(3, 6), (13, 15)]
@@ -250,7 +250,7 @@ def locate(text: str, gaps: Sequence[str], contents: Sequence[str]) -> list[tupl
 
 
 def forms(content: str) -> Iterator[str]:
-    """A content as templates may write it, each form once."""
+    """The distinct forms in which templates may write a content."""
     seen = {content: None, content.strip(): None, content.lstrip(): None, content.rstrip(): None, content.strip("\n"): None}
     for some in (content, content.strip()):
         seen |= {json.dumps(some)[1:-1]: None, json.dumps(some, ensure_ascii=False)[1:-1]: None}

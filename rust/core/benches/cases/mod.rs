@@ -1,7 +1,11 @@
-//! The inputs on which kernels are timed and instructions counted: fixed inputs, one closure for each kernel, and the memory copy that is its
-//! lower bound.
+//! The inputs for timing kernels and for counting their instructions. They are fixed; each kernel has a closure, and the memory copy that is
+//! its lower bound.
 #![allow(dead_code, reason = "each bench takes its own kernel's cases")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark: what is missing is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark may fail where something is missing"
+)]
 
 use spanmask_core::batch::{Layout, Shape, Side, values_into};
 use spanmask_core::labels::{
@@ -25,11 +29,11 @@ use std::hint::black_box;
 pub struct Case {
     /// `kernel/shape/dtype/case`, as in `benches/`.
     pub id: &'static str,
-    /// Of all rows.
+    /// The tokens of all rows.
     pub tokens: usize,
-    /// What the kernel writes, or where it writes nothing, reads: the bytes that its floor copies.
+    /// The bytes that the kernel writes, or reads if it writes nothing. Its floor copies as many.
     pub bytes: usize,
-    /// One call.
+    /// Runs one call.
     pub run: Box<dyn FnMut()>,
 }
 
@@ -38,7 +42,7 @@ impl Case {
         Self { id, tokens, bytes, run: Box::new(run) }
     }
 
-    /// A memory copy of as many bytes.
+    /// A memory copy of the same number of bytes.
     pub fn floor(&self) -> impl FnMut() + 'static {
         let (from, mut into) = (vec![1u8; self.bytes], vec![0u8; self.bytes]);
         move || black_box(&mut into).copy_from_slice(black_box(&from))
@@ -70,7 +74,7 @@ fn offsets(rows: usize, len: usize) -> Vec<i64> {
     (0..=rows).map(|row| (row * len) as i64).collect()
 }
 
-/// Rows of random ids, of `turns` turns of equal length: users' and assistants' in turn, the latter closed.
+/// Rows of random ids with `turns` turns of equal length. Users and assistants alternate; the assistants' turns are closed.
 fn chats(rows: usize, len: usize, turns: usize) -> Vec<i64> {
     let mut ids: Vec<i64> = numbers(rows * len, 100, 32_000).collect();
     let size = len / turns;
@@ -85,7 +89,7 @@ fn chats(rows: usize, len: usize, turns: usize) -> Vec<i64> {
     ids
 }
 
-/// The two roles, and `more` roles that no row has, each with another first token.
+/// The two roles, and `more` roles that occur in no row, each with a different first token.
 fn boundaries(more: usize) -> Vec<Boundary> {
     let boundary = |role, start: &[i64], ends: &[i64]| Boundary {
         role,
@@ -128,7 +132,7 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
     })
 }
 
-/// Turns found, labels written.
+/// Finds turns and writes labels.
 pub fn labels() -> Vec<Case> {
     let (short, long) = (chats(8, 2048, 4), chats(32, 8192, 4));
     let two = boundaries(0);
@@ -150,7 +154,7 @@ fn find_all<T: Token>(id: &'static str, ids: &[i64], needles: &[&[i64]]) -> Case
     })
 }
 
-/// Rows read, nothing written.
+/// Reads rows and writes nothing.
 pub fn search() -> Vec<Case> {
     let text: Vec<i64> = numbers(1 << 18, 100, 32_000).collect();
     let two: &[&[i64]] = &[&ASSISTANT, &USER];
@@ -165,13 +169,13 @@ pub fn search() -> Vec<Case> {
     ]
 }
 
-/// Another one in each call, as each batch of a training draws new noise: the processor would learn noise that repeats.
+/// A new epoch for each call, as each batch of a training draws new noise. The processor would learn to predict repeated noise.
 fn epochs() -> impl Iterator<Item = SeedEpoch> {
     (0..).map(|epoch| SeedEpoch { seed: 0, epoch })
 }
 
 fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64, mean: f64) -> Case {
-    // Borrowed by the rows that the closure holds, for as long as the benchmark runs.
+    // The rows that the closure holds borrow this as long as the benchmark runs.
     let ids: &'static [T] = typed(numbers(rows * len, 100, 32_000)).leak();
     let rows: &'static [&'static [T]] = ids.chunks(len).collect::<Vec<_>>().leak();
     let sentinels: Vec<u32> = (36_001..=40_000).rev().collect();
@@ -204,7 +208,7 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
     })
 }
 
-/// Lengths planned, spans drawn, inputs and targets written.
+/// Plans lengths, draws spans, writes inputs and targets.
 pub fn noise() -> Vec<Case> {
     vec![
         corruption::<i64>("corrupt/128x568/int64/t5", 128, 568, 0.15, 3.0),
@@ -214,7 +218,7 @@ pub fn noise() -> Vec<Case> {
 }
 
 fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: bool) -> Case {
-    // Borrowed by the rows that the closure holds, for as long as the benchmark runs.
+    // The rows that the closure holds borrow this as long as the benchmark runs.
     let ids: &'static [T] = typed(numbers(rows * len, 5, 30_000)).leak();
     let rows: Vec<&'static [T]> = ids.chunks(len).collect();
     let special = IdSet::new(0..5);
@@ -248,7 +252,7 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
     })
 }
 
-/// Tokens or words chosen and replaced.
+/// Chooses and replaces tokens or words.
 pub fn masked_lm() -> Vec<Case> {
     vec![
         masking::<i64>("masked-lm/128x512/int64/tokens", 128, 512, false),
@@ -275,7 +279,7 @@ fn pad<T: Token>(id: &'static str, rows: usize, longest: usize, side: Side) -> C
     })
 }
 
-/// Rows padded into cells.
+/// Pads rows into cells.
 pub fn batch() -> Vec<Case> {
     vec![
         pad::<i64>("pad/8x1k-2k/int64/right", 8, 2048, Side::Right),
@@ -283,12 +287,12 @@ pub fn batch() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// All cases.
 pub fn all() -> Vec<Case> {
     [batch(), labels(), masked_lm(), noise(), search()].into_iter().flatten().collect()
 }
 
-/// The one of this id.
+/// The case with this id.
 pub fn named(cases: Vec<Case>, id: &str) -> Case {
     cases.into_iter().find(|case| case.id == id).expect("the id of a case")
 }

@@ -1,4 +1,4 @@
-//! A planned batch -> everything that a model reads, row by row.
+//! A planned batch -> all arrays that a model reads, row by row.
 
 use super::plan::Plan;
 use super::{RowColumns, Shift, write};
@@ -6,10 +6,10 @@ use crate::batch::Layout;
 use crate::level::SimdLevel;
 use crate::{Error, Ragged, Token};
 
-/// Where a batch goes.
+/// The buffers of a batch.
 #[derive(Debug)]
 pub struct BatchOutput<'a> {
-    /// The places of rows in all outputs.
+    /// The positions of rows in all outputs.
     pub layout: Layout,
     /// The id that padding gets.
     pub padding: i64,
@@ -31,7 +31,7 @@ pub struct BatchOutput<'a> {
 
 /// Writes the rows `kept` of a planned batch. `rows`, `columns` and `shift` are those of the plan.
 ///
-/// Errors: [`Error::Length`] for a buffer of another size or a row that was not planned, [`Error::Width`].
+/// Errors: [`Error::Length`] for a buffer of the wrong size or a row that was not planned, [`Error::Width`].
 pub fn write_batch_into<T: Token>(
     rows: &Ragged<T>,
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! Tokens that never train, wherever they occur: single ids, literal sequences, and what lies between two markers.
+//! Tokens that never train, wherever they occur: single ids, literal sequences, and the tokens between two markers.
 
 use super::spans::Spans;
 use crate::Token;
@@ -24,7 +24,7 @@ pub struct Ignore<T> {
 pub type MarkerPair = (Vec<Vec<i64>>, Vec<Vec<i64>>);
 
 impl<T: Token> Ignore<T> {
-    /// `train_markers`: the markers of `between` train although what they enclose does not.
+    /// `train_markers`: the markers of `between` train although the tokens between them do not.
     pub fn new(ids: &[i64], sequences: &[Vec<i64>], between: &[MarkerPair], train_markers: bool) -> Self {
         let opens = between
             .iter()
@@ -44,7 +44,7 @@ impl<T: Token> Ignore<T> {
         }
     }
 
-    /// Takes out of `spans` all tokens that never train. A region between markers lies inside one turn's content, or anywhere in a row
+    /// Removes all tokens that never train from `spans`. A region between markers lies inside one turn's content, or anywhere in a row
     /// without turns.
     pub fn subtract_from(&self, spans: &mut Spans, row: &[T], turns: &[Turn]) {
         if spans.0.is_empty() {
@@ -71,7 +71,7 @@ impl<T: Token> Ignore<T> {
         }
     }
 
-    /// Literal sequences from left to right, the longest at each place; none overlaps the previous one.
+    /// Finds literal sequences from left to right, the longest at each position; none overlaps the previous one.
     fn literal(&self, row: &[T], holes: &mut Vec<Range<usize>>) {
         let mut free_from = 0;
         for at in self.sequences.candidates(row) {
@@ -85,9 +85,9 @@ impl<T: Token> Ignore<T> {
         }
     }
 
-    /// Regions inside `content`: from an opening marker to the first closing one of its pair, or to the end where there is none.
+    /// Finds regions inside `content`: from an opening marker to the first closing one of its pair, or to the end if there is none.
     fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) {
-        let row = &row[..content.end]; // a marker that reaches past the content does not count
+        let row = &row[..content.end]; // a marker that extends past the content does not count
         let inner = &row[content.start..];
         let mut closes = Vec::new(); // made at the first opening marker, since most turns have none
         let mut free_from = content.start;

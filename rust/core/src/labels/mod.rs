@@ -38,16 +38,16 @@ pub enum TrainOnEos {
     All,
 }
 
-/// What becomes of a turn that the row's end cut off.
+/// What happens to a turn that the row's end cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TruncatedTurn {
     /// It trains.
     Train,
-    /// It does not.
+    /// It does not train.
     Drop,
 }
 
-/// What becomes of a row without a turn of a trained role.
+/// What happens to a row without a turn of a trained role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnNoTrainedTurn {
     /// Nothing trains.
@@ -68,7 +68,7 @@ pub enum Shift {
 }
 
 impl Shift {
-    /// How many positions a label precedes its token.
+    /// How many positions before its token a label is.
     fn distance(self) -> usize {
         match self {
             Self::None => 0,
@@ -80,21 +80,21 @@ impl Shift {
 /// Which tokens carry loss.
 #[derive(Debug, Clone)]
 pub struct Policy<T> {
-    /// By role number: the loss weight of its turns, or `None` where they do not train. Missing entries do not.
+    /// By role number: the loss weight of the role's turns, or `None` if they do not train. Roles without an entry do not train.
     pub roles: Vec<Option<f32>>,
     /// The loss weight of every token that no trained turn trains; 0: none.
     pub prompt_weight: f32,
-    /// Which of the trained roles' turns.
+    /// Which turns of the trained roles train.
     pub turns: WhichTurns,
-    /// Whose closing tokens.
+    /// Whose closing tokens train.
     pub train_on_eos: TrainOnEos,
     /// Opening tokens train with their turn.
     pub include_start: bool,
-    /// The tokens at the head of a turn's content that the generation prompt supplies train.
+    /// The tokens that the generation prompt supplies at the beginning of a turn's content train.
     pub train_generation_prefill: bool,
-    /// Turns cut off by the row's end.
+    /// What happens to turns that the row's end cut off.
     pub truncated_turn: TruncatedTurn,
-    /// Rows without a trained turn.
+    /// What happens to rows without a trained turn.
     pub on_no_trained_turn: OnNoTrainedTurn,
     /// Tokens that never train.
     pub ignore: Ignore<T>,
@@ -128,22 +128,22 @@ pub enum Outcome {
     Trained = 0,
     /// The row has no token.
     EmptyRow = 1,
-    /// No start marker of any role.
+    /// The row has no start marker of any role.
     NoMarker = 2,
-    /// The row ends inside its last turn, or all trained tokens lie after the cut, so that no answer is left to train.
+    /// The row ends inside its last turn, or all trained tokens are after the cut, so that no answer is left to train.
     Truncated = 3,
     /// All tokens that would train are ignored.
     OnlyIgnored = 4,
-    /// The trained turns hold no token that the policy trains.
+    /// The trained turns contain no token that the policy trains.
     EmptyTurn = 5,
     /// Existing labels or turn weights exclude all tokens that would train.
     Excluded = 6,
-    /// There are turns, none of them of a trained role.
+    /// There are turns, but none of a trained role.
     NoTrainedTurn = 7,
 }
 
 impl Outcome {
-    /// How many there are.
+    /// The number of outcomes.
     pub const COUNT: usize = 8;
 }
 
@@ -152,9 +152,9 @@ impl Outcome {
 pub struct RowColumns<'a> {
     /// Existing labels, intersected: where they are `ignore_index`, nothing trains.
     pub labels: Option<Ragged<'a, i64>>,
-    /// A loss weight for each turn of a trained role, 0 for none. More weights than turns: the row's tail was cut.
+    /// A loss weight for each turn of a trained role, 0 for none. If there are more weights than turns, the row's end was cut off.
     pub turn_weights: Option<Ragged<'a, f32>>,
-    /// They are flags: only errors differ.
+    /// The weights are flags. This changes only error messages.
     pub turn_flags: bool,
 }
 
@@ -169,22 +169,22 @@ impl RowColumns<'_> {
     }
 }
 
-/// What kind of output the labels go into.
+/// The kind of output that the labels are for.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// The label of a token without loss.
     pub ignore_index: i64,
     /// Rows are cut to this many tokens after their masks are made.
     pub max_len: usize,
-    /// The first token of each row never trains: in a flattened batch it would be predicted from the previous row. Without effect where
-    /// labels are shifted, since then each row's last position has no label.
+    /// The first token of each row never trains: in a flattened batch it would be predicted from the previous row. It has no effect if
+    /// labels are shifted, since each row's last position then has no label.
     pub skip_first: bool,
 }
 
 /// Where labels go.
 #[derive(Debug)]
 pub struct Output<'a> {
-    /// The places of rows in both outputs. Masks are made before it cuts rows.
+    /// The positions of rows in both outputs. Masks are made before the layout cuts rows.
     pub layout: Layout,
     /// The label of a token without loss.
     pub ignore_index: i64,
@@ -197,18 +197,18 @@ pub struct Output<'a> {
 /// What happened, written in addition to the labels.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// One entry a row.
+    /// One entry per row.
     pub rows: &'a mut [RowReport],
-    /// By role number; raised by each turn that was found.
+    /// Turns found, by role number. The counts are added to those that are already here.
     pub turns: &'a mut [u64],
 }
 
-/// Writes the labels of `rows`, and their loss weights where they are asked for.
+/// Writes the labels of `rows`, and their loss weights if they are requested.
 ///
-/// The ids are read to find markers, some thousand at a time, and once more to be written, while they are in cache. A batch, of which rows
+/// The ids are read to find markers, some thousand at a time, and read again to be written while they are in cache. A batch, whose rows
 /// may be dropped, is planned first and written later: [`Plan`], [`write_batch_into`].
 ///
-/// Errors: [`Error::Length`] for a buffer of another size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
+/// Errors: [`Error::Length`] for a buffer of the wrong size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
 pub fn mask_labels_into<T: Token>(
     rows: &Ragged<T>,
     turns: TurnSource<T>,

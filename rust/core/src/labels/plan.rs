@@ -13,19 +13,19 @@ use crate::{Error, Ragged, Token};
 pub struct RowReport {
     /// Tokens with a label, among those kept.
     pub trained: usize,
-    /// Whether the row trains, and why not.
+    /// Whether the row trains, and if not, why.
     pub outcome: Outcome,
     /// The row ends inside its last turn.
     pub truncated: bool,
 }
 
-/// What the labels of a batch will be, before anything is written: callers may leave rows out in between.
+/// What the labels of a batch will be, before anything is written: callers may drop rows in between.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     spans: Vec<Span>,
     /// The spans of row `i` are `edges[i]..edges[i + 1]`.
     edges: Vec<usize>,
-    /// One entry a row.
+    /// One entry per row.
     pub rows: Vec<RowReport>,
     /// Turns found, by role number.
     pub turns: Vec<u64>,
@@ -69,7 +69,7 @@ impl Plan {
     }
 }
 
-/// Finds the spans of row `i` that carry loss, and reports what becomes of it.
+/// Finds the spans of row `i` that carry loss, and reports what happens to the row.
 pub fn plan_row<T: Token>(
     i: usize,
     row: &[T],
@@ -109,7 +109,7 @@ pub fn plan_row<T: Token>(
         outcome: match outcome {
             _ if trained > 0 => Outcome::Trained,
             _ if in_spans > 0 => Outcome::Excluded,
-            Outcome::Trained => Outcome::Truncated, // there are trained tokens, all of them after the cut
+            Outcome::Trained => Outcome::Truncated, // there are trained tokens, but all of them are after the cut
             other => other,
         },
         truncated: turns.last().is_some_and(|turn| !turn.closed),
@@ -141,7 +141,7 @@ fn trained_spans<T: Token>(
             OnNoTrainedTurn::Mask => {}
         }
     }
-    let mut number = 0; // of the turn among those of trained roles
+    let mut number = 0; // the turn's number among those of trained roles
     let mut weighted_off = false;
     for turn in turns {
         let mut closing = (policy.train_on_eos == TrainOnEos::All).then_some(1.0);

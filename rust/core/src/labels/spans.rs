@@ -12,10 +12,10 @@ pub struct Span {
 }
 
 impl Span {
-    /// The places of the span's labels in an output of `len` places.
+    /// The positions of the span's labels in an output of `len` places.
     pub fn places(&self, shift: Shift, len: usize) -> Range<usize> {
         let stop = self.stop.saturating_sub(shift.distance()).min(len);
-        // A label has no place before the row.
+        // No label is before the row.
         self.start.saturating_sub(shift.distance()).min(stop)..stop
     }
 }
@@ -26,8 +26,8 @@ impl Span {
 pub struct Spans(pub Vec<Span>);
 
 impl Spans {
-    /// Adds a span after all others; joins it to the last one where the two touch and have one weight. What overlaps the last one is cut
-    /// off; an empty span adds nothing.
+    /// Adds a span after all others; joins it to the last one if the two touch and have the same weight. A part that overlaps the last
+    /// one is cut off; an empty span adds nothing.
     pub fn push(&mut self, span: Range<usize>, weight: f32) {
         let last_stop = self.0.last().map_or(0, |last| last.stop);
         let start = span.start.max(last_stop);
@@ -40,7 +40,7 @@ impl Spans {
         }
     }
 
-    /// Gives `weight` to every position of the row that no span has.
+    /// Gives `weight` to every position of the row that is in no span.
     pub fn fill_gaps(&mut self, row_len: usize, weight: f32) {
         let mut free_from = 0;
         for span in core::mem::take(&mut self.0) {
@@ -51,7 +51,7 @@ impl Spans {
         self.push(free_from..row_len, weight);
     }
 
-    /// Takes out the positions of `holes`, which ascend by start and may overlap.
+    /// Removes the positions of `holes`, which ascend by start and may overlap.
     pub fn subtract(&mut self, holes: &[Range<usize>]) {
         if holes.is_empty() {
             return;
@@ -66,7 +66,7 @@ impl Spans {
                 self.push(start..hole.start.max(start), span.weight);
                 start = start.max(hole.end);
                 if hole.end > span.stop {
-                    break; // it may reach into the next span
+                    break; // the hole may extend into the next span
                 }
                 holes.next();
             }
@@ -74,7 +74,7 @@ impl Spans {
         }
     }
 
-    /// Of the labels that the spans put into the first `len` places, how many `labels` do not ignore.
+    /// How many of the labels that the spans put into the first `len` places are not ignored in `labels`.
     pub fn labels_within(&self, shift: Shift, len: usize, labels: &[i64], ignore: i64) -> usize {
         let count = |span: &Span| {
             let places = span.places(shift, len);
@@ -91,7 +91,7 @@ impl Spans {
 }
 
 #[cfg(test)]
-#[expect(clippy::single_range_in_vec_init, reason = "lists of holes, some of one")]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of holes, some with one hole")]
 mod tests {
     use super::*;
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_taken_out_wherever_they_lie() {
+    fn holes_are_removed_everywhere() {
         for (holes, left) in [
             (&[0..2][..], &[(2, 6, 1.0), (8, 12, 1.0)][..]),
             (&[3..4], &[(1, 3, 1.0), (4, 6, 1.0), (8, 12, 1.0)]),

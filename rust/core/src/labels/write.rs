@@ -11,12 +11,12 @@ pub struct Row<'a, T> {
     pub ids: &'a [T],
     /// The spans that carry loss.
     pub spans: &'a [Span],
-    /// Existing labels, one for each id: intersected.
+    /// Existing labels, one for each id. They are intersected.
     pub labels: Option<&'a [i64]>,
 }
 
 impl<T: Token> Row<'_, T> {
-    /// Writes labels, and weights where there is a place for them. The cells may be shorter than the row: the rest is cut.
+    /// Writes labels, and weights if there is a cell for them. The cells may be shorter than the row: the rest is cut off.
     pub fn write_into(
         &self,
         level: SimdLevel,
@@ -52,7 +52,7 @@ impl<T: Token> Kernel for Labels<'_, T> {
     #[inline(always)]
     fn run(self) {
         let Self { ids, spans, ignore, shift, out } = self;
-        let mut at = 0; // each place is written once: spans are few and long, so are the gaps
+        let mut at = 0; // each place is written once: spans are few and long, and so are the gaps
         for span in spans {
             let places = span.places(shift, out.len());
             out[at..places.start].fill(ignore);
@@ -64,7 +64,7 @@ impl<T: Token> Kernel for Labels<'_, T> {
     }
 }
 
-/// Ignores in `out` what `labels` ignore, and takes the label from them elsewhere.
+/// Keeps `ignore` in `out`, and replaces every other label with that of `labels`, which may be `ignore` too.
 fn intersect(labels: &[i64], ignore: i64, out: &mut [i64]) {
     for (out, &label) in out.iter_mut().zip(labels) {
         *out = if *out == ignore { ignore } else { label };

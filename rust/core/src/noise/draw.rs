@@ -31,17 +31,18 @@ pub struct Scratch {
     clear: Vec<u32>,
 }
 
-/// A uniform composition of `total` into `parts`: where each part ends, ascending; the last ends at `total`.
+/// Draws a uniform composition of `total` into `parts`: the end of each part, ascending; the last is `total`.
 ///
 /// `parts - 1` cuts among `total - 1` places, each choice equally likely, by Floyd's sampling (Bentley and Floyd, CACM 1987): one draw
-/// a cut, into a bitmap, from which they are read in order. `total >= parts >= 1`.
+/// for each cut, into a bitmap from which the cuts are read in order. `total >= parts >= 1`.
 fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>, ends: &mut Vec<u32>) {
     debug_assert!(1 <= parts && parts <= total);
     bits.clear();
     bits.resize(total.div_ceil(64) as usize, 0);
     for place in total - parts..total - 1 {
         let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
-        // Where a place is taken, the new one is used. Few are taken: a branch that is sometimes mispredicted beats waiting for each answer.
+        // If a place is taken, the new one is used. Few are taken, so a branch that is sometimes mispredicted is faster than waiting for each
+        // answer.
         let taken = bits[(drawn / 64) as usize] >> (drawn % 64) & 1 == 1;
         let cut = if taken { place } else { drawn };
         bits[(cut / 64) as usize] |= 1 << (cut % 64);
@@ -56,8 +57,8 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     ends.truncate(parts as usize);
 }
 
-/// Draws the spans of a row of `len` that `plan` was made for, in order. At most `most` of them: those drawn after join the last one,
-/// and so do the clear parts between them.
+/// Draws the spans of a row of `len` that `plan` was made for, in order. At most `most` of them are kept: those drawn later join the last
+/// one, and so do the clear parts between them.
 pub fn draw(
     stream: &mut Stream,
     len: u32,
@@ -74,7 +75,7 @@ pub fn draw(
     match layout {
         Layout::Classic => composition(stream, rest, count, bits, clear),
         Layout::Uniform => {
-            // The outer parts may be empty: each gets one more token while drawing. The first part's is subtracted from every end.
+            // The outer parts may be empty: each gets an extra token while drawing. That of the first part is subtracted from every end.
             composition(stream, rest + 2, count + 1, bits, clear);
             clear.iter_mut().for_each(|end| *end -= 1);
         }
@@ -90,8 +91,8 @@ pub fn draw(
     }
 }
 
-/// Places spans of given lengths among `rest` clear tokens, with a clear token between any two, every placement equally likely. `ends`: where each ends
-/// among the hidden, ascending; at most `rest + 1` of them.
+/// Places spans of given lengths among `rest` clear tokens, with a clear token between any two. Every placement is equally likely. `ends`:
+/// where each span ends among the hidden tokens, ascending; at most `rest + 1` entries.
 pub fn draw_lengths(
     stream: &mut Stream,
     rest: u32,

@@ -7,20 +7,20 @@ use crate::level::{Kernel, SimdLevel};
 /// A set of ids, with a lookup for each token.
 #[derive(Debug, Clone)]
 pub struct IdSet {
-    /// The ids, ascending, each once.
+    /// The distinct ids, ascending.
     ids: Vec<u32>,
     low: u32,
     /// `low..=low + reach` holds them all.
     reach: u32,
-    /// By the distance from `low`: whether an id is in the set; one more entry for ids outside of the range. Empty where every id of the
-    /// range is in the set, or the range is too wide for a table. An entry is a byte: with a bit, whole words took a sixth longer.
+    /// By the distance from `low`: whether an id is in the set, with one more entry for ids outside of the range. It is empty if every id of
+    /// the range is in the set, or if the range is too wide for a table. An entry is a byte: with a bit, whole words took a sixth longer.
     table: Vec<bool>,
     /// The instruction set of [`IdSet::find`].
     level: SimdLevel,
 }
 
 impl Default for IdSet {
-    /// No id. Its range is the highest id alone, which no vocabulary contains.
+    /// The empty set. Its range is the highest id alone, which no vocabulary contains.
     fn default() -> Self {
         Self { ids: Vec::new(), low: u32::MAX, reach: 0, table: Vec::new(), level: SimdLevel::BASELINE }
     }
@@ -53,7 +53,7 @@ impl IdSet {
         &self.ids
     }
 
-    /// Whether `id` may be in the set; a yes needs [`IdSet::contains`]. Branch-free: a whole row is ruled out in one pass.
+    /// Whether `id` may be in the set; if so, check [`IdSet::contains`]. It is branch-free: a whole row is ruled out in one pass.
     #[inline(always)]
     pub fn in_range(&self, id: u32) -> bool {
         id.wrapping_sub(self.low) <= self.reach
@@ -76,14 +76,14 @@ impl IdSet {
         self.reach as usize + 1 == self.ids.len()
     }
 
-    /// One bit a token of `block`, at most [`BLOCK`] of them: whether its id, which fits 32 bits, is in the set.
+    /// One bit for each token of `block`, at most [`BLOCK`] of them: whether its id, which fits 32 bits, is in the set.
     #[inline]
     pub fn find<T: Token>(&self, block: &[T]) -> u64 {
         self.level.run(Find { set: self, block })
     }
 }
 
-/// [`IdSet::find`].
+/// The kernel of [`IdSet::find`].
 struct Find<'a, T> {
     set: &'a IdSet,
     block: &'a [T],
@@ -115,7 +115,7 @@ impl<T: Token> Kernel for Find<'_, T> {
         if set.table.is_empty() {
             return bits(ids.map(|id| set.contains(id)));
         }
-        // The lookup has no branch, since no predictor can know.
+        // The lookup has no branch, since it could not be predicted.
         bits(ids.map(|id| {
             let place = id.wrapping_sub(set.low).min(set.reach + 1);
             set.table[place as usize]

@@ -1,4 +1,4 @@
-//! Masked LM: tokens replaced in place (Devlin et al. 2019; spans: Joshi et al. 2020).
+//! Masked LM: tokens are replaced in place (Devlin et al. 2019; spans: Joshi et al. 2020).
 //! Oracle: `spanmask.reference.masked_lm`.
 
 use super::draw::{self, Span, draw_lengths};
@@ -18,9 +18,9 @@ use core::ops::Range;
 /// How tokens are chosen.
 #[derive(Debug, Clone)]
 pub enum Choice {
-    /// Each token or word by itself.
+    /// Each token or word independently.
     Each(Box<Trials>),
-    /// In spans, until this fraction of the row is reached; running thresholds of the lengths 1, 2, ...
+    /// In spans, until this fraction of the row is reached. The lengths 1, 2, ... have running thresholds.
     Spans(f64, Vec<u64>),
 }
 
@@ -31,29 +31,29 @@ pub struct Spec {
     pub choice: Choice,
     /// The id that hides a token.
     pub mask_token_id: u32,
-    /// A chosen token becomes the mask where its random word is below this threshold, of 2^32.
+    /// A chosen token becomes the mask if its random word is below this threshold (of 2^32).
     pub mask_below: u64,
-    /// From `mask_below` up to this threshold it becomes a random id; above, it stays.
+    /// From `mask_below` up to this threshold it becomes a random id; above, it is not changed.
     pub random_below: u64,
     /// Where random ids come from.
     pub random_ids: RandomIds,
-    /// Never chosen.
+    /// Ids that are never chosen.
     pub protected_ids: IdSet,
-    /// Ids that continue the word before them, where words are chosen whole and a call gives no words.
+    /// Ids that continue the word before them, if words are chosen whole and a call gives no words.
     pub continuation_ids: Option<IdSet>,
 }
 
-/// The ids below the size of a vocabulary, without some.
+/// The ids below the size of a vocabulary, except the excluded ones.
 #[derive(Debug, Clone)]
 pub struct RandomIds {
-    /// How many there are.
+    /// The number of ids.
     count: u32,
-    /// For each excluded id, ascending: how many of the others precede it.
+    /// For each excluded id, ascending: how many ids that are not excluded precede it.
     before: Vec<u32>,
 }
 
 impl RandomIds {
-    /// The ids `0..vocab_size` without `excluded`. `None` where none is left.
+    /// The ids `0..vocab_size` without `excluded`. `None` if no id is left.
     pub fn new(vocab_size: u32, excluded: &IdSet) -> Option<Self> {
         let ids = excluded.ids().iter().take_while(|&&id| id < vocab_size);
         let before: Vec<u32> = ids.enumerate().map(|(number, id)| id - number as u32).collect();
@@ -64,7 +64,7 @@ impl RandomIds {
     fn draw(&self, stream: &mut Stream) -> u32 {
         let number = below(stream, self.count);
         let passed = match self.before.last() {
-            // Most vocabularies begin with their special ids, so that most numbers come after all of them.
+            // Most vocabularies begin with their special ids, so most numbers come after all of them.
             Some(&last) if number < last => self.before.partition_point(|&before| before <= number),
             _ => self.before.len(),
         };
@@ -72,7 +72,7 @@ impl RandomIds {
     }
 }
 
-/// What a call gives in addition to rows and spec.
+/// The options of a call, in addition to rows and spec.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RowOptions<'a> {
     /// Keys of the rows, instead of hashes of their ids.
@@ -81,7 +81,7 @@ pub struct RowOptions<'a> {
     pub probabilities: Option<&'a [f64]>,
     /// What may be chosen. Protected ids and continuation ids are set from the spec.
     pub rules: Rules<'a>,
-    /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. Without, all of it are tokens.
+    /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. If `None`, all entries are tokens.
     pub bounds: Option<&'a [Range<usize>]>,
 }
 
@@ -118,30 +118,30 @@ pub struct RowReport {
 /// What a batch looks like.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
-    /// Of all outputs.
+    /// The layout of all outputs.
     pub layout: Layout,
-    /// Around inputs.
+    /// Pads inputs.
     pub padding: i64,
-    /// Around labels, and in labels where nothing was chosen.
+    /// Pads labels, and is the label of tokens that were not chosen.
     pub ignore_index: i64,
 }
 
-/// Where a batch is written. `attention` may be empty: then it is not written.
+/// The buffers of a batch. If `attention` is empty, it is not written.
 #[derive(Debug)]
 pub struct Outputs<'o> {
-    /// The rows, chosen tokens replaced.
+    /// The rows, with chosen tokens replaced.
     pub inputs: &'o mut [i64],
-    /// 1 at their tokens, 0 at padding.
+    /// 1 for tokens, 0 for padding.
     pub attention: &'o mut [i64],
     /// The chosen tokens.
     pub labels: &'o mut [i64],
-    /// By row.
+    /// One entry per row.
     pub reports: &'o mut [RowReport],
 }
 
 /// Masks `rows` into a batch. Tokens are chosen before the layout truncates rows.
 ///
-/// Errors: [`Error::Length`] for outputs or options of another size, [`Error::Width`], [`Error::IdRange`], [`Error::ColumnLength`],
+/// Errors: [`Error::Length`] for outputs or options of the wrong size, [`Error::Width`], [`Error::IdRange`], [`Error::ColumnLength`],
 /// [`Error::RowLength`].
 pub fn mask_tokens_into<T: Token>(
     rows: &[&[T]],
@@ -202,7 +202,7 @@ fn inside<'a, 'o, T: Token>(
     (&whole[bounds.clone()], &mut input[kept.clone()], &mut label[kept])
 }
 
-/// What is the same for all rows of a call.
+/// The values that are the same for all rows of a call.
 struct Call<'a> {
     spec: &'a Spec,
     seed_epoch: SeedEpoch,
@@ -253,8 +253,8 @@ impl Call<'_> {
         Ok(RowReport { chosen: masker.chosen, key })
     }
 
-    /// Chooses tokens or words of row `i` by themselves. Each token is tried, so that a protected one does not change what happens to the
-    /// others. A word is chosen with its first token.
+    /// Chooses tokens or words of row `i` independently. There is a trial for each token, so that a protected one does not change what
+    /// happens to the others. A word is chosen with its first token.
     fn mask_each<T: Token>(
         &self,
         i: usize,
@@ -285,7 +285,7 @@ impl Call<'_> {
 /// of 1M tokens took 13 to 17 % longer.
 const PIECE: usize = 1 << 14;
 
-/// A part of a row of which nothing is chosen yet.
+/// A part of a row in which nothing is chosen yet.
 struct Unchanged<'a, T> {
     row: &'a [T],
     input: &'a mut [i64],
@@ -327,10 +327,10 @@ impl Scratch {
         if noise == 0 {
             return;
         }
-        self.lengths.clear(); // where each span ends among the hidden
+        self.lengths.clear(); // where each span ends among the hidden units
         let mut end = 0;
         while end < noise {
-            // The clear units can separate only so many spans: the last of these takes what is left.
+            // The clear units can only separate a limited number of spans: the last of these takes the rest.
             let left = noise - end;
             let last = self.lengths.len() as u32 == len - noise;
             let drawn = choose(stream, lengths) as u32 + 1;
@@ -353,7 +353,7 @@ enum Replacement {
 struct Masker<'a, T> {
     row: &'a [T],
     spec: &'a Spec,
-    /// A word decides what replaces a token, or a span.
+    /// A random word decides what replaces a token, or the tokens of a span.
     words: Stream,
     random_ids: Stream,
     input: &'a mut [i64],
@@ -381,7 +381,7 @@ impl<T: Token> Masker<'_, T> {
     }
 
     /// Draws what replaces the tokens at `chosen`, and replaces them.
-    #[inline(never)] // has all registers then
+    #[inline(never)] // it then has all registers
     fn hide(&mut self, chosen: &[u32], random: &mut Vec<u32>) {
         let len = self.input.len();
         let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);

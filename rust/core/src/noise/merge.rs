@@ -4,24 +4,24 @@
 use super::ids::IdSet;
 use crate::{Error, Token};
 
-/// What is needed to undo a corruption.
+/// The ids that are needed to undo a corruption.
 #[derive(Debug, Clone, Default)]
 pub struct Merger {
-    /// In place of spans.
+    /// The ids that replace spans.
     pub sentinels: IdSet,
-    /// Set aside at the end of inputs and targets.
+    /// Removed from the end of inputs and targets.
     pub eos: Option<u32>,
-    /// Dropped from the beginning of inputs.
+    /// Removed from the beginning of inputs.
     pub mode_tokens: IdSet,
 }
 
 impl Merger {
-    /// Appends to `row` what `inputs` and `targets` were made of, without its EOS.
+    /// Appends the row from which `inputs` and `targets` were made to `row`, without its EOS.
     ///
     /// Sentinels must come in the same order on both sides. Targets before the first one continue the inputs (a prefix LM without
     /// sentinels). A last sentinel with nothing after it is the targets' final one. Empty targets mean that the row was copied unchanged.
     ///
-    /// Errors: [`Error::StraySentinel`] where the two sides do not match.
+    /// Errors: [`Error::StraySentinel`] if the two sides do not match.
     pub fn merge<T: Token>(&self, inputs: &[T], targets: &[T], row: &mut Vec<i64>) -> Result<(), Error> {
         let mut visible = self.without_eos(inputs);
         if targets.is_empty() {
@@ -88,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn spans_go_back_to_their_sentinels() {
+    fn spans_replace_their_sentinels() {
         assert_eq!(merged(&[7, 99, 9, 1], &[99, 8, 8, 1]), Ok(vec![7, 8, 8, 9]));
-        assert_eq!(merged(&[70, 7, 99, 1], &[99, 8, 98, 1]), Ok(vec![7, 8])); // mode, final sentinel
-        assert_eq!(merged(&[70, 7, 1], &[8, 9, 1]), Ok(vec![7, 8, 9])); // prefix without sentinel
+        assert_eq!(merged(&[70, 7, 99, 1], &[99, 8, 98, 1]), Ok(vec![7, 8])); // a mode token, a final sentinel
+        assert_eq!(merged(&[70, 7, 1], &[8, 9, 1]), Ok(vec![7, 8, 9])); // a prefix without a sentinel
         assert_eq!(merged(&[70, 1], &[]), Ok(vec![70])); // copied unchanged
         assert_eq!(merged(&[], &[]), Ok(vec![]));
     }

@@ -8,21 +8,21 @@ use crate::rng::{Purpose, SeedEpoch, Stream};
 /// What one denoiser hides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
-    /// Spans of a mean length, `density` of the row together.
+    /// Spans of a mean length that together hide `density` of the row.
     Spans {
         /// The fraction that is hidden, between 0 and 1.
         density: f64,
         /// At least 1.
         mean: f64,
     },
-    /// The end of the row, to be produced from its beginning: prefix LM.
+    /// The end of the row, which the model must produce from its beginning: prefix LM.
     Prefix(Split),
 }
 
 /// Where a prefix ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Split {
-    /// So that this fraction of the row comes after it.
+    /// The prefix leaves this fraction of the row after it.
     Density(f64),
     /// Anywhere inside the row, each position equally likely.
     Uniform,
@@ -35,12 +35,12 @@ pub struct Denoiser {
     pub objective: Objective,
     /// The token that tells the model which denoiser was used.
     pub mode_token: Option<u32>,
-    /// Whether sentinels replace what is hidden. Without them there must be one span, at the end.
+    /// Whether sentinels replace what is hidden. Without sentinels there must be a single span, at the end.
     pub sentinels: bool,
 }
 
 impl Objective {
-    /// What is hidden of `len` tokens or words, at least 2. A uniform split draws; the others need no stream.
+    /// The plan for `len` tokens or words, at least 2. Only a uniform split draws from the stream.
     pub fn plan(&self, len: u32, stream: impl FnOnce() -> Stream) -> Plan {
         match *self {
             Self::Spans { density, mean } => plan(len, density, mean),
@@ -50,7 +50,7 @@ impl Objective {
     }
 }
 
-/// Denoisers and their weights. Invariant: at least one denoiser, one threshold each.
+/// Denoisers and their weights. Invariant: there is at least one denoiser, and one threshold for each.
 #[derive(Debug, Clone)]
 pub struct Mixture {
     denoisers: Vec<Denoiser>,
@@ -58,7 +58,7 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// `None` for bad weights: not one for each denoiser, one negative or not finite, or none above zero.
+    /// `None` for bad weights: their number is wrong, one is negative or not finite, or none is above zero.
     pub fn new(denoisers: Vec<Denoiser>, weights: &[f64]) -> Option<Self> {
         let upto = cumulative(weights).filter(|upto| upto.len() == denoisers.len())?;
         Some(Self { denoisers, upto })
@@ -69,7 +69,7 @@ impl Mixture {
         &self.denoisers
     }
 
-    /// Whether a draw decides which one a row gets.
+    /// Whether the denoiser of a row is drawn.
     pub fn is_drawn(&self) -> bool {
         self.denoisers.len() > 1
     }

@@ -5,13 +5,13 @@
 //! | [`plan`] | how much is hidden, and the lengths that follow |
 //! | [`draw`] | which spans |
 //! | [`rules`] | what may be hidden |
-//! | [`words`] | what is hidden as one |
+//! | [`words`] | which tokens are hidden together |
 //! | [`mixture`] | which denoiser a row gets |
-//! | [`apply`], [`merge`] | what corrupted rows look like, and the way back |
+//! | [`apply`], [`merge`] | what corrupted rows look like, and the inverse |
 //! | [`corrupt`] | span corruption: all of this, row by row, into a batch |
-//! | [`masked_lm`] | masked LM: tokens replaced in place |
+//! | [`masked_lm`] | masked LM: tokens are replaced in place |
 //!
-//! Rows are slices, one for each row, so that rows in separate arrays are read where they are.
+//! Rows are slices, one for each row, so that rows in separate arrays are read in place.
 
 pub mod apply;
 pub mod corrupt;

@@ -1,4 +1,4 @@
-//! How much is hidden, and how long inputs and targets get. Both are known before anything is drawn.
+//! How much is hidden, and the lengths of inputs and targets. Both are known before anything is drawn.
 //! Oracle: `spanmask.reference.plan`.
 
 /// How many tokens of a row are hidden, in how many spans.
@@ -10,10 +10,10 @@ pub struct Plan {
     pub spans: u32,
 }
 
-/// The plan for `len` tokens (or words, where words are hidden whole), at least 2.
+/// The plan for `len` tokens (or words, if words are hidden whole), at least 2.
 ///
-/// Halves are rounded to even, as NumPy and Python round. The upper clamp on `spans` keeps a clear token before each: the
-/// published scripts crash where it binds.
+/// Halves are rounded to even, as NumPy and Python round. The upper clamp on `spans` keeps a clear token before each span: the
+/// published scripts crash where it has an effect.
 #[inline]
 pub fn plan(len: u32, density: f64, mean: f64) -> Plan {
     debug_assert!(len >= 2);
@@ -22,13 +22,13 @@ pub fn plan(len: u32, density: f64, mean: f64) -> Plan {
     Plan { noise, spans }
 }
 
-/// The greatest length up to `most` for which `fits` holds; it must hold up to some length and not beyond. `None` where not even 2 does.
+/// The greatest length up to `most` for which `fits` holds; it must hold up to some length and not beyond. `None` if it does not hold for 2.
 pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
     if most < 2 || !fits(2) {
         return None;
     }
     let (mut good, mut bad) = (2, most.checked_add(1)?);
-    // Doubling first: `most` may be all of `u32`, the answer is rarely far.
+    // Lengths are doubled first: `most` may be the greatest `u32`, but the answer is usually small.
     let mut step = 1024;
     while good + 1 < bad {
         let probe = if bad - good > step { good + step } else { good + (bad - good) / 2 };
@@ -44,7 +44,7 @@ pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
 
 /// The greatest row length whose inputs fit `inputs_length`, and the length of its targets; both with one EOS.
 ///
-/// `None` where no row of two tokens fits: below 3.
+/// `None` if no row of two tokens fits, that is, below 3.
 pub fn plan_lengths(inputs_length: u32, density: f64, mean: f64) -> Option<(u32, u32)> {
     fit(inputs_length as usize, density, |len| {
         let plan = plan(len, density, mean);
@@ -55,7 +55,7 @@ pub fn plan_lengths(inputs_length: u32, density: f64, mean: f64) -> Option<(u32,
 
 /// The greatest row length whose inputs fit, and the length of its targets. `lengths` gives both for a row length, and they grow with it.
 ///
-/// At density .5 two row lengths may fill the same inputs; there the shorter one wins, whose targets are no longer than its inputs.
+/// At density .5 two row lengths may fill the same inputs. There, the shorter one wins, whose targets are not longer than its inputs.
 pub fn fit(
     inputs_length: usize,
     density: f64,
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_row_is_found_wherever_it_is() {
+    fn the_longest_row_is_always_found() {
         for limit in (2..300).chain([1023, 1026, 1027, 5000, 1 << 20, u32::MAX - 1]) {
             assert_eq!(longest(u32::MAX - 1, |len| len <= limit), Some(limit));
         }

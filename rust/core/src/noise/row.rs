@@ -1,4 +1,4 @@
-//! What noise requires of a row: its ids checked, its key computed.
+//! What noise requires of a row: its ids are checked, its key is computed.
 
 use super::ids::IdSet;
 use crate::level::{Kernel, SimdLevel};
@@ -51,8 +51,8 @@ pub fn check_and_key<T: Token>(
     })
 }
 
-/// Ids as the bytes that are hashed, and whether one of them may be bad. Nothing is short-circuited: a row is ruled out by compares and
-/// ORs alone.
+/// Writes ids as the bytes that are hashed, and finds whether one of them may be bad. Nothing is short-circuited: a row is ruled out by
+/// compares and ORs alone.
 struct Pack<'a, T> {
     body: &'a [T],
     forbidden: &'a IdSet,

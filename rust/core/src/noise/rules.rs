@@ -1,4 +1,4 @@
-//! What may be hidden: tokens or words, without protected ones.
+//! What may be hidden: tokens or words that are not protected.
 //! Oracle: `spanmask.reference.rules`.
 
 use super::draw::Span;
@@ -9,7 +9,7 @@ use crate::error::Column;
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
 
-/// What may be hidden, and what is hidden as one: a **unit** is a word, or a token where rows have no words.
+/// What may be hidden, and which tokens are hidden together: a **unit** is a word, or a token if rows have no words.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules<'a> {
     /// Ids that are never hidden; a word that contains one is never hidden either.
@@ -23,7 +23,7 @@ pub struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Whether every token of every row may be hidden by itself.
+    /// Whether every token of every row may be hidden on its own.
     pub fn is_free(&self) -> bool {
         self.protected_ids.is_none_or(|ids| ids.ids().is_empty())
             && self.protected_mask.is_none()
@@ -44,7 +44,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Errors: [`Error::Length`] where a column has another number of rows than `rows`.
+    /// Errors: [`Error::Length`] if a column does not have `rows` rows.
     pub fn check_rows(&self, rows: usize) -> Result<(), Error> {
         let words = self.words.map(|words| match words {
             Words::Starts(flags) => flags.len(),
@@ -57,7 +57,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Errors: [`Error::ColumnLength`] where a column is not aligned with row `i`, which has `len` tokens.
+    /// Errors: [`Error::ColumnLength`] if a column is not aligned with row `i`, which has `len` tokens.
     pub fn check(&self, i: usize, len: usize) -> Result<(), Error> {
         let column = |column, got| {
             if got == len { Ok(()) } else { Err(Error::ColumnLength { row: i, column, ids: len, got }) }
@@ -72,8 +72,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Moves those of `places` to the front that may be hidden in row `i`, where no words are hidden whole.
-    #[inline(never)] // leaves registers to the callers
+    /// Moves the `places` that may be hidden in row `i` to the beginning. Requires that no words are hidden whole.
+    #[inline(never)] // leaves registers for the callers
     pub fn free_among<'p, T: Token>(&self, i: usize, row: &[T], places: &'p mut [u32]) -> &'p [u32] {
         let flags = self.protected_mask.map(|flags| flags.row(i));
         let mut free = 0;
@@ -91,7 +91,7 @@ impl Rules<'_> {
 
     /// The units of row `i` that may be hidden, in order. `body` is the row, or its beginning; ids fit in 32 bits, columns were checked.
     pub fn units_into<T: Token>(&self, i: usize, body: &[T], units: &mut Vec<Span>) {
-        // The unit that is open, and whether it contains a protected token. None is open yet, so that none may be taken.
+        // The open unit, and whether it contains a protected token. No unit is open yet, so none may be taken.
         let (mut start, mut is_protected) = (0, true);
         let mut count = 0;
         for (range, block) in blocks(body) {
@@ -102,7 +102,7 @@ impl Rules<'_> {
             while starts != 0 {
                 let at = (first + starts.trailing_zeros() as usize) as u32;
                 let before = (starts & starts.wrapping_neg()).wrapping_sub(1);
-                // Each unit is written, and kept or not by the count: where half of the ids are protected no predictor can know.
+                // Each unit is written, and kept or not by the count: if half of the ids are protected, a branch could not be predicted.
                 units[count] = Span { start, stop: at };
                 count += usize::from(!is_protected & (left & before == 0));
                 (start, is_protected) = (at, false);
@@ -125,12 +125,12 @@ impl Rules<'_> {
         map.fill(row.len(), blocks(row).map(bits));
     }
 
-    /// Whether every token of row `i` may be hidden by itself.
+    /// Whether every token of row `i` may be hidden on its own.
     pub fn leave_free<T: Token>(&self, i: usize, body: &[T]) -> bool {
         !self.has_words() && blocks(body).all(|(range, block)| self.protected(i, block, range) == 0)
     }
 
-    /// The protected positions of row `i`, ascending. Where no words are hidden whole, all others are units.
+    /// The protected positions of row `i`, ascending. If no words are hidden whole, all other positions are units.
     pub fn protected_into<T: Token>(&self, i: usize, body: &[T], protected: &mut Vec<u32>) {
         let mut found = 0;
         for (range, block) in blocks(body) {
@@ -159,14 +159,14 @@ impl Rules<'_> {
     }
 }
 
-/// Spans over the tokens that are not protected, counted among themselves -> spans of the row, in place. A span is split where one of the
+/// Converts spans that count only unprotected tokens to spans of the row, in place. A span is split where one of the
 /// `protected` positions lies inside it.
 pub fn skip_protected(protected: &[u32], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
     if protected.is_empty() {
         return;
     }
     scratch.clear();
-    let mut passed = 0; // so many protected tokens come before
+    let mut passed = 0; // the number of protected tokens before the span
     let next = |passed: u32| protected.get(passed as usize).map(|&at| at - passed);
     for span in spans.iter() {
         while next(passed).is_some_and(|clear| clear <= span.start) {

@@ -1,4 +1,4 @@
-//! Words: which tokens are hidden or chosen as one.
+//! Words: which tokens are hidden or chosen together.
 //! Oracle: `spanmask.reference.words`.
 
 use super::draw::Span;
@@ -52,21 +52,21 @@ pub(super) fn word_starts<T: Token>(
     (starts | u64::from(range.start == 0)) & all
 }
 
-/// Which tokens of a row begin a word, and which are protected. For callers that ask about few of a row's words.
+/// Which tokens of a row begin a word, and which are protected. For callers that look up few of a row's words.
 #[derive(Debug, Default)]
 pub struct WordMap {
     blocks: Vec<WordBlock>,
     len: usize,
 }
 
-/// The same for one block, a bit for each token.
+/// The same for one block, with a bit for each token.
 #[derive(Debug, Clone, Copy)]
 struct WordBlock {
     starts: u64,
     protected: u64,
 }
 
-/// Positions written at once. Most words are shorter: without, `mask_tokens` on whole words (32 x 512) took 13 to 19 % longer.
+/// Positions written at once. Most words are shorter. Without this block, `mask_tokens` on whole words (32 x 512) took 13 to 19 % longer.
 const AHEAD: usize = 4;
 
 impl WordMap {
@@ -80,7 +80,7 @@ impl WordMap {
     /// All positions of the words that begin at one of `places` (ascending), without words that contain a protected token.
     /// `places` and `scratch` are overwritten.
     pub fn positions_at<'s>(&self, places: &mut [u32], scratch: &'s mut Vec<u32>) -> &'s [u32] {
-        // Each place is written, and kept or not by the count: no predictor can know which places begin a word, nor how short it is.
+        // Each place is written, and kept or not by the count: a branch could not predict which places begin a word, or how short it is.
         let mut heads = 0;
         for n in 0..places.len() {
             let at = places[n];
@@ -121,7 +121,7 @@ impl WordMap {
         (stop, (protected & before) >> place != 0)
     }
 
-    /// The same for a word that reaches into the next block, or to the end of the row.
+    /// The same for a word that extends into the next block, or to the end of the row.
     #[inline(never)]
     fn long_word_at(&self, start: usize) -> (u32, bool) {
         let next = start / BLOCK + 1;
@@ -151,13 +151,13 @@ pub(super) fn blocks<T>(row: &[T]) -> impl Iterator<Item = (Range<usize>, &[T])>
     row.chunks(BLOCK).enumerate().map(|(n, block)| (n * BLOCK..n * BLOCK + block.len(), block))
 }
 
-/// Spans of units -> spans of the row, in place. A span is split where a unit between its first and its last may not be hidden.
+/// Converts spans of units to spans of the row, in place. A span is split where a unit between its first and its last may not be hidden.
 pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
     scratch.clear();
     for span in spans.iter() {
         for unit in &units[span.start as usize..span.stop as usize] {
             match scratch.last_mut() {
-                // Units of two spans are never adjacent: a clear unit lies between them.
+                // Units of two spans are never adjacent: there is a clear unit between them.
                 Some(last) if last.stop == unit.start => last.stop = unit.stop,
                 _ => scratch.push(*unit),
             }

@@ -25,9 +25,9 @@ pub fn threshold(probability: f64) -> u64 {
     (probability.clamp(0.0, 1.0) * 4_294_967_296.0).round_ties_even() as u64
 }
 
-/// Running thresholds of weights: entry `i` is the probability of the entries up to `i`, the last 2^32.
+/// Running thresholds of weights: entry `i` is the probability of the entries up to `i`; the last is 2^32.
 ///
-/// `None` where there are no weights, a negative or infinite one, or none above zero.
+/// `None` if there are no weights, one is negative or infinite, or none is above zero.
 pub fn cumulative(weights: &[f64]) -> Option<Vec<u64>> {
     let total: f64 = weights.iter().sum();
     if !total.is_finite() || total <= 0.0 || weights.iter().any(|&w| w < 0.0) {
@@ -35,7 +35,7 @@ pub fn cumulative(weights: &[f64]) -> Option<Vec<u64>> {
     }
     let mut sum = 0.0;
     let mut upto: Vec<u64> = weights.iter().map(|w| (sum += w, threshold(sum / total)).1).collect();
-    // Rounding must neither leave a gap after the last entry that has any weight, nor give a weight to those after it.
+    // Rounding must not leave a gap after the last entry with a weight, and must not give a weight to the entries after it.
     let last = weights.iter().rposition(|&w| w > 0.0)?;
     upto[last..].fill(1 << 32);
     Some(upto)

@@ -13,7 +13,7 @@ pub fn row_key(ids: &[[u8; 4]]) -> u64 {
 pub struct RowKey(Xxh3);
 
 impl RowKey {
-    /// These ids continue the row.
+    /// Adds ids that continue the row.
     pub fn update(&mut self, ids: &[[u8; 4]]) {
         self.0.update(ids.as_flattened());
     }

@@ -1,8 +1,8 @@
 //! Randomness as a pure function of (seed, epoch, key of the example): counter-based, no state between rows.
 //!
 //! [`philox`] gives the raw stream, [`bounded`] integers from it, [`trials`] positions, [`key`] the key of a row. Oracle:
-//! `spanmask.reference` with the same file names, and NumPy's own `Philox`. What is drawn here is pinned by `vectors/`: another stream
-//! is another algorithm version.
+//! `spanmask.reference` with the same file names, and NumPy's own `Philox`. `vectors/` pins what is drawn here: a different
+//! stream is a different algorithm version.
 
 pub mod bounded;
 pub mod key;
@@ -14,13 +14,13 @@ pub use philox::Stream;
 /// What decides the noise of an example, together with its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeedEpoch {
-    /// The run.
+    /// Identifies the run.
     pub seed: u64,
-    /// The pass over the data.
+    /// Identifies the pass over the data.
     pub epoch: u64,
 }
 
-/// What a stream is drawn for. Each has its own counter range, so that another draw for one changes nothing for the others.
+/// What a stream is drawn for. Each has its own counter range, so an additional draw for one changes nothing for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -32,7 +32,7 @@ pub enum Purpose {
     Choice = 2,
     /// What replaces each of them: the mask token, a random id, or nothing.
     Replacement = 3,
-    /// Which random ids.
+    /// Which random ids are used.
     RandomId = 4,
 }
 

@@ -5,7 +5,7 @@ const MULTIPLIERS: [u64; 2] = [0xD2E7_470E_E14C_6C93, 0xCA5A_8263_9512_1157];
 const WEYL: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
 const ROUNDS: usize = 10;
 
-/// 32-bit words of a block.
+/// 32-bit words per block.
 const WORDS: usize = 8;
 
 /// One block: the bijection of `counter` under `key`.
@@ -20,8 +20,8 @@ pub fn block(mut key: [u64; 2], mut counter: [u64; 4]) -> [u64; 4] {
     counter
 }
 
-/// Random 32-bit words of one key and counter, in NumPy's order: the counter advances before the first block, each block gives its four
-/// 64-bit words in turn, and of each the lower half comes first.
+/// Random 32-bit words of one key and counter, in NumPy's order: the counter advances before the first block, each block yields its four
+/// 64-bit words in order, and the lower half of each comes first.
 #[derive(Debug, Clone)]
 pub struct Stream {
     key: [u64; 2],
@@ -37,7 +37,7 @@ impl Stream {
         Self { key, counter, words: [0; WORDS], next: WORDS }
     }
 
-    #[inline(never)] // leaves registers to those who draw: masked LM is 7 % faster
+    #[inline(never)] // leaves registers for the callers: masked LM is 7 % faster
     fn refill(&mut self) {
         self.counter[0] = self.counter[0].wrapping_add(1);
         let block = block(self.key, self.counter);

@@ -1,4 +1,4 @@
-//! Trials that all succeed with one probability: which of them do.
+//! Which of several trials with the same probability succeed.
 //! Oracle: `spanmask.reference.trials`.
 
 use super::Stream;
@@ -9,19 +9,19 @@ const RUN: usize = 64;
 /// Up to this many successes are found at once.
 pub const GROUP: usize = 256;
 
-/// Words with the same high bits share an entry of the guide.
+/// Words with the same high bits have the same entry in the guide.
 const GUIDE_BITS: u32 = 9;
 
-/// Trials that all succeed with one probability.
+/// Trials that all succeed with the same probability.
 ///
 /// A 32-bit word gives the number of failures before the next success, which has a geometric distribution, by inversion: one word for each
-/// success. One word for each trial would be seven times as many at 15 %. Where [`RUN`] trials fail, the next word decides from there on.
+/// success. One word for each trial would be seven times as many at 15 %. If [`RUN`] trials fail, the next word continues from there.
 #[derive(Debug, Clone)]
 pub struct Trials {
-    /// Entry `k`: so many of all words, the lowest ones, let `k + 1` trials fail.
+    /// Entry `k`: the number of words, the lowest ones, for which `k + 1` trials fail.
     fail: [u64; RUN],
     /// By the high bits of a word, its failures: the first number, and one more for words below the second; the first is more than [`RUN`]
-    /// where that does not determine them (guide tables: Chen and Asau, AIIE Transactions 6, 1974).
+    /// if that does not determine them (guide tables: Chen and Asau, AIIE Transactions 6, 1974).
     guide: Option<Box<[(u32, u32); 1 << GUIDE_BITS]>>,
 }
 
@@ -53,12 +53,12 @@ impl Trials {
         Self { guide: Some(guide), ..trials }
     }
 
-    /// The failures before the next success; [`RUN`] where none of so many trials succeeds.
+    /// The failures before the next success; [`RUN`] if none of [`RUN`] trials succeeds.
     fn failures(&self, word: u32) -> usize {
         self.fail.partition_point(|&fail| u64::from(word) < fail)
     }
 
-    /// Which of the trials `at..count` succeed, ascending: the next [`GROUP`] of them, or all. `at` moves past what is decided.
+    /// Which of the trials `at..count` succeed, ascending: the next [`GROUP`] of them, or all. `at` moves past the trials that are decided.
     #[inline]
     pub fn successes<'a>(
         &self,
@@ -79,7 +79,7 @@ impl Trials {
     }
 }
 
-#[inline(never)] // inlined into the loop over rows, it has no registers left
+#[inline(never)] // if it is inlined into the loop over rows, no registers are left
 fn find<'a>(
     stream: &mut Stream,
     at: &mut usize,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probability_of_one_or_none_leaves_nothing_to_chance() {
+    fn probabilities_of_one_and_zero_are_exact() {
         assert_eq!(all(&Trials::guided(1 << 32), 1, 1000), (0..1000).collect::<Vec<u32>>());
         assert_eq!(all(&Trials::guided(0), 1, 1000), []);
     }

@@ -1,7 +1,7 @@
 //! Where token sequences occur in a row.
 //!
 //! A [`Searcher`] owns its needles. For each token it decides whether any needle begins with it, in blocks that the compiler turns into
-//! vector compares ([`vector`]); it compares whole needles only where one does. [`naive`] is the oracle of the tests.
+//! vector compares ([`vector`]); only where one does, it compares whole needles. [`naive`] is the oracle of the tests.
 
 pub mod naive;
 pub mod vector;
@@ -16,14 +16,14 @@ const FEW: usize = 8;
 /// Finds several token sequences in one pass over a row.
 #[derive(Debug, Clone)]
 pub struct Searcher<T> {
-    /// Descending by tokens, so that the longest of those that occur at one place comes first; then as listed.
+    /// Sorted by length, longest first, then as listed: of the needles that occur at one position, the longest comes first.
     needles: Vec<Needle<T>>,
     first: First<T>,
     /// By the number of a first token: which needles of the list begin with it.
     groups: Vec<Range<usize>>,
 }
 
-/// One sequence; never empty.
+/// One sequence. It is never empty.
 #[derive(Debug, Clone)]
 struct Needle<T> {
     tokens: Vec<T>,
@@ -32,7 +32,7 @@ struct Needle<T> {
 }
 
 impl<T: Token> Searcher<T> {
-    /// Needles are numbered as listed. One with an id that does not fit `T` occurs in no row and is left out, as is an empty one.
+    /// Needles are numbered as listed. A needle with an id that does not fit `T` occurs in no row and is left out, as is an empty one.
     pub fn new<'n>(needles: impl IntoIterator<Item = &'n [i64]>) -> Self {
         let mut kept: Vec<Needle<T>> = Vec::new();
         for (id, needle) in needles.into_iter().enumerate() {
@@ -54,7 +54,7 @@ impl<T: Token> Searcher<T> {
         self.needles.is_empty()
     }
 
-    /// Positions in `row`, ascending: all at which a needle occurs, and some at which only its first token does.
+    /// Positions in `row`, ascending: all positions at which a needle occurs, and some at which only its first token does.
     pub fn candidates<'a>(&'a self, row: &'a [T]) -> impl Iterator<Item = usize> + 'a {
         let mut unfiltered = 0; // the next blocks that are not filtered
         self.first.candidates(row, move |block, bits| {
@@ -64,7 +64,7 @@ impl<T: Token> Searcher<T> {
             }
             let matching = self.matching(row, block, bits);
             if 2 * matching.count_ones() > bits.count_ones() {
-                unfiltered = 16; // many needles in a row: comparing them twice raised nested markers from 4 to 10 ns a token
+                unfiltered = 16; // many needles in a row: comparing them twice raised nested markers from 4 to 10 ns per token
             }
             matching
         })
@@ -72,8 +72,8 @@ impl<T: Token> Searcher<T> {
 
     /// The candidates `bits` of the block that starts at `block` at which a needle occurs.
     ///
-    /// A row may hold nothing but first tokens, or long prefixes of needles. All places of a block are compared with a needle's next token
-    /// at once, and a prefix that adjacent needles of the list share is compared once.
+    /// A row may hold nothing but first tokens, or long prefixes of needles. All positions of a block are compared with a needle's next token
+    /// at once, and a prefix that adjacent needles of the list have in common is compared once.
     fn matching(&self, row: &[T], block: usize, bits: u64) -> u64 {
         let (mut matching, mut prefixes, mut tokens) = (0, Vec::new(), &[][..]);
         for needle in &self.needles {
@@ -118,7 +118,7 @@ impl<T: Token> Searcher<T> {
     }
 }
 
-/// `row.starts_with(needle)`, without the call of a library's compare: needles are a few tokens.
+/// `row.starts_with(needle)`, without a call of a library function: needles have only a few tokens.
 fn starts_with<T: Token>(row: &[T], needle: &[T]) -> bool {
     row.len() >= needle.len() && row.iter().zip(needle).all(|(a, b)| a == b)
 }

@@ -1,4 +1,4 @@
-//! "Is this token one of a few?", a window of tokens at a time.
+//! Finds the tokens that are one of a few given tokens, one window of tokens at a time.
 //!
 //! The compares are plain loops over fixed-size blocks: the compiler vectorizes them for each instruction set that [`SimdLevel`] knows.
 
@@ -6,14 +6,14 @@ use crate::Token;
 use crate::bitblock::{self, BLOCK};
 use crate::level::{Kernel, SimdLevel};
 
-/// Tokens a window: one bit for each of its blocks in a `u64`. 32 KiB of int64: a window stays in the first cache while its blocks are
-/// looked at.
+/// Tokens per window: one bit for each of its blocks in a `u64`. With int64, these are 32 KiB: a window stays in the first cache while
+/// its blocks are examined.
 const WINDOW: usize = 64 * BLOCK;
 /// Up to this many first tokens are compared one by one.
 const COMPARED: usize = 4;
-/// From three on they are recognised by their range where it is at most this wide: special tokens are adjacent in a vocabulary.
+/// Three or more are recognized by their range if it is at most this wide: special tokens are adjacent in a vocabulary.
 const NARROW: usize = 256;
-/// Others are looked up, by the low bits of an id. A byte an entry, 64 KiB a searcher: a bitmap of 8 KiB took
+/// Others are looked up, by the low bits of an id. An entry is a byte, a searcher has 64 KiB: a bitmap of 8 KiB took
 /// two to three times as long.
 const TABLE: usize = 1 << 16;
 
@@ -22,16 +22,16 @@ const TABLE: usize = 1 << 16;
 pub struct First<T> {
     /// Ascending.
     tokens: Vec<T>,
-    /// By the distance from the lowest: the number among `tokens`. Empty where the range from the lowest to the highest does not tell
+    /// By the distance from the lowest: the number among `tokens`. Empty if the range from the lowest to the highest does not identify
     /// them well enough.
     narrow: Vec<Option<u16>>,
-    /// Whether some token has these low bits, by the bits. Empty where tokens are few.
+    /// Whether some token has these low bits, by the bits. Empty if there are few tokens.
     table: Vec<bool>,
     level: SimdLevel,
 }
 
 impl<T: Token> First<T> {
-    /// `tokens` in ascending order; repeats are dropped.
+    /// Made from `tokens` in ascending order; repeats are dropped.
     pub fn new(tokens: impl Iterator<Item = T>) -> Self {
         let mut tokens: Vec<T> = tokens.collect();
         tokens.dedup();
@@ -46,13 +46,13 @@ impl<T: Token> First<T> {
         if narrow.is_empty() && tokens.len() > COMPARED {
             table.resize(TABLE, false);
             tokens.iter().for_each(|&token| table[place(token)] = true);
-            level = SimdLevel::BASELINE; // the vector instructions for look-ups take half as long again
+            level = SimdLevel::BASELINE; // the vector instructions for lookups take half as long again
         }
         Self { tokens, narrow, table, level }
     }
 
-    /// The positions of these tokens in `row`, ascending, as far as `filter` lets them through: it is given where a block starts and one
-    /// bit for each of its positions.
+    /// The positions of these tokens in `row`, ascending, that pass `filter`. Its arguments are the start of a block and one bit for each of
+    /// its positions.
     pub fn candidates<'a, F: FnMut(usize, u64) -> u64>(
         &'a self,
         row: &'a [T],
@@ -66,7 +66,7 @@ impl<T: Token> First<T> {
         self.level.run(Equal(&row[..row.len().min(BLOCK)], token))
     }
 
-    /// One bit a block of `window`: whether it may hold one of these; 1 for the block that the row's end cuts short.
+    /// One bit for each block of `window`: whether it may hold one of these tokens; 1 for the block that the row's end cuts short.
     #[inline(always)]
     fn blocks(&self, window: &[T]) -> u64 {
         let (whole, tail) = window.as_chunks::<BLOCK>();
@@ -79,7 +79,7 @@ impl<T: Token> First<T> {
         blocks
     }
 
-    /// Nothing is short-circuited: compares and ORs are all there is.
+    /// Nothing is short-circuited: there are only compares and ORs.
     #[inline(always)]
     fn may_hold(&self, block: &[T; BLOCK]) -> bool {
         match *self.tokens.as_slice() {
@@ -99,7 +99,7 @@ impl<T: Token> First<T> {
         }
     }
 
-    /// One bit a token of `block`: whether it is one of these.
+    /// One bit for each token of `block`: whether it is one of these.
     #[inline(always)]
     fn bits(&self, block: &[T]) -> u64 {
         match *self.tokens.as_slice() {
@@ -112,7 +112,7 @@ impl<T: Token> First<T> {
         }
     }
 
-    /// The same for many: their range, or the table, lets few others through.
+    /// The same for many tokens: few others pass their range or the table.
     #[inline(always)]
     fn bits_of_many(&self, block: &[T]) -> u64 {
         let mut may_be = match self.range() {
@@ -137,7 +137,7 @@ impl<T: Token> First<T> {
         }
     }
 
-    /// The lowest and the highest, where they tell these tokens well enough.
+    /// The lowest and the highest, if their range identifies these tokens well enough.
     #[inline(always)]
     fn range(&self) -> Option<(T, T)> {
         match *self.tokens.as_slice() {
@@ -171,7 +171,7 @@ impl<T: Token> Kernel for Bits<'_, T> {
     }
 }
 
-/// Which tokens of a block are this one.
+/// Which tokens of a block are equal to this one.
 struct Equal<'a, T>(&'a [T], T);
 
 impl<T: Token> Kernel for Equal<'_, T> {
@@ -183,13 +183,13 @@ impl<T: Token> Kernel for Equal<'_, T> {
     }
 }
 
-/// How far two ids lie apart.
+/// The distance between two ids.
 #[inline(always)]
 fn distance<T: Token>(a: T, b: T) -> usize {
     b.to_i64().abs_diff(a.to_i64()) as usize
 }
 
-/// Where the table tells of `token`.
+/// The position of `token` in the table.
 #[inline(always)]
 fn place<T: Token>(token: T) -> usize {
     usize::from(token.low_bits())
@@ -201,7 +201,7 @@ fn any<T: Token, const N: usize>(block: &[T; BLOCK], firsts: [T; N]) -> bool {
     block.iter().fold(false, |any, &token| firsts.iter().fold(any, |any, &first| any | (token == first)))
 }
 
-/// One bit a token of `block`: whether it is a first token.
+/// One bit for each token of `block`: whether it is a first token.
 #[inline(always)]
 fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
     match <&[T; BLOCK]>::try_from(block) {
@@ -212,17 +212,17 @@ fn bits<T: Token>(block: &[T], is_first: impl Fn(T) -> bool) -> u64 {
 
 /// Iterator over the positions of first tokens, see [`First::candidates`].
 ///
-/// It reads one window ahead: a caller that stops early has had at most [`WINDOW`] tokens too many compared.
+/// It reads one window ahead: for a caller that stops early, at most [`WINDOW`] tokens were compared needlessly.
 #[derive(Debug, Clone)]
 pub struct Candidates<'a, T, F> {
     first: &'a First<T>,
     row: &'a [T],
     filter: F,
     next_window: usize,
-    /// Where the window starts whose blocks are in `blocks`, one bit each of those that are left.
+    /// The start of the window whose remaining blocks are in `blocks`, one bit each.
     window: usize,
     blocks: u64,
-    /// Where the block starts whose candidates are in `bits`, one bit each of those that are left.
+    /// The start of the block whose remaining candidates are in `bits`, one bit each.
     block: usize,
     bits: u64,
 }

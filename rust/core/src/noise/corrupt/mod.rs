@@ -1,8 +1,8 @@
-//! Span corruption of many rows: first the lengths of everything are planned, then one pass writes it.
+//! Span corruption of many rows: first all lengths are planned, then one pass writes the outputs.
 //! Oracle: `spanmask.reference.corrupt`.
 //!
-//! `spec` holds the settings, `plan_row` finds how long a row's outputs get, `write` writes them; this file draws the spans of a row, which
-//! both need.
+//! `spec` holds the settings, `plan_row` computes how long a row's outputs are, `write` writes them. This file draws the spans of a row,
+//! which both need.
 
 mod plan_row;
 mod spec;
@@ -20,14 +20,14 @@ use crate::rng::{Purpose, SeedEpoch};
 use crate::{Error, Token};
 use core::ops::Range;
 
-/// Rows to be corrupted in one way.
+/// Rows that are corrupted with the same settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Corruption<'a, T> {
     rows: &'a [&'a [T]],
     spec: &'a Spec,
     seed_epoch: SeedEpoch,
     options: RowOptions<'a>,
-    /// Lengths follow from the plan, without drawing.
+    /// Whether lengths follow from the plan, without drawing.
     planned: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct Scratch {
 }
 
 impl<'a, T: Token> Corruption<'a, T> {
-    /// Errors: [`Error::Length`] where an option has entries for another number of rows.
+    /// Errors: [`Error::Length`] if an option has entries for another number of rows.
     pub fn new(
         rows: &'a [&'a [T]],
         spec: &'a Spec,
@@ -66,7 +66,7 @@ impl<'a, T: Token> Corruption<'a, T> {
         Self { rows: &self.rows[range.clone()], options: self.options.slice(range), ..*self }
     }
 
-    /// Denoiser `number` with what the options override for row `i`.
+    /// Denoiser `number`, with the values that the options override for row `i`.
     fn denoiser(&self, i: usize, number: usize) -> Denoiser {
         let mut denoiser = self.spec.mixture.denoisers()[number];
         if let Objective::Spans { density, mean } = &mut denoiser.objective {
@@ -76,7 +76,7 @@ impl<'a, T: Token> Corruption<'a, T> {
         denoiser
     }
 
-    /// Puts the spans of row `i` into `scratch.spans`; none where fewer than two of its units may be hidden.
+    /// Puts the spans of row `i` into `scratch.spans`; none if fewer than two of its units may be hidden.
     fn spans_of(
         &self,
         i: usize,
@@ -127,7 +127,7 @@ impl<'a, T: Token> Corruption<'a, T> {
         }
     }
 
-    /// Drops the spans that have no sentinel, where their places are fixed: these tokens stay clear.
+    /// Drops the spans without a sentinel, if the positions of spans are fixed: their tokens stay clear.
     fn keep_affordable(&self, row: usize, denoiser: &Denoiser, spans: &mut Vec<Span>) -> Result<(), Error> {
         if denoiser.sentinels {
             let most = self.spec.affordable(row, spans.len() as u32)?;
@@ -137,7 +137,7 @@ impl<'a, T: Token> Corruption<'a, T> {
     }
 }
 
-/// The runs of a mask.
+/// Writes the runs of a mask.
 fn runs_into(mask: &[bool], runs: &mut Vec<Span>) {
     runs.clear();
     let mut open = false;

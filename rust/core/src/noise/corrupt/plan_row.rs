@@ -1,4 +1,4 @@
-//! How long the outputs of a row get, mostly without drawing.
+//! The lengths of a row's outputs, mostly without drawing.
 
 use super::super::mixture::{Denoiser, Objective, Split};
 use super::super::plan::longest;
@@ -13,17 +13,17 @@ use crate::{Error, Token};
 pub struct RowPlan {
     /// Length of its inputs.
     pub inputs: usize,
-    /// Length of its targets; 0 where the row is copied unchanged.
+    /// Length of its targets; 0 if the row is copied unchanged.
     pub targets: usize,
     /// How many of its tokens are used, without its EOS.
     pub used: u32,
-    /// How many of those are hidden.
+    /// How many of these tokens are hidden.
     pub hidden: u32,
-    /// In how many spans.
+    /// The number of hidden spans.
     pub spans: u32,
-    /// The number of its denoiser; `None` where the row is copied unchanged.
+    /// The number of its denoiser; `None` if the row is copied unchanged.
     pub denoiser: Option<u32>,
-    /// Its key, as soon as something required it.
+    /// Its key, once it was needed.
     pub key: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ impl<T: Token> Corruption<'_, T> {
         }
     }
 
-    /// Errors: [`Error::ColumnLength`] where a column is not aligned with row `i`, which has `len` tokens.
+    /// Errors: [`Error::ColumnLength`] if a column is not aligned with row `i`, which has `len` tokens.
     fn check_columns(&self, i: usize, len: usize) -> Result<(), Error> {
         self.options.rules.check(i, len)?;
         match self.options.noise_mask.map(|mask| mask.bounds(i).len()) {
@@ -88,8 +88,8 @@ impl<T: Token> Corruption<'_, T> {
         }
     }
 
-    /// Finds the longest beginning of row `i` that fits the limits, where lengths follow from the plan: they grow with the row, so that
-    /// nothing has to be drawn.
+    /// Finds the longest beginning of row `i` that fits the limits, if lengths follow from the plan: they grow with the row, so nothing
+    /// has to be drawn.
     fn shorten(&self, i: usize, denoiser: &Denoiser, plan: &mut RowPlan) {
         let Some(limits) = self.options.limits else { return };
         if !self.planned || !matches!(denoiser.objective, Objective::Spans { .. }) {
@@ -104,7 +104,7 @@ impl<T: Token> Corruption<'_, T> {
         }
     }
 
-    /// The plan for a beginning of row `i`; `None` where fewer than two of its units may be hidden.
+    /// The plan for a beginning of row `i`; `None` if fewer than two of its units may be hidden.
     fn plan_part(
         &self,
         i: usize,
@@ -131,7 +131,7 @@ impl<T: Token> Corruption<'_, T> {
         Ok(Some(RowPlan { inputs, targets, hidden, spans: spans as u32, ..plan }))
     }
 
-    /// Errors: [`Error::Width`] for a row that is copied unchanged and does not fit: no plan chose its length.
+    /// Errors: [`Error::Width`] for a row that is copied unchanged and does not fit, since no plan chose its length.
     fn within_limits(&self, row: usize, plan: RowPlan) -> Result<RowPlan, Error> {
         match self.options.limits {
             Some(limits) if plan.inputs > limits.inputs => {

@@ -1,4 +1,4 @@
-//! How rows are corrupted, and what a call gives in addition to the rows.
+//! How rows are corrupted, and the options of a call.
 
 use super::super::apply::Affixes;
 use super::super::draw::Layout as SpanLayout;
@@ -14,7 +14,7 @@ use core::ops::Range;
 pub enum OnExhausted {
     /// [`Error::Exhausted`].
     Raise,
-    /// Spans are drawn as planned; the last ones become one.
+    /// Spans are drawn as planned; the last ones are joined.
     MergeLast,
     /// Fewer, longer spans are drawn.
     FewerSpans,
@@ -25,24 +25,24 @@ pub enum OnExhausted {
 pub struct Spec {
     /// The denoisers, and how often each is used.
     pub mixture: Mixture,
-    /// In the order in which spans take them.
+    /// The sentinels, in the order in which spans use them.
     pub sentinels: Vec<u32>,
-    /// Ids that no row may contain: the sentinels, or none.
+    /// Ids that no row may contain: the sentinels, or an empty set.
     pub forbidden: IdSet,
-    /// At the end of inputs and targets; a row's own is set aside.
+    /// Ends inputs and targets; a row's own EOS is removed first.
     pub eos: Option<u32>,
-    /// One more sentinel at the end of targets.
+    /// Add one more sentinel at the end of targets.
     pub final_sentinel: bool,
     /// Where spans may be.
     pub layout: SpanLayout,
-    /// Too few sentinels.
+    /// What happens if there are too few sentinels.
     pub on_exhausted: OnExhausted,
-    /// Never hidden.
+    /// Ids that are never hidden.
     pub protected_ids: IdSet,
 }
 
 impl Spec {
-    /// How many spans have a sentinel.
+    /// The greatest number of spans for which there are sentinels.
     fn most_spans(&self) -> u32 {
         self.sentinels.len().saturating_sub(usize::from(self.final_sentinel)) as u32
     }
@@ -59,7 +59,7 @@ impl Spec {
         Ok(spans.min(most))
     }
 
-    /// What a denoiser writes before, between and after the tokens.
+    /// The ids that a denoiser writes before, between and after the tokens.
     pub fn affixes(&self, denoiser: &Denoiser) -> Affixes<'_> {
         Affixes {
             mode_token: denoiser.mode_token,
@@ -71,7 +71,7 @@ impl Spec {
 
     /// The greatest row length whose inputs fit `inputs_length` under a denoiser, the length of its targets, and its spans.
     ///
-    /// `None` where not even two tokens fit. `spans` may exceed the number of sentinels: then rows of this length are errors.
+    /// `None` if not even two tokens fit. `spans` may exceed the number of sentinels: rows of this length are then errors.
     pub fn plan_lengths(&self, denoiser: &Denoiser, inputs_length: usize) -> Option<(u32, u32, u32)> {
         let affixes = self.affixes(denoiser);
         let (density, plan_of): (f64, &dyn Fn(u32) -> Plan) = match denoiser.objective {
@@ -102,13 +102,13 @@ impl Spec {
 /// Greatest lengths of inputs and targets; rows are truncated until theirs fit.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of the inputs.
+    /// The limit for inputs.
     pub inputs: usize,
-    /// Of the targets.
+    /// The limit for targets.
     pub targets: usize,
 }
 
-/// What a call gives in addition to rows and spec.
+/// The options of a call, in addition to rows and spec.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RowOptions<'a> {
     /// Keys of the rows, instead of hashes of their ids.
@@ -117,7 +117,7 @@ pub struct RowOptions<'a> {
     pub densities: Option<&'a [f64]>,
     /// Mean span length by row, instead of the denoiser's.
     pub means: Option<&'a [f64]>,
-    /// What is hidden, by token: nothing is drawn.
+    /// A flag for each token that is hidden: nothing is drawn.
     pub noise_mask: Option<Ragged<'a, bool>>,
     /// What may be hidden. `protected_ids` is set from the spec.
     pub rules: Rules<'a>,
@@ -138,7 +138,7 @@ impl RowOptions<'_> {
         }
     }
 
-    /// Errors: [`Error::Length`] where an option has entries for another number of rows than `rows`.
+    /// Errors: [`Error::Length`] if an option has entries for another number of rows than `rows`.
     pub(super) fn check(&self, rows: usize) -> Result<(), Error> {
         let counts = [
             self.keys.map(<[_]>::len),

@@ -1,4 +1,4 @@
-//! Planned rows -> a batch, in one pass, a row at a time.
+//! Planned rows -> a batch, in one pass, row by row.
 
 use super::super::apply::apply;
 use super::super::row::{check_and_key, without_eos};
@@ -9,35 +9,35 @@ use crate::{Error, Token};
 /// What a batch looks like. Rows of inputs and rows of labels have separate layouts.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
-    /// Of inputs and attention mask.
+    /// The layout of inputs and attention mask.
     pub inputs: Layout,
-    /// Of labels and decoder inputs.
+    /// The layout of labels and decoder inputs.
     pub labels: Layout,
-    /// Around inputs and decoder inputs.
+    /// Pads inputs and decoder inputs.
     pub padding: i64,
-    /// Around labels.
+    /// Pads labels.
     pub ignore_index: i64,
-    /// The first of decoder inputs.
+    /// The first id of decoder inputs.
     pub decoder_start: i64,
 }
 
-/// Where a batch is written. `attention` and `decoder` may be empty: then they are not written.
+/// The buffers of a batch. If `attention` or `decoder` is empty, it is not written.
 #[derive(Debug)]
 pub struct Outputs<'o> {
     /// Corrupted rows.
     pub inputs: &'o mut [i64],
-    /// 1 at their tokens, 0 at padding.
+    /// 1 for tokens, 0 for padding.
     pub attention: &'o mut [i64],
-    /// What must be produced.
+    /// The tokens that the model must produce.
     pub labels: &'o mut [i64],
-    /// The labels one place later, after the start token.
+    /// The labels shifted by one place, after the start token.
     pub decoder: &'o mut [i64],
 }
 
 impl<T: Token> Corruption<'_, T> {
     /// Writes all rows as planned, padding included, and completes the plans with their keys.
     ///
-    /// Errors: as [`Corruption::write_row`]; [`Error::Length`] and [`Error::Width`] where an output was made for other plans.
+    /// Errors: as [`Corruption::write_row`]; [`Error::Length`] and [`Error::Width`] if an output was made for other plans.
     pub fn write_into(&self, plans: &mut [RowPlan], batch: &Batch, outputs: Outputs) -> Result<(), Error> {
         let Outputs { mut inputs, mut attention, mut labels, mut decoder } = outputs;
         let mut scratch = Scratch::default();
@@ -68,7 +68,7 @@ impl<T: Token> Corruption<'_, T> {
 
     /// Writes inputs and targets of row `i` as planned, and completes its plan with its key.
     ///
-    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] where `inputs` or `targets` is not as long as planned.
+    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] if `inputs` or `targets` is not as long as planned.
     pub fn write_row(
         &self,
         i: usize,
@@ -101,7 +101,7 @@ impl<T: Token> Corruption<'_, T> {
 
     /// Writes which tokens of all rows are hidden, a flag for each token.
     ///
-    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] where `out` is not as long as the rows together.
+    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] if `out` is not as long as all rows together.
     pub fn mask_into(&self, plans: &[RowPlan], out: &mut [bool]) -> Result<(), Error> {
         let (want, got) = (self.rows.iter().map(|row| row.len()).sum(), out.len());
         if want != got {
