@@ -1,4 +1,4 @@
-"""The exceptions and the warning that users catch; the binding raises them too."""
+"""The exceptions and the warning that users catch. The binding raises them too."""
 
 __all__ = ["ChatFormatError", "SentinelError", "SpanmaskWarning"]
 
@@ -9,6 +9,13 @@ class ChatFormatError(ValueError):
 
 class SentinelError(ValueError):
     """Sentinel tokens are missing, too few, or already occur in a row."""
+
+
+class UnreadableRowsError(TypeError):
+    """A list of arrays that the core cannot read where they are: strided, or of several dtypes. `ragged.py` copies them then.
+
+    Users never see it.
+    """
 
 
 class SpanmaskWarning(UserWarning):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import check_ignore_index
+from spanmask.errors import UnreadableRowsError
 
 __all__ = ["Ragged", "ReturnTensors"]
 
@@ -271,13 +272,24 @@ def is_list_of_arrays(rows: Any) -> bool:
     return isinstance(rows, list) and bool(rows) and isinstance(rows[0], np.ndarray) and rows[0].dtype in TOKEN_DTYPES
 
 
+def in_one_array(rows: Any, name: str, int64: bool = False) -> Any:
+    """Rows that `core_rows` left to the core, copied into one column. For lists of arrays that the core cannot read."""
+    if not isinstance(rows, list) or isinstance(rows[0], (list, tuple)):
+        return rows
+    column = Ragged.from_rows(rows, name).column()
+    return column._replace(values=column.values.astype(np.int64, copy=False)) if int64 else column
+
+
 def real_rows(rows: Any, attention_mask: Any, name: str) -> tuple[Ragged, Column]:
     """Rows, and the column of their real tokens, which `attention_mask` (aligned with them, or `None`) bounds."""
     ids = core_rows(rows, name)
     if attention_mask is None and isinstance(ids, Column):
         return Ragged._unchecked(ids.values, np.append(ids.starts, ids.stops[-1:])), ids
     mask = None if attention_mask is None else core_rows(as_integers(attention_mask), "attention_mask")
-    read = _core.read_rows(ids, attention_mask=mask, name=name)
+    try:
+        read = _core.read_rows(ids, attention_mask=mask, name=name)
+    except UnreadableRowsError:
+        read = _core.read_rows(in_one_array(ids, name), attention_mask=in_one_array(mask, "attention_mask"), name=name)
     return Ragged._unchecked(read.values, read.offsets), Column(read.values, read.starts, read.stops)
 
 
@@ -330,7 +342,7 @@ def from_sequence(rows: list[Any], name: str) -> Ragged:
         raise TypeError(
             f"{name}: expected a list of rows of token ids, but row 0 is of type {kind}; wrap a single row in a list: [{name}]."
         )
-    arrays = _core.from_arrays(rows) if isinstance(first, np.ndarray) and first.dtype in TOKEN_DTYPES else None
+    arrays = _core.from_arrays(rows) if is_list_of_arrays(rows) else None
     if arrays is not None:
         return Ragged._unchecked(arrays.values, arrays.offsets)
     checked = [row_array(row, name, number) for number, row in enumerate(rows)]

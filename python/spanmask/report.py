@@ -25,6 +25,7 @@ REASONS = (
     "empty assistant turn",
     "excluded by labels or turn weights",
     "no trained turn",
+    "only the first token would train",
 )
 # A report names this many untrained rows; it counts all of them.
 NAMED_ROWS = 100

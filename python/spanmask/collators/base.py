@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,9 +23,9 @@ from spanmask.collators.guard import (
     same_roles,
 )
 from spanmask.collators.short_repr import short_repr
-from spanmask.errors import SpanmaskWarning
+from spanmask.errors import SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import ReturnTensors, to_tensors
+from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
 from spanmask.turns import turn_columns
 
@@ -52,7 +53,7 @@ class TokenRows:
     processed: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(kw_only=True, repr=False)
+@dataclass(kw_only=True, repr=False, eq=False)
 class ChatCollator:
     """A collator whose labels come from turns and a policy. Subclasses make the rows (`_rows`) and the batch (`_write`)."""
 
@@ -141,12 +142,10 @@ class ChatCollator:
         assert self.chat_format is not None
         assert self.policy is not None
         by_turn = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
-        return _core.plan_labels(
-            rows.ids,
+        plan = partial(
+            _core.plan_labels,
             turns=self.chat_format._compiled,
             policy=self._compiled_policy(),
-            attention_mask=rows.attention_mask,
-            labels=rows.labels,
             turn_mask=by_turn.turn_mask,
             turn_weights=by_turn.turn_weights,
             ignore_index=self.label_pad_token_id,
@@ -154,8 +153,17 @@ class ChatCollator:
             max_length=self.max_length,
             skip_first=skip_first,
             uncut_ids=rows.uncut_ids,
+            with_roles="messages" in columns,
             name=rows.name,
         )
+        try:
+            return plan(rows.ids, attention_mask=rows.attention_mask, labels=rows.labels)
+        except UnreadableRowsError:
+            return plan(
+                in_one_array(rows.ids, rows.name),
+                attention_mask=in_one_array(rows.attention_mask, "attention_mask"),
+                labels=in_one_array(rows.labels, "labels", int64=True),
+            )
 
     def _kept(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> Kept:
         """The rows to keep, or `None` for all. Counts the batch; warns or raises as the options require.
@@ -192,7 +200,7 @@ class ChatCollator:
         assert self.policy is not None
         known, action = self.chat_format.roles, self.policy.on_role_mismatch
         mismatched = []
-        for row, (messages, numbers) in enumerate(zip(columns["messages"], plan.row_roles(), strict=True)):
+        for row, (messages, numbers) in enumerate(zip(columns["messages"], plan.row_roles or (), strict=True)):
             wanted = roles_of_messages(messages, row)
             found = [known[number] for number in numbers]
             uncovered = self.chat_format.uncovered_kind(messages)

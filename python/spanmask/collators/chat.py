@@ -15,7 +15,7 @@ from spanmask.ragged import as_integers, core_rows
 __all__ = ["DataCollatorForChat"]
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class DataCollatorForChat(ChatCollator):
     """Pads chat rows and labels the tokens that carry loss.
 

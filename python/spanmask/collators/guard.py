@@ -17,9 +17,10 @@ REMEDIES = {
     "empty row": "Drop such rows from the dataset.",
     "no turn marker found": "The chat format does not fit these ids: print(collator.chat_format) and compare it with the row.",
     "truncated before the answer": "Raise max_length, or drop rows without an answer.",
-    "all trained tokens ignored": "Check ignore_ids of policy and chat format. (With padding_free a row's first token never trains.)",
+    "all trained tokens ignored": "Check ignore_ids of the policy and of the chat format.",
     "empty assistant turn": "Drop rows without an answer, or check the policy.",
     "excluded by labels or turn weights": "Check these columns of the dataset.",
+    "only the first token would train": "With padding_free a row's first token never trains. Drop such rows.",
     "no trained turn": "Drop rows without an answer, or add their roles to the policy.",
 }
 

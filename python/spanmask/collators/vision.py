@@ -20,7 +20,7 @@ from spanmask.ragged import column_of_array
 __all__ = ["DataCollatorForVisionChat"]
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class DataCollatorForVisionChat(ChatCollator):
     """Calls the processor on conversations and images, then adds labels.
 

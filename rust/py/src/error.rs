@@ -6,6 +6,7 @@ use spanmask_core::Error;
 use spanmask_core::error::Column;
 
 import_exception!(spanmask.errors, SentinelError);
+import_exception!(spanmask.errors, UnreadableRowsError);
 
 /// The exception for `error`. `rows` is the argument that holds the rows.
 pub fn to_py(error: Error, rows: &str) -> PyErr {
@@ -85,7 +86,7 @@ pub fn no_random_id() -> PyErr {
 
 /// A row in a list of arrays that cannot be read in place.
 pub fn not_contiguous(row: usize) -> PyErr {
-    PyTypeError::new_err(format!(
+    UnreadableRowsError::new_err(format!(
         "rows: row {row} is not a contiguous, aligned 1-D array of the same dtype as row 0; copy it with numpy.ascontiguousarray."
     ))
 }

@@ -61,15 +61,7 @@ impl HeldRows {
             starts.pop();
             return Ok(Self { values: Values::Owned(values), starts, stops });
         }
-        let Ok(arrays) = list.extract::<Rows>() else {
-            // Arrays of several kinds or dtypes, strided or unaligned: `ragged.py` converts them, or names the wrong row.
-            let ragged = rows.py().import("spanmask.ragged")?.getattr("Ragged")?;
-            return Self::read(
-                &ragged.call_method1("from_rows", (rows, name))?.call_method0("column")?,
-                name,
-                entries,
-            );
-        };
+        let arrays: Rows = list.extract()?;
         Ok(with_rows!(&arrays, name, |rows| {
             let stops: Vec<i64> = rows
                 .iter()

@@ -28,16 +28,19 @@ pub struct LabelPlan {
     /// uint8 [rows].
     #[pyo3(get)]
     outcomes: Py<PyArray1<u8>>,
+    /// The roles of each row's turns, as numbers, where they were asked for.
+    #[pyo3(get)]
+    row_roles: Option<Vec<Vec<usize>>>,
 }
 
 /// Plans the labels of a batch. Rows, attention mask and labels: lists of lists, or columns with `values`, `starts` and `stops`.
 ///
-/// `skip_first`: the first token of each row never trains. `uncut_ids`: it is an error if `max_length` cuts off one of these ids.
+/// `with_roles`: the plan has the roles of each row's turns. `skip_first`: the first token of each row never trains. `uncut_ids`: it is an error if `max_length` cuts off one of these ids.
 /// `name` is the name of the rows in error messages.
 #[pyfunction]
 #[pyo3(signature = (
     rows, *, turns, policy, attention_mask, labels, turn_mask, turn_weights, ignore_index, weighted, max_length, skip_first,
-    uncut_ids, name
+    uncut_ids, with_roles, name
 ))]
 pub fn plan_labels(
     py: Python<'_>,
@@ -53,6 +56,7 @@ pub fn plan_labels(
     max_length: Option<usize>,
     skip_first: bool,
     uncut_ids: Vec<i64>,
+    with_roles: bool,
     name: &str,
 ) -> PyResult<LabelPlan> {
     let mut rows = HeldRows::read(rows, name, Entries::Ids)?;
@@ -85,6 +89,9 @@ pub fn plan_labels(
     Ok(LabelPlan {
         counts: Py::new(py, LabelCounts::new(&plan.rows, tokens, plan.turns.clone()))?,
         outcomes: outcomes_of(py, &plan.rows),
+        row_roles: with_roles.then(|| {
+            plan.role_edges.windows(2).map(|edges| plan.roles[edges[0]..edges[1]].to_vec()).collect()
+        }),
         shift: policy.shift(),
         rows,
         labels,
@@ -147,11 +154,6 @@ impl LabelPlan {
         };
         with_held!(py, &self.rows, "rows", |rows| self
             .write_typed(py, &rows, layout, padding, &kept, existing, &columns))
-    }
-
-    /// The roles of each row's turns, as numbers, by row.
-    fn row_roles(&self) -> Vec<Vec<usize>> {
-        self.plan.role_edges.windows(2).map(|edges| self.plan.roles[edges[0]..edges[1]].to_vec()).collect()
     }
 
     /// The ids of row `row`, without its padding.

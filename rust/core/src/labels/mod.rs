@@ -140,11 +140,13 @@ pub enum Outcome {
     Excluded = 6,
     /// There are turns, but none of a trained role.
     NoTrainedTurn = 7,
+    /// Only the row's first token would train, and [`Target::skip_first`] excludes it.
+    OnlyFirst = 8,
 }
 
 impl Outcome {
     /// The number of outcomes.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 }
 
 /// Optional columns of the rows.

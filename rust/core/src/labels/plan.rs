@@ -179,10 +179,11 @@ fn trained_spans<T: Token>(
     }
     let holds_tokens = !spans.0.is_empty();
     policy.ignore.subtract_from(spans, row, turns);
+    let left_by_ignored = !spans.0.is_empty();
     if skip_first {
         spans.subtract(core::slice::from_ref(&(0..1)));
     }
-    let left_by_ignored = !spans.0.is_empty();
+    let left_by_first = !spans.0.is_empty();
     spans.0.retain(|span| span.weight != 0.0);
     let truncated =
         turns.last().is_some_and(|turn| !turn.closed && (candidates == 0 || role_weight(turn).is_some()));
@@ -191,6 +192,7 @@ fn trained_spans<T: Token>(
         () if row.is_empty() => Outcome::EmptyRow,
         () if weighted_off => Outcome::Excluded,
         () if holds_tokens && !left_by_ignored => Outcome::OnlyIgnored,
+        () if left_by_ignored && !left_by_first => Outcome::OnlyFirst,
         () if turns.is_empty() => Outcome::NoMarker,
         () if truncated => Outcome::Truncated,
         () if candidates == 0 => Outcome::NoTrainedTurn,
