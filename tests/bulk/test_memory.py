@@ -51,7 +51,7 @@ def corrupt(ids):
 def mask_tokens(ids):
     from spanmask import MaskedLM, mask_tokens
 
-    spec = MaskedLM(4, 32000, range(5))
+    spec = MaskedLM(4, 32000, special_ids=range(5))
 
     def call():
         out = mask_tokens(ids, spec)
@@ -87,7 +87,7 @@ def masked_lm_collator(ids):
     from spanmask import DataCollatorForMaskedLM, MaskedLM
     from support.denoising import bert_tokenizer
 
-    spec = MaskedLM(4, 32000, range(5))
+    spec = MaskedLM(4, 32000, special_ids=range(5))
     return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))
 
 

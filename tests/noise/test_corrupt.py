@@ -69,8 +69,10 @@ def test_the_mask_that_was_drawn_gives_the_same_result(batch, spec, seed):
 
 
 @given(row=st.lists(st.integers(2, 40), min_size=2, max_size=300), spec=specs(), seed=seeds)
-@example(row=[5, 6, 7], spec=SpanCorruption(SENTINELS, EOS, 0.5, 1.0), seed=0)  # the published scripts crash here
-@example(row=[5, 6], spec=SpanCorruption(SENTINELS, EOS, 0.01, 3.0), seed=0)  # and the newest of them here
+# The published scripts crash here,
+@example(row=[5, 6, 7], spec=SpanCorruption(SENTINELS, EOS, noise_density=0.5, mean_noise_span_length=1.0), seed=0)
+# and the newest of them here.
+@example(row=[5, 6], spec=SpanCorruption(SENTINELS, EOS, noise_density=0.01, mean_noise_span_length=3.0), seed=0)
 def test_the_mask_is_as_planned(row, spec, seed):
     if spec.protected_ids:
         return
@@ -112,7 +114,11 @@ def test_protected_tokens_are_never_hidden(row, spec, seed, data):
 @given(row=st.lists(st.integers(8, 40), min_size=2, max_size=80), seed=seeds, data=st.data())
 def test_words_are_hidden_whole(row, seed, data):
     starts = [True, *flags_of(row, data)[1:]]
-    mask = corrupt([row], SpanCorruption(SENTINELS, EOS, 0.3), seed=seed, word_starts=[starts]).noise_mask()[0].tolist()
+    mask = (
+        corrupt([row], SpanCorruption(SENTINELS, EOS, noise_density=0.3), seed=seed, word_starts=[starts])
+        .noise_mask()[0]
+        .tolist()
+    )
     assert all(mask[at] == mask[at - 1] for at in range(1, len(row)) if not starts[at])
     noise, _ = plan(sum(starts), 0.3, 3.0) if sum(starts) > 1 else (0, 0)
     assert sum(hidden for hidden, start in zip(mask, starts, strict=True) if start) == noise
@@ -183,13 +189,13 @@ def test_the_shortest_rows():
     assert out.input_ids[0].tolist() == [7, first, EOS] == out.input_ids[1].tolist()
     assert out.labels[0].tolist() == [first, 8, EOS]
     assert out.labels[2].tolist() == [first, 9, EOS]
-    half = corrupt([[7, 8, 9]], SpanCorruption(SENTINELS, EOS, 0.5, 1.0))
+    half = corrupt([[7, 8, 9]], SpanCorruption(SENTINELS, EOS, noise_density=0.5, mean_noise_span_length=1.0))
     assert second not in half.input_ids[0]
 
 
 def test_the_article():
     row = [37, 5295, 1782, 10681, 16, 8, 1442, 2447, 1]
-    out = corrupt([row], SpanCorruption(range(32099, 31999, -1), 1, 0.55, 1.5))
+    out = corrupt([row], SpanCorruption(range(32099, 31999, -1), 1, noise_density=0.55, mean_noise_span_length=1.5))
     assert (len(out.input_ids[0]), len(out.labels[0])) == (8, 8)
     assert merge(out.input_ids, out.labels, SPEC_T5) == [row[:-1]]
 
@@ -219,14 +225,16 @@ def test_density_and_span_length_by_row():
     batch, densities, means = [ROW] * 3, [0.1, 0.5, 0.9], np.array([1.0, 3.0, 8.0])
     out = corrupt(batch, SPEC, noise_density=densities, mean_noise_span_length=means)
     for number, (density, mean) in enumerate(zip(densities, means.tolist(), strict=True)):
-        alone = corrupt([ROW], SpanCorruption(SENTINELS, EOS, density, mean))
+        alone = corrupt([ROW], SpanCorruption(SENTINELS, EOS, noise_density=density, mean_noise_span_length=mean))
         assert out.input_ids[number].tolist() == alone.input_ids[0].tolist()
-    assert corrupt(batch, SPEC, noise_density=0.5).labels == corrupt(batch, SpanCorruption(SENTINELS, EOS, 0.5)).labels
+    assert (
+        corrupt(batch, SPEC, noise_density=0.5).labels == corrupt(batch, SpanCorruption(SENTINELS, EOS, noise_density=0.5)).labels
+    )
 
 
 @pytest.mark.parametrize("policy", ["merge_last", "fewer_spans"])
 def test_no_id_outside_of_the_list_is_used(policy):
-    spec = SpanCorruption(SENTINELS[:3], EOS, 0.5, 1.0, on_exhausted=policy)
+    spec = SpanCorruption(SENTINELS[:3], EOS, noise_density=0.5, mean_noise_span_length=1.0, on_exhausted=policy)
     out = corrupt([ROW], spec)
     assert {token for token in out.input_ids[0].tolist() if token > 100} == set(SENTINELS[:3])
     assert len(out.labels[0]) == 29 + 3 + 1
@@ -283,7 +291,7 @@ def test_no_id_outside_of_the_list_is_used(policy):
         ({"num_threads": 0}, ValueError, "num_threads: expected a positive integer, got 0"),
         ({"num_threads": 2**64}, ValueError, "num_threads: expected a positive integer"),
         (
-            {"spec": SpanCorruption(SENTINELS[:5], 1, 0.5, 1.0)},
+            {"spec": SpanCorruption(SENTINELS[:5], 1, noise_density=0.5, mean_noise_span_length=1.0)},
             SentinelError,
             r"sentinel_ids: row 0 needs 29 spans, but there are 5 sentinels; add sentinels.*on_exhausted=\"fewer_spans\"",
         ),

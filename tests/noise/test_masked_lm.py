@@ -64,7 +64,7 @@ def test_long_rows_equal_the_reference(word, mode):
     """Rows are written and processed in pieces; words and spans extend from one into the next."""
     row = np.random.default_rng(0).integers(0, 1000, 50_000)
     numbers = None if word is None else (np.arange(len(row)) // word).tolist()
-    spec = MaskedLM(4, 1000, () if word else range(5), 0.15, mode=mode)
+    spec = MaskedLM(4, 1000, special_ids=() if word else range(5), mlm_probability=0.15, mode=mode)
     for key in range(3 if word else 1):
         out = mask_tokens([row], spec, seed=1, keys=[key], word_ids=None if word is None else [numbers])
         expected = reference.mask_tokens(row.tolist(), spec, 1, 0, key, word_ids=numbers)
@@ -72,7 +72,7 @@ def test_long_rows_equal_the_reference(word, mode):
 
 
 def test_spans_have_the_exact_fraction_and_one_replacement_each():
-    spec = MaskedLM(4, 1000, range(5), 0.15, mode="span")
+    spec = MaskedLM(4, 1000, special_ids=range(5), mlm_probability=0.15, mode="span")
     out = mask_tokens([ROW] * 200, spec, keys=range(200))
     assert set(out.chosen.tolist()) == {15}
     for inputs, labels in zip(out.input_ids, out.labels, strict=True):
@@ -84,7 +84,7 @@ def test_spans_have_the_exact_fraction_and_one_replacement_each():
 def test_padding_is_not_chosen_and_not_changed():
     table = np.array([[5, 6, 7, 0, 0], [8, 9, 10, 11, 12]])
     mask = (table != 0).astype(int)
-    all_ = MaskedLM(4, 1000, range(5), 1.0, mask_replace_prob=1.0, random_replace_prob=0.0)
+    all_ = MaskedLM(4, 1000, special_ids=range(5), mlm_probability=1.0, mask_replace_prob=1.0, random_replace_prob=0.0)
     out = mask_tokens(torch.from_numpy(table), all_, attention_mask=torch.from_numpy(mask))
     assert out.input_ids.tolist() == [[4, 4, 4, 0, 0], [4] * 5]
     assert out.labels.tolist() == [[5, 6, 7, -100, -100], table[1].tolist()]

@@ -28,7 +28,7 @@ MANY = range(2**20, 2**20 + 5000)
 )
 def test_golden_lengths(density, mean, inputs, tokens, targets, spans):
     assert plan_lengths(inputs, density, mean) == (tokens, targets)
-    out = corrupt([[7] * tokens], SpanCorruption(MANY, 1, density, mean))
+    out = corrupt([[7] * tokens], SpanCorruption(MANY, 1, noise_density=density, mean_noise_span_length=mean))
     assert (len(out.input_ids[0]), len(out.labels[0]), out.report.spans) == (inputs, targets, spans)
 
 
@@ -43,7 +43,7 @@ def test_plan_lengths_equals_the_reference(inputs, density, mean):
 def test_the_planner_agrees_with_the_sampler(density, mean):
     """For every length of inputs, the planned row fills them and no longer row fits; targets are as planned."""
     rows = [np.full(length, 7) for length in range(2, 700)]
-    out = corrupt(rows, SpanCorruption(MANY, 1, density, mean))
+    out = corrupt(rows, SpanCorruption(MANY, 1, noise_density=density, mean_noise_span_length=mean))
     inputs, targets = np.diff(out.input_ids.offsets), np.diff(out.labels.offsets)
     for length in range(3, 160):
         tokens, planned = plan_lengths(length, density, mean)
@@ -61,14 +61,18 @@ def test_the_planner_agrees_with_the_sampler(density, mean):
 def test_plans_are_pinned(case):
     for length, noise, spans in case["plans"]:
         assert plan(length, case["density"], case["mean"]) == (noise, spans)
-        report = corrupt([[7] * length], SpanCorruption(MANY, 1, case["density"], case["mean"])).report
+        report = corrupt(
+            [[7] * length], SpanCorruption(MANY, 1, noise_density=case["density"], mean_noise_span_length=case["mean"])
+        ).report
         assert (report.noise_tokens, report.spans) == (noise, spans)
     for inputs, tokens, targets in case["lengths"]:
         assert plan_lengths(inputs, case["density"], case["mean"]) == (tokens, targets)
 
 
 def test_rounding_is_half_to_even():
-    out = corrupt([[7] * length for length in range(2, 2001)], SpanCorruption(MANY, 1, 0.15, 3.0))
+    out = corrupt(
+        [[7] * length for length in range(2, 2001)], SpanCorruption(MANY, 1, noise_density=0.15, mean_noise_span_length=3.0)
+    )
     for length, row in zip(range(2, 2001), out.labels, strict=True):
         noise, spans = plan(length, 0.15, 3.0)
         assert len(row) == noise + spans + 1
@@ -89,8 +93,8 @@ class TestPlanLengthsOfASpec:
 
     def test_too_few_sentinels_are_an_error_before_any_row(self):
         with pytest.raises(SentinelError, match="rows of 766 tokens need 128 spans, but there are 100 sentinels"):
-            SpanCorruption(MANY[:100], 1, 0.5).plan_lengths(512)
-        tokens, _ = SpanCorruption(MANY[:100], 1, 0.5, on_exhausted="fewer_spans").plan_lengths(512)
+            SpanCorruption(MANY[:100], 1, noise_density=0.5).plan_lengths(512)
+        tokens, _ = SpanCorruption(MANY[:100], 1, noise_density=0.5, on_exhausted="fewer_spans").plan_lengths(512)
         assert tokens > 766  # fewer sentinels leave space for more tokens
 
 

@@ -11,8 +11,8 @@ ROW = list(range(2, 60))
 
 
 def test_an_explicit_list_in_any_order():
-    spec = SpanCorruption([500, 77, 900], EOS, 0.5, 20.0)
-    out = corrupt([ROW[:-10]], SpanCorruption([500, 770, 900], EOS, 0.5, 12.0))
+    spec = SpanCorruption([500, 77, 900], EOS, noise_density=0.5, mean_noise_span_length=20.0)
+    out = corrupt([ROW[:-10]], SpanCorruption([500, 770, 900], EOS, noise_density=0.5, mean_noise_span_length=12.0))
     assert [token for token in out.input_ids[0].tolist() if token > 100] == [500, 770]
     assert spec.sentinel_ids == (500, 77, 900)
 

@@ -21,7 +21,7 @@ def chi_square(counts, expected):
 
 def masks(length, density, mean, rows, **options):
     """Masks of rows of one length, each with its own key."""
-    spec = SpanCorruption(MANY, 1, density, mean, **options)
+    spec = SpanCorruption(MANY, 1, noise_density=density, mean_noise_span_length=mean, **options)
     out = corrupt(np.full((rows, length), 7), spec, seed=11, keys=np.arange(rows))
     return out.noise_mask().values.reshape(rows, length)
 
@@ -74,7 +74,7 @@ def test_marginals():
 def test_neighbouring_keys_seeds_and_epochs_are_uncorrelated():
     """Masks of rows whose keys, seeds or epochs differ by one overlap as independent masks do."""
     rows = np.full((4000, 200), 7)
-    spec = SpanCorruption(SENTINELS, 1, 0.3, 2.0, layout="uniform")
+    spec = SpanCorruption(SENTINELS, 1, noise_density=0.3, mean_noise_span_length=2.0, layout="uniform")
 
     def mask(seed=0, epoch=0, first=0):
         out = corrupt(rows, spec, seed=seed, epoch=epoch, keys=np.arange(first, first + 4000))

@@ -16,11 +16,13 @@ FOLDER = Path(__file__).parents[2] / "vectors"
 SENTINELS = list(range(32099, 31999, -1))
 SPAN_SPECS = {
     "t5": SpanCorruption(SENTINELS, 1),
-    "article": SpanCorruption(SENTINELS, 1, 0.55, 1.5),
-    "uniform": SpanCorruption(SENTINELS, 1, 0.3, 2.0, layout="uniform"),
-    "fewer_spans": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="fewer_spans"),
-    "merge_last": SpanCorruption(SENTINELS[:3], 1, 0.5, 1.0, on_exhausted="merge_last", final_sentinel=True),
-    "protected": SpanCorruption(SENTINELS, 1, 0.5, 3.0, protected_ids=[100, 103, 111]),
+    "article": SpanCorruption(SENTINELS, 1, noise_density=0.55, mean_noise_span_length=1.5),
+    "uniform": SpanCorruption(SENTINELS, 1, noise_density=0.3, mean_noise_span_length=2.0, layout="uniform"),
+    "fewer_spans": SpanCorruption(SENTINELS[:3], 1, noise_density=0.5, mean_noise_span_length=1.0, on_exhausted="fewer_spans"),
+    "merge_last": SpanCorruption(
+        SENTINELS[:3], 1, noise_density=0.5, mean_noise_span_length=1.0, on_exhausted="merge_last", final_sentinel=True
+    ),
+    "protected": SpanCorruption(SENTINELS, 1, noise_density=0.5, mean_noise_span_length=3.0, protected_ids=[100, 103, 111]),
     "ul2": DenoiserMixture.ul2(sentinel_ids=SENTINELS, eos_token_id=1),
     "ul2r": DenoiserMixture.ul2r(sentinel_ids=SENTINELS, eos_token_id=1),
     "prefix": DenoiserMixture(
@@ -28,10 +30,14 @@ SPAN_SPECS = {
     ),
 }
 MASK_SPECS = {
-    "bert": MaskedLM(103, 30522, (0, 100, 101, 102, 103)),
-    "words": MaskedLM(103, 30522, (0, 100, 101, 102, 103), whole_word_mask=True, continuation_ids=tuple(range(105, 200, 3))),
-    "spans": MaskedLM(103, 30522, (0, 100, 101, 102, 103), mode="span"),
-    "all": MaskedLM(103, 500, (0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6),
+    "bert": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103)),
+    "words": MaskedLM(
+        103, 30522, special_ids=(0, 100, 101, 102, 103), whole_word_mask=True, continuation_ids=tuple(range(105, 200, 3))
+    ),
+    "spans": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mode="span"),
+    "all": MaskedLM(
+        103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spanmask import _core
+from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import columns_of, select_rows, stack_columns
@@ -22,7 +23,6 @@ from spanmask.collators.guard import (
     roles_of_messages,
     same_roles,
 )
-from spanmask.collators.short_repr import short_repr
 from spanmask.errors import SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors

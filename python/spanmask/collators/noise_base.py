@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
 from spanmask.collators.columns import columns_of, stack_columns, token_column
-from spanmask.collators.short_repr import short_repr
 from spanmask.noise.row_options import RowOptions, as_keys
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
 from spanmask.ragged import (

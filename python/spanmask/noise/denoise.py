@@ -16,10 +16,10 @@ __all__ = ["denoise"]
 def denoise(
     tokenizer: Any,
     text: str | list[str],
+    *,
     noise_density: float = 0.15,
     mean_noise_span_length: float = 3.0,
     seed: int | None = None,
-    *,
     sentinel_ids: Sequence[int] | None = None,
     eos_token_id: int | FromTokenizer | None = "tokenizer",
     layout: SpanLayout = "classic",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -63,6 +63,7 @@ class MaskedLM:
 
     mask_token_id: int
     vocab_size: int
+    _: KW_ONLY
     special_ids: Sequence[int] = ()
     mlm_probability: float = 0.15
     mask_replace_prob: float = 0.8

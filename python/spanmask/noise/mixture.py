@@ -18,7 +18,7 @@ __all__ = ["DenoiserMixture"]
 MODES = {"R": "[NLU]", "X": "[NLG]", "S": "[S2S]"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DenoiserMixture(CorruptionSpec):
     """Several denoisers. The denoiser of each row is drawn by weight, from a keyed stream of its own.
 

@@ -6,11 +6,12 @@ The formulas are in `plan.rs` and `draw.rs`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from spanmask import _core
+from spanmask._short_repr import short_repr
 from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice, check_flag
 from spanmask.errors import SentinelError
 from spanmask.noise.sentinels import eos_of, sentinels_of
@@ -50,6 +51,7 @@ class Denoiser:
 
     mean_noise_span_length: float = 3.0
     noise_density: float = 0.15
+    _: KW_ONLY
     kind: Kind = "spans"
     split: Split = "density"
     sentinel: bool = True
@@ -75,7 +77,7 @@ class Denoiser:
             set_(self, "name", f"{self.kind}({settings})")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CorruptionSpec:
     """The base of `SpanCorruption` and `DenoiserMixture`: the tokens added to a row, and where spans may be."""
 
@@ -86,6 +88,10 @@ class CorruptionSpec:
     on_exhausted: OnExhausted = "raise"
     on_sentinel: OnSentinel = "raise"
     protected_ids: Sequence[int] = ()
+
+    def __repr__(self) -> str:
+        """The options that differ from their defaults; long lists of ids are shortened."""
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -168,7 +174,7 @@ class CorruptionSpec:
         return max(tokens for tokens, _ in lengths), max(targets for _, targets in lengths)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpanCorruption(CorruptionSpec):
     """Spans of a row are hidden (T5): a sentinel replaces each span in the inputs, and the targets contain each span after its sentinel.
 
@@ -200,6 +206,7 @@ class SpanCorruption(CorruptionSpec):
 
     sentinel_ids: Sequence[int] = field(kw_only=False)
     eos_token_id: int | None = field(default=None, kw_only=False)
+    _: KW_ONLY
     noise_density: float = 0.15
     mean_noise_span_length: float = 3.0
 
@@ -236,8 +243,8 @@ class SpanCorruption(CorruptionSpec):
         return cls(
             sentinels_of(tokenizer) if sentinel_ids is None else sentinel_ids,
             eos_of(tokenizer) if eos_token_id == "tokenizer" else eos_token_id,
-            noise_density,
-            mean_noise_span_length,
+            noise_density=noise_density,
+            mean_noise_span_length=mean_noise_span_length,
             layout=layout,
             final_sentinel=final_sentinel,
             on_exhausted=on_exhausted,
