@@ -70,7 +70,7 @@ def check_length(name: str, value: int | None) -> int | None:
 
 
 def as_positive(name: str, value: Any, expected: str = "a positive integer") -> int:
-    """A number of things: 1 to 2**63 - 1, of any integer type; `expected` is what errors say."""
+    """A count from 1 to 2**63 - 1, of any integer type. `expected` describes it in error messages."""
     try:
         number = index(value)
     except TypeError:
@@ -81,7 +81,7 @@ def as_positive(name: str, value: Any, expected: str = "a positive integer") -> 
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
-    """One name or several as a tuple."""
+    """One name or several names, as a tuple."""
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Iterable):
         raise TypeError(f"{name}: expected a name or a list of names, got {type(value).__name__} {value!r}.")
@@ -100,7 +100,7 @@ def check_side(padding_side: Any) -> str:
 
 
 def as_weight(name: str, weight: Any) -> float:
-    """A loss weight: a number >= 0 that is finite in float32, which weights are."""
+    """A loss weight: a number >= 0 that is finite in float32, the type of weights."""
     number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
     if not number or not 0 <= weight <= MAX_WEIGHT:
         raise ValueError(f"{name}: expected a loss weight >= 0 that is finite in float32, got {weight!r}.")
@@ -153,7 +153,7 @@ def as_markers(name: str, markers: Any) -> tuple[MarkerIds, ...]:
         raise TypeError(
             f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
         )
-    items = [item.tolist() if hasattr(item, "tolist") else item for item in markers]  # of arrays and tensors
+    items = [item.tolist() if hasattr(item, "tolist") else item for item in markers]  # for arrays and tensors
     if not items:
         return ()
     nested = [isinstance(item, Iterable) for item in items]

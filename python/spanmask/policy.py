@@ -149,7 +149,7 @@ class MaskPolicy:
 
 
 def as_pairs(name: str, values: Any) -> tuple[tuple[Any, Any], ...]:
-    """A dict, or pairs of a key and its value, as pairs."""
+    """A dict, or (key, value) pairs, as pairs."""
     try:
         return tuple((key, value) for key, value in (values.items() if isinstance(values, Mapping) else values))
     except (TypeError, ValueError):

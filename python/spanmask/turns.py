@@ -108,7 +108,7 @@ class Turns:
 
         Raises:
             ValueError: the two arguments have different lengths, or a prompt is longer than its row.
-            TypeError: lengths that are not integers in one dimension.
+            TypeError: the lengths are not integers in one dimension.
 
         >>> turns = Turns.from_lengths([2, 0], [4, 3])
         >>> mask_labels([[5, 6, 7, 2], [8, 9, 2]], turns).labels.to_list()
@@ -136,20 +136,20 @@ class Turns:
         return len(self.row)
 
     def _check_rows(self, view: RowsView) -> None:
-        """Raise where `row_lengths` are known and not those of the rows; without a mask, 2-D rows may be padded.
+        """Raise if `row_lengths` are known and differ from those of the rows; without a mask, 2-D rows may be padded.
 
-        Otherwise the turns of one batch would label another one without a word.
+        Otherwise the turns of one batch would silently label another batch.
         """
         if self.row_lengths is None:
             return
         lengths = view.column.stops - view.column.starts
         if len(lengths) != len(self.row_lengths):
-            raise ValueError(f"turns: are of {len(self.row_lengths)} rows, but there are {len(lengths)} rows of ids.")
+            raise ValueError(f"turns: belong to {len(self.row_lengths)} rows, but there are {len(lengths)} rows of ids.")
         wrong = np.flatnonzero(lengths != self.row_lengths if view.shape is None else lengths < self.row_lengths)
         if len(wrong):
             row = int(wrong[0])
             raise ValueError(
-                f"turns: row {row} has {self.row_lengths[row]} tokens, but {lengths[row]} ids; give the turns of these rows."
+                f"turns: row {row} has {self.row_lengths[row]} tokens, but {lengths[row]} ids; pass the turns of these rows."
             )
 
     def token_roles(self) -> Any:

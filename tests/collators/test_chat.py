@@ -306,7 +306,7 @@ def test_messages_that_no_template_renders_are_named(tokenizer, messages):
         (lambda collator: collator([{"input_ids": [5], "messages": None}]), TypeError, "messages: row 0 is not a list of dicts"),
         (lambda collator: collator([{"input_ids": [5], "messages": [{}]}]), TypeError, "messages: row 0 is not a list of dicts"),
         (lambda collator: collator({"input_ids": [[5], [6]], "labels": [[5]]}), ValueError, "input_ids 2, labels 1"),
-        (lambda collator: collator({"input_ids": [[5]], "labels": 5}), TypeError, "features: column 'labels' is a int"),
+        (lambda collator: collator({"input_ids": [[5]], "labels": 5}), TypeError, "features: column 'labels' is of type int"),
     ],
 )
 def test_bad_batches(tokenizer, call, error, words):

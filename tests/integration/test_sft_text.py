@@ -258,4 +258,4 @@ def test_loader_workers_give_the_same_batches(chat_format, context, workers):
     for batch, other in zip(loader, expected, strict=True):
         assert batch.keys() == other.keys()
         assert all(torch.equal(batch[name], other[name]) for name in other)
-    assert collator.report.rows == (0 if workers else 12)  # a worker keeps a report of its own
+    assert collator.report.rows == (0 if workers else 12)  # each worker has its own report

@@ -116,8 +116,8 @@ def test_turns_for_the_wrong_number_of_rows():
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([[5, 6, 7]], "turns: are of 2 rows, but there are 1 rows of ids"),
-        ([[5, 6, 7]] * 3, "turns: are of 2 rows, but there are 3 rows of ids"),
+        ([[5, 6, 7]], "turns: belong to 2 rows, but there are 1 rows of ids"),
+        ([[5, 6, 7]] * 3, "turns: belong to 2 rows, but there are 3 rows of ids"),
         ([[5, 6, 7], [5, 6, 7, 8]], "turns: row 1 has 3 tokens, but 4 ids"),
         (np.ones((2, 2), int), "turns: row 0 has 3 tokens, but 2 ids"),
     ],

@@ -112,7 +112,7 @@ class ChatCollator:
         return to_tensors({**batch, **extra}, return_tensors or self.return_tensors)
 
     def _examples(self, features: Any) -> Any:
-        """The examples of a batch, made from what the collator is called with."""
+        """The examples of a batch, made from the collator's argument."""
         return features
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
@@ -125,7 +125,7 @@ class ChatCollator:
         raise NotImplementedError
 
     def _add_weights(self, batch: dict[str, Any], weights: Any) -> None:
-        """Put the loss weights into a batch, where there are any."""
+        """Put the loss weights into a batch, if there are any."""
         if weights is None:
             return
         if self.weight_key in batch:

@@ -39,12 +39,14 @@ def columns_of(features: Any) -> dict[str, Any]:
         sizes = {name: len(column) for name, column in features.items() if hasattr(column, "__len__")}
         for name, column in features.items():
             if name not in sizes:
-                raise TypeError(f"features: column {name!r} is a {type(column).__name__}; expected an entry for each example.")
+                raise TypeError(
+                    f"features: column {name!r} is of type {type(column).__name__}; expected an entry for each example."
+                )
         if not any(sizes.values()):
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
         if len(set(sizes.values())) > 1:
             counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
-            raise ValueError(f"features: the columns have different numbers of entries ({counts}); give one for each example.")
+            raise ValueError(f"features: the columns have different numbers of entries ({counts}); pass one for each example.")
         return dict(features)
     if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
         raise TypeError(f"features: expected a list of examples, got {type(features).__name__}.")

@@ -78,7 +78,7 @@ def roles_of_messages(messages: Any, row: int) -> list[str]:
     """The role of each message of a row.
 
     Raises:
-        TypeError: these are not messages.
+        TypeError: the argument is not a list of messages.
     """
     try:
         return [message["role"] for message in messages]

@@ -32,7 +32,7 @@ __all__ = ["NoiseCollator", "NoiseColumns", "given_options", "protects_spec"]
 
 C = TypeVar("C", bound="NoiseCollator")
 PaddingSide = Literal["right", "left"]
-# Options of specs for which None is a value of its own.
+# Options of specs for which None is a meaningful value.
 NULLABLE = ("eos_token_id", "continuation_ids")
 # Columns with an entry for each token, in addition to the attention mask.
 TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
@@ -191,10 +191,10 @@ class NoiseColumns:
 
 
 def given_options(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the spec that were given: not those that are `None`, or "tokenizer" where None has a meaning.
+    """The options of the spec that were given: not `None`, or not "tokenizer" if None has a meaning.
 
     Raises:
-        TypeError: one was given next to `spec`, which has its own.
+        TypeError: an option was given together with `spec`.
     """
     given = {
         name: value
@@ -207,14 +207,14 @@ def given_options(spec: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protects_spec(cls: type[C]) -> type[C]:
-    """Refuse to set an option that a collator has passed on to its spec: it would do nothing."""
+    """Refuse to set an option that a collator has passed on to its spec: setting it would have no effect."""
     for name in list(signature(vars(cls)["__post_init__"]).parameters)[1:]:
         setattr(cls, name, SpecOption(name, getattr(cls, name)))
     return cls
 
 
 class SpecOption:
-    """An option of a collator's spec. It reads as "not given", which `dataclasses.replace` passes on; its value is that of the spec."""
+    """An option of a collator's spec. Reading it returns "not given", which `dataclasses.replace` passes on; the spec holds the value."""
 
     def __init__(self, name: str, default: object) -> None:
         self._name, self._default = name, default

@@ -70,7 +70,7 @@ class Corrupted:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "report": self.report}  # what the core's own object is needed for
+        state = {**self.__dict__, "report": self.report}  # the report is made from the core's object, which cannot be pickled
         del state["_stats"]
         return state
 
@@ -177,7 +177,7 @@ def corrupt(
 
 
 def draw_noise_mask(rows: Column, spec: CorruptionSpec, arguments: CorruptArguments) -> npt.NDArray[np.bool_]:
-    """The mask that `corrupt` draws, flat; a function of its own so that a result can be pickled."""
+    """The mask that `corrupt` draws, flat. It is a separate function so that a result can be pickled."""
     return _core.noise_mask(rows, spec._compiled, **arguments)
 
 

@@ -81,7 +81,7 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
         values = [values] * rows
     if is_arrow(values):
         values = values.to_pylist()
-    numbers = (value.item() if getattr(value, "ndim", None) == 0 else value for value in values)  # of arrays and tensors
+    numbers = (value.item() if getattr(value, "ndim", None) == 0 else value for value in values)  # for arrays and tensors
     array = [check(f"{name}: row {row}", number) for row, number in enumerate(numbers)]
     if len(array) != rows:
         raise ValueError(f"{name}: {len(array)} values for {rows} rows; pass one for each, or one for all.")

@@ -1,4 +1,4 @@
-//! `_core.plan_labels` and `LabelPlan.write`: a batch in two steps, so that Python decides in between which rows stay.
+//! `_core.plan_labels` and `LabelPlan.write`: a batch in two steps, so that Python decides in between which rows to keep.
 
 use crate::batch::{Layout, shape_of, uninit_array};
 use crate::columns::Column;

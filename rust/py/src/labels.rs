@@ -1,4 +1,4 @@
-//! `_core.Policy`, `_core.mask_labels`, and what both ways of labelling count.
+//! `_core.Policy`, `_core.mask_labels`, and the counts of both ways to make labels.
 
 use crate::batch::{Layout, uninit_array};
 use crate::bulk;
