@@ -337,6 +337,8 @@ class RealRows:
     def starts(self) -> _Int64: ...
     @property
     def stops(self) -> _Int64: ...
+    @property
+    def word_ids(self) -> _Int64 | None: ...
 
 # Rows in one array, or an array for each row (contiguous, all of one dtype).
 _Rows: TypeAlias = Column | list[_Ids]
@@ -347,7 +349,7 @@ def corrupt(
     *,
     seed: int,
     epoch: int,
-    keys: _Uint64 | None = None,
+    keys: _Uint64 | list[str] | None = None,
     noise_density: _Float64 | None = None,
     mean_noise_span_length: _Float64 | None = None,
     noise_mask: Column | None = None,
@@ -366,7 +368,7 @@ def mask_tokens(
     epoch: int,
     layout: Layout,
     ignore_index: int,
-    keys: _Uint64 | None = None,
+    keys: _Uint64 | list[str] | None = None,
     mlm_probability: _Float64 | None = None,
     protected_mask: Column | None = None,
     word_starts: Column | None = None,
@@ -376,14 +378,13 @@ def mask_tokens(
     num_threads: int = 1,
 ) -> MaskedBatch: ...
 def merge(input_ids: Column, labels: Column, spec: SpanSpec) -> MergedRows: ...
-def name_keys(names: Sequence[str]) -> _Uint64: ...
 def noise_mask(
     rows: _Rows,
     spec: SpanSpec,
     *,
     seed: int,
     epoch: int,
-    keys: _Uint64 | None = None,
+    keys: _Uint64 | list[str] | None = None,
     noise_density: _Float64 | None = None,
     mean_noise_span_length: _Float64 | None = None,
     noise_mask: Column | None = None,
@@ -394,4 +395,4 @@ def noise_mask(
     num_threads: int = 1,
 ) -> _Bool: ...
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int] | None: ...
-def read_rows(rows: Any, *, attention_mask: Any, name: str) -> RealRows: ...
+def read_rows(rows: Any, *, attention_mask: Any, word_ids: Any, name: str) -> RealRows: ...

@@ -280,17 +280,33 @@ def in_one_array(rows: Any, name: str, int64: bool = False) -> Any:
     return column._replace(values=column.values.astype(np.int64, copy=False)) if int64 else column
 
 
-def real_rows(rows: Any, attention_mask: Any, name: str) -> tuple[Ragged, Column]:
-    """Rows, and the column of their real tokens, which `attention_mask` (aligned with them, or `None`) bounds."""
+class RealRows(NamedTuple):
+    """Rows with their padding, the column of their real tokens, and the number of each token's word where words are given (int64)."""
+
+    rows: Ragged
+    real: Column
+    word_ids: npt.NDArray[np.int64] | None
+
+
+def real_rows(rows: Any, attention_mask: Any, word_ids: Any, name: str) -> RealRows:
+    """Read rows together with their attention mask and word ids, each aligned with them or `None`, in one call of the core."""
     ids = core_rows(rows, name)
-    if attention_mask is None and isinstance(ids, Column):
-        return Ragged._unchecked(ids.values, np.append(ids.starts, ids.stops[-1:])), ids
+    if attention_mask is None and word_ids is None and isinstance(ids, Column):
+        return RealRows(Ragged._unchecked(ids.values, np.append(ids.starts, ids.stops[-1:])), ids, None)
     mask = None if attention_mask is None else core_rows(as_integers(attention_mask), "attention_mask")
+    words = None
+    if word_ids is not None:
+        words = core_rows(word_ids.to_pylist() if is_arrow(word_ids) else word_ids, "word_ids", int64=True)
     try:
-        read = _core.read_rows(ids, attention_mask=mask, name=name)
+        read = _core.read_rows(ids, attention_mask=mask, word_ids=words, name=name)
     except UnreadableRowsError:
-        read = _core.read_rows(in_one_array(ids, name), attention_mask=in_one_array(mask, "attention_mask"), name=name)
-    return Ragged._unchecked(read.values, read.offsets), Column(read.values, read.starts, read.stops)
+        read = _core.read_rows(
+            in_one_array(ids, name),
+            attention_mask=in_one_array(mask, "attention_mask"),
+            word_ids=in_one_array(words, "word_ids", int64=True),
+            name=name,
+        )
+    return RealRows(Ragged._unchecked(read.values, read.offsets), Column(read.values, read.starts, read.stops), read.word_ids)
 
 
 def edges_of(rows: int, width: int) -> npt.NDArray[np.int64]:

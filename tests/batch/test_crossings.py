@@ -11,6 +11,11 @@ FEATURES = {
     "lists and masks": [{"input_ids": row, "attention_mask": [1] * len(row)} for row in ROWS],
     "arrays": [{"input_ids": np.array(row)} for row in ROWS],
     "arrow": pa.table({"input_ids": ROWS}),
+    "lists and words": [{"input_ids": row, "word_ids": [None, *range(len(row) - 1)], "id": str(len(row))} for row in ROWS],
+    "lists, words, masks": [
+        {"input_ids": row, "word_ids": [None, *range(len(row) - 1)], "attention_mask": [True] * len(row), "id": "a"}
+        for row in ROWS
+    ],
 }
 COLLATORS = {
     "span corruption": (DataCollatorForSpanCorruption, "t5", "corrupt"),
@@ -22,7 +27,8 @@ COLLATORS = {
 @pytest.mark.parametrize("name", COLLATORS)
 def test_a_noise_batch_takes_one_call_and_one_more_for_lists(monkeypatch, request, name, kind):
     made, tokenizer, kernel = COLLATORS[name]
-    collator = made(request.getfixturevalue(tokenizer), seed=1, on_repeat="ignore")
+    key_column = "id" if "words" in kind else None
+    collator = made(request.getfixturevalue(tokenizer), seed=1, on_repeat="ignore", key_column=key_column)
     calls = []
     for function in dir(_core):
         original = getattr(_core, function)

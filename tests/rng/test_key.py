@@ -9,7 +9,6 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import SpanCorruption, corrupt
-from spanmask.noise.row_options import as_keys
 from spanmask.reference.key import name_key, row_key
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "rng.json").read_text())
@@ -23,7 +22,8 @@ def test_keys_are_pinned(case):
 
 @given(st.lists(st.text(max_size=400), min_size=1, max_size=3))
 def test_keys_of_names_hash_their_utf8(names):
-    assert as_keys(names, len(names)).tolist() == [name_key(name) for name in names]
+    out = corrupt([[5, 6, 7]] * len(names), SPEC, keys=names)
+    assert out.keys.tolist() == [name_key(name) for name in names]
     assert name_key(names[0]) == xxhash.xxh3_64_intdigest(names[0].encode())
 
 
@@ -51,7 +51,7 @@ def test_a_trailing_eos_is_not_part_of_the_key():
     ],
 )
 def test_keys_are_integers_or_names(keys, words):
-    assert as_keys(keys, len(words)).tolist() == words
+    assert corrupt([[5, 6, 7]] * len(words), SPEC, keys=keys).keys.tolist() == words
 
 
 @pytest.mark.parametrize(

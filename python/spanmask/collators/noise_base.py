@@ -13,19 +13,17 @@ import numpy.typing as npt
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
 from spanmask.collators.columns import columns_of, stack_columns, token_column
+from spanmask.errors import UnreadableRowsError
 from spanmask.noise.row_options import RowOptions, as_keys
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
 from spanmask.ragged import (
-    Column,
-    Ragged,
+    RealRows,
     ReturnTensors,
     check_aligned,
     column_of_flags,
-    is_arrow,
     is_list_of_arrays,
     real_rows,
     to_tensors,
-    without_none,
 )
 
 __all__ = ["NoiseCollator", "NoiseColumns", "given_options", "protects_spec"]
@@ -94,14 +92,12 @@ class NoiseCollator:
         if cut is None and not extra.has_token_columns and is_list_of_arrays(tokens):
             try:  # arrays are read in place
                 return self._call_core(tokens, extra, extra.row_options(len(tokens)), seed_epoch)
-            except (
-                TypeError
-            ):  # they have several dtypes or are not contiguous: they are copied below, where an error names the wrong row
-                pass
-        rows, real = real_rows(tokens, columns.get("attention_mask"), "input_ids")
+            except UnreadableRowsError:
+                pass  # they are copied below
+        read = real_rows(tokens, columns.get("attention_mask"), columns.get("word_ids"), "input_ids")
         if cut is not None:
-            real = real._replace(stops=np.minimum(real.stops, real.starts + cut))
-        return self._call_core(real, extra, extra.row_options(len(rows), rows, real), seed_epoch)
+            read = read._replace(real=read.real._replace(stops=np.minimum(read.real.stops, read.real.starts + cut)))
+        return self._call_core(read.real, extra, extra.row_options(len(read.rows), read), seed_epoch)
 
     def _call_core(
         self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
@@ -156,37 +152,33 @@ class NoiseColumns:
         """Whether there is a column with an entry for each token."""
         return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
-    def row_options(self, count: int, rows: Ragged | None = None, real: Column | None = None) -> RowOptions:
-        """The columns as the core reads them.
+    def row_options(self, count: int, read: RealRows | None = None) -> RowOptions:
+        """The columns as the core takes them.
 
-        `count`: the number of rows. Where there are columns with an entry for each token: `rows`, with which they must be aligned, and
-        the `real` tokens in them.
+        `count`: the number of rows. `read`: the rows; needed only if there are columns with an entry for each token.
 
         Raises:
-            ValueError: a column is not aligned with the rows, or there are both kinds of words.
-            TypeError: a column does not hold numbers or flags.
+            ValueError: a column is not aligned with the rows, or both kinds of words are given.
+            TypeError: a column has the wrong type.
         """
         options: RowOptions = {"keys": as_keys(self._keys, count), "protected_mask": None, "word_starts": None, "word_ids": None}
-        if rows is None or real is None:
+        if read is None:
             return options
         flags = {}
         for name in ("protected_mask", "special_tokens_mask", "word_starts"):
             if self._columns.get(name) is not None:
                 flags[name] = column_of_flags(self._columns[name], name)
-                check_aligned(flags[name], rows, name)
+                check_aligned(flags[name], read.rows, name)
         starts = flags.pop("word_starts", None)
         if starts is not None:
-            options["word_starts"] = real._replace(values=starts.values)
+            if read.word_ids is not None:
+                raise ValueError("word_starts: given together with word_ids; remove one of these columns.")
+            options["word_starts"] = read.real._replace(values=starts.values)
         if flags:
             protected = np.logical_or.reduce([column.values for column in flags.values()])
-            options["protected_mask"] = real._replace(values=protected)
-        column = self._columns.get("word_ids")
-        if column is not None:
-            if starts is not None:
-                raise ValueError("word_starts: given together with word_ids; remove one of these columns.")
-            numbers = Ragged.from_rows(without_none(column.to_pylist() if is_arrow(column) else column), "word_ids")
-            check_aligned(numbers, rows, "word_ids")
-            options["word_ids"] = real._replace(values=numbers.values.astype(np.int64, copy=False))
+            options["protected_mask"] = read.real._replace(values=protected)
+        if read.word_ids is not None:
+            options["word_ids"] = read.real._replace(values=read.word_ids)
         return options
 
 

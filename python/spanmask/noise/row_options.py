@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from spanmask import _core
 from spanmask._validate import UINT64_RANGE
 from spanmask.ragged import (
     Column,
@@ -27,7 +26,7 @@ __all__ = ["RowOptions", "as_keys", "flag_column", "per_row", "row_options"]
 class RowOptions(TypedDict):
     """The keyword arguments that `_core.corrupt`, `_core.noise_mask` and `_core.mask_tokens` have in common."""
 
-    keys: npt.NDArray[np.uint64] | None
+    keys: npt.NDArray[np.uint64] | list[str] | None
     protected_mask: Column | None
     word_starts: Column | None
     word_ids: Column | None
@@ -88,8 +87,8 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
     return np.array(array, dtype=np.float64)
 
 
-def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | None:
-    """Keys of examples as unsigned 64-bit integers: integers unchanged (negative ones wrap), names by their XXH3."""
+def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | list[str] | None:
+    """Keys of examples as the core takes them: integers as unsigned 64-bit integers (negative ones wrap), or names."""
     if keys is None:
         return None
     if is_arrow(keys):
@@ -98,17 +97,18 @@ def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | None:
         keys = tensor_to_numpy(keys, "keys")
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (np.ndarray, Iterable)):
         raise TypeError(f"keys: expected one integer or string for each row, got {type(keys).__name__}.")
+    made: npt.NDArray[np.uint64] | list[str]
     if isinstance(keys, np.ndarray) and keys.ndim == 1 and keys.dtype.kind in "iu":
-        array = keys.astype(np.int64).view(np.uint64) if keys.dtype.kind == "i" else keys.astype(np.uint64)
+        made = np.ascontiguousarray(keys.astype(np.int64).view(np.uint64) if keys.dtype.kind == "i" else keys.astype(np.uint64))
     else:
         items = list(keys)
         if items and all(isinstance(item, str) for item in items):
-            array = _core.name_keys(items)
+            made = [str(item) for item in items]  # NumPy's strings too
         else:
-            array = np.array([as_key(row, item) for row, item in enumerate(items)], dtype=np.uint64)
-    if len(array) != rows:
-        raise ValueError(f"keys: {len(array)} keys for {rows} rows; pass one for each.")
-    return np.ascontiguousarray(array)
+            made = np.array([as_key(row, item) for row, item in enumerate(items)], dtype=np.uint64)
+    if len(made) != rows:
+        raise ValueError(f"keys: {len(made)} keys for {rows} rows; pass one for each.")
+    return made
 
 
 def as_key(row: int, item: Any) -> int:

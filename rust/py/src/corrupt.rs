@@ -5,7 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::Column;
 use crate::enums::Choice;
 use crate::error::to_py;
-use crate::row_options::{CorruptOptions, RuleColumns};
+use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_rows};
 use crate::spec::SpanSpec;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
@@ -138,7 +138,7 @@ pub fn corrupt<'py>(
     spec: &SpanSpec,
     seed: u64,
     epoch: u64,
-    keys: Option<PyReadonlyArray1<'py, u64>>,
+    keys: Option<Keys<'py>>,
     noise_density: Option<PyReadonlyArray1<'py, f64>>,
     mean_noise_span_length: Option<PyReadonlyArray1<'py, f64>>,
     noise_mask: Option<Column<'py, bool>>,

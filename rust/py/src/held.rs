@@ -158,19 +158,33 @@ pub struct RealRows {
     starts: Py<PyArray1<i64>>,
     /// int64.
     stops: Py<PyArray1<i64>>,
+    /// int64: the number of each token's word, aligned with the values; where they were given.
+    word_ids: Option<Py<PyArray1<i64>>>,
 }
 
 /// Rows and their attention mask, read together. Each is a list of lists, a list of arrays, or a column without gaps between rows.
 #[pyfunction]
-#[pyo3(signature = (rows, *, attention_mask, name))]
+#[pyo3(signature = (rows, *, attention_mask, word_ids, name))]
 pub fn read_rows(
     py: Python<'_>,
     rows: &Bound<'_, PyAny>,
     attention_mask: Option<&Bound<'_, PyAny>>,
+    word_ids: Option<&Bound<'_, PyAny>>,
     name: &str,
 ) -> PyResult<RealRows> {
     let mut rows = HeldRows::read(rows, name, Entries::Ids)?;
     let offsets: Vec<i64> = core::iter::once(0).chain(rows.stops.iter().copied()).collect();
+    let word_ids = match word_ids {
+        Some(words) => {
+            let words = HeldRows::read(words, "word_ids", Entries::WordIds)?;
+            words.check_aligned(&rows, "word_ids")?;
+            Some(match words.values {
+                Values::Array(array) => array.bind(py).cast::<PyArray1<i64>>()?.clone().unbind(),
+                Values::Owned(values) => values.into_pyarray(py).unbind(),
+            })
+        }
+        None => None,
+    };
     if let Some(mask) = attention_mask {
         rows.without_padding(py, mask, None)?;
     }
@@ -183,6 +197,7 @@ pub fn read_rows(
         offsets: offsets.into_pyarray(py).unbind(),
         starts: rows.starts.into_pyarray(py).unbind(),
         stops: rows.stops.into_pyarray(py).unbind(),
+        word_ids,
     })
 }
 

@@ -15,7 +15,6 @@ mod masked_lm;
 mod merge;
 mod noise_mask;
 mod ragged;
-mod rng;
 mod row_options;
 mod rows;
 mod spec;
@@ -44,8 +43,6 @@ mod _core {
     use super::noise_mask::noise_mask;
     #[pymodule_export]
     use super::ragged::{RaggedArrays, RowBounds, from_arrays, from_lists, mask_bounds};
-    #[pymodule_export]
-    use super::rng::name_keys;
     #[pymodule_export]
     use super::spec::{SpanSpec, plan_lengths};
     #[pymodule_export]

@@ -5,7 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::{Column, slice};
 use crate::corrupt::shaped;
 use crate::error;
-use crate::row_options::RuleColumns;
+use crate::row_options::{Keys, RuleColumns};
 use crate::rows::{Rows, output_len, table, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -88,7 +88,7 @@ pub fn mask_tokens<'py>(
     epoch: u64,
     layout: &Layout,
     ignore_index: i64,
-    keys: Option<PyReadonlyArray1<'py, u64>>,
+    keys: Option<Keys<'py>>,
     mlm_probability: Option<PyReadonlyArray1<'py, f64>>,
     protected_mask: Option<Column<'py, bool>>,
     word_starts: Option<Column<'py, bool>>,
@@ -104,7 +104,7 @@ pub fn mask_tokens<'py>(
     };
     with_rows!(&rows, name, |rows| {
         let options = RowOptions {
-            keys: slice(&keys)?,
+            keys: keys.as_ref().map(Keys::as_slice).transpose()?,
             probabilities: slice(&mlm_probability)?,
             rules: columns.rules(rows.len())?,
             bounds: bounds.as_deref(),

@@ -4,7 +4,7 @@ use crate::bulk::{self, take};
 use crate::columns::Column;
 use crate::corrupt::{chunks, plan};
 use crate::error::to_py;
-use crate::row_options::{CorruptOptions, RuleColumns};
+use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, with_rows};
 use crate::spec::SpanSpec;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
@@ -25,7 +25,7 @@ pub fn noise_mask<'py>(
     spec: &SpanSpec,
     seed: u64,
     epoch: u64,
-    keys: Option<PyReadonlyArray1<'py, u64>>,
+    keys: Option<Keys<'py>>,
     noise_density: Option<PyReadonlyArray1<'py, f64>>,
     mean_noise_span_length: Option<PyReadonlyArray1<'py, f64>>,
     noise_mask: Option<Column<'py, bool>>,

@@ -45,6 +45,8 @@ pub enum Entries {
     Ids,
     /// Integers, or bools as 0 and 1.
     Flags,
+    /// Numbers of words: integers, or `None` as -1. A bool is an error.
+    WordIds,
 }
 
 /// Lists (or tuples) of integers -> values and offsets.
@@ -55,10 +57,14 @@ pub fn read_lists(rows: &Bound<'_, PyList>, name: &str, entries: Entries) -> PyR
     for (number, row) in rows.iter().enumerate() {
         let mut push = |position: usize, item: Bound<'_, PyAny>| -> PyResult<()> {
             if item.is_instance_of::<PyBool>() {
-                if entries == Entries::Ids {
+                if entries != Entries::Flags {
                     return Err(not_an_id(name, number, position, &described(&item)));
                 }
                 values.push(i64::from(item.is_truthy()?));
+                return Ok(());
+            }
+            if item.is_none() && entries == Entries::WordIds {
+                values.push(-1);
                 return Ok(());
             }
             match item.extract::<i64>() {

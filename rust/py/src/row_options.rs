@@ -6,6 +6,37 @@ use pyo3::prelude::*;
 use spanmask_core::noise::corrupt::{Limits, RowOptions};
 use spanmask_core::noise::rules::Rules;
 use spanmask_core::noise::words::Words;
+use spanmask_core::rng::key::name_key;
+
+/// The keys of examples.
+pub enum Keys<'py> {
+    /// 64-bit integers.
+    Array(PyReadonlyArray1<'py, u64>),
+    /// Those of names: the XXH3 of each name's UTF-8.
+    OfNames(Vec<u64>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Keys<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(array) = object.extract() {
+            return Ok(Self::Array(array));
+        }
+        let names: Vec<String> = object.extract()?;
+        Ok(Self::OfNames(names.iter().map(|name| name_key(name.as_bytes())).collect()))
+    }
+}
+
+impl Keys<'_> {
+    /// The keys, one for each row.
+    pub fn as_slice(&self) -> PyResult<&[u64]> {
+        match self {
+            Self::Array(array) => Ok(array.as_slice()?),
+            Self::OfNames(keys) => Ok(keys),
+        }
+    }
+}
 
 /// The columns that decide what may be hidden.
 pub struct RuleColumns<'py> {
@@ -29,7 +60,7 @@ impl RuleColumns<'_> {
 
 /// All options of span corruption in addition to the rows.
 pub struct CorruptOptions<'py> {
-    pub keys: Option<PyReadonlyArray1<'py, u64>>,
+    pub keys: Option<Keys<'py>>,
     pub noise_density: Option<PyReadonlyArray1<'py, f64>>,
     pub mean_noise_span_length: Option<PyReadonlyArray1<'py, f64>>,
     pub noise_mask: Option<Column<'py, bool>>,
@@ -40,7 +71,7 @@ impl CorruptOptions<'_> {
     /// The core's options for this number of rows.
     pub fn get(&self, rows: usize, limits: Option<Limits>) -> PyResult<RowOptions<'_>> {
         Ok(RowOptions {
-            keys: slice(&self.keys)?,
+            keys: self.keys.as_ref().map(Keys::as_slice).transpose()?,
             densities: slice(&self.noise_density)?,
             means: slice(&self.mean_noise_span_length)?,
             noise_mask: ragged(&self.noise_mask, rows, "noise_mask")?,

@@ -27,7 +27,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Rows<'py> {
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let Ok(list) = object.cast::<PyList>() else { return Ok(Self::Flat(object.extract()?)) };
         let Ok(first) = list.get_item(0) else { return Ok(Self::I64(Vec::new())) };
-        Ok(match first.extract::<Ids>()? {
+        Ok(match first.extract::<Ids>().map_err(|_| not_contiguous(0))? {
             Ids::U16(_) => Self::U16(arrays(&list)?),
             Ids::U32(_) => Self::U32(arrays(&list)?),
             Ids::I32(_) => Self::I32(arrays(&list)?),
