@@ -10,12 +10,12 @@ from spanmask.chat.tokens import added_token_ids, added_vocabulary, text_tokeniz
 __all__ = ["media_ids"]
 
 MEDIA = r"(?<![a-zA-Z])(?:image|img|video|audio|vision|boi|eoi|boa|eoa)"
-ATTRIBUTE = re.compile(rf"(?:^|_){MEDIA}(?:_|$).*token(?:_ids?)?$")
+# Patterns as text: `re` compiles and caches them at their first use, so that `import spanmask` does not pay 1 to 2 ms for them.
+ATTRIBUTE = rf"(?:^|_){MEDIA}(?:_|$).*token(?:_ids?)?$"
 # Wrappers that processors write as text, recognized by name. Tokens that a model may produce (`<|box_start|>`, speech codes) are left out.
-WRAPPER = re.compile(
-    rf"{MEDIA}_?(?:start|begin|end|bos|eos|sep|break|pad|newline|soft_token|token)?\W*$|(?:start|begin|end)_of_{MEDIA}\W*$"
-    r"|row_\d+_col_\d+|global-img|fake_token_around_image",
-    re.IGNORECASE,
+WRAPPER = (
+    rf"(?i){MEDIA}_?(?:start|begin|end|bos|eos|sep|break|pad|newline|soft_token|token)?\W*$|(?:start|begin|end)_of_{MEDIA}\W*$"
+    r"|row_\d+_col_\d+|global-img|fake_token_around_image"
 )
 
 
@@ -39,11 +39,11 @@ def media_ids(processor: Any) -> tuple[int, ...]:
             *getattr(tokenizer, "SPECIAL_TOKENS_ATTRIBUTES", ()),
         }
         for name in sorted(names):
-            if ATTRIBUTE.search(name):
+            if re.search(ATTRIBUTE, name):
                 value = getattr(owner, name, None)
                 for item in value if isinstance(value, (list, tuple)) else [value]:
                     token = added.get(item) if isinstance(item, str) else item
                     if isinstance(token, int) and not isinstance(token, bool) and token in added_ids:
                         found.add(token)
-    found |= {token for text, token in added.items() if WRAPPER.search(text)}
+    found |= {token for text, token in added.items() if re.search(WRAPPER, text)}
     return tuple(sorted(found))

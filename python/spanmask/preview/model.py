@@ -20,7 +20,7 @@ __all__ = ["Line", "Row", "Segment", "TokenStyles", "encoder_decoder_row", "labe
 FOLD = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segment:
     """Text whose tokens all have the same style.
 
@@ -43,7 +43,7 @@ class Segment:
     shade: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
     """A turn, with its role in the gutter; or one side of an encoder-decoder pair, with its name."""
 
@@ -51,7 +51,7 @@ class Line:
     segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One row: a headline with its counts, and its lines."""
 

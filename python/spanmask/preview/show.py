@@ -17,7 +17,7 @@ from spanmask.preview.text import plain_text
 __all__ = ["Preview", "preview"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preview:
     """The result of `preview`. `print` shows it, in colour where the terminal supports colour; a notebook shows it as HTML.
 
