@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from spanmask import _core
 from spanmask._validate import as_markers, as_signed_ids
+from spanmask.chat import template
 from spanmask.chat.boundary import MarkerIds, MarkerLike, Parts, RoleBoundary, compile_format, roles_of
 from spanmask.chat.coverage import kinds_in
 from spanmask.chat.media import media_ids
 from spanmask.chat.strings import MarkerText, parts_from_strings
-from spanmask.chat.template.derive import parts_from_template
 from spanmask.chat.tokens import text_tokenizer
 from spanmask.errors import ChatFormatError
 
@@ -161,7 +161,7 @@ class ChatFormat:
         Example:
             `ChatFormat.from_tokenizer(tokenizer, enable_thinking=False)`
         """
-        return cls._from_parts(parts_from_template(tokenizer, tokenizer, template_kwargs))
+        return cls._from_parts(template.parts_from_template(tokenizer, tokenizer, template_kwargs))
 
     @classmethod
     def from_processor(cls, processor: Any, **template_kwargs: Any) -> ChatFormat:
@@ -181,7 +181,7 @@ class ChatFormat:
         """
         renderer = processor if getattr(processor, "chat_template", None) else text_tokenizer(processor)
         ignore_ids = media_ids(processor)
-        return cls._from_parts(parts_from_template(renderer, processor, template_kwargs, ignore_ids), ignore_ids)
+        return cls._from_parts(template.parts_from_template(renderer, processor, template_kwargs, ignore_ids), ignore_ids)
 
     @classmethod
     def _from_parts(cls, parts: Parts, ignore_ids: Iterable[int] = ()) -> ChatFormat:

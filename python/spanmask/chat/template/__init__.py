@@ -1,1 +1,21 @@
-"""A chat template -> the boundaries of its turns; `derive.py` is the entry."""
+"""A chat template -> the boundaries of its turns; `derive.py` is the entry.
+
+The derivation is loaded when it is first used: `import spanmask` would take a quarter longer, and only formats derived from a template
+need it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanmask.chat.template.derive import parts_from_template
+
+__all__ = ["parts_from_template"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "parts_from_template":
+        return import_module("spanmask.chat.template.derive").parts_from_template
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
