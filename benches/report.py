@@ -79,7 +79,7 @@ def goals(groups):
     yield least("masked LM", TOKENS, "transformers", 85)
     yield least("masked LM", TOKENS, "transformers", 25, in_turn=True)
     yield least("masked LM", TOKENS, "rewritten:numpy", 4.5)
-    yield least("whole words", WORDS, "transformers", 150)
+    yield least("whole words", WORDS, "transformers", 250)
     for kernel in KERNELS:
         yield spread(kernel, "rows of 8k to 1M tokens", 1.3, lambda rows: rows <= 128)
         yield spread(kernel, "1 to 4,096 rows", 1.5, lambda _: True)
@@ -168,7 +168,7 @@ def sections(info, groups, kernels):
     yield "## Targets"
     yield (
         "Limits that must hold: a change may not go below them, nor make a kernel more than 10 % or a whole collator more than 5 % slower. "
-        "They were set on an AMD EPYC with 1 MiB of L2 cache per core; other machines give other ratios. All rows are bursts of calls, "
+        "Other machines give other ratios. All rows are bursts of calls, "
         "except those that say *in turn*: these are single calls with cold caches, and their limits are goals. Peak memory is not on this "
         "page: `tests/bulk/test_memory.py` checks that calls need little more than their outputs."
     )

@@ -16,7 +16,7 @@ __all__ = ["MarkerTexts", "common_prefix", "find_markers", "scan_text"]
 
 # Where the reasoning of a turn begins: `<think>`, `[THINK]`, `<|channel>thought`, `<|begin_of_thought|>`. The template's text from there on
 # is not part of the marker: the same role opens differently with reasoning, without it, and in earlier turns.
-REASONING = r"(?i)[<\[][^<>\[\]\s]*(?:think|thought|reason)|<\|channel>thought"
+REASONING = re.compile(r"[<\[][^<>\[\]\s]*(?:think|thought|reason)|<\|channel>thought", re.IGNORECASE)
 LONG = 100  # characters: a longer opening contains more than a header (a preamble)
 
 
@@ -92,7 +92,7 @@ def openings_of(gaps: Sequence[Gap], closes: Mapping[str, str], added: AddedToke
             opening = cut_opening(gap, closes, openings, preludes, added)
         if (
             gap.after == ASSISTANT
-            and (reasoning := re.search(REASONING, opening))
+            and (reasoning := REASONING.search(opening))
             and added.distinctive(opening[: reasoning.start()])
         ):
             opening = opening[: reasoning.start()]
