@@ -1,0 +1,76 @@
+"""The places of known texts in a rendered conversation: `align` finds them between the template's own texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+__all__ = ["align"]
+
+MOST_STEPS = 10_000  # of a search with backtracking, before the conversation counts as not aligned
+
+
+def align(text: str, gaps: Sequence[str], leaves: Sequence[str]) -> list[int] | None:
+    """Where the gaps of a text begin, if the text is `gaps[0] leaves[0] gaps[1] ... gaps[-1]`; `None` if it is not.
+
+    Templates may strip whitespace around a leaf, or write it as JSON or in Python's notation.
+
+    >>> align("<u>Hi </u><a>yo</a>", ["<u>", "</u><a>", "</a>"], ["Hi ", " yo"])
+    [0, 6, 15]
+    """
+    starts, at = [], 0
+    for gap, leaf in zip(gaps, leaves, strict=False):  # the usual case: every leaf is written as it is
+        if not text.startswith(gap, at):
+            return align_forms(text, gaps, leaves)
+        starts.append(at)
+        at += len(gap)
+        if not text.startswith(leaf, at):
+            return align_forms(text, gaps, leaves)
+        at += len(leaf)
+    if text.startswith(gaps[-1], at) and at + len(gaps[-1]) == len(text):
+        return [*starts, at]
+    return align_forms(text, gaps, leaves)
+
+
+def align_forms(text: str, gaps: Sequence[str], leaves: Sequence[str]) -> list[int] | None:
+    """As `align`, with all forms of each leaf, and backtracking."""
+    starts = [0]
+    tries: list[Iterator[str]] = []
+    if not text.startswith(gaps[0]):
+        return None
+    steps = 0
+    while len(starts) <= len(leaves):
+        number = len(starts) - 1
+        if len(tries) == number:
+            tries.append(forms(leaves[number]))
+        at = starts[-1] + len(gaps[number])
+        is_last = number + 1 == len(leaves)
+        for form in tries[-1]:
+            steps += 1
+            after = at + len(form)
+            fits = text.startswith(form, at) and text.startswith(gaps[number + 1], after)
+            if fits and (not is_last or after + len(gaps[-1]) == len(text)):
+                starts.append(after)
+                break
+        else:
+            tries.pop()
+            starts.pop()
+            if not starts:
+                return None
+        if steps > MOST_STEPS:
+            return None
+    return starts if starts[-1] + len(gaps[-1]) == len(text) else None
+
+
+def forms(leaf: str) -> Iterator[str]:
+    """The distinct forms in which templates write a text."""
+    stripped = leaf.strip()
+    seen = dict.fromkeys((leaf, stripped, leaf.strip("\n"), leaf.rstrip(), leaf.lstrip(), leaf.lstrip("\n"), leaf.rstrip("\n")))
+    yield from seen
+    for some in dict.fromkeys((leaf, stripped)):
+        quoted = json.dumps(some)[1:-1]
+        unicode = json.dumps(some, ensure_ascii=False)[1:-1]
+        for form in (quoted, unicode, json.dumps(unicode, ensure_ascii=False)[1:-1], repr(some)[1:-1]):
+            if form not in seen:
+                seen[form] = None
+                yield form

@@ -1,0 +1,84 @@
+"""Characters -> tokens: which token covers a character of a text, and which is the first at or after it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Protocol
+
+from spanmask.chat.tokens import Tokens, encode
+
+__all__ = ["TokenEdges", "encode_with_edges"]
+
+
+class TokenEdges(Protocol):
+    """The tokens of one text."""
+
+    ids: list[int]
+
+    def covering(self, at: int) -> int:
+        """The first token with a character at or after `at`; the number of tokens if there is none."""
+        ...
+
+    def following(self, at: int) -> int:
+        """The first token that begins at or after the character `at`."""
+        ...
+
+
+class FastEdges:
+    """The edges of a `tokenizers.Encoding`. A few lookups cost less than a list of all offsets."""
+
+    __slots__ = ("encoding", "ids", "length")
+
+    def __init__(self, ids: list[int], encoding: Any, length: int) -> None:
+        self.ids, self.encoding, self.length = ids, encoding, length
+
+    def covering(self, at: int) -> int:
+        # Byte-level tokenizers leave spaces out of offsets: those belong to the next token.
+        for character in range(at, self.length):
+            token = self.encoding.char_to_token(character)
+            if token is not None:
+                return int(token)
+        return len(self.ids)
+
+    def following(self, at: int) -> int:
+        token = self.covering(at)
+        while token < len(self.ids) and self.encoding.token_to_chars(token)[0] < at:
+            token += 1
+        return token
+
+
+class SlowEdges:
+    """The edges of tokens with known spans."""
+
+    __slots__ = ("ids", "starts", "stops")
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.ids = tokens.ids
+        self.starts = list(accumulate((start for start, _ in tokens.spans), max))
+        self.stops = list(accumulate((stop for _, stop in tokens.spans), max))
+
+    def covering(self, at: int) -> int:
+        return bisect_left(self.stops, at + 1)
+
+    def following(self, at: int) -> int:
+        return bisect_left(self.starts, at)
+
+
+def encode_with_edges(tokenizer: Any, texts: Sequence[str]) -> list[TokenEdges]:
+    """Tokenize texts as `apply_chat_template` does: without special tokens, without truncation.
+
+    Raises:
+        ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
+    """
+    if not texts:
+        return []
+    if not getattr(tokenizer, "is_fast", False):
+        return [SlowEdges(tokens) for tokens in encode(tokenizer, texts)]
+    out = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    return [
+        FastEdges(ids, encoding, len(text)) for text, ids, encoding in zip(texts, out["input_ids"], out.encodings, strict=True)
+    ]

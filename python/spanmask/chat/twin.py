@@ -1,0 +1,199 @@
+"""A conversation -> its twin: the same conversation with every text exchanged for a unique mark.
+
+A template's own text can be read from the rendered twin, because a mark of letters and digits cannot be confused with it. The twin has the
+same roles, parts, tags and blanks as the conversation, so that the template takes the same branches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from spanmask.chat.coverage import REASONING_FIELDS
+
+__all__ = ["REASONING_TAGS", "Exchange", "Kind", "Leaf", "mark", "marks_in", "mentioned_in", "tags_pattern"]
+
+# A mark has nine letters and digits: the form of the call ids that Mistral's templates require. Numbers in arguments have marks too,
+# because each row has others.
+NUMBER = 731_000_000
+ANY_MARK = r"zq(\d{5})kx|(?<!\d)731(\d{6})(?!\d)"
+
+# The tags of reasoning. They stay in the twin, because templates cut contents at them.
+REASONING_TAGS = r"[<\[]/?[^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought\n?|<channel\|>"
+# String methods whose argument is a text that a template looks for in contents.
+METHODS = frozenset(
+    ("split", "rsplit", "partition", "rpartition", "startswith", "endswith", "replace", "find", "rfind", "index", "count")
+    + ("strip", "lstrip", "rstrip", "removeprefix", "removesuffix")
+)
+
+
+class Kind(Enum):
+    """What a text of a message is."""
+
+    CONTENT = auto()
+    THOUGHT = auto()
+    CALL = auto()  # a value among the arguments of a call
+    NAME = auto()  # a name or id: templates may repeat it elsewhere
+
+
+class Leaf(NamedTuple):
+    """A text of a conversation, and its kind. `number`: the number in its mark is its index in `Exchange.leaves`."""
+
+    message: int
+    kind: Kind
+    text: str
+
+
+def mentioned_in(template: str) -> tuple[str, ...]:
+    """The texts that a template looks for in contents: arguments of string methods, and operands of `in`.
+
+    >>> mentioned_in("{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip('\\\\n') }}{% endif %}<|end|>")
+    ('</think>',)
+    """
+    from jinja2 import Environment, TemplateError  # transformers' templates require it
+
+    try:
+        tokens = [(kind, text) for _, kind, text in Environment().lex(template) if kind != "whitespace"]
+    except TemplateError:
+        return ()
+    found: dict[str, None] = {}
+    for at, (kind, text) in enumerate(tokens):
+        if kind != "string":
+            continue
+        before = tokens[max(0, at - 2) : at]
+        is_argument = len(before) == 2 and before[1][1] == "(" and before[0][1] in METHODS
+        is_operand = any(name in ("in", "not") for _, name in tokens[at + 1 : at + 2])
+        if is_argument or is_operand:
+            value = text[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape") if "\\" in text else text[1:-1]
+            if value.strip() and not value.isalnum():
+                found[value] = None
+    return tuple(found)
+
+
+def tags_pattern(mentioned: Iterable[str]) -> re.Pattern[str]:
+    """A pattern of the texts that stay in the twin."""
+    longest_first = sorted(mentioned, key=len, reverse=True)
+    return re.compile(f"({'|'.join([*map(re.escape, longest_first), REASONING_TAGS])})", re.IGNORECASE)
+
+
+def mark(number: int) -> str:
+    """The text that stands for a leaf."""
+    return f"zq{number:05d}kx"
+
+
+def marks_in(text: str) -> list[tuple[int, int, int]]:
+    """The marks in a rendered twin: (start, stop, number of the leaf)."""
+    return [(*match.span(), int(match[1] or match[2])) for match in re.finditer(ANY_MARK, text)]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The twin of one conversation: its messages, and the texts that its marks stand for.
+
+    Equal shapes have equal twins, so `key` can be looked up.
+    """
+
+    messages: list[dict[str, Any]]
+    leaves: list[Leaf]
+    tags: re.Pattern[str]
+    _ids: dict[str, int]  # the leaf of each name or id
+
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, Any]], tags: re.Pattern[str]) -> Exchange:
+        """Exchange all texts of a conversation."""
+        twin = cls([], [], tags, {})
+        twin.messages = [twin._message(number, message) for number, message in enumerate(messages)]
+        return twin
+
+    @property
+    def key(self) -> str:
+        """A string that only conversations of this shape have."""
+        return repr(self.messages)
+
+    def _mark(self, message: int, kind: Kind, text: str) -> str:
+        self.leaves.append(Leaf(message, kind, text))
+        return mark(len(self.leaves) - 1)
+
+    def _message(self, number: int, message: Mapping[str, Any]) -> dict[str, Any]:
+        twin: dict[str, Any] = {}
+        for name, value in message.items():
+            if name == "content":
+                twin[name] = self._content(number, value)
+            elif name in REASONING_FIELDS and isinstance(value, str):
+                twin[name] = self._text(number, Kind.THOUGHT, value)
+            elif name == "tool_calls" and isinstance(value, (list, tuple)):
+                twin[name] = [self._call(number, call) for call in value]
+            elif name in ("tool_call_id", "name") and isinstance(value, str) and value:
+                twin[name] = self._id(number, value)
+            else:
+                twin[name] = value
+        return twin
+
+    def _content(self, number: int, content: Any) -> Any:
+        if isinstance(content, str):
+            return self._text(number, Kind.CONTENT, content)
+        if not isinstance(content, (list, tuple)):
+            return content
+        return [self._part(number, part) for part in content]
+
+    def _part(self, number: int, part: Any) -> Any:
+        if not isinstance(part, Mapping):
+            return self._text(number, Kind.CONTENT, part) if isinstance(part, str) else part
+        kind = Kind.THOUGHT if part.get("type") in ("reasoning", "thinking") else Kind.CONTENT
+        twin = {}
+        for name, value in part.items():
+            if name == "type" or value is None:
+                twin[name] = value
+            elif name in ("text", "reasoning", "thinking") and isinstance(value, str):
+                twin[name] = self._text(number, kind, value)
+            else:
+                twin[name] = "medium"  # an image, a path: templates ask only whether it is there
+        return twin
+
+    def _call(self, number: int, call: Any) -> Any:
+        if not isinstance(call, Mapping):
+            return call
+        twin: dict[str, Any] = {}
+        for name, value in call.items():
+            if name == "id" and isinstance(value, str) and value:
+                twin[name] = self._id(number, value)
+            elif name == "name" and isinstance(value, str):
+                twin[name] = self._id(number, value)
+            elif name == "function":
+                twin[name] = self._call(number, value)
+            elif name == "arguments":
+                twin[name] = self._argument(number, value)
+            else:
+                twin[name] = value
+        return twin
+
+    def _argument(self, number: int, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._mark(number, Kind.CALL, value) if value.strip() else value
+        if isinstance(value, Mapping):
+            return {name: self._argument(number, item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._argument(number, item) for item in value]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self.leaves.append(Leaf(number, Kind.CALL, repr(value)))
+            return NUMBER + len(self.leaves) - 1
+        return value
+
+    def _id(self, number: int, value: str) -> str:
+        """The mark of a name or id: always the same for the same text, because templates compare them."""
+        if value not in self._ids:
+            self._ids[value] = len(self.leaves)
+            self.leaves.append(Leaf(number, Kind.NAME, value))
+        return mark(self._ids[value])
+
+    def _text(self, number: int, kind: Kind, text: str) -> str:
+        """A text with everything but tags and blanks exchanged."""
+        if not self.tags.search(text):
+            return self._mark(number, kind, text) if text.strip() else text
+        pieces = self.tags.split(text)
+        return "".join(
+            piece if at % 2 or not piece.strip() else self._mark(number, kind, piece) for at, piece in enumerate(pieces)
+        )
