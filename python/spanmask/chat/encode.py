@@ -7,16 +7,20 @@ the contents between are found in the real text (`align.py`), and the tokenizer'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from spanmask.chat.align import align
-from spanmask.chat.skeleton import Place, Skeleton, SkeletonReader
+from spanmask.chat.conversation import Conversation, MessageForms, adapt
+from spanmask.chat.skeleton import Skeleton, SkeletonReader
 from spanmask.chat.template.probe import Template
 from spanmask.chat.token_edges import TokenEdges, encode_with_edges
 from spanmask.chat.tokens import added_tokens, text_tokenizer
-from spanmask.chat.twin import Exchange, Kind, mentioned_in, tags_pattern
+from spanmask.chat.twin import Exchange, mentioned_in, tags_pattern
+from spanmask.errors import ChatFormatError
 
 __all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow"]
 
@@ -41,9 +45,9 @@ class AlignedTurn(NamedTuple):
 
 @dataclass(slots=True)
 class EncodedRow:
-    """A conversation's ids, and its turns. `turns` is `None` if the text could not be aligned with the twin's.
+    """A conversation's ids, and its turns: `None` if the text could not be aligned with the twin's.
 
-    `dropped`: messages of which the template leaves something out, and what.
+    `dropped`: messages of the assistant of which the template leaves something out, and what.
     """
 
     ids: list[int]
@@ -57,61 +61,69 @@ class ChatEncoder:
     Args:
         renderer: what has `apply_chat_template`: a tokenizer or a processor.
         tokenizer: the tokenizer, or a processor that has one.
+
+    Raises:
+        ChatFormatError: there is no chat template.
     """
 
     def __init__(self, renderer: Any, tokenizer: Any) -> None:
         self.renderer = renderer
         self.tokenizer = text_tokenizer(tokenizer)
+        texts = template_texts(renderer)
+        if not texts:
+            raise ChatFormatError("chat template: the tokenizer has none; set tokenizer.chat_template.")
         self.template = Template(renderer, {})
         self.template.detect_message_format()
-        self.tags = tags_pattern(name for text in template_texts(renderer) for name in mentioned_in(text))
+        self.tags = tags_pattern(name for text in texts for name in mentioned_in(text))
         self.reader = SkeletonReader(
             added_tokens(self.tokenizer),
             lambda role, text: {"role": role, "content": self.template.content(role, text)},
-            lambda messages, generation: self._try_render(messages, None, {}, generation),
+            lambda messages, generation: self._try_render(messages, {}, generation),
         )
         self.skeletons: dict[str, Skeleton | None] = {}
 
-    def encode(
-        self,
-        conversations: Sequence[Sequence[Mapping[str, Any]]],
-        tools: Sequence[Any],
-        template_kwargs: Sequence[Mapping[str, Any]],
-        *,
-        add_generation_prompt: bool = False,
-    ) -> Iterator[EncodedRow]:
-        """Encode conversations whose messages have the form that the template takes.
+    @cached_property
+    def forms(self) -> MessageForms:
+        """What the template takes. Without calls in a conversation, only the forms of contents matter."""
+        return MessageForms(roles_in_parts=self.template.roles_in_parts)
 
-        Args:
-            tools, template_kwargs: an entry for each conversation.
+    @cached_property
+    def call_forms(self) -> MessageForms:
+        """What the template takes in conversations with calls."""
+        template = copy(self.template)
+        template.detect_call_format()
+        return MessageForms(template.roles_in_parts, template.json_arguments, template.empty_content, template.with_tools)
+
+    def encode(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False) -> Iterator[EncodedRow]:
+        """Encode conversations.
 
         Raises:
-            ValueError: the template refuses a conversation; the message names the row.
+            ValueError: the template refuses a conversation, or cannot take what it holds; the message names the row.
+            ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
         """
         for first in range(0, len(conversations), CHUNK):
-            rows = range(first, min(first + CHUNK, len(conversations)))
-            texts = self.render(conversations, tools, template_kwargs, rows, add_generation_prompt)
-            for row, text, edges in zip(rows, texts, encode_with_edges(self.tokenizer, texts), strict=True):
-                twin = Exchange.of(conversations[row], self.tags)
-                yield self._turns(text, edges, twin, tools[row], template_kwargs[row], add_generation_prompt)
+            some = [
+                replace(conversation, messages=self.adapted(conversation)) for conversation in conversations[first : first + CHUNK]
+            ]
+            texts = self.render(some, add_generation_prompt)
+            for conversation, text, edges in zip(some, texts, encode_with_edges(self.tokenizer, texts), strict=True):
+                yield self.read(conversation, text, edges, add_generation_prompt)
 
-    def render(
-        self,
-        conversations: Sequence[Sequence[Mapping[str, Any]]],
-        tools: Sequence[Any],
-        template_kwargs: Sequence[Mapping[str, Any]],
-        rows: Sequence[int],
-        add_generation_prompt: bool = False,
-    ) -> list[str]:
-        """The texts of some conversations. Those with the same tools and variables are rendered in one call."""
+    def adapted(self, conversation: Conversation) -> list[dict[str, Any]]:
+        """The messages of a conversation in the forms that the template takes."""
+        has_calls = any("tool_calls" in message for message in conversation.messages)
+        return adapt(conversation, self.call_forms if has_calls else self.forms)
+
+    def render(self, conversations: Sequence[Conversation], add_generation_prompt: bool = False) -> list[str]:
+        """The texts of conversations. Neighbours with the same tools and variables are rendered in one call."""
         texts: list[str] = []
-        for _, group in groupby(rows, key=lambda row: (id(tools[row]), repr(template_kwargs[row]))):
+        for _, group in groupby(conversations, key=lambda one: (id(one.tools), repr(one.template_kwargs))):
             some = list(group)
-            options = {"tools": tools[some[0]], **template_kwargs[some[0]]}
+            options = options_of(some[0])
             try:
-                texts += self._render([conversations[row] for row in some], options, add_generation_prompt)
+                texts += self._render([one.messages for one in some], options, add_generation_prompt)
             except Exception:  # a template may raise any exception; the row that it refuses is looked for
-                texts += [self._render_row(row, conversations[row], options, add_generation_prompt) for row in some]
+                texts += [self._render_row(one, options, add_generation_prompt) for one in some]
         return texts
 
     def _render(self, conversations: Sequence[Any], options: Mapping[str, Any], generation: bool) -> list[str]:
@@ -119,47 +131,51 @@ class ChatEncoder:
             self.renderer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=generation, **options)
         )
 
-    def _render_row(self, row: int, messages: Any, options: Mapping[str, Any], generation: bool) -> str:
+    def _render_row(self, conversation: Conversation, options: Mapping[str, Any], generation: bool) -> str:
         try:
-            return self._render([messages], options, generation)[0]
+            return self._render([conversation.messages], options, generation)[0]
         except Exception as error:
             raise ValueError(
-                f"messages: row {row} cannot be rendered by the chat template ({type(error).__name__}: {error}); fix or drop it."
+                f"messages: {conversation.name} cannot be rendered by the chat template ({type(error).__name__}: {error}); fix or drop it."
             ) from error
 
-    def _try_render(self, messages: Sequence[Any], tools: Any, kwargs: Mapping[str, Any], generation: bool) -> str | None:
+    def _try_render(self, messages: Sequence[Any], options: Mapping[str, Any], generation: bool) -> str | None:
         try:
-            return self._render([messages], {"tools": tools, **kwargs}, generation)[0]
+            return self._render([messages], options, generation)[0]
         except Exception:  # the beginning of a conversation may be one that the template refuses
             return None
 
-    def _turns(
-        self, text: str, edges: TokenEdges, twin: Exchange, tools: Any, kwargs: Mapping[str, Any], generation: bool
-    ) -> EncodedRow:
+    def read(self, conversation: Conversation, text: str, edges: TokenEdges, generation: bool = False) -> EncodedRow:
         """The turns of one row. A template may write the time: if an old skeleton does not fit, the twin is rendered again."""
-        key = f"{twin.key} {tools!r} {kwargs!r} {generation}"
-        leaves = [leaf.text for leaf in twin.leaves]
+        twin = Exchange.of(conversation.messages, self.tags)
+        options = options_of(conversation)
+        key = f"{twin.key} {options!r} {generation}"
         for is_known in (True, False) if key in self.skeletons else (False,):
-            skeleton = self.skeletons[key] if is_known else self._read(twin, tools, kwargs, generation)
             if not is_known:
-                self._keep(key, skeleton)
+                self._keep(key, self._read_twin(twin, options, generation))
+            skeleton = self.skeletons[key]
             if skeleton is None:
                 continue
-            starts = align(text, skeleton.gaps, [leaves[number] for number in skeleton.order])
+            starts = align(text, skeleton.gaps, [twin.leaves[number].text for number in skeleton.order])
             if starts is not None:
                 return EncodedRow(edges.ids, turns_at(skeleton, starts, edges), skeleton.dropped)
         return EncodedRow(edges.ids, None)
 
-    def _read(self, twin: Exchange, tools: Any, kwargs: Mapping[str, Any], generation: bool) -> Skeleton | None:
-        text = self._try_render(twin.messages, tools, kwargs, generation)
+    def _read_twin(self, twin: Exchange, options: Mapping[str, Any], generation: bool) -> Skeleton | None:
+        text = self._try_render(twin.messages, options, generation)
         if text is None:
             return None
-        return self.reader.read(twin, lambda messages, prompt: self._try_render(messages, tools, kwargs, prompt), text)
+        return self.reader.read(twin, lambda messages, prompt: self._try_render(messages, options, prompt), text)
 
     def _keep(self, key: str, skeleton: Skeleton | None) -> None:
         if len(self.skeletons) >= SHAPES:
             del self.skeletons[next(iter(self.skeletons))]
         self.skeletons[key] = skeleton
+
+
+def options_of(conversation: Conversation) -> dict[str, Any]:
+    """What `apply_chat_template` takes beside the messages."""
+    return {"tools": conversation.tools, **conversation.template_kwargs}
 
 
 def template_texts(renderer: Any) -> list[str]:
@@ -174,41 +190,25 @@ def turns_at(skeleton: Skeleton, starts: Sequence[int], edges: TokenEdges) -> li
     A token that is partly content belongs to the content.
     """
     turns = []
-    last = 0
+    last = 0  # the first token that no earlier turn has
     for turn in skeleton.turns:
-
-        def at(place: Place) -> int:
-            return starts[place.gap] + place.offset
-
-        start = max(last, edges.following(at(turn.start)))
-        stop = max(start, edges.following(at(turn.stop)))
-        is_blank = turn.content_start == turn.content_stop
-        content_stop = max(start, edges.following(at(turn.content_stop)))
-        content_start = content_stop if is_blank else max(last, edges.covering(at(turn.content_start)))
-        content_stop = max(content_start, content_stop)
-        if turn.prefill_stop == turn.content_start:
-            prefill_stop = content_start
-        else:
-            prefill_stop = min(max(content_start, edges.covering(at(turn.prefill_stop))), content_stop)
-        if turn.reasoning_stop == turn.content_start:
-            reasoning_stop = content_start
-        else:
-            reasoning_stop = min(max(content_start, edges.covering(at(turn.reasoning_stop))), content_stop)
-        stop = max(stop, content_stop)
-        start = min(start, content_start)
+        start, content_start, prefill, reasoning, content_stop, stop = (starts[place.gap] + place.offset for place in turn.places)
+        first_after = max(last, edges.following(content_stop))
+        first = first_after if content_start == content_stop else max(last, edges.covering(content_start))
+        first_after = max(first, first_after)
         turns.append(
             AlignedTurn(
-                turn.role,
-                turn.message,
-                start,
-                content_start,
-                prefill_stop,
-                reasoning_stop,
-                content_stop,
-                stop,
-                turn.stop_token,
-                turn.empty_reasoning,
+                role=turn.role,
+                message=turn.message,
+                start=min(max(last, edges.following(start)), first),
+                content_start=first,
+                prefill_stop=first if prefill == content_start else min(max(first, edges.covering(prefill)), first_after),
+                reasoning_stop=first if reasoning == content_start else min(max(first, edges.covering(reasoning)), first_after),
+                content_stop=first_after,
+                stop=max(first_after, edges.following(stop)),
+                stop_token=turn.stop_token,
+                empty_reasoning=turn.empty_reasoning,
             )
         )
-        last = stop
+        last = turns[-1].stop
     return turns

@@ -58,16 +58,14 @@ class Span:
 
 
 class TurnPlaces(NamedTuple):
-    """A turn in a skeleton. The places are those of the columns of `Turns` with the same names."""
+    """A turn in a skeleton.
+
+    `places`: start, content_start, prefill_stop, reasoning_stop, content_stop and stop, as in the columns of `Turns`.
+    """
 
     role: str
     message: int
-    start: Place
-    content_start: Place
-    prefill_stop: Place
-    reasoning_stop: Place
-    content_stop: Place
-    stop: Place
+    places: tuple[Place, Place, Place, Place, Place, Place]
     stop_token: bool
     empty_reasoning: bool
 
@@ -191,12 +189,14 @@ class Reading:
             TurnPlaces(
                 span.role,
                 span.message,
-                place(span.start),
-                place(span.content_start),
-                place(span.prefill_stop),
-                place(span.reasoning_stop),
-                place(span.content_stop),
-                place(span.stop),
+                (
+                    place(span.start),
+                    place(span.content_start),
+                    place(span.prefill_stop),
+                    place(span.reasoning_stop),
+                    place(span.content_stop),
+                    place(span.stop),
+                ),
                 span.stop_token,
                 span.empty_reasoning,
             )
