@@ -6,7 +6,8 @@ from typing import Any, Protocol, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.chat.boundary import RoleBoundary
+from spanmask.chat.boundary import Parts
+from spanmask.chat.format import ChatFormat
 from spanmask.ragged import Column
 from spanmask.turns import Turns
 
@@ -21,14 +22,7 @@ _Uint64: TypeAlias = npt.NDArray[np.uint64]
 
 @final
 class Format:
-    def __new__(
-        cls,
-        boundaries: Sequence[RoleBoundary],
-        *,
-        roles: Sequence[str],
-        stop_token_ids: Sequence[int],
-        generation_prefills: Sequence[Sequence[int]],
-    ) -> Format: ...
+    def __new__(cls, parts: Parts | ChatFormat, *, roles: Sequence[str]) -> Format: ...
 
 @final
 class LabelBatch:
@@ -162,6 +156,10 @@ class TurnColumns:
     def closed(self) -> _Bool: ...
     @property
     def prefill_stop(self) -> _Int64: ...
+    @property
+    def reasoning_stop(self) -> _Int64: ...
+    @property
+    def empty_reasoning(self) -> _Bool: ...
     @property
     def stop_token(self) -> _Bool: ...
     @property

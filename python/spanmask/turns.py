@@ -34,6 +34,8 @@ class Turns:
         closed: bool; False if the row ended first.
         roles: names of the roles.
         prefill_stop: int64; the content up to here was supplied by the template's generation prompt. By default `content_start`.
+        reasoning_stop: int64; the content up to here is reasoning, tags included. By default `content_start`.
+        empty_reasoning: bool; this reasoning holds no text, only tags that the template added. By default False.
         stop_token: bool; the token after `stop` ends the turn too, although it belongs to the next header. By default False.
         include_start, include_end: bool; the header trains with the turn; its closing tokens may train. By default False and True.
         ignore_ids: ids that never train, in addition to those of the policy.
@@ -57,6 +59,8 @@ class Turns:
     closed: Flags
     roles: tuple[str, ...]
     prefill_stop: Int64 | None = field(default=None, kw_only=True, repr=False)
+    reasoning_stop: Int64 | None = field(default=None, kw_only=True, repr=False)
+    empty_reasoning: Flags | None = field(default=None, kw_only=True, repr=False)
     stop_token: Flags | None = field(default=None, kw_only=True, repr=False)
     include_start: Flags | None = field(default=None, kw_only=True, repr=False)
     include_end: Flags | None = field(default=None, kw_only=True, repr=False)
@@ -68,13 +72,15 @@ class Turns:
         count = np.shape(self.row)[0] if np.ndim(self.row) == 1 else -1
         defaults = {
             "prefill_stop": self.content_start,
+            "reasoning_stop": self.content_start,
+            "empty_reasoning": np.zeros(max(count, 0), np.bool_),
             "stop_token": np.zeros(max(count, 0), np.bool_),
             "include_start": np.zeros(max(count, 0), np.bool_),
             "include_end": np.ones(max(count, 0), np.bool_),
         }
-        for name in ("row", "role", "start", "content_start", "content_stop", "stop", "prefill_stop"):
+        for name in ("row", "role", "start", "content_start", "content_stop", "stop", "prefill_stop", "reasoning_stop"):
             self._set(name, np.int64, count, defaults)
-        for name in ("closed", "stop_token", "include_start", "include_end"):
+        for name in ("closed", "empty_reasoning", "stop_token", "include_start", "include_end"):
             self._set(name, np.bool_, count, defaults)
         roles = (self.roles,) if isinstance(self.roles, str) else tuple(self.roles)
         object.__setattr__(self, "roles", roles)
@@ -213,6 +219,8 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
         found.closed,
         chat_format.roles,
         prefill_stop=found.prefill_stop,
+        reasoning_stop=found.reasoning_stop,
+        empty_reasoning=found.empty_reasoning,
         stop_token=found.stop_token,
         include_start=found.include_start,
         include_end=found.include_end,

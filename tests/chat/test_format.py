@@ -69,7 +69,8 @@ def test_uncovered_is_printed_compared_and_pickled():
 def test_formats_are_frozen_and_pickles_leave_out_what_is_compiled():
     assert FORMAT._compiled is FORMAT._compiled
     assert set(pickle.loads(pickle.dumps(FORMAT)).__dict__) == {
-        "boundaries", "ignore_ids", "stop_token_ids", "generation_prefills", "uncovered", "texts",
+        "boundaries", "ignore_ids", "stop_token_ids", "anchor_ids", "generation_prefills", "reasoning", "empty_reasoning",
+        "uncovered", "texts",
     }  # fmt: skip
     with pytest.raises(FrozenInstanceError):
         FORMAT.uncovered = ()

@@ -26,13 +26,23 @@ def chat_formats(draw):
         if starts:
             ends = draw(st.lists(markers, max_size=2))
             boundaries.append(
-                RoleBoundary(role, starts, ends, include_start=draw(st.booleans()), include_end=draw(st.booleans()))
+                RoleBoundary(
+                    role,
+                    starts,
+                    ends,
+                    include_start=draw(st.booleans()),
+                    include_end=draw(st.booleans()),
+                    anchored=draw(st.booleans()),
+                )
             )
     return ChatFormat(
         boundaries,
         ignore_ids=draw(st.lists(ids, max_size=1)),
         stop_token_ids=draw(st.lists(ids, max_size=1)),
+        anchor_ids=draw(st.lists(ids, max_size=1)),
         generation_prefills=draw(st.lists(markers, max_size=2)),
+        reasoning=draw(st.just(()) | st.tuples(*[st.lists(markers, min_size=1, max_size=2)] * 2)),
+        empty_reasoning=draw(st.lists(markers, max_size=1)),
     )
 
 

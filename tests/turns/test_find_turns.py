@@ -11,19 +11,22 @@ FORMAT = ChatFormat(
 )
 
 
-def tuples(turns):
-    columns = (turns.row, turns.role, turns.start, turns.content_start, turns.content_stop, turns.stop, turns.closed)
+def tuples(turns, *more):
+    columns = (turns.row, turns.role, turns.start, turns.content_start, turns.content_stop, turns.stop, turns.closed, *more)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def expected(rows, chat_format):
-    return [(number, *turn[:6]) for number, row in enumerate(rows) for turn in reference.find_turns(row, chat_format)]
+def expected(rows, chat_format, fields=6):
+    return [(number, *turn[:fields]) for number, row in enumerate(rows) for turn in reference.find_turns(row, chat_format)]
 
 
 @given(rows=batches, chat_format=chat_formats(), dtype=st.sampled_from(DTYPES))
 def test_find_turns_equals_the_reference(rows, chat_format, dtype):
-    arrays = [np.array(row, dtype) for row in rows]
-    assert tuples(find_turns(arrays, chat_format)) == expected(rows, chat_format)
+    turns = find_turns([np.array(row, dtype) for row in rows], chat_format)
+    flags = turns.include_start, turns.include_end
+    assert tuples(turns, *flags, turns.prefill_stop, turns.reasoning_stop, turns.empty_reasoning) == expected(
+        rows, chat_format, fields=11
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from spanmask import _core
 from spanmask._validate import MarkerIds, MarkerLike, as_markers, check_flag
 
-__all__ = ["MarkerIds", "MarkerLike", "Parts", "RoleBoundary", "compile_format", "roles_of"]
+if TYPE_CHECKING:  # it builds on this module
+    from spanmask.chat.format import ChatFormat
+
+__all__ = ["MarkerIds", "MarkerLike", "Parts", "Reasoning", "RoleBoundary", "compile_format", "roles_of"]
+
+# What opens reasoning, and what closes it: two lists of alternatives, or nothing.
+Reasoning: TypeAlias = tuple[()] | tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]]
 
 
 @dataclass(frozen=True)
@@ -23,13 +29,17 @@ class RoleBoundary:
         end: the ids that close a turn, in the same form; empty if a turn ends only at the next start (Alpaca).
         include_start: the opening ids train with the turn.
         include_end: the closing ids may train; `MaskPolicy.train_on_eos` decides when. `False`: they never train.
+        anchored: a start counts only as a row's first token, or directly after a closing marker of any role, after one of the chat
+            format's `stop_token_ids`, or after one of its `anchor_ids` (BOS, EOS, padding). For headers of plain text (`assistant:`), which
+            may occur inside a content. If a template writes blanks between a closing marker and a header, `start` must have alternatives
+            that begin with them.
 
     Raises:
         ValueError: the role or the start is missing, a marker is empty, or a flag is not a bool.
         TypeError: an id is not an integer.
 
     >>> RoleBoundary("assistant", start=[5, 6], end=[[2], [3, 4]])
-    RoleBoundary(role='assistant', start=((5, 6),), end=((2,), (3, 4)), include_start=False, include_end=True)
+    RoleBoundary(role='assistant', start=((5, 6),), end=((2,), (3, 4)), include_start=False, include_end=True, anchored=False)
     """
 
     role: str
@@ -38,6 +48,7 @@ class RoleBoundary:
     _: KW_ONLY
     include_start: bool = False
     include_end: bool = True
+    anchored: bool = False
 
     if TYPE_CHECKING:  # the constructor accepts more types than the fields hold
 
@@ -49,6 +60,7 @@ class RoleBoundary:
             *,
             include_start: bool = False,
             include_end: bool = True,
+            anchored: bool = False,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -61,6 +73,7 @@ class RoleBoundary:
             raise ValueError(f"start of role {self.role!r}: no marker given; pass the token ids that open a turn.")
         check_flag("include_start", self.include_start)
         check_flag("include_end", self.include_end)
+        check_flag("anchored", self.anchored)
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,10 @@ class Parts:
 
     boundaries: tuple[RoleBoundary, ...]
     stop_token_ids: tuple[int, ...] = ()
+    anchor_ids: tuple[int, ...] = ()
     generation_prefills: tuple[MarkerIds, ...] = ()
+    reasoning: Reasoning = ()
+    empty_reasoning: tuple[MarkerIds, ...] = ()
     texts: tuple[tuple[MarkerIds, str], ...] = ()
     uncovered: tuple[str, ...] = ()
 
@@ -82,10 +98,6 @@ def roles_of(boundaries: Sequence[RoleBoundary]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(boundary.role for boundary in boundaries))
 
 
-def compile_format(
-    boundaries: Sequence[RoleBoundary], stop_token_ids: Sequence[int], generation_prefills: Sequence[MarkerIds]
-) -> _core.Format:
-    """The markers in the form that the core searches for. A role is given as its index in `roles_of(boundaries)`."""
-    return _core.Format(
-        boundaries, roles=roles_of(boundaries), stop_token_ids=stop_token_ids, generation_prefills=generation_prefills
-    )
+def compile_format(parts: Parts | ChatFormat) -> _core.Format:
+    """The markers in the form that the core searches for. A role is given as its index in `roles_of(parts.boundaries)`."""
+    return _core.Format(parts, roles=roles_of(parts.boundaries))

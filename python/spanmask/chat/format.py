@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spanmask import _core
-from spanmask._validate import as_markers, as_signed_ids
+from spanmask._validate import as_markers, as_signed_ids, check_flag
 from spanmask.chat import template
-from spanmask.chat.boundary import MarkerIds, MarkerLike, Parts, RoleBoundary, compile_format, roles_of
+from spanmask.chat.boundary import MarkerIds, MarkerLike, Parts, Reasoning, RoleBoundary, compile_format, roles_of
 from spanmask.chat.coverage import kinds_in
 from spanmask.chat.media import media_ids
 from spanmask.chat.strings import MarkerText, parts_from_strings
@@ -35,9 +35,15 @@ class ChatFormat:
             lengths or the attention mask, never from a token id.
         stop_token_ids: ids that train when they directly follow a trained turn, for models that end their turn with the first token of
             the next role's header.
+        anchor_ids: ids with which a text begins or ends (BOS, EOS, padding): a start of an anchored boundary may directly follow them.
         generation_prefills: id sequences that the template's generation prompt puts after the assistant's header (`<think>` and a
             newline, an empty think block): the model never writes them. `MaskPolicy.train_generation_prefill` decides whether they
             train.
+        reasoning: a pair (openings, closings) of id sequences, each one sequence or several alternatives: what opens and closes the
+            reasoning with which a turn's content begins (`<think>` and `</think>`, with the line breaks that the template writes). It may
+            begin inside or directly after a generation prefill. Without a closing sequence it extends to the content's end.
+            `MaskPolicy.reasoning` decides whether it trains.
+        empty_reasoning: id sequences of whole blocks without reasoning, as the template adds them (`<think>`, `</think>` and line breaks).
         uncovered: kinds of conversations in which these boundaries do not find the turns: "system messages", "reasoning", "tool calls",
             "text before tool calls". Deriving a format from a template sets it; `uncovered_kind` finds such conversations. Other
             descriptions are allowed, but are only printed.
@@ -60,7 +66,10 @@ class ChatFormat:
     _: KW_ONLY
     ignore_ids: tuple[int, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    anchor_ids: tuple[int, ...] = ()
     generation_prefills: tuple[MarkerIds, ...] = ()
+    reasoning: Reasoning = ()
+    empty_reasoning: tuple[MarkerIds, ...] = ()
     uncovered: tuple[str, ...] = ()
     texts: tuple[tuple[MarkerIds, str], ...] = field(default=(), compare=False, repr=False)
 
@@ -72,7 +81,10 @@ class ChatFormat:
             *,
             ignore_ids: Iterable[int] = (),
             stop_token_ids: Iterable[int] = (),
+            anchor_ids: Iterable[int] = (),
             generation_prefills: MarkerLike = (),
+            reasoning: tuple[()] | tuple[MarkerLike, MarkerLike] = (),
+            empty_reasoning: MarkerLike = (),
             uncovered: Iterable[str] = (),
             texts: Iterable[tuple[Iterable[int], str]] = (),
         ) -> None: ...
@@ -85,7 +97,10 @@ class ChatFormat:
         check_boundaries(self.boundaries)
         set_(self, "ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
         set_(self, "stop_token_ids", as_signed_ids("stop_token_ids", self.stop_token_ids))
+        set_(self, "anchor_ids", as_signed_ids("anchor_ids", self.anchor_ids))
         set_(self, "generation_prefills", as_markers("generation_prefills", self.generation_prefills))
+        set_(self, "reasoning", as_reasoning(self.reasoning))
+        set_(self, "empty_reasoning", as_markers("empty_reasoning", self.empty_reasoning))
         kinds = (self.uncovered,) if isinstance(self.uncovered, str) else tuple(self.uncovered)
         if isinstance(self.uncovered, str) or not all(isinstance(kind, str) for kind in kinds):
             raise TypeError(f"uncovered: expected a sequence of strings, got {self.uncovered!r}.")
@@ -117,7 +132,9 @@ class ChatFormat:
         return next((kind for kind in self.uncovered if kind in kinds), None)
 
     @classmethod
-    def from_strings(cls, tokenizer: Any, *, ignore_ids: Iterable[int] = (), **roles: MarkerText) -> ChatFormat:
+    def from_strings(
+        cls, tokenizer: Any, *, ignore_ids: Iterable[int] = (), anchored: bool = False, **roles: MarkerText
+    ) -> ChatFormat:
         """Make boundaries from text. The token ids are found in context.
 
         The ids of a marker change with the text next to it (`ASSISTANT:` at the start of a text, after a space, after a newline). Each
@@ -127,16 +144,22 @@ class ChatFormat:
         Args:
             tokenizer: a transformers tokenizer that returns offsets ("fast"), or one whose tokens decode to the text.
             ignore_ids: as in `ChatFormat`.
-            **roles: for each role its start, or (start, end), or (start, [end, end, ...]), as text.
+            anchored: all starts count only at the beginning of a text or after a closing marker, spaces and line breaks between them
+                included: the words of a header inside a content open no turn. Every role must have an end. The tokenizer's BOS, EOS and
+                padding become `anchor_ids`.
+            **roles: for each role its start, or (start, end), or (start, [end, end, ...]), as text. A role cannot be called "ignore_ids" or
+                "anchored": write `RoleBoundary` for it.
 
         Raises:
-            ChatFormatError: the tokens of a marker merge with its neighbours in every context, or the tokenizer returns no offsets.
+            ChatFormatError: the tokens of a marker merge with its neighbours in every context, the tokenizer returns no offsets, or a role
+                without an end is to be anchored.
             TypeError: a marker is not text.
 
         Example:
             `ChatFormat.from_strings(tokenizer, assistant=("ASSISTANT:", "</s>"), user="USER:")`
         """
-        return cls._from_parts(parts_from_strings(tokenizer, roles), ignore_ids)
+        check_flag("anchored", anchored)
+        return cls._from_parts(parts_from_strings(tokenizer, roles, anchored), ignore_ids)
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, **template_kwargs: Any) -> ChatFormat:
@@ -189,7 +212,10 @@ class ChatFormat:
             parts.boundaries,
             ignore_ids=ignore_ids,
             stop_token_ids=parts.stop_token_ids,
+            anchor_ids=parts.anchor_ids,
             generation_prefills=parts.generation_prefills,
+            reasoning=parts.reasoning,
+            empty_reasoning=parts.empty_reasoning,
             uncovered=parts.uncovered,
             texts=parts.texts,
         )
@@ -197,7 +223,7 @@ class ChatFormat:
     @cached_property
     def _compiled(self) -> _core.Format:
         """The compiled markers. They are not pickled."""
-        return compile_format(self.boundaries, self.stop_token_ids, self.generation_prefills)
+        return compile_format(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_compiled", "roles")}
@@ -212,16 +238,40 @@ class ChatFormat:
         lines = ["ChatFormat"]
         for boundary in self.boundaries:
             end = show(boundary.end) if boundary.end else "(the next start)"
-            lines.append(f"  {boundary.role:<{width}}  start {show(boundary.start)}  end {end}")
+            anchored = "  (anchored)" if boundary.anchored else ""
+            lines.append(f"  {boundary.role:<{width}}  start {show(boundary.start)}  end {end}{anchored}")
         if self.ignore_ids:
             lines.append(f"  never trained: {list(self.ignore_ids)}")
         if self.stop_token_ids:
             lines.append(f"  trained after a turn: {show(tuple((token,) for token in self.stop_token_ids))}")
+        if self.anchor_ids:
+            lines.append(f"  texts begin and end with: {show(tuple((token,) for token in self.anchor_ids))}")
         if self.generation_prefills:
             lines.append(f"  supplied by the generation prompt: {show(self.generation_prefills)}")
+        if self.reasoning:
+            openings, closings = self.reasoning
+            lines.append(f"  reasoning: {show(openings)}  to {show(closings)}")
+        if self.empty_reasoning:
+            lines.append(f"  added where there is no reasoning: {show(self.empty_reasoning)}")
         if self.uncovered:
             lines.append(f"  not covered: {', '.join(self.uncovered)}")
         return "\n".join(lines)
+
+
+def as_reasoning(value: Any) -> Reasoning:
+    """The openings and closings of reasoning, each as a tuple of alternatives."""
+    try:
+        pair = tuple(value)
+    except TypeError:
+        pair = (value,)
+    if not pair:
+        return ()
+    if isinstance(value, str) or len(pair) != 2:
+        raise ValueError(f"reasoning: expected a pair (openings, closings) of token ids, got {value!r}.")
+    openings, closings = as_markers("reasoning, openings", pair[0]), as_markers("reasoning, closings", pair[1])
+    if not openings or not closings:
+        raise ValueError(f"reasoning: openings and closings both need ids, got {value!r}.")
+    return openings, closings
 
 
 def check_boundaries(boundaries: tuple[RoleBoundary, ...]) -> None:

@@ -7,20 +7,23 @@ from typing import Any
 
 from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
 from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
-from spanmask.chat.tokens import bos_and_eos, merging, text_tokenizer
+from spanmask.chat.tokens import bos_and_eos, merging, text_edge_ids, text_tokenizer
 from spanmask.errors import ChatFormatError
 
 __all__ = ["MarkerText", "ids_in_context", "parts_from_strings"]
 
 MarkerText = str | tuple[str, str | Sequence[str]]
+GAPS = (" ", "\n", "\n\n")  # what templates write between a closing marker and the next header
 
 
-def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText]) -> Parts:
+def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText], anchored: bool = False) -> Parts:
     """The boundaries of `ChatFormat.from_strings`."""
     tokenizer = text_tokenizer(tokenizer)
     if not roles:
         raise ChatFormatError('roles: none given; pass for example assistant=("ASSISTANT:", "</s>"), user="USER:".')
     texts = {role: role_texts(role, marker) for role, marker in roles.items()}
+    if anchored:
+        check_ends(texts)
     starts = [start for start, _ in texts.values()]
     ends = [end for _, role_ends in texts.values() for end in role_ends]
     lefts, rights = neighbours(tokenizer, starts, ends)
@@ -28,12 +31,15 @@ def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText]) -> Parts:
     shown: dict[MarkerIds, str] = {}
     boundaries = []
     for role, (start, role_ends) in texts.items():
-        found = [in_context(tokenizer, f"start of role {role!r}", start, lefts, rights)]
+        starts_in_context = in_context(tokenizer, f"start of role {role!r}", start, lefts, rights)
+        for gap in GAPS if anchored else ():  # the start must directly follow what precedes it
+            starts_in_context |= in_context(tokenizer, f"start of role {role!r}", gap + start, lefts, rights)
+        found = [starts_in_context]
         found += [in_context(tokenizer, f"end of role {role!r}", end, lefts, rights) for end in role_ends]
-        boundaries.append(RoleBoundary(role, found[0], [ids for some in found[1:] for ids in some]))
+        boundaries.append(RoleBoundary(role, found[0], [ids for some in found[1:] for ids in some], anchored=anchored))
         for some in reversed(found):
             shown.update(some)
-    return Parts(tuple(boundaries), texts=tuple(shown.items()))
+    return Parts(tuple(boundaries), anchor_ids=text_edge_ids(tokenizer) if anchored else (), texts=tuple(shown.items()))
 
 
 def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
@@ -79,11 +85,21 @@ def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:
     return str(start), ends
 
 
+def check_ends(texts: dict[str, tuple[str, list[str]]]) -> None:
+    """Raise unless each role has an end: a start that must follow one would never be found after a role without."""
+    for role, (start, ends) in texts.items():
+        if not ends:
+            raise ChatFormatError(
+                f"role {role!r}: has no end, so that no start after its turns can be anchored; pass ({start!r}, end), or write "
+                "RoleBoundary(..., anchored=True) for the roles whose turns follow an end."
+            )
+
+
 def neighbours(tokenizer: Any, starts: Sequence[str], ends: Sequence[str]) -> tuple[list[str], list[str]]:
     """Texts to put to the left and right of a marker: edges of contents, the ends of the text, and the other markers."""
     special = bos_and_eos(tokenizer)
-    lefts = [*("", *EDGES), *(end + gap for end in (*special, *ends) for gap in ("", " ", "\n", "\n\n")), *starts]
-    rights = [*("", *EDGES), *special, *(gap + start for start in starts for gap in ("", " ", "\n", "\n\n")), *ends]
+    lefts = [*("", *EDGES), *(end + gap for end in (*special, *ends) for gap in ("", *GAPS)), *starts]
+    rights = [*("", *EDGES), *special, *(gap + start for start in starts for gap in ("", *GAPS)), *ends]
     return list(dict.fromkeys(lefts)), list(dict.fromkeys(rights))
 
 

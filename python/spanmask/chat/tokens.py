@@ -21,6 +21,7 @@ __all__ = [
     "bos_and_eos",
     "encode",
     "merging",
+    "text_edge_ids",
     "text_tokenizer",
 ]
 
@@ -105,6 +106,12 @@ def added_token_ids(tokenizer: Any) -> frozenset[int]:
 def bos_and_eos(tokenizer: Any) -> list[str]:
     """The texts of BOS and EOS, if the tokenizer has them."""
     return [str(token) for token in (tokenizer.bos_token, tokenizer.eos_token) if token]
+
+
+def text_edge_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The ids of tokens with which a text may begin or end: BOS, CLS, EOS, padding. Not the unknown token: contents hold it."""
+    ids = (getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "cls", "eos", "pad"))
+    return tuple(dict.fromkeys(int(token) for token in ids if token is not None and token != tokenizer.unk_token_id))
 
 
 def merging(tokenizer: Any, marker: str) -> list[str]:

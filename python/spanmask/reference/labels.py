@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from spanmask.reference.turns import find_turns, matches
+from spanmask.reference.turns import find_turns, longest
 
 __all__ = ["mask_labels", "mask_weights"]
 
@@ -75,7 +75,8 @@ def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: S
         if trains and (policy.include_start or turn.include_start):
             fill(weights, turn.start, turn.content_start, weight)
         if trains:
-            fill(weights, turn.content_start + generation_prefill(row, turn, chat_format, policy), turn.content_stop, weight)
+            start = turn.content_start if policy.train_generation_prefill else turn.prefill_stop
+            fill(weights, start, turn.content_stop, weight)
         if policy.train_on_eos == "all" and not trains:
             weight = 1.0
         elif policy.train_on_eos == "none" or not trains or (policy.train_on_eos == "last" and not is_last):
@@ -94,14 +95,6 @@ def fill(weights: list[float | None], start: int, stop: int, weight: float) -> N
     for position in range(start, stop):
         if weights[position] is None:
             weights[position] = weight
-
-
-def generation_prefill(row: list[int], turn: Any, chat_format: Any, policy: Any) -> int:
-    """How many tokens at the head of the content the generation prompt supplies and the policy leaves out."""
-    if policy.train_generation_prefill:
-        return 0
-    content = row[turn.content_start : turn.content_stop]
-    return max((len(head) for head in chat_format.generation_prefills if matches(content, 0, head)), default=0)
 
 
 def ignored(row: list[int], turns: Any, chat_format: Any, policy: Any) -> set[int]:
@@ -136,8 +129,3 @@ def between(row: list[int], position: int, policy: Any) -> set[int]:
         found.update(range(inside, close) if keep else range(position, stop))
         position = stop
     return found
-
-
-def longest(row: list[int], position: int, sequences: Iterable[Sequence[int]]) -> int:
-    """The length of the longest of `sequences` that occurs at `position`, 0 if none does."""
-    return max((len(sequence) for sequence in sequences if matches(row, position, sequence)), default=0)

@@ -7,7 +7,7 @@ use spanmask_core::labels::{
     Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowColumns, RowReport, Shift,
     TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
 };
-use spanmask_core::turns::{Boundary, Format, TurnSource, find_turns};
+use spanmask_core::turns::{Boundary, Format, FormatParts, TurnSource, find_turns};
 use spanmask_core::{Ragged, Token};
 use std::convert::Infallible;
 
@@ -30,8 +30,14 @@ fn format<T: Token>(case: &Value) -> Format<T> {
         ends: markers(&boundary[2]),
         include_start: boundary[3].as_bool().unwrap(),
         include_end: boundary[4].as_bool().unwrap(),
+        anchored: false,
     });
-    Format::new(&boundaries, &ids(&case["stop_token_ids"]), &markers(&case["generation_prefills"]))
+    Format::new(&FormatParts {
+        boundaries,
+        stop_token_ids: ids(&case["stop_token_ids"]),
+        generation_prefills: markers(&case["generation_prefills"]),
+        ..FormatParts::default()
+    })
 }
 
 fn policy<T: Token>(rules: &Value) -> Policy<T> {

@@ -6,16 +6,14 @@ use crate::ids::{ArrayToken, Family, Ids, PerToken, with_ids};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::search::Searcher;
-use spanmask_core::turns::{self, Boundary, Turn, TurnSource, TurnTable};
+use spanmask_core::turns::{self, Boundary, FormatParts, Turn, TurnSource, TurnTable};
 use spanmask_core::{Ragged, Token};
 use std::convert::Infallible;
 
 /// The markers of a `ChatFormat`, compiled for the token types in use.
 #[pyclass(frozen, module = "spanmask._core")]
 pub struct Format {
-    boundaries: Vec<Boundary>,
-    stop_token_ids: Vec<i64>,
-    generation_prefills: Vec<Vec<i64>>,
+    parts: FormatParts,
     compiled: PerToken<Formats>,
 }
 
@@ -34,35 +32,52 @@ struct BoundaryFields {
     end: Vec<Vec<i64>>,
     include_start: bool,
     include_end: bool,
+    anchored: bool,
+}
+
+/// What a `ChatFormat` or `Parts` says about turns, read by name.
+#[derive(FromPyObject)]
+struct FormatFields {
+    boundaries: Vec<BoundaryFields>,
+    stop_token_ids: Vec<i64>,
+    anchor_ids: Vec<i64>,
+    generation_prefills: Vec<Vec<i64>>,
+    /// Openings and closings, or nothing.
+    reasoning: Vec<Vec<Vec<i64>>>,
+    empty_reasoning: Vec<Vec<i64>>,
 }
 
 #[pymethods]
 impl Format {
     #[new]
-    #[pyo3(signature = (boundaries, *, roles, stop_token_ids, generation_prefills))]
-    fn new(
-        boundaries: Vec<BoundaryFields>,
-        roles: Vec<String>,
-        stop_token_ids: Vec<i64>,
-        generation_prefills: Vec<Vec<i64>>,
-    ) -> Self {
-        let boundaries = boundaries.into_iter().map(|fields| Boundary {
+    #[pyo3(signature = (parts, *, roles))]
+    fn new(parts: FormatFields, roles: Vec<String>) -> Self {
+        let boundaries = parts.boundaries.into_iter().map(|fields| Boundary {
             role: roles.iter().position(|role| *role == fields.role).unwrap_or(roles.len()),
             starts: fields.start,
             ends: fields.end,
             include_start: fields.include_start,
             include_end: fields.include_end,
+            anchored: fields.anchored,
         });
-        let boundaries = boundaries.collect();
-        Self { boundaries, stop_token_ids, generation_prefills, compiled: PerToken::default() }
+        let mut reasoning = parts.reasoning.into_iter();
+        let parts = FormatParts {
+            boundaries: boundaries.collect(),
+            stop_token_ids: parts.stop_token_ids,
+            anchor_ids: parts.anchor_ids,
+            generation_prefills: parts.generation_prefills,
+            reasoning_openings: reasoning.next().unwrap_or_default(),
+            reasoning_closings: reasoning.next().unwrap_or_default(),
+            empty_reasoning: parts.empty_reasoning,
+        };
+        Self { parts, compiled: PerToken::default() }
     }
 }
 
 impl Format {
     /// The format for rows of `T`.
     pub fn of<T: ArrayToken>(&self) -> &turns::Format<T> {
-        self.compiled
-            .get(|| turns::Format::new(&self.boundaries, &self.stop_token_ids, &self.generation_prefills))
+        self.compiled.get(|| turns::Format::new(&self.parts))
     }
 }
 
@@ -77,6 +92,8 @@ pub struct TurnColumns {
     stop: Py<PyArray1<i64>>,
     closed: Py<PyArray1<bool>>,
     prefill_stop: Py<PyArray1<i64>>,
+    reasoning_stop: Py<PyArray1<i64>>,
+    empty_reasoning: Py<PyArray1<bool>>,
     stop_token: Py<PyArray1<bool>>,
     include_start: Py<PyArray1<bool>>,
     include_end: Py<PyArray1<bool>>,
@@ -104,6 +121,8 @@ pub fn find_turns(py: Python<'_>, rows: IdColumn<'_>, format: &Format) -> PyResu
         stop: places(|turn| turn.stop),
         closed: flags(|turn| turn.closed),
         prefill_stop: places(|turn| turn.prefill_stop),
+        reasoning_stop: places(|turn| turn.reasoning_stop),
+        empty_reasoning: flags(|turn| turn.empty_reasoning),
         stop_token: flags(|turn| turn.stop_token),
         include_start: flags(|turn| turn.include_start),
         include_end: flags(|turn| turn.include_end),
@@ -148,6 +167,8 @@ pub struct GivenTurns<'py> {
     stop: PyReadonlyArray1<'py, i64>,
     closed: PyReadonlyArray1<'py, bool>,
     prefill_stop: PyReadonlyArray1<'py, i64>,
+    reasoning_stop: PyReadonlyArray1<'py, i64>,
+    empty_reasoning: PyReadonlyArray1<'py, bool>,
     stop_token: PyReadonlyArray1<'py, bool>,
     include_start: PyReadonlyArray1<'py, bool>,
     include_end: PyReadonlyArray1<'py, bool>,
@@ -166,16 +187,23 @@ impl Turns<'_> {
             &given.content_stop,
             &given.stop,
             &given.prefill_stop,
+            &given.reasoning_stop,
         ];
-        let flags = [&given.closed, &given.stop_token, &given.include_start, &given.include_end];
+        let flags = [
+            &given.closed,
+            &given.empty_reasoning,
+            &given.stop_token,
+            &given.include_start,
+            &given.include_end,
+        ];
         let lengths = places.map(|column| column.len().unwrap_or(0)).into_iter();
         if let Some(got) =
             lengths.chain(flags.map(|column| column.len().unwrap_or(0))).find(|&len| len != rows.len())
         {
             return Err(to_py(spanmask_core::Error::Length { want: rows.len(), got }, "turns"));
         }
-        let [role, start, content_start, content_stop, stop, prefill_stop] = places;
-        let [closed, stop_token, include_start, include_end] = flags;
+        let [role, start, content_start, content_stop, stop, prefill_stop, reasoning_stop] = places;
+        let [closed, empty_reasoning, stop_token, include_start, include_end] = flags;
         // A negative position becomes a position that is in no row.
         let at = |column: &PyReadonlyArray1<i64>, n: usize| -> PyResult<usize> {
             Ok(usize::try_from(column.as_slice()?[n]).unwrap_or(usize::MAX / 2))
@@ -189,6 +217,8 @@ impl Turns<'_> {
                 stop: at(stop, n)?,
                 closed: closed.as_slice()?[n],
                 prefill_stop: at(prefill_stop, n)?,
+                reasoning_stop: at(reasoning_stop, n)?,
+                empty_reasoning: empty_reasoning.as_slice()?[n],
                 stop_token: stop_token.as_slice()?[n],
                 include_start: include_start.as_slice()?[n],
                 include_end: include_end.as_slice()?[n],

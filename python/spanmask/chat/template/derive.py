@@ -107,7 +107,7 @@ def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], i
         parts = assemble(tokenizer, markers, [*needed, *rare, *prompts], added)
         if parts is None:
             return f"the tokens of the markers {markers.starts[ASSISTANT]} merge with the text next to them"
-        compiled = compile_format(parts.boundaries, parts.stop_token_ids, parts.generation_prefills)
+        compiled = compile_format(parts)
         policy = DEFAULT_POLICY._compile(roles_of(parts.boundaries), ignore_ids)
         trial = check(template, tokenizer, compiled, policy, added, some, seed=0, count=CHECKED)
         if trial.fault is None and trial.checked < CHECKED // 3:

@@ -21,7 +21,7 @@ use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::threshold;
 use spanmask_core::rng::trials::Trials;
 use spanmask_core::search::Searcher;
-use spanmask_core::turns::{Boundary, Format, TurnSource};
+use spanmask_core::turns::{Boundary, Format, FormatParts, TurnSource};
 use spanmask_core::{Ragged, Token};
 use std::hint::black_box;
 
@@ -97,6 +97,7 @@ fn boundaries(more: usize) -> Vec<Boundary> {
         ends: ends.iter().map(|&end| vec![end]).collect(),
         include_start: false,
         include_end: true,
+        anchored: false,
     };
     let mut all = vec![boundary(0, &ASSISTANT, &[EOS]), boundary(1, &USER, &[])];
     all.extend((0..more).map(|role| boundary(role + 2, &[10 + role as i64, 8, 9], &[])));
@@ -106,7 +107,7 @@ fn boundaries(more: usize) -> Vec<Boundary> {
 fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries: &[Boundary]) -> Case {
     let ids: Vec<T> = typed(ids.iter().copied());
     let offsets = offsets(rows, ids.len() / rows);
-    let format = Format::<T>::new(boundaries, &[], &[]);
+    let format = Format::<T>::new(&FormatParts { boundaries: boundaries.to_vec(), ..FormatParts::default() });
     let policy = Policy {
         roles: vec![Some(1.0)],
         prompt_weight: 0.0,

@@ -1,0 +1,176 @@
+//! The markers of a chat format, compiled: what acts at a position, and what the format says about a turn's content.
+
+use super::Turn;
+use crate::Token;
+use crate::search::Searcher;
+
+/// How the turns of one role open and close, as ids. Several boundaries of one role are alternatives.
+#[derive(Debug, Clone, Default)]
+pub struct Boundary {
+    /// The role's number.
+    pub role: usize,
+    /// Sequences that open a turn.
+    pub starts: Vec<Vec<i64>>,
+    /// Sequences that close a turn of this role; empty if only the next start does.
+    pub ends: Vec<Vec<i64>>,
+    /// The opening tokens train with the turn.
+    pub include_start: bool,
+    /// The closing tokens may train.
+    pub include_end: bool,
+    /// A start counts only where a turn can begin: see [`Format`].
+    pub anchored: bool,
+}
+
+/// What a chat format consists of, as ids. The default value is a format without any.
+#[derive(Debug, Clone, Default)]
+pub struct FormatParts {
+    /// Order matters: of two starts with the same length, the first one listed wins.
+    pub boundaries: Vec<Boundary>,
+    /// Tokens by which a model ends its turn although they belong to what follows (the next role's header).
+    pub stop_token_ids: Vec<i64>,
+    /// Tokens with which a text begins or ends (BOS, EOS, padding): an anchored start may directly follow them.
+    pub anchor_ids: Vec<i64>,
+    /// What the template's generation prompt puts after a header, so that the model never writes it.
+    pub generation_prefills: Vec<Vec<i64>>,
+    /// What opens the reasoning at the beginning of a turn's content.
+    pub reasoning_openings: Vec<Vec<i64>>,
+    /// What closes it.
+    pub reasoning_closings: Vec<Vec<i64>>,
+    /// Whole blocks without reasoning, as the template writes them.
+    pub empty_reasoning: Vec<Vec<i64>>,
+}
+
+/// What a marker does where it occurs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MarkerKind {
+    Start { boundary: usize },
+    End { role: usize },
+}
+
+/// A chat format, ready to be searched for in rows of `T`.
+///
+/// A start of an anchored boundary counts only as a row's first token, or directly after an end of any role, after a token that ends a
+/// turn, or after one with which texts begin or end. Elsewhere it is content.
+#[derive(Debug, Clone)]
+pub struct Format<T> {
+    pub(super) searcher: Searcher<T>,
+    /// What each marker does, by the searcher's needle numbers.
+    markers: Vec<MarkerKind>,
+    pub(super) boundaries: Vec<Boundary>,
+    roles: usize,
+    stop_token_ids: Vec<T>,
+    /// The sequences that an anchored start may follow.
+    anchors: Vec<Vec<T>>,
+    generation_prefills: Searcher<T>,
+    reasoning_openings: Searcher<T>,
+    reasoning_closings: Searcher<T>,
+    empty_reasoning: Searcher<T>,
+}
+
+impl<T: Token> Format<T> {
+    /// Compiles the parts. An id that does not fit `T` occurs in no row, and neither does a marker with such an id.
+    pub fn new(parts: &FormatParts) -> Self {
+        let mut markers = Vec::new();
+        let mut needles: Vec<&[i64]> = Vec::new();
+        for (number, boundary) in parts.boundaries.iter().enumerate() {
+            for start in &boundary.starts {
+                needles.push(start);
+                markers.push(MarkerKind::Start { boundary: number });
+            }
+            for end in &boundary.ends {
+                needles.push(end);
+                markers.push(MarkerKind::End { role: boundary.role });
+            }
+        }
+        let ends = parts.boundaries.iter().flat_map(|boundary| &boundary.ends).map(Vec::as_slice);
+        let anchors = ends.chain(parts.stop_token_ids.chunks(1)).chain(parts.anchor_ids.chunks(1));
+        let searcher = |sequences: &[Vec<i64>]| Searcher::new(sequences.iter().map(Vec::as_slice));
+        Self {
+            searcher: Searcher::new(needles),
+            markers,
+            boundaries: parts.boundaries.clone(),
+            roles: parts.boundaries.iter().map(|boundary| boundary.role + 1).max().unwrap_or(0),
+            stop_token_ids: parts.stop_token_ids.iter().filter_map(|&id| T::from_i64(id)).collect(),
+            anchors: anchors.filter_map(|ids| ids.iter().map(|&id| T::from_i64(id)).collect()).collect(),
+            generation_prefills: searcher(&parts.generation_prefills),
+            reasoning_openings: searcher(&parts.reasoning_openings),
+            reasoning_closings: searcher(&parts.reasoning_closings),
+            empty_reasoning: searcher(&parts.empty_reasoning),
+        }
+    }
+
+    /// How many roles there are; turns carry numbers below it.
+    pub fn roles(&self) -> usize {
+        self.roles
+    }
+
+    /// `turn`, completed with what the format says about its content and the token after it.
+    pub(super) fn completed(&self, row: &[T], turn: Turn) -> Turn {
+        let content = &row[turn.content()];
+        let prefill = longest(&self.generation_prefills, content, 0).unwrap_or(0);
+        let (reasoning, empty_reasoning) = self.reasoning(content, prefill);
+        Turn {
+            prefill_stop: turn.content_start + prefill,
+            stop_token: row.get(turn.stop).is_some_and(|token| self.stop_token_ids.contains(token)),
+            reasoning_stop: turn.content_start + reasoning,
+            empty_reasoning,
+            ..turn
+        }
+    }
+
+    /// How many tokens of `content` are reasoning, tags included, and whether they hold none. The reasoning begins with the content, or
+    /// inside or directly after its first `prefill` tokens, which the generation prompt supplies.
+    fn reasoning(&self, content: &[T], prefill: usize) -> (usize, bool) {
+        for start in 0..=prefill {
+            if let Some(len) = longest(&self.empty_reasoning, content, start) {
+                return (start + len, true);
+            }
+            if let Some(len) = longest(&self.reasoning_openings, content, start) {
+                let inside = start + len;
+                let rest = &content[inside..];
+                let closing = self
+                    .reasoning_closings
+                    .candidates(rest)
+                    .find_map(|at| longest(&self.reasoning_closings, rest, at).map(|len| inside + at + len));
+                return (closing.unwrap_or(content.len()), false);
+            }
+        }
+        (0, false)
+    }
+
+    /// The marker that acts at `position`, and its length. In a turn of role `open` an end of that role takes precedence over any start.
+    pub(super) fn marker_at(
+        &self,
+        row: &[T],
+        position: usize,
+        open: Option<usize>,
+    ) -> Option<(MarkerKind, usize)> {
+        let mut start = None;
+        for (needle, len) in self.searcher.matches_at(row, position) {
+            match self.markers[needle] {
+                marker @ MarkerKind::End { role } if Some(role) == open => return Some((marker, len)),
+                marker @ MarkerKind::Start { boundary }
+                    if start.is_none()
+                        && (!self.boundaries[boundary].anchored || self.may_begin(&row[..position])) =>
+                {
+                    start = Some((marker, len));
+                }
+                _ => {}
+            }
+        }
+        start
+    }
+
+    /// Whether an anchored start may follow these tokens of its row.
+    fn may_begin(&self, before: &[T]) -> bool {
+        before.is_empty() || self.anchors.iter().any(|anchor| before.ends_with(anchor))
+    }
+}
+
+/// The length of the longest needle that occurs in `content` at `position`.
+fn longest<T: Token>(needles: &Searcher<T>, content: &[T], position: usize) -> Option<usize> {
+    if needles.is_empty() {
+        return None;
+    }
+    needles.matches_at(content, position).next().map(|(_, len)| len)
+}
