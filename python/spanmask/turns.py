@@ -254,46 +254,62 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnEntries:
             "turn_weights: cannot be combined with turn_mask; pass one of them (a weight of 0 is a flag that is off)."
         )
     if turn_mask is not None:
-        return TurnEntries(turn_mask=entries_by_turn("turn_mask", turn_mask))
-    return TurnEntries(turn_weights=entries_by_turn("turn_weights", turn_weights))
+        return TurnEntries(turn_mask=entries_by_turn("turn_mask", rows_of("turn_mask", turn_mask), flags=True))
+    return TurnEntries(turn_weights=entries_by_turn("turn_weights", rows_of("turn_weights", turn_weights), flags=False))
 
 
-def entries_by_turn(name: str, column: Any) -> Column:
-    """The entries of all rows as float32."""
+def named_turn_column(name: str, column: Any) -> TurnEntries:
+    """A column with a name of the user's: flags if its entries are bools or integers, loss weights if they are floats.
+
+    Raises:
+        ValueError, TypeError: as `turn_columns`; the message names the column.
+    """
+    rows = rows_of(name, column)
+    if any(np.asarray(row).dtype.kind == "f" and np.size(row) for row in rows):
+        return TurnEntries(turn_weights=entries_by_turn(name, rows, flags=False))
+    return TurnEntries(turn_mask=entries_by_turn(name, rows, flags=True))
+
+
+def rows_of(name: str, column: Any) -> list[Any]:
+    """The entries of a column, one for each row of ids."""
     if is_arrow(column):
         column = column.to_pylist()
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
-    rows = list(column)
+    return list(column)
+
+
+def entries_by_turn(name: str, rows: list[Any], *, flags: bool) -> Column:
+    """The entries of all rows as float32. `flags`: they are flags, not weights."""
     try:
         flat = np.asarray(list(chain.from_iterable(rows)))
     except (TypeError, ValueError):
         flat = np.asarray(None)  # `turn_row` finds the wrong row
-    if not valid_entries(flat, name):
-        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
+    if not valid_entries(flat, flags):
+        rows = [turn_row(row, name, number, flags) for number, row in enumerate(rows)]
         flat = np.concatenate(rows)
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     return Column(flat.astype(np.float32), offsets[:-1], offsets[1:])
 
 
-def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
-    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
+def valid_entries(entries: npt.NDArray[Any], flags: bool) -> bool:
+    """Whether these are flags, or finite weights >= 0, in one dimension."""
     if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
         return False
-    if name == "turn_mask":
+    if flags:
         return bool(np.isin(entries, (0, 1)).all())
     return bool(((entries >= 0) & (entries <= MAX_WEIGHT)).all())
 
 
-def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
+def turn_row(row: Any, name: str, number: int, flags: bool) -> npt.NDArray[np.float32]:
     """The flags or weights of one row.
 
     Raises:
         ValueError: the row holds something else.
     """
     entries = np.asarray(row)
-    if not valid_entries(entries, name):
-        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "weights >= 0 that are finite in float32"
+    if not valid_entries(entries, flags):
+        wanted = "True and False (or 1 and 0)" if flags else "weights >= 0 that are finite in float32"
         raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
     return entries.astype(np.float32)
