@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import MAX_WEIGHT, as_signed_ids
+from spanmask._validate import MAX_WEIGHT, as_names, as_signed_ids
 from spanmask.ragged import Column, Ragged, RowsView, is_arrow
 
 if TYPE_CHECKING:  # `chat` builds on this module
@@ -132,6 +132,36 @@ class Turns:
         closed = np.ones(len(row), np.bool_)
         return cls(row, role, start, start, stop, stop, closed, ("user", "assistant"), row_lengths=lengths)
 
+    @classmethod
+    def from_segments(cls, lengths: Iterable[Sequence[int]], roles: Sequence[str] | Sequence[Sequence[str]]) -> Turns:
+        """Rows that are segments of known lengths, one turn each, without markers: rollouts of several turns.
+
+        Args:
+            lengths: for each row the number of tokens of each of its segments, which together are the whole row.
+            roles: the role of each segment: names that repeat in this order in every row (`("user", "assistant")`), or a list of names for
+                each row. What the template writes around a response (headers, results of tools) belongs to a segment of another role.
+
+        Raises:
+            ValueError: a row has other numbers of lengths and roles, or a length is negative.
+            TypeError: the lengths are not integers, or the roles are not names.
+
+        >>> turns = Turns.from_segments([[2, 1, 1, 2], [1, 3]], ("user", "assistant"))
+        >>> mask_labels([[5, 6, 7, 8, 9, 2], [5, 7, 7, 2]], turns).labels.to_list()
+        [[-100, -100, 7, -100, 9, 2], [-100, 7, 7, 2]]
+        """
+        rows = [lengths_of(f"lengths: row {number}", row) for number, row in enumerate(lengths)]
+        names = segment_roles(roles, [len(row) for row in rows])
+        known = tuple(dict.fromkeys(name for row in names for name in row)) or ("assistant",)
+        for number, row in enumerate(rows):
+            if (row < 0).any():
+                raise ValueError(f"lengths: row {number} is {row.tolist()}; a segment has 0 or more tokens.")
+        stop = np.concatenate([np.cumsum(row) for row in rows] or [np.zeros(0, np.int64)])
+        start = stop - np.concatenate(rows or [np.zeros(0, np.int64)])
+        role = np.array([known.index(name) for row in names for name in row], np.int64)
+        row_numbers = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        totals = np.array([row.sum() for row in rows], np.int64)
+        return cls(row_numbers, role, start, start, stop, stop, np.ones(len(stop), np.bool_), known, row_lengths=totals)
+
     def __len__(self) -> int:
         return len(self.row)
 
@@ -228,6 +258,21 @@ def lengths_of(name: str, values: Any) -> Int64:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise TypeError(f"{name}: expected an integer for each row, got {values!r}.")
     return np.ascontiguousarray(array, np.int64)
+
+
+def segment_roles(roles: Any, counts: Sequence[int]) -> list[tuple[str, ...]]:
+    """The role of each segment of each row; `counts`: how many segments the rows have."""
+    if isinstance(roles, str) or not isinstance(roles, Sequence) or not len(roles):
+        raise TypeError(f"roles: expected role names, or a list of role names for each row, got {roles!r}.")
+    if all(isinstance(name, str) for name in roles):
+        return [tuple(roles[at % len(roles)] for at in range(count)) for count in counts]
+    if len(roles) != len(counts):
+        raise ValueError(f"roles: given for {len(roles)} rows, but lengths for {len(counts)}; pass one list for each row.")
+    named = [as_names(f"roles: row {number}", row) for number, row in enumerate(roles)]
+    for number, (names, count) in enumerate(zip(named, counts, strict=True)):
+        if len(names) != count:
+            raise ValueError(f"roles: row {number} has {len(names)} roles for {count} lengths; pass one for each segment.")
+    return named
 
 
 class TurnEntries(NamedTuple):
