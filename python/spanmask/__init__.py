@@ -24,6 +24,7 @@ from spanmask.policy import MaskPolicy
 from spanmask.preview import preview
 from spanmask.ragged import Ragged
 from spanmask.report import MaskReport
+from spanmask.response import response_mask
 from spanmask.turns import Turns, find_turns
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "merge",
     "plan_lengths",
     "preview",
+    "response_mask",
 ]

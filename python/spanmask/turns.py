@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import MAX_WEIGHT, as_signed_ids
+from spanmask._validate import MAX_WEIGHT, as_names, as_signed_ids
 from spanmask.ragged import Column, Ragged, RowsView, is_arrow
 
 if TYPE_CHECKING:  # `chat` builds on this module
@@ -138,6 +138,36 @@ class Turns:
         closed = np.ones(len(row), np.bool_)
         return cls(row, role, start, start, stop, stop, closed, ("user", "assistant"), row_lengths=lengths)
 
+    @classmethod
+    def from_segments(cls, lengths: Iterable[Sequence[int]], roles: Sequence[str] | Sequence[Sequence[str]]) -> Turns:
+        """Rows that are segments of known lengths, one turn each, without markers: rollouts of several turns.
+
+        Args:
+            lengths: for each row the number of tokens of each of its segments, which together are the whole row.
+            roles: the role of each segment: names that repeat in this order in every row (`("user", "assistant")`), or a list of names for
+                each row. What the template writes around a response (headers, results of tools) belongs to a segment of another role.
+
+        Raises:
+            ValueError: a row has other numbers of lengths and roles, or a length is negative.
+            TypeError: the lengths are not integers, or the roles are not names.
+
+        >>> turns = Turns.from_segments([[2, 1, 1, 2], [1, 3]], ("user", "assistant"))
+        >>> mask_labels([[5, 6, 7, 8, 9, 2], [5, 7, 7, 2]], turns).labels.to_list()
+        [[-100, -100, 7, -100, 9, 2], [-100, 7, 7, 2]]
+        """
+        rows = [lengths_of(f"lengths: row {number}", row) for number, row in enumerate(lengths)]
+        names = segment_roles(roles, [len(row) for row in rows])
+        known = tuple(dict.fromkeys(name for row in names for name in row)) or ("assistant",)
+        for number, row in enumerate(rows):
+            if (row < 0).any():
+                raise ValueError(f"lengths: row {number} is {row.tolist()}; a segment has 0 or more tokens.")
+        stop = np.concatenate([np.cumsum(row) for row in rows] or [np.zeros(0, np.int64)])
+        start = stop - np.concatenate(rows or [np.zeros(0, np.int64)])
+        role = np.array([known.index(name) for row in names for name in row], np.int64)
+        row_numbers = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        totals = np.array([row.sum() for row in rows], np.int64)
+        return cls(row_numbers, role, start, start, stop, stop, np.ones(len(stop), np.bool_), known, row_lengths=totals)
+
     def __len__(self) -> int:
         return len(self.row)
 
@@ -238,6 +268,21 @@ def lengths_of(name: str, values: Any) -> Int64:
     return np.ascontiguousarray(array, np.int64)
 
 
+def segment_roles(roles: Any, counts: Sequence[int]) -> list[tuple[str, ...]]:
+    """The role of each segment of each row; `counts`: how many segments the rows have."""
+    if isinstance(roles, str) or not isinstance(roles, Sequence) or not len(roles):
+        raise TypeError(f"roles: expected role names, or a list of role names for each row, got {roles!r}.")
+    if all(isinstance(name, str) for name in roles):
+        return [tuple(roles[at % len(roles)] for at in range(count)) for count in counts]
+    if len(roles) != len(counts):
+        raise ValueError(f"roles: given for {len(roles)} rows, but lengths for {len(counts)}; pass one list for each row.")
+    named = [as_names(f"roles: row {number}", row) for number, row in enumerate(roles)]
+    for number, (names, count) in enumerate(zip(named, counts, strict=True)):
+        if len(names) != count:
+            raise ValueError(f"roles: row {number} has {len(names)} roles for {count} lengths; pass one for each segment.")
+    return named
+
+
 class TurnEntries(NamedTuple):
     """Flags or loss weights of turns, float32, as the core reads them; at most one of the two is set."""
 
@@ -262,46 +307,62 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnEntries:
             "turn_weights: cannot be combined with turn_mask; pass one of them (a weight of 0 is a flag that is off)."
         )
     if turn_mask is not None:
-        return TurnEntries(turn_mask=entries_by_turn("turn_mask", turn_mask))
-    return TurnEntries(turn_weights=entries_by_turn("turn_weights", turn_weights))
+        return TurnEntries(turn_mask=entries_by_turn("turn_mask", rows_of("turn_mask", turn_mask), flags=True))
+    return TurnEntries(turn_weights=entries_by_turn("turn_weights", rows_of("turn_weights", turn_weights), flags=False))
 
 
-def entries_by_turn(name: str, column: Any) -> Column:
-    """The entries of all rows as float32."""
+def named_turn_column(name: str, column: Any) -> TurnEntries:
+    """A column with a name of the user's: flags if its entries are bools or integers, loss weights if they are floats.
+
+    Raises:
+        ValueError, TypeError: as `turn_columns`; the message names the column.
+    """
+    rows = rows_of(name, column)
+    if any(np.asarray(row).dtype.kind == "f" and np.size(row) for row in rows):
+        return TurnEntries(turn_weights=entries_by_turn(name, rows, flags=False))
+    return TurnEntries(turn_mask=entries_by_turn(name, rows, flags=True))
+
+
+def rows_of(name: str, column: Any) -> list[Any]:
+    """The entries of a column, one for each row of ids."""
     if is_arrow(column):
         column = column.to_pylist()
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
-    rows = list(column)
+    return list(column)
+
+
+def entries_by_turn(name: str, rows: list[Any], *, flags: bool) -> Column:
+    """The entries of all rows as float32. `flags`: they are flags, not weights."""
     try:
         flat = np.asarray(list(chain.from_iterable(rows)))
     except (TypeError, ValueError):
         flat = np.asarray(None)  # `turn_row` finds the wrong row
-    if not valid_entries(flat, name):
-        rows = [turn_row(row, name, number) for number, row in enumerate(rows)]
+    if not valid_entries(flat, flags):
+        rows = [turn_row(row, name, number, flags) for number, row in enumerate(rows)]
         flat = np.concatenate(rows)
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     return Column(flat.astype(np.float32), offsets[:-1], offsets[1:])
 
 
-def valid_entries(entries: npt.NDArray[Any], name: str) -> bool:
-    """Whether these are flags (`turn_mask`) or finite weights >= 0 (`turn_weights`), in one dimension."""
+def valid_entries(entries: npt.NDArray[Any], flags: bool) -> bool:
+    """Whether these are flags, or finite weights >= 0, in one dimension."""
     if entries.ndim != 1 or (entries.size and entries.dtype.kind not in "biuf"):
         return False
-    if name == "turn_mask":
+    if flags:
         return bool(np.isin(entries, (0, 1)).all())
     return bool(((entries >= 0) & (entries <= MAX_WEIGHT)).all())
 
 
-def turn_row(row: Any, name: str, number: int) -> npt.NDArray[np.float32]:
+def turn_row(row: Any, name: str, number: int, flags: bool) -> npt.NDArray[np.float32]:
     """The flags or weights of one row.
 
     Raises:
         ValueError: the row holds something else.
     """
     entries = np.asarray(row)
-    if not valid_entries(entries, name):
-        wanted = "True and False (or 1 and 0)" if name == "turn_mask" else "weights >= 0 that are finite in float32"
+    if not valid_entries(entries, flags):
+        wanted = "True and False (or 1 and 0)" if flags else "weights >= 0 that are finite in float32"
         raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
     return entries.astype(np.float32)

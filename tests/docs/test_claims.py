@@ -12,6 +12,7 @@ PACKAGE = ROOT / "python" / "spanmask"
 LEVELS = [
     ("compat", "integrations", "preview"),
     ("collators",),
+    ("response",),
     ("labels",),
     ("turns", "chat", "noise"),
     ("ragged", "policy", "report"),

@@ -14,7 +14,7 @@ from spanmask import _core
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.columns import columns_of, select_rows, stack_columns
+from spanmask.collators.columns import columns_of, required_column, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
     check_untrained,
@@ -23,11 +23,12 @@ from spanmask.collators.guard import (
     roles_of_messages,
     same_roles,
 )
+from spanmask.collators.unused_weights import REMEDY, trainer_that_ignores_weights
 from spanmask.errors import SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
-from spanmask.turns import turn_columns
+from spanmask.turns import TurnEntries, named_turn_column, turn_columns
 
 __all__ = ["ChatCollator", "TokenRows"]
 
@@ -63,6 +64,7 @@ class ChatCollator:
     padding_side: Literal["right", "left"] | None = None
     pad_to_multiple_of: int | None = None
     return_tensors: ReturnTensors = "pt"
+    turn_column: str | None = None
     keep_columns: Iterable[str] = ()
     on_untrained_batch: OnUntrainedBatch = "raise"
     label_pad_token_id: int = -100
@@ -82,9 +84,12 @@ class ChatCollator:
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         check_choice("on_untrained_batch", self.on_untrained_batch, OnUntrainedBatch)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
+        if self.turn_column is not None and not isinstance(self.turn_column, str):
+            raise TypeError(f"turn_column: expected the name of a column, got {self.turn_column!r}.")
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self._text_tokenizer = tokenizer
         self._running = RunningReport()
+        self._ignored_by: str | None = None  # set in a copy that is pickled for a worker
 
     def __repr__(self) -> str:
         return short_repr(self)
@@ -131,6 +136,25 @@ class ChatCollator:
         if self.weight_key in batch:
             raise ValueError(f"weight_key: the batch already has {self.weight_key!r}; choose another name.")
         batch[self.weight_key] = weights
+        trainer = self._ignored_by or trainer_that_ignores_weights()
+        if trainer is not None and self._running.is_first("weights"):
+            warnings.warn(
+                f"{self.weight_key}: {trainer} ignores loss weights, so every token with a label counts fully, the prompts included if "
+                f"prompt_weight is set. To train with weights, {REMEDY.format(trainer=trainer)}.",
+                SpanmaskWarning,
+                stacklevel=4,
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ignored_by": trainer_that_ignores_weights()}
+
+    def _turn_entries(self, columns: Mapping[str, Any]) -> TurnEntries:
+        """The flags or loss weights of turns."""
+        if self.turn_column is not None:
+            named = required_column(columns, "turn_column", self.turn_column)
+            if self.turn_column not in ("turn_mask", "turn_weights"):
+                return named_turn_column(self.turn_column, named)
+        return turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
 
     def _compiled_policy(self) -> _core.Policy:
         assert self.chat_format is not None  # `_check` sets both
@@ -141,7 +165,7 @@ class ChatCollator:
         """Decide the labels of all rows in one scan. Nothing is written yet."""
         assert self.chat_format is not None
         assert self.policy is not None
-        by_turn = turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
+        by_turn = self._turn_entries(columns)
         plan = partial(
             _core.plan_labels,
             turns=self.chat_format._compiled,

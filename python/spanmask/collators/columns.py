@@ -14,6 +14,7 @@ from spanmask.ragged import is_arrow
 
 __all__ = [
     "columns_of",
+    "required_column",
     "select_rows",
     "stack_columns",
     "token_column",
@@ -84,9 +85,7 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     """
     stacked = {}
     for name in names:
-        if name not in columns:
-            raise ValueError(f"keep_columns: no column {name!r}; the examples have {', '.join(map(repr, columns))}.")
-        column = columns[name]
+        column = required_column(columns, "keep_columns", name)
         try:
             array = np.asarray(column.to_pylist() if is_arrow(column) else [np.asarray(entry) for entry in column])
         except ValueError:
@@ -95,6 +94,20 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
             raise ValueError(f"keep_columns: column {name!r} cannot be stacked into one array of numbers; drop or pad it first.")
         stacked[name] = array
     return stacked
+
+
+def required_column(columns: Mapping[str, Any], option: str, name: str) -> Any:
+    """A column that an option of the collator names.
+
+    Raises:
+        ValueError: the examples do not have it.
+    """
+    if name not in columns:
+        raise ValueError(
+            f"{option}: no column {name!r}; the examples have {', '.join(map(repr, columns))}. A trainer drops columns that its model does "
+            "not take: set remove_unused_columns=False in its arguments."
+        )
+    return columns[name]
 
 
 def token_column(columns: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
-from spanmask.collators.columns import columns_of, stack_columns, token_column
+from spanmask.collators.columns import columns_of, required_column, stack_columns, token_column
 from spanmask.errors import UnreadableRowsError
 from spanmask.noise.row_options import RowOptions, as_keys
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
@@ -141,10 +141,7 @@ class NoiseColumns:
         self._columns = columns
         self._keys = None
         if collator.key_column is not None:
-            if collator.key_column not in columns:
-                names = ", ".join(map(repr, columns))
-                raise ValueError(f"key_column: no column {collator.key_column!r}; the examples have {names}.")
-            self._keys = columns[collator.key_column]
+            self._keys = required_column(columns, "key_column", collator.key_column)
         self.rates = {name: columns[name] for name in collator.rate_columns if columns.get(name) is not None}
 
     @property
