@@ -7,6 +7,7 @@ from spanmask.collators import (
     DataCollatorForSpanCorruption,
     DataCollatorForVisionChat,
 )
+from spanmask.encode import encode_chat
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import mask_labels
 from spanmask.noise import (
@@ -47,6 +48,7 @@ __all__ = [
     "Turns",
     "corrupt",
     "denoise",
+    "encode_chat",
     "find_turns",
     "mask_labels",
     "mask_tokens",

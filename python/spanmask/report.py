@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,8 @@ class MaskReport:
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
         role_mismatches: rows whose turns have other roles than the example's messages, or that the chat format does not cover.
         mismatched_rows: the first of these rows.
+        aligned_rows: rows of messages whose turns come from the rendered text.
+        searched_rows: rows of messages whose turns were searched for, because their text could not be aligned.
 
     >>> print(MaskReport(rows=2, tokens=10, trained_tokens=4, turns={"assistant": 1}, reasons=Counter({"no turn marker found": 1})))
     rows                         2
@@ -63,6 +65,8 @@ class MaskReport:
     untrained_rows: list[tuple[int, str]] = field(default_factory=list)
     role_mismatches: int = 0
     mismatched_rows: list[int] = field(default_factory=list)
+    aligned_rows: int = 0
+    searched_rows: int = 0
 
     @property
     def untrained_row_count(self) -> int:
@@ -83,6 +87,8 @@ class MaskReport:
             untrained_rows=(self.untrained_rows + shifted)[:NAMED_ROWS],
             role_mismatches=self.role_mismatches + other.role_mismatches,
             mismatched_rows=(self.mismatched_rows + [row + self.rows for row in other.mismatched_rows])[:NAMED_ROWS],
+            aligned_rows=self.aligned_rows + other.aligned_rows,
+            searched_rows=self.searched_rows + other.searched_rows,
         )
 
     def __str__(self) -> str:
@@ -98,6 +104,8 @@ class MaskReport:
         ]
         if self.role_mismatches:
             lines.append(("roles differ from messages", f"{self.role_mismatches}"))
+        if self.searched_rows:
+            lines.append(("rows searched, not aligned", f"{self.searched_rows}"))
         width = max(len(name) for name, _ in lines)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
@@ -111,6 +119,9 @@ class RowOutcomes:
     counts: _core.LabelCounts
     outcomes: npt.NDArray[np.uint8]
     roles: Sequence[str]
+    causes: Mapping[int, str] = field(default_factory=dict)  # what the messages show about rows without trained tokens
+    aligned: int = 0
+    searched: int = 0
 
     @property
     def any_untrained(self) -> bool:
@@ -120,16 +131,23 @@ class RowOutcomes:
     @property
     def report(self) -> MaskReport:
         """Make the report from the counts."""
-        counts, outcomes = self.counts, self.outcomes
+        counts = self.counts
+        untrained = [(row, self.reason(row)) for row in np.flatnonzero(self.outcomes).tolist()]
         return MaskReport(
             rows=counts.rows,
             tokens=counts.tokens,
             trained_tokens=counts.trained_tokens,
             turns=dict(zip(self.roles, counts.turns, strict=True)),
             truncated_turns=counts.truncated_turns,
-            reasons=Counter({reason: count for reason, count in zip(REASONS[1:], counts.outcomes[1:], strict=True) if count}),
-            untrained_rows=[(int(row), REASONS[outcomes[row]]) for row in np.flatnonzero(outcomes)[:NAMED_ROWS]],
+            reasons=Counter(reason for _, reason in untrained),
+            untrained_rows=untrained[:NAMED_ROWS],
+            aligned_rows=self.aligned,
+            searched_rows=self.searched,
         )
+
+    def reason(self, row: int) -> str:
+        """Why a row has no trained tokens."""
+        return self.causes.get(row, REASONS[self.outcomes[row]])
 
     def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64] | None:
         """The rows that `policy.on_untrained_row` keeps; `None`: all.
@@ -142,7 +160,7 @@ class RowOutcomes:
         if policy.on_untrained_row == "raise":
             row = int(np.flatnonzero(self.outcomes)[0])
             raise ValueError(
-                f"rows: row {row} has no trained tokens: {REASONS[self.outcomes[row]]}. Fix or remove it, or set on_untrained_row to "
+                f"rows: row {row} has no trained tokens: {self.reason(row)}. Fix or remove it, or set on_untrained_row to "
                 "'drop' or 'keep'."
             )
         return np.flatnonzero(self.outcomes == 0)
@@ -181,6 +199,8 @@ class RunningReport:
             total.tokens += counts.tokens
             total.trained_tokens += counts.trained_tokens
             total.truncated_turns += counts.truncated_turns
+            total.aligned_rows += outcomes.aligned
+            total.searched_rows += outcomes.searched
             for role, turns in zip(outcomes.roles, counts.turns, strict=True):
                 total.turns[role] = total.turns.get(role, 0) + turns
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,6 +187,24 @@ class Turns:
             raise ValueError(
                 f"turns: row {row} has {self.row_lengths[row]} tokens, but {lengths[row]} ids; pass the turns of these rows."
             )
+
+    def _part(self, rows: Int64, max_length: int | None) -> Turns:
+        """The turns of some rows, in ascending order, cut to `max_length` tokens."""
+        kept = np.isin(self.row, rows)
+        if max_length is not None:
+            kept &= self.start < max_length
+        parts: dict[str, Any] = {"row": np.searchsorted(rows, self.row[kept])}
+        for name in ("role", "closed", "stop_token", "empty_reasoning", "include_start", "include_end"):
+            parts[name] = getattr(self, name)[kept]
+        for name in ("start", "content_start", "prefill_stop", "reasoning_stop", "content_stop", "stop"):
+            positions = getattr(self, name)[kept]
+            parts[name] = positions if max_length is None else np.minimum(positions, max_length)
+        if max_length is not None:
+            parts["closed"] &= self.stop[kept] <= max_length
+        if self.row_lengths is not None:
+            lengths = self.row_lengths[rows]
+            parts["row_lengths"] = lengths if max_length is None else np.minimum(lengths, max_length)
+        return replace(self, _view=None, **parts)
 
     def token_roles(self) -> Any:
         """Each token's role as an index into `roles`, -1 outside turns; int64, in the shape of the rows.

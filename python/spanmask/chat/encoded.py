@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask import _core
 from spanmask.chat.conversation import Conversation
 from spanmask.chat.encode import AlignedTurn, ChatEncoder, EncodedRow
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.errors import ChatFormatError
-from spanmask.turns import Turns, find_turns
+from spanmask.ragged import Column
+from spanmask.report import RowOutcomes
+from spanmask.turns import TurnEntries, Turns, find_turns, turn_columns
 
 __all__ = ["EncodedConversations", "encode_conversations"]
 
@@ -46,39 +49,85 @@ class EncodedConversations:
     unknown: dict[int, str]
     dropped: list[tuple[int, int, str]]
 
-    def weights(self, trained_roles: Sequence[str], by_message: Sequence[Sequence[float]] | None = None) -> list[list[float]] | None:
-        """A loss weight for each turn of a trained role, row by row; `None` if all are 1.
+    def turn_entries(self, trained_roles: Sequence[str], by_message: TurnEntries) -> TurnEntries:
+        """A loss weight (or flag) for each turn of a trained role.
 
         Args:
             trained_roles: the roles that train.
-            by_message: further weights (or flags), one for each message of a trained role.
+            by_message: the entries of a column, one for each message of a trained role. They are multiplied with those of the messages.
+
+        Raises:
+            ValueError: a row has another number of entries than messages of a trained role.
         """
-        if by_message is None and not any(one.weights or one.prompt_messages for one in self.conversations):
-            return None
-        weights: list[list[float]] = [[] for _ in self.conversations]
-        ordinals = [ordinals_of(one, trained_roles) for one in self.conversations]
-        trained = [role in trained_roles for role in self.turns.roles]
-        for row, role, message in zip(self.turns.row.tolist(), self.turns.role.tolist(), self.message.tolist(), strict=True):
-            if not trained[role]:
-                continue
-            one = self.conversations[row]
-            ordinal = len(weights[row]) if message == NO_MESSAGE else ordinals[row].get(message, len(weights[row]))
-            weight = 1.0
-            if message != NO_MESSAGE:
-                if one.weights is not None:
-                    weight *= one.weights[message]
-                if message < one.prompt_messages:
-                    weight = 0.0
-            if by_message is not None:
-                entries = by_message[row]
-                if ordinal >= len(entries):
-                    raise ValueError(
-                        f"turn_mask: {one.name} has {len(entries)} entries for {len(ordinals[row])} messages of a trained role; "
-                        "give one for each."
-                    )
-                weight *= float(entries[ordinal])
-            weights[row].append(weight)
-        return weights
+        column = by_message.turn_weights if by_message.turn_mask is None else by_message.turn_mask
+        if column is None and not any(one.weights or one.prompt_messages for one in self.conversations):
+            return by_message
+        factors = [self._factors(row, trained_roles, column) for row in range(len(self.conversations))]
+        trained = np.isin(self.turns.role, [number for number, role in enumerate(self.turns.roles) if role in trained_roles])
+        rows, messages = self.turns.row[trained].tolist(), self.message[trained].tolist()
+        entries: list[list[float]] = [[] for _ in self.conversations]
+        for row, message in zip(rows, messages, strict=True):
+            by_ordinal = list(factors[row].values())
+            ordinal = len(entries[row])
+            entries[row].append(
+                factors[row][message] if message != NO_MESSAGE else by_ordinal[ordinal] if ordinal < len(by_ordinal) else 1.0
+            )
+        values = [value for row in entries for value in row]
+        are_flags = all(value in (0.0, 1.0) for value in values)
+        return turn_columns(entries, None) if are_flags else turn_columns(None, entries)
+
+    def _factors(self, row: int, trained_roles: Sequence[str], column: Column | None) -> dict[int, float]:
+        """The loss weight of each message of a trained role in one row."""
+        one = self.conversations[row]
+        trained = [number for number, message in enumerate(one.messages) if message["role"] in trained_roles]
+        factors = {
+            number: (0.0 if number < one.prompt_messages else 1.0) * (1.0 if one.weights is None else one.weights[number])
+            for number in trained
+        }
+        if column is not None:
+            given = column.values[column.starts[row] : column.stops[row]].tolist()
+            if len(given) != len(trained):
+                raise ValueError(
+                    f"turn_mask, turn_weights: {one.name} has {len(given)} entries for {len(trained)} messages of the roles "
+                    f"{', '.join(trained_roles)}; give one for each."
+                )
+            factors = {number: factors[number] * value for number, value in zip(trained, given, strict=True)}
+        return factors
+
+    def outcomes(self, plan: _core.LabelPlan, trained_roles: Sequence[str]) -> RowOutcomes:
+        """What became of the rows when their labels were planned."""
+        return RowOutcomes(
+            plan.counts,
+            plan.outcomes,
+            self.turns.roles,
+            causes=self.causes(trained_roles) if plan.counts.untrained_rows else {},
+            aligned=len(self.ids) - len(self.searched) - len(self.unknown),
+            searched=len(self.searched),
+        )
+
+    def notes(self) -> dict[str, str]:
+        """What users should be warned of once, by kind: what a template leaves out of answers, and keys that Arrow filled in."""
+        notes = {}
+        for row, message, what in reversed(self.dropped):
+            notes[f"dropped {what}"] = (
+                f"messages: {self.conversations[row].name}, message {message}: the chat template leaves out its {what}, so the model does "
+                "not learn to write it. Check the template, or the form of the messages."
+            )
+        nulls = next((one for one in self.conversations if one.dropped_nulls), None)
+        if nulls is not None:
+            notes["nulls"] = (
+                f"messages: {nulls.name}: {nulls.dropped_nulls} keys without a value were removed from the arguments of calls or from "
+                "tools, because Arrow adds such keys where rows differ. If None is meant, write the arguments as JSON text."
+            )
+        return notes
+
+    def describe_unknown(self) -> dict[int, str]:
+        """A message for each row whose turns are not known."""
+        return {
+            row: f"messages: {self.conversations[row].name} trains nothing: {why}. Its template may change contents in a way that is not "
+            "known here. Tokenize the row yourself and pass input_ids with a chat_format, or set on_role_mismatch='drop'."
+            for row, why in self.unknown.items()
+        }
 
     def causes(self, trained_roles: Sequence[str]) -> dict[int, str]:
         """Rows of which the messages or the template show why nothing trains, whatever the tokens look like; and that reason."""
@@ -96,12 +145,6 @@ class EncodedConversations:
             elif row in left_out:
                 causes[row] = f"the chat template leaves out the {left_out[row]}"
         return causes
-
-
-def ordinals_of(conversation: Conversation, trained_roles: Sequence[str]) -> dict[int, int]:
-    """The messages of trained roles, numbered in order."""
-    trained = [number for number, message in enumerate(conversation.messages) if message["role"] in trained_roles]
-    return {message: ordinal for ordinal, message in enumerate(trained)}
 
 
 def encode_conversations(
@@ -129,12 +172,12 @@ def with_turns(
     rows: Sequence[EncodedRow],
     conversations: Sequence[Conversation],
     trained_roles: Sequence[str],
-    chat_format: Callable[[], ChatFormat],
+    chat_format: Callable[[], ChatFormat] | None = None,
 ) -> EncodedConversations:
     """Put the turns of all rows into columns."""
     found = {row: encoded.turns for row, encoded in enumerate(rows) if encoded.turns is not None}
     missing = [row for row in range(len(rows)) if row not in found]
-    searched, unknown = search(missing, rows, conversations, chat_format) if missing else ({}, {})
+    searched, unknown = search(missing, rows, conversations, chat_format) if missing and chat_format else ({}, {})
     found |= searched
     turns = [(row, turn) for row in range(len(rows)) for turn in found.get(row, ())]
     roles = tuple(dict.fromkeys((*trained_roles, *(turn.role for _, turn in turns))))

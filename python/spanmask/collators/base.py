@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -13,7 +13,10 @@ import numpy as np
 from spanmask import _core
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side
+from spanmask.chat.conversation import row_name
+from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
+from spanmask.chat.roles import same_roles
 from spanmask.collators.columns import columns_of, required_column, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
@@ -21,14 +24,13 @@ from spanmask.collators.guard import (
     describe_mismatch,
     describe_uncovered,
     roles_of_messages,
-    same_roles,
 )
 from spanmask.collators.unused_weights import REMEDY, trainer_that_ignores_weights
 from spanmask.errors import SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
-from spanmask.turns import TurnEntries, named_turn_column, turn_columns
+from spanmask.turns import TurnEntries, Turns, named_turn_column, turn_columns
 
 __all__ = ["ChatCollator", "TokenRows"]
 
@@ -42,12 +44,14 @@ class TokenRows:
     Attributes:
         ids, attention_mask, labels: rows as `_core.plan_labels` reads them.
         name: the name of the rows in error messages.
+        encoded: the conversations that the rows were made of, with their turns. Without them turns are searched for in the ids.
         uncut_ids: ids that `max_length` must not cut off.
         processed: everything that a processor returned for these rows.
     """
 
     ids: Any
     name: str
+    encoded: EncodedConversations | None = None
     attention_mask: Any = None
     labels: Any = None
     uncut_ids: tuple[int, ...] = ()
@@ -69,6 +73,8 @@ class ChatCollator:
     on_untrained_batch: OnUntrainedBatch = "raise"
     label_pad_token_id: int = -100
     weight_key: str = "loss_weights"
+    template_kwargs: Mapping[str, Any] | None = None
+    prepare: Callable[[Any], Mapping[str, Any]] | None = None
 
     def _check(self, tokenizer: Any) -> None:
         """Check the options, and fill in those that come from the tokenizer."""
@@ -77,7 +83,8 @@ class ChatCollator:
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
-        self._compiled_policy()  # a role that the format lacks is an error now, not in the first batch
+        # A role that the format lacks is an error now, not in the first batch.
+        self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
         check_length("max_length", self.max_length)
         check_length("pad_to_multiple_of", self.pad_to_multiple_of)
         self.padding_side = check_side(self.padding_side or getattr(tokenizer, "padding_side", "right"))  # type: ignore[assignment]
@@ -108,7 +115,7 @@ class ChatCollator:
         columns = columns_of(self._examples(features))
         rows = self._rows(columns)
         plan = self._plan(rows, columns)
-        kept = self._kept(plan, columns)
+        kept = self._kept(plan, rows, columns)
         batch = self._write(plan, rows, columns, kept)
         extra = stack_columns(columns if kept is None else select_rows(columns, kept), self.keep_columns)
         for name in extra:
@@ -118,7 +125,7 @@ class ChatCollator:
 
     def _examples(self, features: Any) -> Any:
         """The examples of a batch, made from the collator's argument."""
-        return features
+        return features if self.prepare is None else [self.prepare(example) for example in features]
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         raise NotImplementedError
@@ -146,7 +153,7 @@ class ChatCollator:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ignored_by": trainer_that_ignores_weights()}
+        return {**self.__dict__, "_ignored_by": trainer_that_ignores_weights(), "_encoder": None}
 
     def _turn_entries(self, columns: Mapping[str, Any]) -> TurnEntries:
         """The flags or loss weights of turns."""
@@ -156,20 +163,38 @@ class ChatCollator:
                 return named_turn_column(self.turn_column, named)
         return turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
 
-    def _compiled_policy(self) -> _core.Policy:
-        assert self.chat_format is not None  # `_check` sets both
+    def _format(self) -> ChatFormat:
+        """The format that turns are searched for with."""
+        assert self.chat_format is not None  # `_check` sets it
+        return self.chat_format
+
+    def _turns_and_policy(self, rows: TokenRows) -> tuple[_core.Format | Turns, _core.Policy]:
+        """Where the turns of rows come from, and the policy for their roles."""
+        assert self.policy is not None  # `_check` sets it
+        if rows.encoded is None:
+            fmt = self._format()
+            return fmt._compiled, self.policy._compile(fmt.roles, fmt.ignore_ids)
+        turns = rows.encoded.turns
+        ignore_ids = () if self.chat_format is None else self.chat_format.ignore_ids
+        return turns, self.policy._compile(turns.roles, ignore_ids)
+
+    def _entries_of_turns(self, rows: TokenRows, columns: Mapping[str, Any]) -> TurnEntries:
+        """The flags or loss weights of turns. Where messages are known, the entries of columns count messages."""
         assert self.policy is not None
-        return self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
+        entries = self._turn_entries(columns)
+        if rows.encoded is None:
+            return entries
+        return rows.encoded.turn_entries(self.policy.roles, entries)
 
     def _plan(self, rows: TokenRows, columns: Mapping[str, Any], skip_first: bool = False) -> _core.LabelPlan:
         """Decide the labels of all rows in one scan. Nothing is written yet."""
-        assert self.chat_format is not None
         assert self.policy is not None
-        by_turn = self._turn_entries(columns)
+        by_turn = self._entries_of_turns(rows, columns)
+        turns, policy = self._turns_and_policy(rows)
         plan = partial(
             _core.plan_labels,
-            turns=self.chat_format._compiled,
-            policy=self._compiled_policy(),
+            turns=turns,
+            policy=policy,
             turn_mask=by_turn.turn_mask,
             turn_weights=by_turn.turn_weights,
             ignore_index=self.label_pad_token_id,
@@ -177,7 +202,7 @@ class ChatCollator:
             max_length=self.max_length,
             skip_first=skip_first,
             uncut_ids=rows.uncut_ids,
-            with_roles="messages" in columns,
+            with_roles="messages" in columns and rows.encoded is None,
             name=rows.name,
         )
         try:
@@ -189,20 +214,32 @@ class ChatCollator:
                 labels=in_one_array(rows.labels, "labels", int64=True),
             )
 
-    def _kept(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> Kept:
+    def _kept(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any]) -> Kept:
         """The rows to keep, or `None` for all. Counts the batch; warns or raises as the options require.
 
         Raises:
             ValueError: the options do not allow a row or the whole batch.
         """
-        assert self.chat_format is not None
         assert self.policy is not None
-        outcomes = RowOutcomes(plan.counts, plan.outcomes, self.chat_format.roles)
-        mismatched = self._mismatched(plan, columns) if "messages" in columns else []
+        if rows.encoded is not None:
+            for what, text in rows.encoded.notes().items():
+                if self._running.is_first(what):
+                    warnings.warn(text, SpanmaskWarning, stacklevel=3)
+            outcomes = rows.encoded.outcomes(plan, self.policy.roles)
+            mismatched = self._act_on(rows.encoded.describe_unknown())
+        else:
+            outcomes = RowOutcomes(plan.counts, plan.outcomes, self._format().roles)
+            mismatched = self._act_on(self._mismatches(plan, columns["messages"])) if "messages" in columns else []
         kept = outcomes.kept_rows(self.policy)
         self._running.add(outcomes, mismatched)
         if outcomes.any_untrained:
-            check_untrained(outcomes.report, self.on_untrained_batch, self._running, lambda row: self._decode(plan, row))
+            check_untrained(
+                outcomes.report,
+                self.on_untrained_batch,
+                self._running,
+                decode=lambda row: str(self._text_tokenizer.decode(plan.row(row))),
+                name=lambda row: row_name(columns, row),
+            )
         if mismatched and self.policy.on_role_mismatch == "drop":
             kept = np.setdiff1d(np.arange(len(plan.outcomes)) if kept is None else kept, mismatched)
         if kept is None:
@@ -212,31 +249,28 @@ class ChatCollator:
             raise ValueError(f"features: all rows of this batch were dropped: {reasons}.")
         return [int(row) for row in kept]
 
-    def _decode(self, plan: _core.LabelPlan, row: int) -> str:
-        return str(self._text_tokenizer.decode(plan.row(row)))
-
-    def _mismatched(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> list[int]:
-        """The rows whose turns may be wrong: their roles differ from those of their messages, or the format does not cover their kind.
-
-        Warns or raises as the policy says.
+    def _mismatches(self, plan: _core.LabelPlan, column: Any) -> dict[int, str]:
+        """Rows of token ids whose turns may be wrong, and what is wrong: other roles than those of their messages, or a kind that the
+        format does not cover.
         """
-        assert self.chat_format is not None
-        assert self.policy is not None
-        known, action = self.chat_format.roles, self.policy.on_role_mismatch
-        mismatched = []
-        for row, (messages, numbers) in enumerate(zip(columns["messages"], plan.row_roles or (), strict=True)):
+        fmt = self._format()
+        mismatches = {}
+        for row, (messages, numbers) in enumerate(zip(column, plan.row_roles or (), strict=True)):
             wanted = roles_of_messages(messages, row)
-            found = [known[number] for number in numbers]
-            uncovered = self.chat_format.uncovered_kind(messages)
+            found = [fmt.roles[number] for number in numbers]
+            uncovered = fmt.uncovered_kind(messages)
             if uncovered is not None:
-                text = describe_uncovered(row, uncovered)
-            elif not same_roles(wanted, found, known, self.policy.roles):
-                text = describe_mismatch(row, wanted, found)
-            else:
-                continue
-            mismatched.append(row)
-            if action == "raise":
+                mismatches[row] = describe_uncovered(row, uncovered)
+            elif not same_roles(wanted, found, fmt, is_cut=True):
+                mismatches[row] = describe_mismatch(row, wanted, found)
+        return mismatches
+
+    def _act_on(self, mismatches: Mapping[int, str]) -> list[int]:
+        """Raise or warn as the policy says about rows whose turns may be wrong; the rows."""
+        assert self.policy is not None
+        for text in mismatches.values():
+            if self.policy.on_role_mismatch == "raise":
                 raise ValueError(text)
-            if action == "warn" and self._running.is_first(uncovered or "mismatch"):
+            if self.policy.on_role_mismatch == "warn" and self._running.is_first("mismatch"):
                 warnings.warn(text, SpanmaskWarning, stacklevel=4)
-        return mismatched
+        return list(mismatches)

@@ -8,6 +8,10 @@ from typing import Any
 
 from spanmask import _core
 from spanmask._validate import check_flag, pad_token_id
+from spanmask.chat.completions import encode_completions, encode_texts
+from spanmask.chat.conversation import Layout, conversations_of, entries, layout_of
+from spanmask.chat.encode import ChatEncoder
+from spanmask.chat.encoded import EncodedConversations, encode_conversations
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.ragged import as_integers, core_rows
@@ -60,8 +64,9 @@ class DataCollatorForChat(ChatCollator):
     padding_free: bool = False
 
     def __post_init__(self) -> None:
+        self._encoder: ChatEncoder | None = None
         if self.chat_format is None:
-            self.chat_format = ChatFormat.from_tokenizer(self.tokenizer)
+            self.chat_format = ChatFormat.from_tokenizer(self.tokenizer, **(self.template_kwargs or {}))
         self._check(self.tokenizer)
         check_flag("padding_free", self.padding_free)
         if self.padding_free and self.pad_to_multiple_of is not None:
@@ -96,28 +101,28 @@ class DataCollatorForChat(ChatCollator):
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         mask, labels = columns.get("attention_mask"), columns.get("labels")
+        encoded = None
         if "input_ids" in columns:
             ids, name = columns["input_ids"], "input_ids"
+        elif layout_of(columns) is Layout.TEXT:
+            ids, name = encode_texts(self.tokenizer, entries(columns, "text")), "text"
         else:
-            ids, name = self._rendered(columns), "messages"
+            encoded = self._encode(columns)
+            ids, name = encoded.ids, "messages"
         return TokenRows(
             core_rows(ids, name),
             name,
+            encoded=encoded,
             attention_mask=None if mask is None else core_rows(as_integers(mask), "attention_mask"),
             labels=None if labels is None else core_rows(labels, "labels", int64=True),
         )
 
-    def _rendered(self, columns: Mapping[str, Any]) -> list[Any]:
-        """The ids of messages, as the chat template renders them."""
-        if "messages" not in columns:
-            raise ValueError(f"features: no 'input_ids' and no 'messages'; the examples have {', '.join(map(repr, columns))}.")
-        tools = columns.get("tools") or [None] * len(columns["messages"])
-        return [self._render(*row) for row in zip(range(len(tools)), columns["messages"], tools, strict=True)]
-
-    def _render(self, row: int, messages: Any, tools: Any) -> Any:
-        try:
-            return self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=True, return_dict=False)
-        except Exception as error:  # a template may raise any exception
-            raise ValueError(
-                f"messages: row {row} cannot be rendered by the chat template ({type(error).__name__}: {error}); fix or drop it."
-            ) from error
+    def _encode(self, columns: Mapping[str, Any]) -> EncodedConversations:
+        """The ids and turns of messages, or of prompts and completions."""
+        assert self.policy is not None  # `_check` sets it
+        if layout_of(columns).is_text:
+            return encode_completions(self.tokenizer, entries(columns, "prompt"), entries(columns, "completion"))
+        conversations = conversations_of(columns, template_kwargs=self.template_kwargs)
+        if self._encoder is None:
+            self._encoder = ChatEncoder(self.tokenizer, self.tokenizer)
+        return encode_conversations(self._encoder, conversations, self.policy.roles, self._format)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 from spanmask.errors import SpanmaskWarning
 from spanmask.report import MaskReport, RunningReport
 
-__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "describe_uncovered", "roles_of_messages", "same_roles"]
+__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "describe_uncovered", "roles_of_messages"]
 
 OnUntrainedBatch = Literal["raise", "warn", "ignore"]
 
@@ -26,11 +26,15 @@ REMEDIES = {
 
 
 def check_untrained(
-    report: MaskReport, on_untrained_batch: OnUntrainedBatch, running: RunningReport, decode: Callable[[int], str]
+    report: MaskReport,
+    on_untrained_batch: OnUntrainedBatch,
+    running: RunningReport,
+    decode: Callable[[int], str],
+    name: Callable[[int], str],
 ) -> None:
     """Warn about the first rows without trained tokens; raise if no row of the batch has any.
 
-    `decode(row)` gives the text of a row for the message.
+    `decode(row)` gives the text of a row for the message, `name(row)` its name.
 
     Raises:
         ValueError: no row of the batch has trained tokens, and `on_untrained_batch="raise"`.
@@ -38,24 +42,25 @@ def check_untrained(
     whole_batch = report.untrained_row_count == report.rows
     if whole_batch and on_untrained_batch == "raise":
         raise ValueError(
-            f"features: no row in this batch has any trained tokens. {describe(report, decode)} "
+            f"features: no row in this batch has any trained tokens. {describe(report, decode, name)} "
             'Set on_untrained_batch="warn" to continue with such batches.'
         )
     if running.is_first("untrained") or (whole_batch and on_untrained_batch == "warn"):
         warnings.warn(
-            f"{report.untrained_row_count} of {report.rows} rows in a batch have no trained tokens. {describe(report, decode)} "
+            f"{report.untrained_row_count} of {report.rows} rows in a batch have no trained tokens. {describe(report, decode, name)} "
             "Further occurrences are only counted; see collator.report.",
             SpanmaskWarning,
             stacklevel=4,
         )
 
 
-def describe(report: MaskReport, decode: Callable[[int], str]) -> str:
+def describe(report: MaskReport, decode: Callable[[int], str], name: Callable[[int], str]) -> str:
     """Describe the first row without trained tokens: its number, the reason, the remedy, its text."""
     row, reason = report.untrained_rows[0]
     text = decode(row)
     shown = text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
-    return f"Row {row}: {reason}. {REMEDIES[reason]} Decoded: {shown!r}."
+    remedy = REMEDIES.get(reason, "Drop such rows, or train their roles: MaskPolicy(roles=...).")
+    return f"{name(row).capitalize()}: {reason}. {remedy} Decoded: {shown!r}."
 
 
 def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:
@@ -84,22 +89,3 @@ def roles_of_messages(messages: Any, row: int) -> list[str]:
         return [message["role"] for message in messages]
     except (TypeError, KeyError):
         raise TypeError(f"messages: row {row} is not a list of dicts with 'role' and 'content'.") from None
-
-
-def same_roles(wanted: list[str], found: list[str], known: Iterable[str], trained: Iterable[str]) -> bool:
-    """Whether `found` are the roles of messages, in order, possibly cut off at the end.
-
-    Deliberate changes by templates do not count as differences: an added system turn, a system message folded into the first user turn,
-    several tool results in one turn. If a role has no boundary of its own, only the trained roles are compared.
-    """
-    if not set(wanted) <= set(known):
-        wanted, found = ([role for role in roles if role in trained] for roles in (wanted, found))
-    if wanted[:1] == ["system"] and found[:1] != ["system"]:
-        wanted = wanted[1:]
-    elif found[:1] == ["system"] and wanted[:1] != ["system"]:
-        found = found[1:]
-    wanted, found = (
-        [role for number, role in enumerate(roles) if role != "tool" or roles[number - 1 : number] != ["tool"]]
-        for roles in (wanted, found)
-    )
-    return found == wanted[: len(found)]

@@ -1,0 +1,53 @@
+"""Rows of plain text, which no chat template renders: prompts with their completions, and texts that contain markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spanmask.chat.conversation import Conversation
+from spanmask.chat.encode import AlignedTurn, EncodedRow
+from spanmask.chat.encoded import EncodedConversations, with_turns
+from spanmask.chat.token_edges import encode_with_edges
+
+__all__ = ["encode_completions", "encode_texts"]
+
+ROLES = ("user", "assistant")
+
+
+def encode_completions(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> EncodedConversations:
+    """Prompts and completions as one text each, with EOS at its end; the completion is the turn of the assistant.
+
+    A token that is partly completion belongs to the completion. As TRL does, EOS is added where the completion does not end with it.
+
+    Raises:
+        ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
+    """
+    eos = str(tokenizer.eos_token or "")
+    texts = [
+        prompt + (completion if completion.endswith(eos) else completion + eos)
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+    rows = []
+    for prompt, edges in zip(prompts, encode_with_edges(tokenizer, texts), strict=True):
+        cut, stop = edges.covering(len(prompt)), len(edges.ids)
+        rows.append(
+            EncodedRow(
+                edges.ids,
+                [
+                    AlignedTurn("user", 0, 0, 0, 0, 0, cut, cut, False, False),
+                    AlignedTurn("assistant", 1, cut, cut, cut, cut, stop, stop, False, False),
+                ],
+            )
+        )
+    conversations = [
+        Conversation([{"role": role, "content": text} for role, text in zip(ROLES, row, strict=True)], prompt_messages=1)
+        for row in zip(prompts, completions, strict=True)
+    ]
+    return with_turns(rows, conversations, ROLES[1:])
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of texts. BOS is added by the tokenizer unless the text has it."""
+    bos = tokenizer.bos_token
+    return [list(tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))["input_ids"]) for text in texts]
