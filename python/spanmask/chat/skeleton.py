@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix, end_in
 from spanmask.chat.tokens import AddedTokens
-from spanmask.chat.twin import Exchange, Kind, mark, marks_in
+from spanmask.chat.twin import Exchange, Kind, Leaf, mark, marks_in
 
 __all__ = ["ASSISTANT", "Place", "Render", "Skeleton", "SkeletonReader", "TurnPlaces"]
 
@@ -232,14 +232,38 @@ class Reading:
             left = spans[at - 1].last_leaf if at else 0
             right = spans[at].first_leaf if at < len(spans) else len(self.text)
             names = call_names(message)
-            named = next(((a, b, n) for a, b, n in self.marks if left <= a and b <= right and mark(n) in names), None)
-            if named is not None:
-                spans.insert(at, Span(ASSISTANT, number, named[0], named[1], [named]))
+            if named := self.named_in_calls(number, names, left, right):
+                spans.insert(at, Span(ASSISTANT, number, named[0][0], named[-1][1], named))
             elif not names and not self.has_leaf(number):
-                before = self.beginning(number, True)
-                if before is not None and self.text.startswith(before) and left <= len(before) <= right:
-                    spans.insert(at, Span(ASSISTANT, number, len(before), len(before), []))
+                begin = self.blank_turn(number, left, right)
+                if begin is not None:
+                    spans.insert(at, Span(ASSISTANT, number, begin, begin, []))
         return spans
+
+    def named_in_calls(self, message: int, names: Sequence[str], left: int, right: int) -> list[tuple[int, int, int]]:
+        """The marks of the names of a message's calls. The header of a result may repeat them: those are not at the end of the text
+        when the call is the last message.
+        """
+        beginning = self.beginning(message + 1, False)
+        if beginning is None:
+            return []
+        written = sum(mark(number) in names for _, _, number in marks_in(beginning))
+        earlier = sum(mark(number) in names for _, stop, number in self.marks if stop <= left)
+        found = [(start, stop, number) for start, stop, number in self.marks if left <= start and stop <= right and mark(number) in names]
+        return found[: max(written - earlier, 0)]
+
+    def blank_turn(self, message: int, left: int, right: int) -> int | None:
+        """Where the content of a blank answer would be: after the generation prompt, or after the usual header."""
+        before = self.beginning(message, True)
+        if before is not None and self.text.startswith(before) and left <= len(before) <= right:
+            return len(before)
+        header = self.reader.plain.headers.get(ASSISTANT, "")
+        at = self.text.find(header, left, right) if self.added.distinctive(header) else -1
+        return at + len(header) if at >= 0 else None
+
+    def leaves_in(self, text: str) -> list[Leaf]:
+        """The leaves whose marks occur in a text."""
+        return [self.twin.leaves[number] for _, _, number in marks_in(text) if number < len(self.twin.leaves)]
 
     def role(self, message: int) -> str:
         return str(self.twin.messages[message].get("role", ""))
@@ -251,22 +275,28 @@ class Reading:
     def end_gap(self, span: Span) -> str | None:
         """The text after a message at the end of the text."""
         beginning = self.beginning(span.message + 1, False)
-        if beginning is None:
-            return None
-        if span.leaves:
-            return after(beginning, self.text[span.leaves[-1][0] : span.leaves[-1][1]])
-        head = self.text[: span.last_leaf]
-        return beginning[len(head) :] if beginning.startswith(head) else None
+        start, stop, _ = span.leaves[-1]
+        return None if beginning is None else after(beginning, self.text[start:stop])
 
     def close(self, span: Span, limit: int) -> bool:
         """Find where a turn ends. `limit`: where the next turn's content begins. False if that cannot be told."""
         gap = self.text[span.last_leaf : limit]
-        end = self.end_gap(span)
         plain = self.reader.plain.ends.get(span.role, "")
+        if not span.leaves:  # a blank answer: its blanks, and the usual end
+            at = gap.find(plain) if plain else 0
+            span.content_stop = span.last_leaf + max(at, 0)
+            span.stop = span.content_stop + (len(plain) if at >= 0 else 0)
+            return True
+        end = self.end_gap(span)
         if end is None:
             closing = gap[: gap.find(plain) + len(plain)] if plain and plain in gap else ""
             if not closing and span.role == ASSISTANT:
                 return False
+        elif any(leaf.message == span.message and leaf.kind is not Kind.NAME for leaf in self.leaves_in(end)):
+            # The template writes another part of this message here if no results are in between (Gemma 4). The token that requests
+            # results follows directly.
+            closing = common_prefix({gap, end}, self.added)
+            closing = gap[: next((stop for start, stop in self.runs(gap) if start <= len(closing) <= stop), len(closing))]
         else:
             closing = common_prefix({gap, end}, self.added)
         span.content_stop = span.stop = span.last_leaf
@@ -281,7 +311,7 @@ class Reading:
             span.content_stop = span.stop = span.last_leaf + len(closing.rstrip())
         elif self.added.distinctive(closing):
             span.stop = span.last_leaf + len(closing.rstrip())
-        if span.stop == span.content_stop:  # no end: the model may end its turn with the token that opens the next (GLM)
+        if span.stop == span.content_stop and not plain:  # the model may end its turn with the token that opens the next (GLM)
             following = self.added.spans(self.text[span.stop : limit])
             if following and following[0][0] == 0:
                 token = self.text[span.stop : span.stop + following[0][1]]
@@ -320,25 +350,35 @@ class Reading:
         return True
 
     def supplied(self, span: Span, previous: Span | None, left: int) -> str | None:
-        """The text before a turn that the generation prompt supplies. `None` if the template has no generation prompt here."""
+        """The text before a turn that stands there at inference as well, when the model begins to write.
+
+        `None` if what the template writes there does not identify the assistant: it has no generation prompt, or another one than header.
+        """
         prompt = self.beginning(span.message, True)
-        plain = self.beginning(span.message, False)
-        if prompt is None or prompt == plain:
+        gap = None if prompt is None else self.gap_after(prompt, previous, left)
+        if gap is None:
             return None
-        if previous is None:
-            gap = prompt
-        else:
-            head = self.text[:left]
-            if prompt.startswith(head):
-                gap = prompt[len(head) :]
-            elif previous.leaves:
-                leaf = self.text[previous.leaves[-1][0] : previous.leaves[-1][1]]
-                rest = after(prompt, leaf)
-                gap = (rest or "")[left - previous.last_leaf :]
-            else:
-                return None
-        supplied = common_prefix({gap, self.text[left : span.first_leaf]}, self.added)
-        return supplied if self.added.distinctive(supplied) else None
+        lead = self.text[left : span.first_leaf]
+        supplied = gap if lead.startswith(gap) else common_prefix({gap, lead}, self.added)
+        if not self.added.distinctive(lead):  # the header closes the question (Llama 2: ` [/INST]`)
+            return supplied
+        headers = self.reader.plain.headers
+        header = headers.get(ASSISTANT, "")
+        part = supplied[lead.rfind(header) :] if header and header in lead else supplied
+        others = [other.strip() for role, other in headers.items() if role != ASSISTANT and other.strip()]
+        is_header_of_others = any(part.strip() in other or supplied.rstrip().endswith(other) for other in others)
+        return supplied if self.added.distinctive(part) and not is_header_of_others else None
+
+    def gap_after(self, prompt: str, previous: Span | None, left: int) -> str | None:
+        """The part of a text from the end of a turn on."""
+        head = self.text[:left]
+        if previous is None or prompt.startswith(head):
+            return prompt[len(head) :]
+        if not previous.leaves:
+            return None
+        start, stop, _ = previous.leaves[-1]
+        rest = after(prompt, self.text[start:stop])
+        return None if rest is None else rest[left - previous.last_leaf :]
 
     def common_with_plain(self, span: Span, left: int) -> str:
         """The text before a turn that an answer without reasoning or calls would have as well."""
