@@ -26,6 +26,7 @@ REASONS = (
     "excluded by labels or turn weights",
     "no trained turn",
     "only the first token would train",
+    "truncated by max_length={} before the answer",
 )
 # A report names this many untrained rows; it counts all of them.
 NAMED_ROWS = 100
@@ -38,7 +39,8 @@ class MaskReport:
     Attributes:
         rows, tokens, trained_tokens: totals; padding is not counted.
         turns: turns found, by role.
-        truncated_turns: rows that end inside their last turn.
+        truncated_turns: rows that end inside their last turn, or are truncated there.
+        unclosed_regions: regions of `MaskPolicy.ignore_between` that opened but did not close before their turn ended.
         reasons: how many rows have no trained tokens, by reason: "no turn marker found", "no trained turn", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
         role_mismatches: rows whose turns have other roles than the example's messages, or that the chat format does not cover.
@@ -59,6 +61,7 @@ class MaskReport:
     trained_tokens: int = 0
     turns: dict[str, int] = field(default_factory=dict)
     truncated_turns: int = 0
+    unclosed_regions: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     untrained_rows: list[tuple[int, str]] = field(default_factory=list)
     role_mismatches: int = 0
@@ -79,6 +82,7 @@ class MaskReport:
             trained_tokens=self.trained_tokens + other.trained_tokens,
             turns={role: self.turns.get(role, 0) + other.turns.get(role, 0) for role in {**self.turns, **other.turns}},
             truncated_turns=self.truncated_turns + other.truncated_turns,
+            unclosed_regions=self.unclosed_regions + other.unclosed_regions,
             reasons=self.reasons + other.reasons,
             untrained_rows=(self.untrained_rows + shifted)[:NAMED_ROWS],
             role_mismatches=self.role_mismatches + other.role_mismatches,
@@ -96,6 +100,8 @@ class MaskReport:
             ("rows without trained tokens", f"{self.untrained_row_count}"),
             *((f"  {reason}", f"{count}") for reason, count in self.reasons.items()),
         ]
+        if self.unclosed_regions:
+            lines.append(("unclosed regions", f"{self.unclosed_regions}"))
         if self.role_mismatches:
             lines.append(("roles differ from messages", f"{self.role_mismatches}"))
         width = max(len(name) for name, _ in lines)
@@ -111,6 +117,7 @@ class RowOutcomes:
     counts: _core.LabelCounts
     outcomes: npt.NDArray[np.uint8]
     roles: Sequence[str]
+    max_length: int | None = None
 
     @property
     def any_untrained(self) -> bool:
@@ -127,9 +134,14 @@ class RowOutcomes:
             trained_tokens=counts.trained_tokens,
             turns=dict(zip(self.roles, counts.turns, strict=True)),
             truncated_turns=counts.truncated_turns,
-            reasons=Counter({reason: count for reason, count in zip(REASONS[1:], counts.outcomes[1:], strict=True) if count}),
-            untrained_rows=[(int(row), REASONS[outcomes[row]]) for row in np.flatnonzero(outcomes)[:NAMED_ROWS]],
+            unclosed_regions=counts.unclosed_regions,
+            reasons=Counter({self.reason(number): count for number, count in enumerate(counts.outcomes) if number and count}),
+            untrained_rows=[(int(row), self.reason(outcomes[row])) for row in np.flatnonzero(outcomes)[:NAMED_ROWS]],
         )
+
+    def reason(self, outcome: int) -> str:
+        """Why a row with this outcome has no trained tokens."""
+        return REASONS[outcome].format(self.max_length)
 
     def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64] | None:
         """The rows that `policy.on_untrained_row` keeps; `None`: all.
@@ -142,7 +154,7 @@ class RowOutcomes:
         if policy.on_untrained_row == "raise":
             row = int(np.flatnonzero(self.outcomes)[0])
             raise ValueError(
-                f"rows: row {row} has no trained tokens: {REASONS[self.outcomes[row]]}. Fix or remove it, or set on_untrained_row to "
+                f"rows: row {row} has no trained tokens: {self.reason(self.outcomes[row])}. Fix or remove it, or set on_untrained_row to "
                 "'drop' or 'keep'."
             )
         return np.flatnonzero(self.outcomes == 0)
@@ -181,6 +193,7 @@ class RunningReport:
             total.tokens += counts.tokens
             total.trained_tokens += counts.trained_tokens
             total.truncated_turns += counts.truncated_turns
+            total.unclosed_regions += counts.unclosed_regions
             for role, turns in zip(outcomes.roles, counts.turns, strict=True):
                 total.turns[role] = total.turns.get(role, 0) + turns
 

@@ -17,6 +17,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import columns_of, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
+    check_unclosed,
     check_untrained,
     describe_mismatch,
     describe_uncovered,
@@ -75,6 +76,7 @@ class ChatCollator:
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
+        self.policy = self.policy.with_tokenizer(tokenizer)
         self._compiled_policy()  # a role that the format lacks is an error now, not in the first batch
         check_length("max_length", self.max_length)
         check_length("pad_to_multiple_of", self.pad_to_multiple_of)
@@ -173,10 +175,12 @@ class ChatCollator:
         """
         assert self.chat_format is not None
         assert self.policy is not None
-        outcomes = RowOutcomes(plan.counts, plan.outcomes, self.chat_format.roles)
+        outcomes = RowOutcomes(plan.counts, plan.outcomes, self.chat_format.roles, self.max_length)
         mismatched = self._mismatched(plan, columns) if "messages" in columns else []
         kept = outcomes.kept_rows(self.policy)
         self._running.add(outcomes, mismatched)
+        if plan.counts.unclosed_regions:
+            check_unclosed(plan.counts, self._running, lambda row: self._decode(plan, row))
         if outcomes.any_untrained:
             check_untrained(outcomes.report, self.on_untrained_batch, self._running, lambda row: self._decode(plan, row))
         if mismatched and self.policy.on_role_mismatch == "drop":
