@@ -58,6 +58,10 @@ class LabelCounts:
     @property
     def truncated_turns(self) -> int: ...
     @property
+    def unclosed_regions(self) -> int: ...
+    @property
+    def unclosed_row(self) -> int | None: ...
+    @property
     def untrained_rows(self) -> int: ...
     @property
     def outcomes(self) -> list[int]: ...
@@ -109,6 +113,7 @@ class Policy:
     def __new__(
         cls,
         *,
+        reasoning: str,
         role_weights: Sequence[float | None],
         prompt_weight: float,
         turns: str,

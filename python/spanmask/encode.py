@@ -108,6 +108,7 @@ def encode_chat(
     policy = DEFAULT_POLICY if policy is None else policy
     if not isinstance(policy, MaskPolicy):
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
+    policy = policy.with_tokenizer(tokenizer)
     check_length("max_length", max_length)
     check_flag("add_generation_prompt", add_generation_prompt)
     columns = conversations if isinstance(conversations, Mapping) else {"messages": conversations}
@@ -136,7 +137,7 @@ def encode_chat(
         with_roles=False,
         name="messages",
     )
-    outcomes = encoded.outcomes(plan, policy.roles)
+    outcomes = encoded.outcomes(plan, policy.roles, max_length)
     warn_or_raise(encoded, policy)
     kept = outcomes.kept_rows(policy)
     if encoded.unknown and policy.on_role_mismatch == "drop":

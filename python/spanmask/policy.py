@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, cast
 
 from spanmask import _core
 from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_names, as_signed_ids, as_weight, check_choice, check_flag
+from spanmask.chat.strings import ids_in_context
 
 __all__ = ["DEFAULT_POLICY", "MaskPolicy"]
 
+Reasoning = Literal["train", "ignore", "ignore_empty"]
 WhichTurns = Literal["all", "last"]
 TrainOnEos = Literal["none", "turn", "last", "all"]
 TruncatedTurn = Literal["train", "drop"]
@@ -19,7 +22,11 @@ Shift = Literal["none", "left"]
 OnNoTrainedTurn = Literal["mask", "keep", "raise"]
 OnUntrainedRow = Literal["keep", "drop", "raise"]
 OnRoleMismatch = Literal["warn", "raise", "drop"]
+# Token ids, or text whose ids only a tokenizer knows.
+Marker = MarkerIds | str
+MarkerOrText = MarkerLike | str | Iterable[MarkerLike | str]
 CHOICES = {
+    "reasoning": Reasoning,
     "turns": WhichTurns,
     "train_on_eos": TrainOnEos,
     "truncated_turn": TruncatedTurn,
@@ -35,20 +42,24 @@ class MaskPolicy:
     """Which tokens of which turns carry loss, and how much.
 
     Args:
+        reasoning: whether the reasoning with which a turn's content begins trains (`chat_format.reasoning`, `Turns.reasoning_stop`):
+            `"train"`; `"ignore"`: it never does, tags included; `"ignore_empty"`: it does, except for blocks without any text, which the
+            template adds and the model never writes.
         roles: the roles that train; one name or several.
         turns: `"all"` of their turns, or only the `"last"` one of each row.
         train_on_eos: whose closing tokens train: `"none"`; those of each trained `"turn"`; those of the `"last"` turn of a trained role;
             `"all"`, those of other roles' turns included.
         include_start: the opening tokens of a trained turn train too.
-        truncated_turn: what to do with a turn that the row's end cut off: `"train"` or `"drop"`.
+        truncated_turn: what to do with a turn that the row's end (or a collator's `max_length`) cut off: `"train"` or `"drop"`.
         ignore_ids: ids that never train, in addition to the chat format's.
-        ignore_between: pairs (opening, closing) of id sequences, each one sequence or several alternatives: the tokens between them in a
-            turn's content never train (`<think>` and `</think>`, tool results). Without a closing sequence the region extends to the
-            content's end.
+        ignore_between: pairs (opening, closing), each as text or as ids, one sequence or several alternatives: the tokens between them in
+            a turn's content never train (`("<think>", "</think>")`, tool results). Without a closing sequence the region extends to the
+            content's end, and the report counts it (`unclosed_regions`). Text needs a tokenizer: see `with_tokenizer`.
         train_between_markers: the sequences of `ignore_between` themselves train.
-        ignore_sequences: id sequences that never train wherever they occur (an empty think block that the template adds).
+        ignore_sequences: sequences, as text or as ids, that never train wherever they occur.
         train_generation_prefill: the tokens after the header that the template's generation prompt supplies
-            (`chat_format.generation_prefills`) train, although the model never writes them.
+            (`chat_format.generation_prefills`) train, although the model never writes them. An empty block of reasoning that is also such a
+            prefill trains only with `reasoning="train"`.
         role_weights: loss weights by role, for roles that train; 1.0 for the others.
         prompt_weight: the loss weight of every token that no trained turn trains, ignored tokens excepted.
         shift: `"none"`: a label is at its token's position, and the model shifts (transformers); `"left"`: at the position before it.
@@ -62,21 +73,22 @@ class MaskPolicy:
 
     Raises:
         ValueError: an option has an invalid value; the message names it.
-        TypeError: the ids are not integers.
+        TypeError: the ids are neither integers nor text.
 
     >>> MaskPolicy(roles="assistant", turns="last").roles
     ('assistant',)
     """
 
+    reasoning: Reasoning = "ignore_empty"
     roles: tuple[str, ...] | str = ("assistant",)
     turns: WhichTurns = "all"
     train_on_eos: TrainOnEos = "turn"
     include_start: bool = False
     truncated_turn: TruncatedTurn = "train"
     ignore_ids: Iterable[int] = ()
-    ignore_between: Iterable[tuple[MarkerLike, MarkerLike]] = ()
+    ignore_between: Iterable[tuple[MarkerOrText, MarkerOrText]] = ()
     train_between_markers: bool = False
-    ignore_sequences: MarkerLike = ()
+    ignore_sequences: MarkerOrText = ()
     train_generation_prefill: bool = False
     role_weights: Mapping[str, float] | Iterable[tuple[str, float]] = ()
     prompt_weight: float = 0.0
@@ -103,18 +115,55 @@ class MaskPolicy:
             check_choice(name, getattr(self, name), choices)
         set_("ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
         set_("ignore_between", tuple(as_pair(pair) for pair in self.ignore_between))
-        set_("ignore_sequences", as_markers("ignore_sequences", self.ignore_sequences))
+        set_("ignore_sequences", as_markers_or_texts("ignore_sequences", self.ignore_sequences))
 
     @property
     def weighted(self) -> bool:
         """Whether the policy gives tokens different weights, so that the loss must take them into account."""
         return bool(self.role_weights) or self.prompt_weight != 0
 
+    def with_tokenizer(self, tokenizer: Any) -> MaskPolicy:
+        """The same policy with ids instead of text in `ignore_between` and `ignore_sequences`. The collators call it with their tokenizer.
+
+        The ids of a text depend on the text next to it: each becomes several alternatives, see `spanmask.chat.ids_in_context`.
+
+        Args:
+            tokenizer: a transformers tokenizer or processor.
+
+        Raises:
+            ChatFormatError: a text merges with its neighbours in every context.
+
+        >>> from transformers import ByT5Tokenizer
+        >>> MaskPolicy(ignore_between=[("[[", "]]")]).with_tokenizer(ByT5Tokenizer()).ignore_between
+        ((((94, 94),), ((96, 96),)),)
+        """
+        if not self._texts():
+            return self
+
+        def ids(markers: Iterable[Marker]) -> tuple[MarkerIds, ...]:
+            found = (ids_in_context(tokenizer, marker) if isinstance(marker, str) else (marker,) for marker in markers)
+            return tuple(dict.fromkeys(chain.from_iterable(found)))
+
+        pairs: Any = self.ignore_between
+        return replace(
+            self,
+            ignore_between=[(ids(opening), ids(closing)) for opening, closing in pairs],
+            ignore_sequences=ids(cast("tuple[Marker, ...]", self.ignore_sequences)),
+        )
+
+    def _texts(self) -> list[tuple[str, str]]:
+        """The texts that need a tokenizer, each with its option."""
+        pairs: Any = self.ignore_between
+        markers = [("ignore_between", marker) for pair in pairs for markers in pair for marker in markers]
+        markers += [("ignore_sequences", marker) for marker in self.ignore_sequences]
+        return [(name, marker) for name, marker in markers if isinstance(marker, str)]
+
     def _compile(self, roles: tuple[str, ...], ignore_ids: tuple[int, ...]) -> _core.Policy:
         """The policy for these roles and further ignored ids, as the core reads it. It is cached for the next call with the same arguments.
 
         Raises:
             ValueError: the policy trains a role that is not among them.
+            TypeError: the policy holds text.
         """
         cached: tuple[Any, _core.Policy] | None = self.__dict__.get("_compiled")
         if cached is not None and cached[0] == (roles, ignore_ids):
@@ -125,8 +174,14 @@ class MaskPolicy:
                     f"roles: the policy trains {role!r}, but the turns have only {', '.join(map(repr, roles))}; "
                     "add a RoleBoundary for it to the chat format, or train another role."
                 )
+        for name, text in self._texts():
+            raise TypeError(
+                f"{name}: has the text {text!r}, whose ids depend on a tokenizer; pass policy.with_tokenizer(tokenizer), or the ids, "
+                f"spanmask.chat.ids_in_context(tokenizer, {text!r})."
+            )
         weights: dict[str, float] = dict(self.role_weights)
         compiled = _core.Policy(
+            reasoning=self.reasoning,
             role_weights=[weights.get(role, 1.0) if role in self.roles else None for role in roles],
             prompt_weight=self.prompt_weight,
             turns=self.turns,
@@ -156,16 +211,34 @@ def as_pairs(name: str, values: Any) -> tuple[tuple[Any, Any], ...]:
         raise TypeError(f"{name}: expected a dict, got {values!r}.") from None
 
 
-def as_pair(pair: Any) -> tuple[tuple[MarkerIds, ...], tuple[MarkerIds, ...]]:
+def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
     """An (opening, closing) pair of `ignore_between`, each as a tuple of alternatives."""
     try:
         opening, closing = pair
     except (TypeError, ValueError):
-        raise ValueError(f"ignore_between: expected pairs of (opening, closing) ids, got {pair!r}.") from None
-    opens = as_markers("ignore_between, opening", opening)
+        opening = closing = None
+    if opening is None or closing is None or isinstance(pair, str):  # a text of two characters is no pair
+        raise ValueError(f"ignore_between: expected pairs of (opening, closing), as ids or text, got {pair!r}.")
+    opens = as_markers_or_texts("ignore_between, opening", opening)
     if not opens:
         raise ValueError("ignore_between: an opening marker has no ids; pass the ids that open the region.")
-    return opens, as_markers("ignore_between, closing", closing)
+    return opens, as_markers_or_texts("ignore_between, closing", closing)
+
+
+def as_markers_or_texts(name: str, markers: Any) -> tuple[Marker, ...]:
+    """One marker or several alternatives, each as ids or as text."""
+    if isinstance(markers, str):
+        markers = [markers]
+    if isinstance(markers, Iterable) and not isinstance(markers, bytes):
+        markers = list(markers)
+        texts = [marker for marker in markers if isinstance(marker, str)]
+        if "" in texts:
+            raise ValueError(f"{name}: an empty marker would match everywhere; remove it.")
+        ids = [marker for marker in markers if not isinstance(marker, str)]
+        if texts and any(not isinstance(marker, Iterable) for marker in ids):
+            raise TypeError(f"{name}: expected ids, texts or a list of both, got single ids next to text: {markers!r}.")
+        return (*dict.fromkeys(texts), *as_markers(name, ids))
+    return as_markers(name, markers)
 
 
 # The policy of calls without one. It is a single object, so that it stays compiled between calls.

@@ -26,6 +26,7 @@ REASONS = (
     "excluded by labels or turn weights",
     "no trained turn",
     "only the first token would train",
+    "truncated by max_length={} before the answer",
 )
 # A report names this many untrained rows; it counts all of them.
 NAMED_ROWS = 100
@@ -38,7 +39,8 @@ class MaskReport:
     Attributes:
         rows, tokens, trained_tokens: totals; padding is not counted.
         turns: turns found, by role.
-        truncated_turns: rows that end inside their last turn.
+        truncated_turns: rows that end inside their last turn, or are truncated there.
+        unclosed_regions: regions of `MaskPolicy.ignore_between` that opened but did not close before their turn ended.
         reasons: how many rows have no trained tokens, by reason: "no turn marker found", "no trained turn", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
         role_mismatches: rows whose turns have other roles than the example's messages, or that the chat format does not cover.
@@ -61,6 +63,7 @@ class MaskReport:
     trained_tokens: int = 0
     turns: dict[str, int] = field(default_factory=dict)
     truncated_turns: int = 0
+    unclosed_regions: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     untrained_rows: list[tuple[int, str]] = field(default_factory=list)
     role_mismatches: int = 0
@@ -83,6 +86,7 @@ class MaskReport:
             trained_tokens=self.trained_tokens + other.trained_tokens,
             turns={role: self.turns.get(role, 0) + other.turns.get(role, 0) for role in {**self.turns, **other.turns}},
             truncated_turns=self.truncated_turns + other.truncated_turns,
+            unclosed_regions=self.unclosed_regions + other.unclosed_regions,
             reasons=self.reasons + other.reasons,
             untrained_rows=(self.untrained_rows + shifted)[:NAMED_ROWS],
             role_mismatches=self.role_mismatches + other.role_mismatches,
@@ -102,6 +106,8 @@ class MaskReport:
             ("rows without trained tokens", f"{self.untrained_row_count}"),
             *((f"  {reason}", f"{count}") for reason, count in self.reasons.items()),
         ]
+        if self.unclosed_regions:
+            lines.append(("unclosed regions", f"{self.unclosed_regions}"))
         if self.role_mismatches:
             lines.append(("roles differ from messages", f"{self.role_mismatches}"))
         if self.searched_rows:
@@ -119,6 +125,7 @@ class RowOutcomes:
     counts: _core.LabelCounts
     outcomes: npt.NDArray[np.uint8]
     roles: Sequence[str]
+    max_length: int | None = None
     causes: Mapping[int, str] = field(default_factory=dict)  # what the messages show about rows without trained tokens
     aligned: int = 0
     searched: int = 0
@@ -139,6 +146,7 @@ class RowOutcomes:
             trained_tokens=counts.trained_tokens,
             turns=dict(zip(self.roles, counts.turns, strict=True)),
             truncated_turns=counts.truncated_turns,
+            unclosed_regions=counts.unclosed_regions,
             reasons=Counter(reason for _, reason in untrained),
             untrained_rows=untrained[:NAMED_ROWS],
             aligned_rows=self.aligned,
@@ -147,7 +155,7 @@ class RowOutcomes:
 
     def reason(self, row: int) -> str:
         """Why a row has no trained tokens."""
-        return self.causes.get(row, REASONS[self.outcomes[row]])
+        return self.causes.get(row) or REASONS[self.outcomes[row]].format(self.max_length)
 
     def kept_rows(self, policy: MaskPolicy) -> npt.NDArray[np.int64] | None:
         """The rows that `policy.on_untrained_row` keeps; `None`: all.
@@ -201,6 +209,7 @@ class RunningReport:
             total.truncated_turns += counts.truncated_turns
             total.aligned_rows += outcomes.aligned
             total.searched_rows += outcomes.searched
+            total.unclosed_regions += counts.unclosed_regions
             for role, turns in zip(outcomes.roles, counts.turns, strict=True):
                 total.turns[role] = total.turns.get(role, 0) + turns
 

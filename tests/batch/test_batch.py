@@ -53,12 +53,12 @@ def test_padded_batches_equal_the_reference(batch, made, side, max_length, multi
     out, collator = collated(
         chat_format, policy, {"input_ids": ids}, padding_side=side, max_length=max_length, pad_to_multiple_of=multiple_of
     )
-    labels = [reference.mask_labels(row, chat_format, policy) for row in batch]
+    labels = [reference.mask_labels(row, chat_format, policy, max_length=max_length) for row in batch]
     assert out["input_ids"].tolist() == twin.pad(batch, PAD, side, max_length, multiple_of)
     assert out["attention_mask"].tolist() == twin.attention_mask(batch, side, max_length, multiple_of)
     assert out["labels"].tolist() == twin.pad(labels, -100, side, max_length, multiple_of)
     if "loss_weights" in out:
-        weights = [reference.mask_weights(row, chat_format, policy) for row in batch]
+        weights = [reference.mask_weights(row, chat_format, policy, max_length=max_length) for row in batch]
         assert out["loss_weights"].tolist() == twin.pad(weights, 0.0, side, max_length, multiple_of)
     assert collator.report.trained_tokens == int((out["labels"] != -100).sum())
     assert collator.report.untrained_row_count == int((out["labels"] == -100).all(axis=1).sum())
@@ -69,7 +69,7 @@ def test_flattened_batches_equal_the_reference(batch, made, max_length):
     chat_format, policy = made
     out, collator = collated(chat_format, policy, {"input_ids": batch}, padding_free=True, max_length=max_length)
     flat = twin.flatten(batch, max_length)
-    labels = [reference.mask_labels(row, chat_format, policy)[:max_length] for row in batch]
+    labels = [reference.mask_labels(row, chat_format, policy, max_length=max_length) for row in batch]
     if policy.shift == "none":
         labels = [[-100, *row[1:]] if row else row for row in labels]
     assert out["input_ids"].tolist() == [flat["input_ids"]]

@@ -78,10 +78,10 @@ def test_options_of_the_batch(tokenizer):
     assert isinstance(cut["labels"], np.ndarray)
 
 
-def test_masks_are_made_before_the_cut(tokenizer):
+def test_the_last_turn_is_the_last_of_the_whole_row(tokenizer):
     policy = MaskPolicy(turns="last")
     row = [5, 6, 9, 2, 5, 7, 8, 2, 5, 6, 9, 2]
-    with pytest.raises(ValueError, match="truncated before the answer"):
+    with pytest.raises(ValueError, match="truncated by max_length=8 before the answer. Raise max_length"):
         DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=policy, max_length=8)([{"input_ids": row}])
 
 
@@ -125,6 +125,19 @@ def test_padding_free_equals_transformers(tokenizer, max_length):
             assert torch.equal(ours[name], value), name
         else:
             assert ours[name] == value, name
+
+
+def test_the_first_token_of_a_flattened_row_does_not_count(tokenizer):
+    policy = MaskPolicy(include_start=True, train_on_eos="none")
+    rows = [[5, 6], [6, 7], [5, 6, 9]]
+    one_token = ChatFormat([RoleBoundary("assistant", [5], [6, 6])])
+    with pytest.raises(ValueError, match="any trained tokens. Row 0: only the first token would train"):
+        DataCollatorForChat(tokenizer, chat_format=one_token, policy=policy, padding_free=True)([{"input_ids": [5]}])
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=policy, padding_free=True)
+    with pytest.warns(SpanmaskWarning, match="1 of 3 rows in a batch have no trained tokens. Row 1: no turn marker found"):
+        batch = collator(features(rows))
+    assert batch["labels"].tolist() == [[-100, 6, -100, -100, -100, 6, 9]]
+    assert collator.report.trained_tokens == 3
 
 
 def test_report_runs_and_resets(tokenizer):

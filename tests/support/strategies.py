@@ -52,6 +52,7 @@ def policies(draw, chat_format):
     roles = draw(st.lists(st.sampled_from(chat_format.roles), min_size=1, unique=True))
     alternatives = st.lists(markers, min_size=1, max_size=2)
     return MaskPolicy(
+        reasoning=draw(st.sampled_from(["train", "ignore", "ignore_empty"])),
         roles=roles,
         turns=draw(st.sampled_from(["all", "last"])),
         train_on_eos=draw(st.sampled_from(["none", "turn", "last", "all"])),

@@ -94,12 +94,13 @@ class EncodedConversations:
             factors = {number: factors[number] * value for number, value in zip(trained, given, strict=True)}
         return factors
 
-    def outcomes(self, plan: _core.LabelPlan, trained_roles: Sequence[str]) -> RowOutcomes:
+    def outcomes(self, plan: _core.LabelPlan, trained_roles: Sequence[str], max_length: int | None) -> RowOutcomes:
         """What became of the rows when their labels were planned."""
         return RowOutcomes(
             plan.counts,
             plan.outcomes,
             self.turns.roles,
+            max_length,
             causes=self.causes(trained_roles) if plan.counts.untrained_rows else {},
             aligned=len(self.ids) - len(self.searched) - len(self.unknown),
             searched=len(self.searched),

@@ -20,6 +20,7 @@ from spanmask.chat.roles import same_roles
 from spanmask.collators.columns import columns_of, required_column, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
+    check_unclosed,
     check_untrained,
     describe_mismatch,
     describe_uncovered,
@@ -83,6 +84,7 @@ class ChatCollator:
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
+        self.policy = self.policy.with_tokenizer(tokenizer)
         # A role that the format lacks is an error now, not in the first batch.
         self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
         check_length("max_length", self.max_length)
@@ -225,19 +227,22 @@ class ChatCollator:
             for what, text in rows.encoded.notes().items():
                 if self._running.is_first(what):
                     warnings.warn(text, SpanmaskWarning, stacklevel=3)
-            outcomes = rows.encoded.outcomes(plan, self.policy.roles)
+            outcomes = rows.encoded.outcomes(plan, self.policy.roles, self.max_length)
             mismatched = self._act_on(rows.encoded.describe_unknown())
         else:
-            outcomes = RowOutcomes(plan.counts, plan.outcomes, self._format().roles)
+            outcomes = RowOutcomes(plan.counts, plan.outcomes, self._format().roles, self.max_length)
             mismatched = self._act_on(self._mismatches(plan, columns["messages"])) if "messages" in columns else []
+        decode = partial(self._decode, plan)
         kept = outcomes.kept_rows(self.policy)
         self._running.add(outcomes, mismatched)
+        if plan.counts.unclosed_regions:
+            check_unclosed(plan.counts, self._running, decode)
         if outcomes.any_untrained:
             check_untrained(
                 outcomes.report,
                 self.on_untrained_batch,
                 self._running,
-                decode=lambda row: str(self._text_tokenizer.decode(plan.row(row))),
+                decode=decode,
                 name=lambda row: row_name(columns, row),
             )
         if mismatched and self.policy.on_role_mismatch == "drop":
@@ -248,6 +253,9 @@ class ChatCollator:
             reasons = ", ".join(outcomes.report.reasons) or "roles differ from messages"
             raise ValueError(f"features: all rows of this batch were dropped: {reasons}.")
         return [int(row) for row in kept]
+
+    def _decode(self, plan: _core.LabelPlan, row: int) -> str:
+        return str(self._text_tokenizer.decode(plan.row(row)))
 
     def _mismatches(self, plan: _core.LabelPlan, column: Any) -> dict[int, str]:
         """Rows of token ids whose turns may be wrong, and what is wrong: other roles than those of their messages, or a kind that the

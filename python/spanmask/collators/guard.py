@@ -6,21 +6,31 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
+from spanmask._core import LabelCounts
 from spanmask.errors import SpanmaskWarning
 from spanmask.report import MaskReport, RunningReport
 
-__all__ = ["OnUntrainedBatch", "check_untrained", "describe_mismatch", "describe_uncovered", "roles_of_messages"]
+__all__ = [
+    "OnUntrainedBatch",
+    "check_unclosed",
+    "check_untrained",
+    "describe_mismatch",
+    "describe_uncovered",
+    "roles_of_messages",
+]
 
 OnUntrainedBatch = Literal["raise", "warn", "ignore"]
 
+# By the beginning of a reason.
 REMEDIES = {
     "empty row": "Drop such rows from the dataset.",
     "no turn marker found": "The chat format does not fit these ids: print(collator.chat_format) and compare it with the row.",
-    "truncated before the answer": "Raise max_length, or drop rows without an answer.",
-    "all trained tokens ignored": "Check ignore_ids of the policy and of the chat format.",
+    "truncated by max_length": "Raise max_length, or drop such rows.",
+    "truncated before the answer": "The row ends before an answer. Keep more tokens where rows are made, or drop such rows.",
+    "all trained tokens ignored": "Check what the policy ignores (ids, sequences, regions, reasoning), and ignore_ids of the chat format.",
     "empty assistant turn": "Drop rows without an answer, or check the policy.",
     "excluded by labels or turn weights": "Check these columns of the dataset.",
-    "only the first token would train": "With padding_free a row's first token never trains. Drop such rows.",
+    "only the first token would train": "With padding_free, or shift='left', a row's first token never trains. Drop such rows.",
     "no trained turn": "Drop rows without an answer, or add their roles to the policy.",
 }
 
@@ -57,10 +67,30 @@ def check_untrained(
 def describe(report: MaskReport, decode: Callable[[int], str], name: Callable[[int], str]) -> str:
     """Describe the first row without trained tokens: its number, the reason, the remedy, its text."""
     row, reason = report.untrained_rows[0]
-    text = decode(row)
-    shown = text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
-    remedy = REMEDIES.get(reason, "Drop such rows, or train their roles: MaskPolicy(roles=...).")
-    return f"{name(row).capitalize()}: {reason}. {remedy} Decoded: {shown!r}."
+    remedy = next(
+        (remedy for beginning, remedy in REMEDIES.items() if reason.startswith(beginning)),
+        "Drop such rows, or train their roles: MaskPolicy(roles=...).",
+    )
+    return f"{name(row).capitalize()}: {reason}. {remedy} Decoded: {shorten(decode(row))!r}."
+
+
+def check_unclosed(counts: LabelCounts, running: RunningReport, decode: Callable[[int], str]) -> None:
+    """Warn once if a region of `ignore_between` opened but did not close."""
+    if counts.unclosed_row is not None and running.is_first("unclosed"):
+        warnings.warn(
+            f"policy.ignore_between: {counts.unclosed_regions} regions of a batch open but do not close before their turn ends, so that "
+            f"nothing after the opening trains; the first is in row {counts.unclosed_row}. The row may have been truncated there, or the "
+            "closing ids differ from those in the row, because they merge with the text next to them: pass the markers as text, "
+            f'("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further occurrences are only counted; see '
+            "collator.report.",
+            SpanmaskWarning,
+            stacklevel=4,
+        )
+
+
+def shorten(text: str) -> str:
+    """The beginning and the end of a long text."""
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-200:]}"
 
 
 def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["attention_mask", "flatten", "pad", "real_tokens", "width_of"]
+__all__ = ["attention_mask", "cut_turns", "flatten", "pad", "real_tokens", "width_of"]
 
 
 def width_of(rows: Sequence[Sequence[Any]], max_length: int | None = None, multiple_of: int = 1) -> int:
@@ -80,6 +80,16 @@ def real_tokens(mask: Sequence[Any]) -> tuple[int, int]:
     if len(real) != stop - start:
         raise ValueError("the mask has zeros between ones")
     return start, stop
+
+
+def cut_turns(turns: Sequence[Any], kept: int) -> list[Any]:
+    """The turns of a row that is cut to its first `kept` tokens: those that start before the cut, which closes none of them."""
+    edges = ("content_start", "content_stop", "stop", "prefill_stop", "reasoning_stop")
+    return [
+        turn._replace(closed=turn.closed and turn.stop <= kept, **{name: min(getattr(turn, name), kept) for name in edges})
+        for turn in turns
+        if turn.start < kept
+    ]
 
 
 def cut(row: Sequence[Any], max_length: int | None) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from spanmask.reference.batch import cut, cut_turns
 from spanmask.reference.turns import find_turns, longest
 
 __all__ = ["mask_labels", "mask_weights"]
@@ -18,11 +19,13 @@ def mask_labels(
     labels: Sequence[int] | None = None,
     turn_weights: Sequence[float] | None = None,
     ignore_index: int = -100,
+    max_length: int | None = None,
 ) -> list[int]:
     """Labels of one row: its ids where loss is wanted, `ignore_index` elsewhere.
 
     `row`: ids without padding; `chat_format`: a `ChatFormat`; `policy`: a `MaskPolicy`; `labels`: existing labels, intersected;
-    `turn_weights`: a weight (or a flag) for each turn of a trained role.
+    `turn_weights`: a weight (or a flag) for each turn of a trained role; `max_length`: the row is cut to so many tokens after its turns
+    are found.
 
     >>> from spanmask import ChatFormat, MaskPolicy, RoleBoundary
     >>> fmt = ChatFormat([RoleBoundary("assistant", start=[5, 6], end=[2]), RoleBoundary("user", start=[5, 7], end=[2])])
@@ -30,7 +33,8 @@ def mask_labels(
     [-100, -100, -100, -100, -100, -100, 9, 2]
     """
     kept = list(row if labels is None else labels)
-    weights = token_weights(list(row), chat_format, policy, turn_weights)
+    weights = token_weights(list(row), chat_format, policy, turn_weights, max_length)
+    kept = kept[: len(weights)]
     masked = [label if weight else ignore_index for label, weight in zip(kept, weights, strict=True)]
     return masked if policy.shift == "none" else [*masked[1:], ignore_index][: len(masked)]
 
@@ -43,31 +47,39 @@ def mask_weights(
     labels: Sequence[int] | None = None,
     turn_weights: Sequence[float] | None = None,
     ignore_index: int = -100,
+    max_length: int | None = None,
 ) -> list[float]:
     """The loss weights of the same tokens: 0 where no loss is wanted."""
     kept = list(row if labels is None else labels)
-    weights = token_weights(list(row), chat_format, policy, turn_weights)
+    weights = token_weights(list(row), chat_format, policy, turn_weights, max_length)
+    kept = kept[: len(weights)]
     weights = [0.0 if label == ignore_index else weight for label, weight in zip(kept, weights, strict=True)]
     return weights if policy.shift == "none" else [*weights[1:], 0.0][: len(weights)]
 
 
-def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: Sequence[float] | None) -> list[float]:
-    """The loss weight of each token, before existing labels and the shift."""
+def token_weights(
+    row: list[int], chat_format: Any, policy: Any, turn_weights: Sequence[float] | None, max_length: int | None
+) -> list[float]:
+    """The loss weight of each token that is kept, before existing labels and the shift.
+
+    Whether there is a turn of a trained role, and which is the last one, is decided before the cut.
+    """
     turns = find_turns(row, chat_format)
+    length = len(cut(row, max_length))
     candidates = [turn for turn in turns if chat_format.roles[turn.role] in policy.roles]
     if not candidates and policy.on_no_trained_turn == "raise":
         raise ValueError("no turn of a trained role")
     # None: no trained turn decides about the token.
-    weights: list[float | None] = [None] * len(row)
+    weights: list[float | None] = [None] * length
     if not candidates and policy.on_no_trained_turn == "keep":
-        weights = [1.0] * len(row)
+        weights = [1.0] * length
 
     if policy.train_on_eos == "all":
-        for turn in turns:
-            if turn.include_end and turn not in candidates:
+        for turn in cut_turns(turns, length) if length < len(row) else turns:
+            if turn.include_end and chat_format.roles[turn.role] not in policy.roles:
                 fill(weights, turn.content_stop, turn.stop, 1.0)
-    for number, turn in enumerate(candidates):
-        is_last = turn is candidates[-1]
+    for number, turn in enumerate(cut_turns(candidates, length) if length < len(row) else candidates):
+        is_last = number == len(candidates) - 1
         weight = dict(policy.role_weights).get(chat_format.roles[turn.role], 1.0)
         if turn_weights is not None:
             weight *= turn_weights[number]
@@ -82,7 +94,7 @@ def token_weights(row: list[int], chat_format: Any, policy: Any, turn_weights: S
         elif policy.train_on_eos == "none" or not trains or (policy.train_on_eos == "last" and not is_last):
             continue
         if turn.include_end:
-            stops = turn.stop < len(row) and row[turn.stop] in chat_format.stop_token_ids
+            stops = turn.stop < length and row[turn.stop] in chat_format.stop_token_ids
             fill(weights, turn.content_stop, turn.stop + stops, weight)
 
     filled = [policy.prompt_weight if weight is None else weight for weight in weights]
@@ -105,6 +117,9 @@ def ignored(row: list[int], turns: Any, chat_format: Any, policy: Any) -> set[in
         length = longest(row, position, policy.ignore_sequences)
         never.update(range(position, position + length))
         position += max(length, 1)
+    for turn in turns:
+        if policy.reasoning == "ignore" or (policy.reasoning == "ignore_empty" and turn.empty_reasoning):
+            never.update(range(turn.content_start, turn.reasoning_stop))
     contents = [(turn.content_start, turn.content_stop) for turn in turns] or [(0, len(row))]
     for start, stop in contents:
         never.update(between(row[:stop], start, policy))

@@ -4,8 +4,8 @@
 use serde_json::Value;
 use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::labels::{
-    Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowColumns, RowReport, Shift,
-    TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
+    Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Policy, Reasoning, Report, RowColumns, RowReport,
+    Shift, TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
 };
 use spanmask_core::turns::{Boundary, Format, FormatParts, TurnSource, find_turns};
 use spanmask_core::{Ragged, Token};
@@ -47,6 +47,7 @@ fn policy<T: Token>(rules: &Value) -> Policy<T> {
     let word = |name: &str| rules[name].as_str().unwrap();
     Policy {
         roles: list(&rules["roles"], |trains| trains.as_bool().unwrap().then_some(1.0)),
+        reasoning: Reasoning::IgnoreEmpty,
         prompt_weight: rules["prompt_weight"].as_f64().unwrap() as f32,
         turns: if word("turns") == "all" { WhichTurns::All } else { WhichTurns::Last },
         train_on_eos: match word("train_on_eos") {
@@ -92,7 +93,8 @@ fn check<T: Token>(case: &Value) {
     assert_eq!(Value::from(found), case["turns"]);
 
     let (mut labels, mut weights) = (vec![0; row.len()], vec![9.0; row.len()]);
-    let mut reports = [RowReport { trained: 0, outcome: Outcome::Trained, truncated: false }];
+    let mut reports =
+        [RowReport { trained: 0, outcome: Outcome::Trained, truncated: false, unclosed_regions: 0 }];
     let mut counts = vec![0; format.roles()];
     let output = Output {
         layout: Layout { shape: Shape::Packed, max_len: usize::MAX },

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use spanmask_core::batch::Side;
-use spanmask_core::labels::{OnNoTrainedTurn, Shift, TrainOnEos, TruncatedTurn, WhichTurns};
+use spanmask_core::labels::{OnNoTrainedTurn, Reasoning, Shift, TrainOnEos, TruncatedTurn, WhichTurns};
 use spanmask_core::noise::corrupt::OnExhausted;
 use spanmask_core::noise::draw::Layout;
 
@@ -55,6 +55,7 @@ pub enum Split {
 
 named!(WhichTurns { "all" => All, "last" => Last });
 named!(TrainOnEos { "none" => None, "turn" => Turn, "last" => Last, "all" => All });
+named!(Reasoning { "train" => Train, "ignore" => Ignore, "ignore_empty" => IgnoreEmpty });
 named!(TruncatedTurn { "train" => Train, "drop" => Drop });
 named!(OnNoTrainedTurn { "mask" => Mask, "keep" => Keep, "raise" => Raise });
 named!(Shift { "none" => None, "left" => Left });

@@ -11,8 +11,8 @@ use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use spanmask_core::batch;
 use spanmask_core::labels::{
-    self, Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Report, RowColumns, RowReport, Shift,
-    TrainOnEos, TruncatedTurn, WhichTurns,
+    self, Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Reasoning, Report, RowColumns, RowReport,
+    Shift, TrainOnEos, TruncatedTurn, WhichTurns,
 };
 use spanmask_core::turns::TurnSource;
 use spanmask_core::{Ragged, Token};
@@ -39,10 +39,11 @@ impl Family for Policies {
 impl Policy {
     #[new]
     #[pyo3(signature = (
-        *, role_weights, prompt_weight, turns, train_on_eos, include_start, train_generation_prefill, truncated_turn,
+        *, reasoning, role_weights, prompt_weight, turns, train_on_eos, include_start, train_generation_prefill, truncated_turn,
         on_no_trained_turn, ignore_ids, ignore_sequences, ignore_between, train_between_markers, shift
     ))]
     fn new(
+        reasoning: Choice<Reasoning>,
         role_weights: Vec<Option<f32>>,
         prompt_weight: f32,
         turns: Choice<WhichTurns>,
@@ -59,6 +60,7 @@ impl Policy {
     ) -> Self {
         let options = labels::Policy {
             roles: role_weights,
+            reasoning: reasoning.0,
             prompt_weight,
             turns: turns.0,
             train_on_eos: train_on_eos.0,
@@ -97,8 +99,12 @@ pub struct LabelCounts {
     /// Tokens that are kept.
     tokens: usize,
     trained_tokens: usize,
-    /// Rows that end inside their last turn.
+    /// Rows that end inside their last turn, or are cut there.
     truncated_turns: usize,
+    /// Regions to ignore that opened but did not close.
+    unclosed_regions: usize,
+    /// The first row with such a region.
+    unclosed_row: Option<usize>,
     /// Rows without a trained token.
     untrained_rows: usize,
     /// Rows by outcome, see `spanmask.report.REASONS`.
@@ -116,6 +122,8 @@ impl LabelCounts {
             tokens,
             trained_tokens: reports.iter().map(|report| report.trained).sum(),
             truncated_turns: reports.iter().filter(|report| report.truncated).count(),
+            unclosed_regions: reports.iter().map(|report| report.unclosed_regions).sum(),
+            unclosed_row: reports.iter().position(|report| report.unclosed_regions > 0),
             untrained_rows: reports.iter().filter(|report| report.outcome != Outcome::Trained).count(),
             outcomes,
             turns,
@@ -207,7 +215,10 @@ fn mask_typed<T: Token>(
     let weights = if weighted { Some(uninit_array(py, places)?) } else { None };
     let chunks = bulk::chunks(rows);
     let mut reports =
-        vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false }; rows.len()];
+        vec![
+            RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false, unclosed_regions: 0 };
+            rows.len()
+        ];
     let mut turn_counts = vec![vec![0; turns.roles()]; chunks.len()];
     {
         let mut labels = labels.readwrite();

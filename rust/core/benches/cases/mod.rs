@@ -9,8 +9,8 @@
 
 use spanmask_core::batch::{Layout, Shape, Side, values_into};
 use spanmask_core::labels::{
-    Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Report, RowColumns, RowReport, Shift, TrainOnEos,
-    TruncatedTurn, WhichTurns, mask_labels_into,
+    Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Reasoning, Report, RowColumns, RowReport, Shift,
+    TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
 };
 use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
 use spanmask_core::noise::draw;
@@ -110,6 +110,7 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
     let format = Format::<T>::new(&FormatParts { boundaries: boundaries.to_vec(), ..FormatParts::default() });
     let policy = Policy {
         roles: vec![Some(1.0)],
+        reasoning: Reasoning::IgnoreEmpty,
         prompt_weight: 0.0,
         turns: WhichTurns::All,
         train_on_eos: TrainOnEos::Turn,
@@ -121,7 +122,11 @@ fn mask_labels<T: Token>(id: &'static str, rows: usize, ids: &[i64], boundaries:
         shift: Shift::None,
     };
     let mut labels = vec![0; ids.len()];
-    let mut reports = vec![RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false }; rows];
+    let mut reports =
+        vec![
+            RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false, unclosed_regions: 0 };
+            rows
+        ];
     let mut counts = vec![0; format.roles()];
     Case::new(id, ids.len(), ids.len() * size_of::<i64>(), move || {
         let rows = Ragged::new(black_box(&ids), &offsets).unwrap();

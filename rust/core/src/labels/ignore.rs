@@ -1,6 +1,6 @@
 //! Tokens that never train, wherever they occur: single ids, literal sequences, and the tokens between two markers.
 
-use super::spans::Spans;
+use super::spans::{Span, Spans};
 use crate::Token;
 use crate::search::Searcher;
 use crate::turns::Turn;
@@ -46,10 +46,18 @@ impl<T: Token> Ignore<T> {
 
     /// Removes all tokens that never train from `spans`. A region between markers lies inside one turn's content, or anywhere in a row
     /// without turns.
-    pub fn subtract_from(&self, spans: &mut Spans, row: &[T], turns: &[Turn]) {
-        if spans.0.is_empty() {
-            return;
-        }
+    ///
+    /// Returns how many regions opened but did not close before their turn ended. Only turns that are `counted` count, and regions that
+    /// open before the last span stops.
+    pub fn subtract_from(
+        &self,
+        spans: &mut Spans,
+        row: &[T],
+        turns: &[Turn],
+        counted: impl Fn(&Turn) -> bool,
+    ) -> usize {
+        let Some(&Span { stop, .. }) = spans.0.last() else { return 0 };
+        let mut unclosed = 0;
         let mut holes = Vec::new();
         if !self.ids.is_empty() {
             // Needles of one token: every candidate is a match.
@@ -64,11 +72,18 @@ impl<T: Token> Ignore<T> {
         if !self.opens.is_empty() {
             holes.clear();
             match turns {
-                [] => self.between(row, 0..row.len(), &mut holes),
-                turns => turns.iter().for_each(|turn| self.between(row, turn.content(), &mut holes)),
+                [] => unclosed += usize::from(self.between(row, 0..row.len(), &mut holes)),
+                turns => {
+                    for turn in turns {
+                        let open = self.between(row, turn.content(), &mut holes);
+                        let before_stop = || holes.last().is_some_and(|hole| hole.start < stop);
+                        unclosed += usize::from(open && counted(turn) && before_stop());
+                    }
+                }
             }
             spans.subtract(&holes);
         }
+        unclosed
     }
 
     /// Finds literal sequences from left to right, the longest at each position; none overlaps the previous one.
@@ -85,12 +100,13 @@ impl<T: Token> Ignore<T> {
         }
     }
 
-    /// Finds regions inside `content`: from an opening marker to the first closing one of its pair, or to the end if there is none.
-    fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) {
+    /// Finds regions inside `content`: from an opening marker to the first closing one of its pair, or to the end if there is none. Returns
+    /// whether the last one did not close.
+    fn between(&self, row: &[T], content: Range<usize>, holes: &mut Vec<Range<usize>>) -> bool {
         let row = &row[..content.end]; // a marker that extends past the content does not count
         let inner = &row[content.start..];
         let mut closes = Vec::new(); // made at the first opening marker, since most turns have none
-        let mut free_from = content.start;
+        let (mut free_from, mut open_end) = (content.start, false);
         for at in self.opens.candidates(inner).map(|at| content.start + at) {
             if at < free_from {
                 continue;
@@ -106,9 +122,11 @@ impl<T: Token> Ignore<T> {
                 let (_, len) = close.matches_at(row, at).next()?;
                 Some((at, at + len))
             });
+            open_end = close.is_none();
             let (close, stop) = close.unwrap_or((row.len(), row.len()));
             holes.push(if self.train_markers { inside..close } else { at..stop });
             free_from = stop;
         }
+        open_end
     }
 }

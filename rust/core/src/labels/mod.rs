@@ -38,7 +38,18 @@ pub enum TrainOnEos {
     All,
 }
 
-/// What happens to a turn that the row's end cut off.
+/// Whether the reasoning at the beginning of a turn's content trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reasoning {
+    /// It does.
+    Train,
+    /// It never does.
+    Ignore,
+    /// It does, unless the template added it without any text.
+    IgnoreEmpty,
+}
+
+/// What happens to a turn that the row's end, or the cut, shortened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TruncatedTurn {
     /// It trains.
@@ -82,6 +93,8 @@ impl Shift {
 pub struct Policy<T> {
     /// By role number: the loss weight of the role's turns, or `None` if they do not train. Roles without an entry do not train.
     pub roles: Vec<Option<f32>>,
+    /// Whether the reasoning at the beginning of a turn's content trains.
+    pub reasoning: Reasoning,
     /// The loss weight of every token that no trained turn trains; 0: none.
     pub prompt_weight: f32,
     /// Which turns of the trained roles train.
@@ -92,7 +105,7 @@ pub struct Policy<T> {
     pub include_start: bool,
     /// The tokens that the generation prompt supplies at the beginning of a turn's content train.
     pub train_generation_prefill: bool,
-    /// What happens to turns that the row's end cut off.
+    /// What happens to turns that the row's end, or the cut, shortened.
     pub truncated_turn: TruncatedTurn,
     /// What happens to rows without a trained turn.
     pub on_no_trained_turn: OnNoTrainedTurn,
@@ -107,6 +120,7 @@ impl<T> Policy<T> {
     pub fn with_ignore<U>(&self, ignore: Ignore<U>) -> Policy<U> {
         Policy {
             roles: self.roles.clone(),
+            reasoning: self.reasoning,
             prompt_weight: self.prompt_weight,
             turns: self.turns,
             train_on_eos: self.train_on_eos,
@@ -130,7 +144,7 @@ pub enum Outcome {
     EmptyRow = 1,
     /// The row has no start marker of any role.
     NoMarker = 2,
-    /// The row ends inside its last turn, or all trained tokens are after the cut, so that no answer is left to train.
+    /// The row ends inside its last turn, before an answer.
     Truncated = 3,
     /// All tokens that would train are ignored.
     OnlyIgnored = 4,
@@ -142,11 +156,13 @@ pub enum Outcome {
     NoTrainedTurn = 7,
     /// Only the row's first token would train, and [`Target::skip_first`] excludes it.
     OnlyFirst = 8,
+    /// Without [`Target::max_len`] the row would train.
+    Cut = 9,
 }
 
 impl Outcome {
     /// The number of outcomes.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 }
 
 /// Optional columns of the rows.
@@ -176,7 +192,8 @@ impl RowColumns<'_> {
 pub struct Target {
     /// The label of a token without loss.
     pub ignore_index: i64,
-    /// Rows are cut to this many tokens after their masks are made.
+    /// Rows are cut to this many tokens. Turns are found in whole rows, and which of them is the last, and whether there is a trained one,
+    /// does not depend on the cut. Then turns are cut with their rows: see [`crate::turns::Turn::cut`].
     pub max_len: usize,
     /// The first token of each row never trains: in a flattened batch it would be predicted from the previous row. It has no effect if
     /// labels are shifted, since each row's last position then has no label.
@@ -186,7 +203,7 @@ pub struct Target {
 /// Where labels go.
 #[derive(Debug)]
 pub struct Output<'a> {
-    /// The positions of rows in both outputs. Masks are made before the layout cuts rows.
+    /// The positions of rows in both outputs. Turns are found before the layout cuts rows.
     pub layout: Layout,
     /// The label of a token without loss.
     pub ignore_index: i64,
@@ -201,7 +218,7 @@ pub struct Output<'a> {
 pub struct Report<'a> {
     /// One entry per row.
     pub rows: &'a mut [RowReport],
-    /// Turns found, by role number. The counts are added to those that are already here.
+    /// Turns that are not after the cut, by role number. The counts are added to those that are already here.
     pub turns: &'a mut [u64],
 }
 
@@ -236,10 +253,8 @@ pub fn mask_labels_into<T: Token>(
     let mut spans = Spans::default();
     let level = SimdLevel::detect();
     turns.for_each_row(rows, |i, turns| {
-        report.rows[i] = plan::plan_row(i, rows.row(i), turns, policy, columns, target, &mut spans)?;
-        for turn in turns {
-            report.turns[turn.role] += 1;
-        }
+        let row = plan::TurnsOfRow { number: i, ids: rows.row(i), turns };
+        report.rows[i] = row.plan(policy, columns, target, &mut spans, report.turns)?;
         let row = write::Row {
             ids: rows.row(i),
             spans: &spans.0,

@@ -2,11 +2,13 @@
 
 use super::spans::{Span, Spans};
 use super::{
-    OnNoTrainedTurn, Outcome, Policy, RowColumns, Shift, Target, TrainOnEos, TruncatedTurn, WhichTurns,
+    OnNoTrainedTurn, Outcome, Policy, Reasoning, RowColumns, Shift, Target, TrainOnEos, TruncatedTurn,
+    WhichTurns,
 };
 use crate::error::Column;
 use crate::turns::{Turn, TurnSource};
 use crate::{Error, Ragged, Token};
+use core::ops::Range;
 
 /// What happens to one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +17,10 @@ pub struct RowReport {
     pub trained: usize,
     /// Whether the row trains, and if not, why.
     pub outcome: Outcome,
-    /// The row ends inside its last turn.
+    /// The row ends inside its last turn, or is cut there.
     pub truncated: bool,
+    /// Regions to ignore in turns of trained roles that opened but did not close.
+    pub unclosed_regions: usize,
 }
 
 /// What the labels of a batch will be, before anything is written: callers may drop rows in between.
@@ -27,9 +31,9 @@ pub struct Plan {
     edges: Vec<usize>,
     /// One entry per row.
     pub rows: Vec<RowReport>,
-    /// Turns found, by role number.
+    /// Turns that are not after the cut, by role number.
     pub turns: Vec<u64>,
-    /// The roles of all turns, row by row.
+    /// The roles of all turns of the whole rows, row by row.
     pub roles: Vec<usize>,
     /// The turns of row `i` have the roles `role_edges[i]..role_edges[i + 1]`.
     pub role_edges: Vec<usize>,
@@ -50,13 +54,11 @@ impl Plan {
             Self { turns: vec![0; turns.roles()], edges: vec![0], role_edges: vec![0], ..Self::default() };
         let mut spans = Spans::default();
         turns.for_each_row(rows, |i, turns| {
-            plan.rows.push(plan_row(i, rows.row(i), turns, policy, columns, target, &mut spans)?);
+            let row = TurnsOfRow { number: i, ids: rows.row(i), turns };
+            plan.rows.push(row.plan(policy, columns, target, &mut spans, &mut plan.turns)?);
             plan.spans.extend_from_slice(&spans.0);
             plan.edges.push(plan.spans.len());
-            for turn in turns {
-                plan.turns[turn.role] += 1;
-                plan.roles.push(turn.role);
-            }
+            plan.roles.extend(turns.iter().map(|turn| turn.role));
             plan.role_edges.push(plan.roles.len());
             Ok(())
         })?;
@@ -69,133 +71,198 @@ impl Plan {
     }
 }
 
-/// Finds the spans of row `i` that carry loss, and reports what happens to the row.
-pub fn plan_row<T: Token>(
-    i: usize,
-    row: &[T],
-    turns: &[Turn],
-    policy: &Policy<T>,
-    columns: &RowColumns,
-    target: Target,
-    spans: &mut Spans,
-) -> Result<RowReport, Error> {
-    let turn_weights = columns.turn_weights.map(|weights| weights.row(i));
-    let skip_first = target.skip_first && policy.shift == Shift::None;
-    let outcome =
-        trained_spans(row, turns, policy, turn_weights, skip_first, spans).map_err(|error| match error {
-            Error::TurnWeights { turns, weights, .. } if columns.turn_flags => {
-                Error::TurnWeights { row: i, column: Column::TurnMask, turns, weights }
-            }
-            error => error.at_row(i),
-        })?;
-    let kept = row.len().min(target.max_len);
-    let in_spans = spans.tokens_within(policy.shift, kept);
-    let trained = match columns.labels.map(|labels| labels.row(i)) {
-        None => in_spans,
-        Some(labels) if labels.len() == row.len() => {
-            spans.labels_within(policy.shift, kept, labels, target.ignore_index)
-        }
-        Some(labels) => {
-            return Err(Error::ColumnLength {
-                row: i,
-                column: Column::Labels,
-                ids: row.len(),
-                got: labels.len(),
-            });
-        }
-    };
-    Ok(RowReport {
-        trained,
-        outcome: match outcome {
-            _ if trained > 0 => Outcome::Trained,
-            _ if in_spans > 0 => Outcome::Excluded,
-            Outcome::Trained => Outcome::Truncated, // there are trained tokens, but all of them are after the cut
-            other => other,
-        },
-        truncated: turns.last().is_some_and(|turn| !turn.closed),
-    })
+/// A row and all its turns.
+#[derive(Clone, Copy)]
+pub struct TurnsOfRow<'a, T> {
+    pub number: usize,
+    pub ids: &'a [T],
+    pub turns: &'a [Turn],
 }
 
-/// The spans of a row that carry loss. Returns why there are none, or [`Outcome::Trained`].
-fn trained_spans<T: Token>(
-    row: &[T],
-    turns: &[Turn],
-    policy: &Policy<T>,
-    turn_weights: Option<&[f32]>,
-    skip_first: bool,
-    spans: &mut Spans,
-) -> Result<Outcome, Error> {
-    spans.0.clear();
-    let role_weight = |turn: &Turn| policy.roles.get(turn.role).copied().flatten();
-    let candidates = turns.iter().filter(|turn| role_weight(turn).is_some()).count();
-    if let Some(weights) = turn_weights
-        && weights.len() < candidates
-    {
-        let (column, turns) = (Column::TurnWeights, candidates);
-        return Err(Error::TurnWeights { row: 0, column, turns, weights: weights.len() });
-    }
-    if candidates == 0 {
-        match policy.on_no_trained_turn {
-            OnNoTrainedTurn::Raise => return Err(Error::NoTrainedTurn { row: 0 }),
-            OnNoTrainedTurn::Keep => spans.push(0..row.len(), 1.0),
-            OnNoTrainedTurn::Mask => {}
+impl<T: Token> TurnsOfRow<'_, T> {
+    /// Finds the spans that carry loss, and reports what happens to the row. Adds its turns to `counts`.
+    pub fn plan(
+        self,
+        policy: &Policy<T>,
+        columns: &RowColumns,
+        target: Target,
+        spans: &mut Spans,
+        counts: &mut [u64],
+    ) -> Result<RowReport, Error> {
+        let whole = target.max_len >= self.ids.len();
+        let cut: Vec<Turn>;
+        let kept = if whole {
+            self.turns
+        } else {
+            cut = self.turns.iter().map_while(|turn| turn.cut(target.max_len)).collect();
+            &cut
+        };
+        kept.iter().for_each(|turn| counts[turn.role] += 1);
+        let mut report = self.plan_kept(kept, policy, columns, target, spans)?;
+        if !whole && report.outcome != Outcome::Trained {
+            let without_cut = Target { max_len: usize::MAX, ..target };
+            let reason = self.plan_kept(self.turns, policy, columns, without_cut, spans)?.outcome;
+            report.outcome = if reason == Outcome::Trained { Outcome::Cut } else { reason };
+            spans.0.clear();
         }
+        Ok(report)
     }
-    let mut number = 0; // the turn's number among those of trained roles
-    let mut weighted_off = false;
-    for turn in turns {
-        let mut closing = (policy.train_on_eos == TrainOnEos::All).then_some(1.0);
-        let trained_role = role_weight(turn);
-        if let Some(role_weight) = trained_role {
-            let last = number + 1 == candidates;
-            let weight = role_weight * turn_weights.map_or(1.0, |weights| weights[number]);
-            weighted_off |= weight == 0.0;
-            number += 1;
-            if (last || policy.turns == WhichTurns::All)
-                && (turn.closed || policy.truncated_turn == TruncatedTurn::Train)
-            {
-                if policy.include_start || turn.include_start {
-                    spans.push(turn.header(), weight);
+
+    /// The same for the turns `kept` that the cut of `target` leaves.
+    fn plan_kept(
+        self,
+        kept: &[Turn],
+        policy: &Policy<T>,
+        columns: &RowColumns,
+        target: Target,
+        spans: &mut Spans,
+    ) -> Result<RowReport, Error> {
+        let (row, i) = (self.ids, self.number);
+        let turn_weights = columns.turn_weights.map(|weights| weights.row(i));
+        let skip_first = target.skip_first && policy.shift == Shift::None;
+        let len = row.len().min(target.max_len);
+        let (outcome, unclosed_regions) = self
+            .trained_spans(kept, len, policy, turn_weights, skip_first, spans)
+            .map_err(|error| match error {
+                Error::TurnWeights { turns, weights, .. } if columns.turn_flags => {
+                    Error::TurnWeights { row: i, column: Column::TurnMask, turns, weights }
                 }
-                let start =
-                    if policy.train_generation_prefill { turn.content_start } else { turn.prefill_stop };
-                spans.push(start..turn.content_stop, weight);
-                match policy.train_on_eos {
-                    TrainOnEos::Last if !last => {}
-                    TrainOnEos::None => {}
-                    TrainOnEos::Turn | TrainOnEos::Last | TrainOnEos::All => closing = Some(weight),
-                }
+                error => error.at_row(i),
+            })?;
+        let in_spans = spans.tokens_within(policy.shift, len);
+        let trained = match columns.labels.map(|labels| labels.row(i)) {
+            None => in_spans,
+            Some(labels) if labels.len() == row.len() => {
+                spans.labels_within(policy.shift, len, labels, target.ignore_index)
+            }
+            Some(labels) => {
+                return Err(Error::ColumnLength {
+                    row: i,
+                    column: Column::Labels,
+                    ids: row.len(),
+                    got: labels.len(),
+                });
+            }
+        };
+        Ok(RowReport {
+            trained,
+            outcome: match outcome {
+                _ if trained > 0 => Outcome::Trained,
+                _ if in_spans > 0 => Outcome::Excluded,
+                Outcome::Trained => Outcome::OnlyFirst, // shifted labels have no place for the row's first token
+                other => other,
+            },
+            truncated: kept.last().is_some_and(|turn| !turn.closed),
+            unclosed_regions,
+        })
+    }
+
+    /// The spans of the row that carry loss, and how many ignored regions in them are not closed. Returns why there are no spans, or
+    /// [`Outcome::Trained`].
+    ///
+    /// `kept`: the turns in the row's first `len` tokens.
+    fn trained_spans(
+        self,
+        kept: &[Turn],
+        len: usize,
+        policy: &Policy<T>,
+        turn_weights: Option<&[f32]>,
+        skip_first: bool,
+        spans: &mut Spans,
+    ) -> Result<(Outcome, usize), Error> {
+        spans.0.clear();
+        let Self { ids: row, turns, .. } = self;
+        let role_weight = |turn: &Turn| policy.roles.get(turn.role).copied().flatten();
+        let candidates = turns.iter().filter(|turn| role_weight(turn).is_some()).count();
+        if let Some(weights) = turn_weights
+            && weights.len() < candidates
+        {
+            let (column, turns) = (Column::TurnWeights, candidates);
+            return Err(Error::TurnWeights { row: 0, column, turns, weights: weights.len() });
+        }
+        if candidates == 0 {
+            match policy.on_no_trained_turn {
+                OnNoTrainedTurn::Raise => return Err(Error::NoTrainedTurn { row: 0 }),
+                OnNoTrainedTurn::Keep => spans.push(0..len, 1.0),
+                OnNoTrainedTurn::Mask => {}
             }
         }
-        if let Some(weight) = closing
-            && turn.include_end
-        {
-            let stop_token = trained_role.is_some() && turn.stop_token;
-            spans.push(turn.content_stop..turn.stop + usize::from(stop_token), weight);
+        let mut number = 0; // the turn's number among those of trained roles
+        let mut weighted_off = false;
+        for turn in kept {
+            let mut closing = (policy.train_on_eos == TrainOnEos::All).then_some(1.0);
+            let trained_role = role_weight(turn);
+            if let Some(role_weight) = trained_role {
+                let last = number + 1 == candidates;
+                let weight = role_weight * turn_weights.map_or(1.0, |weights| weights[number]);
+                weighted_off |= weight == 0.0;
+                number += 1;
+                if (last || policy.turns == WhichTurns::All)
+                    && (turn.closed || policy.truncated_turn == TruncatedTurn::Train)
+                {
+                    if policy.include_start || turn.include_start {
+                        spans.push(turn.header(), weight);
+                    }
+                    let start =
+                        if policy.train_generation_prefill { turn.content_start } else { turn.prefill_stop };
+                    spans.push(start..turn.content_stop, weight);
+                    match policy.train_on_eos {
+                        TrainOnEos::Last if !last => {}
+                        TrainOnEos::None => {}
+                        TrainOnEos::Turn | TrainOnEos::Last | TrainOnEos::All => closing = Some(weight),
+                    }
+                }
+            }
+            if let Some(weight) = closing
+                && turn.include_end
+            {
+                let stop_token = trained_role.is_some() && turn.stop_token;
+                spans.push(turn.content_stop..turn.stop + usize::from(stop_token), weight);
+            }
         }
+        if policy.prompt_weight != 0.0 {
+            spans.fill_gaps(len, policy.prompt_weight);
+        }
+        let holds_tokens = !spans.0.is_empty();
+        policy.subtract_reasoning(spans, kept);
+        let unclosed = policy.ignore.subtract_from(spans, row, turns, |turn| role_weight(turn).is_some());
+        let left_by_ignored = !spans.0.is_empty();
+        if skip_first {
+            spans.subtract(core::slice::from_ref(&(0..1)));
+        }
+        let left_by_first = !spans.0.is_empty();
+        spans.0.retain(|span| span.weight != 0.0);
+        let truncated =
+            turns.last().is_some_and(|turn| !turn.closed && (candidates == 0 || role_weight(turn).is_some()));
+        let outcome = match () {
+            () if !spans.0.is_empty() => Outcome::Trained,
+            () if row.is_empty() => Outcome::EmptyRow,
+            () if weighted_off => Outcome::Excluded,
+            () if holds_tokens && !left_by_ignored => Outcome::OnlyIgnored,
+            () if left_by_ignored && !left_by_first => Outcome::OnlyFirst,
+            () if turns.is_empty() => Outcome::NoMarker,
+            () if truncated => Outcome::Truncated,
+            () if candidates == 0 => Outcome::NoTrainedTurn,
+            () => Outcome::EmptyTurn,
+        };
+        Ok((outcome, unclosed))
     }
-    if policy.prompt_weight != 0.0 {
-        spans.fill_gaps(row.len(), policy.prompt_weight);
+}
+
+impl<T> Policy<T> {
+    /// Removes from `spans` the reasoning that does not train.
+    fn subtract_reasoning(&self, spans: &mut Spans, turns: &[Turn]) {
+        let ignored = |turn: &&Turn| match self.reasoning {
+            Reasoning::Train => false,
+            Reasoning::Ignore => true,
+            Reasoning::IgnoreEmpty => turn.empty_reasoning,
+        };
+        let holes: Vec<Range<usize>> = turns
+            .iter()
+            .filter(ignored)
+            .map(|turn| turn.content_start..turn.reasoning_stop)
+            .filter(|hole| !hole.is_empty())
+            .collect();
+        spans.subtract(&holes);
     }
-    let holds_tokens = !spans.0.is_empty();
-    policy.ignore.subtract_from(spans, row, turns);
-    let left_by_ignored = !spans.0.is_empty();
-    if skip_first {
-        spans.subtract(core::slice::from_ref(&(0..1)));
-    }
-    let left_by_first = !spans.0.is_empty();
-    spans.0.retain(|span| span.weight != 0.0);
-    let truncated =
-        turns.last().is_some_and(|turn| !turn.closed && (candidates == 0 || role_weight(turn).is_some()));
-    Ok(match () {
-        () if !spans.0.is_empty() => Outcome::Trained,
-        () if row.is_empty() => Outcome::EmptyRow,
-        () if weighted_off => Outcome::Excluded,
-        () if holds_tokens && !left_by_ignored => Outcome::OnlyIgnored,
-        () if left_by_ignored && !left_by_first => Outcome::OnlyFirst,
-        () if turns.is_empty() => Outcome::NoMarker,
-        () if truncated => Outcome::Truncated,
-        () if candidates == 0 => Outcome::NoTrainedTurn,
-        () => Outcome::EmptyTurn,
-    })
 }

@@ -56,6 +56,21 @@ impl Turn {
         self.content_stop..self.stop
     }
 
+    /// The turn in a row that is cut to its first `len` tokens; `None` if it starts after the cut. A turn that the cut shortens is not
+    /// closed.
+    pub fn cut(self, len: usize) -> Option<Self> {
+        (self.start < len).then(|| Self {
+            content_start: self.content_start.min(len),
+            content_stop: self.content_stop.min(len),
+            stop: self.stop.min(len),
+            closed: self.closed && self.stop <= len,
+            prefill_stop: self.prefill_stop.min(len),
+            reasoning_stop: self.reasoning_stop.min(len),
+            stop_token: self.stop_token && self.stop < len,
+            ..self
+        })
+    }
+
     /// Whether the positions are in order and inside a row of `len` tokens, from `free_from` on.
     fn fits(&self, free_from: usize, len: usize) -> bool {
         let stop = self.stop + usize::from(self.stop_token);
