@@ -145,7 +145,7 @@ def derive(trainer: Any, template_kwargs: Mapping[str, Any]) -> ChatFormat:
         return from_(processing, **options)
     except ChatFormatError as error:
         raise ChatFormatError(
-            f"trainer.processing_class: {error} Pass the format as train_on_answers(trainer, chat_format=ChatFormat.from_strings(...))."
+            f"trainer.processing_class: {error}\nPass the format as train_on_answers(trainer, chat_format=ChatFormat.from_strings(...))."
         ) from error
 
 
