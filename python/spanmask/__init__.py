@@ -1,5 +1,8 @@
 """Token ids to training targets: which tokens carry loss, which spans are hidden."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.collators import (
     DataCollatorForChat,
@@ -27,6 +30,9 @@ from spanmask.ragged import Ragged
 from spanmask.report import MaskReport
 from spanmask.response import response_mask
 from spanmask.turns import Turns, find_turns
+
+if TYPE_CHECKING:
+    from spanmask.integrations.train_on_answers import train_on_answers
 
 __all__ = [
     "ChatFormat",
@@ -56,4 +62,11 @@ __all__ = [
     "plan_lengths",
     "preview",
     "response_mask",
+    "train_on_answers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train_on_answers":  # loaded with its first use: only trainers need it
+        return import_module("spanmask.integrations.train_on_answers").train_on_answers
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,240 @@
+"""`AnswerLabels`: adds a column of labels to batches of tokenized rows, as `datasets` maps them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask.chat.format import ChatFormat
+from spanmask.collators.guard import describe_mismatch, same_roles
+from spanmask.labels import mask_labels
+from spanmask.policy import MaskPolicy
+from spanmask.ragged import Ragged, is_arrow
+from spanmask.report import NAMED_ROWS, MaskReport
+from spanmask.turns import Turns, find_turns, named_turn_column
+
+__all__ = ["AnswerLabels", "is_weight_column"]
+
+# Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
+VERSION = 1
+IGNORE = -100
+# Masks of rows without labels: what is 0 never trains.
+MASKS = ("attention_mask", "completion_mask", "assistant_masks")
+
+
+class AnswerLabels:
+    """Labels tokenized rows, packed ones included. Its pickled state is its configuration, so that `datasets` can cache its results.
+
+    Args:
+        chat_format, policy: as for `mask_labels`.
+        turn_column: a column of flags or weights of turns that must be there.
+        wrapped: rows are pieces of one stream, which may be cut anywhere (TRL's packing strategy "wrapped"); they are passed in order, with
+            their indices.
+    """
+
+    def __init__(
+        self, chat_format: ChatFormat, policy: MaskPolicy, *, turn_column: str | None = None, wrapped: bool = False
+    ) -> None:
+        self.chat_format, self.policy, self.turn_column, self.wrapped = chat_format, policy, turn_column, wrapped
+        # Untrained rows are dropped, or refused, where the whole data set is known.
+        self._policy = replace(policy, on_untrained_row="keep")
+        self.count()
+
+    def count(self) -> None:
+        """Start counting anew, at the first row."""
+        self.report = MaskReport()
+        self._next_index = 0
+        self._carried = np.zeros(0, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("chat_format", "policy", "turn_column", "wrapped")
+        return {"version": VERSION, **{name: getattr(self, name) for name in names}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**{name: value for name, value in state.items() if name != "version"})  # type: ignore[misc]
+
+    def __call__(self, batch: Any, indices: Sequence[int] | None = None) -> Any:
+        """A batch with labels: an Arrow table for one, otherwise the new column alone."""
+        ids, labels = self.labels(batch, indices)
+        if not is_arrow(batch):  # a stream
+            if not self.report.trained_tokens:
+                raise ValueError(
+                    f"stream: none of the first {self.report.rows} rows trains anything ({', '.join(self.report.reasons)}). Compare "
+                    "print(chat_format) with a row, and see spanmask.preview."
+                )
+            return {"labels": labels.to_list()}
+        column = like_column(labels, ids.values.dtype, batch.schema.field("input_ids").type)
+        if "labels" in batch.column_names:
+            return batch.set_column(batch.column_names.index("labels"), "labels", column)
+        return batch.append_column("labels", column)
+
+    def finds_turns(self, row: Mapping[str, Any]) -> bool:
+        """Whether there is a turn in a row."""
+        return len(find_turns([row["input_ids"]], self.chat_format)) > 0
+
+    def labels(self, batch: Any, indices: Sequence[int] | None = None) -> tuple[Ragged, Ragged]:
+        """The ids and the labels of a batch; its counts are added to the report.
+
+        Raises:
+            ValueError: a column is missing, or does not fit the rows.
+        """
+        names = batch.column_names if is_arrow(batch) else list(batch)
+        ids = Ragged.from_rows(batch["input_ids"], "input_ids")
+        existing = existing_labels(batch, names, ids)
+        if self.wrapped:
+            labels, report = self._label_stream(ids, existing, indices)
+        else:
+            labels, report = self._label_rows(batch, names, ids, existing)
+        self.report = self.report + report
+        return ids, labels
+
+    def _label_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
+        rows = ids
+        if "seq_lengths" in names:
+            rows = Ragged(ids.values, document_offsets(batch["seq_lengths"], ids))
+            existing = None if existing is None else Ragged(existing.values, rows.offsets)
+        turns = find_turns(rows, self.chat_format)
+        mismatched = self._mismatched(batch, names, turns) if len(rows) == len(ids) else []
+        masked = mask_labels(rows, turns, self._policy, labels=existing, **self._by_turn(batch, names))
+        report = masked.report
+        report.role_mismatches, report.mismatched_rows = len(mismatched), mismatched[:NAMED_ROWS]
+        labels = Ragged(masked.labels.values, ids.offsets)
+        if mismatched and self.policy.on_role_mismatch == "drop":
+            for row in mismatched:
+                report.trained_tokens -= int((labels[row] != IGNORE).sum())
+                labels.values[labels.offsets[row] : labels.offsets[row + 1]] = IGNORE
+        return labels, report
+
+    def _by_turn(self, batch: Any, names: Sequence[str]) -> dict[str, Any]:
+        """Flags or weights of turns, as arguments of `mask_labels`."""
+        if self.turn_column is None:
+            return {name: batch[name] for name in ("turn_mask", "turn_weights") if name in names}
+        if self.turn_column not in names:
+            raise ValueError(
+                f"turn_column: no column {self.turn_column!r}; the rows have {', '.join(map(repr, names))}. Packing drops such columns; "
+                "otherwise add it to the dataset."
+            )
+        if self.turn_column == "turn_weights" or is_weight_column(batch[self.turn_column], self.turn_column):
+            return {"turn_weights": batch[self.turn_column]}
+        return {"turn_mask": batch[self.turn_column]}
+
+    def _mismatched(self, batch: Any, names: Sequence[str], turns: Turns) -> list[int]:
+        """The rows whose messages have other roles than the turns that were found in their ids."""
+        columns = [name for name in ("messages", "prompt", "completion") if name in names]
+        if not columns or ("messages" in columns and len(columns) > 1):
+            return []
+        wanted = [roles_of_column(batch[name]) for name in columns]
+        if any(roles is None for roles in wanted):
+            return []
+        mismatched = []
+        found = np.split(turns.role, np.searchsorted(turns.row, np.arange(1, len(wanted[0] or ()))))
+        for row, parts in enumerate(zip(*wanted, strict=True)):
+            roles = [role for part in parts for role in part]
+            names_found = [self.chat_format.roles[number] for number in found[row]]
+            if not same_roles(roles, names_found, self.chat_format.roles, self.policy.roles):
+                mismatched.append(row)
+                if self.policy.on_role_mismatch == "raise":
+                    raise ValueError(describe_mismatch(row, roles, names_found))
+        return mismatched
+
+    def _label_stream(self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None) -> tuple[Ragged, MaskReport]:
+        """Label pieces of a stream. A turn that the last batch left open goes on in this one, if this one follows it."""
+        first = self._next_index if indices is None else int(indices[0])
+        carried = self._carried if first == self._next_index else self._carried[:0]
+        self._next_index = first + len(ids)
+        stream = np.concatenate([carried.astype(ids.values.dtype), ids.values])
+        row = Ragged(stream, [0, len(stream)])
+        turns = find_turns(row, self.chat_format)
+        if existing is not None:
+            known = np.concatenate([carried.astype(np.int64), existing.values])
+            existing = Ragged(known, row.offsets)
+        masked = mask_labels(row, turns, self._policy, labels=existing)
+        # The last turn may be open, or a header may be cut: all that follows its start is searched again.
+        self._carried = stream[turns.start[-1] if len(turns) else len(stream) - min(len(stream), self._longest_marker()) :].copy()
+        labels = Ragged(masked.labels.values[len(carried) :], ids.offsets)
+        return labels, self._count_pieces(labels, masked.report, turns if len(carried) else None)
+
+    def _longest_marker(self) -> int:
+        return max(len(marker) for boundary in self.chat_format.boundaries for marker in (*boundary.start, *boundary.end))
+
+    def _count_pieces(self, labels: Ragged, report: MaskReport, carried: Turns | None) -> MaskReport:
+        """A report by pieces. `carried`: the turns, if the first was counted with the batch before."""
+        trained = np.diff(np.append(0, np.cumsum(labels.values != IGNORE))[labels.offsets])
+        untrained = np.flatnonzero(trained == 0)
+        found = dict(report.turns)
+        if carried is not None and len(carried) and carried.start[0] == 0:
+            found[self.chat_format.roles[carried.role[0]]] -= 1
+        return MaskReport(
+            rows=len(labels),
+            tokens=len(labels.values),
+            trained_tokens=int(trained.sum()),
+            turns=found,
+            reasons=Counter({"no trained turn": len(untrained)} if len(untrained) else {}),
+            untrained_rows=[(int(row), "no trained turn") for row in untrained[:NAMED_ROWS]],
+        )
+
+
+def existing_labels(batch: Any, names: Sequence[str], ids: Ragged) -> Ragged | None:
+    """What may train: the rows' labels, or what their masks leave; `None`: everything."""
+    if "labels" in names:
+        labels = Ragged.from_rows(batch["labels"], "labels")
+        return Ragged(labels.values.astype(np.int64), labels.offsets)
+    masks = [Ragged.from_rows(batch[name], name) for name in MASKS if name in names]
+    if not masks:
+        return None
+    for name, mask in zip([name for name in MASKS if name in names], masks, strict=True):
+        if not np.array_equal(mask.offsets, ids.offsets):
+            raise ValueError(f"{name}: its rows differ in length from those of input_ids.")
+    kept = np.logical_and.reduce([mask.values != 0 for mask in masks])
+    return Ragged(np.where(kept, ids.values.astype(np.int64), IGNORE), ids.offsets)
+
+
+def document_offsets(lengths: Any, ids: Ragged) -> npt.NDArray[np.int64]:
+    """Where the documents of packed rows begin, and where the last ends."""
+    documents = Ragged.from_rows(lengths, "seq_lengths")
+    offsets = np.concatenate([[0], np.cumsum(documents.values, dtype=np.int64)])
+    if not np.array_equal(offsets[documents.offsets], ids.offsets):
+        raise ValueError("seq_lengths: do not add up to the lengths of input_ids.")
+    return offsets
+
+
+def like_column(labels: Ragged, dtype: np.dtype[Any], kind: Any) -> Any:
+    """Labels as an Arrow column: a list of the same kind as the ids', of int32 if the ids fit."""
+    import pyarrow as pa
+
+    narrow = dtype.itemsize < 4 or dtype == np.int32
+    values = pa.array(labels.values.astype(np.int32 if narrow else np.int64))
+    if pa.types.is_large_list(kind):
+        return pa.LargeListArray.from_arrays(pa.array(labels.offsets), values)
+    return pa.ListArray.from_arrays(pa.array(labels.offsets.astype(np.int32)), values)
+
+
+def is_weight_column(column: Any, name: str) -> bool:
+    """Whether a column of entries by turn holds weights (floats) and not flags."""
+    return named_turn_column(name, column).turn_weights is not None
+
+
+def roles_of_column(column: Any) -> list[list[str]] | None:
+    """The roles of the messages of each row; `None` if the rows are texts."""
+    if is_arrow(column):
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        messages = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        of_structs = (pa.types.is_list(messages.type) or pa.types.is_large_list(messages.type)) and pa.types.is_struct(
+            messages.type.value_type
+        )
+        if not of_structs or messages.type.value_type.get_field_index("role") < 0:
+            return None
+        roles = pc.struct_field(messages.flatten(), "role").to_pylist()
+        edges = np.append(0, np.cumsum(pc.fill_null(pc.list_value_length(messages), 0).to_numpy(zero_copy_only=False)))
+        return [roles[start:stop] for start, stop in pairwise(edges.tolist())]
+    if not all(isinstance(row, list) and all(isinstance(message, Mapping) for message in row) for row in column):
+        return None
+    return [[str(message.get("role")) for message in row] for row in column]

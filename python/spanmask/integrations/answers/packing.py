@@ -1,0 +1,59 @@
+"""What TRL's packing did to rows before they can be labeled."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from spanmask.chat.format import ChatFormat
+from spanmask.errors import SpanmaskWarning
+from spanmask.policy import MaskPolicy
+from spanmask.report import MaskReport
+
+__all__ = ["check_wrapped", "packing_strategy", "warn_of_cut_answers"]
+
+
+def packing_strategy(trainer: Any, name: str) -> str | None:
+    """How SFTTrainer packed a data set: "bfd", "bfd_split", "wrapped"; `None`: it did not."""
+    args = trainer.args
+    packing = getattr(args, "packing", False)
+    if name != "train" and getattr(args, "eval_packing", None) is not None:
+        packing = args.eval_packing
+    if not packing or getattr(trainer, "_skip_prepare_dataset", False):
+        return None
+    return str(args.packing_strategy)
+
+
+def check_wrapped(policy: MaskPolicy, chat_format: ChatFormat) -> None:
+    """Raise if labels depend on where rows begin and end, which wrapped packing does not tell."""
+    trained = [boundary for boundary in chat_format.boundaries if boundary.role in policy.roles]
+    needs = {
+        "turns='last'": policy.turns == "last",
+        "train_on_eos='last'": policy.train_on_eos == "last",
+        "truncated_turn='drop'": policy.truncated_turn == "drop",
+        "a chat format whose answers have no closing marker": not all(boundary.end for boundary in trained),
+    }
+    for need, wanted in needs.items():
+        if wanted:
+            raise ValueError(
+                f"policy: {need} needs to know where rows end, which packing_strategy='wrapped' does not tell; use 'bfd', or make a column "
+                "of labels before packing."
+            )
+
+
+def warn_of_cut_answers(strategy: str | None, shuffled: bool, counts: MaskReport, name: str) -> None:
+    """Warn if packing cut answers and moved the second part to where it cannot be found."""
+    if not counts.truncated_turns:
+        return
+    if strategy == "wrapped" and shuffled:
+        cause = "shuffle_dataset=True moved pieces after packing_strategy='wrapped' cut them; shuffle the rows yourself"
+    elif strategy == "bfd_split":
+        cause = "packing_strategy='bfd_split' moves the pieces of long rows; use 'bfd', or a larger max_length"
+    else:
+        return
+    warnings.warn(
+        f"{name} set: packing cut up to {counts.truncated_turns} answers, which train only up to the cut: {cause}, or make a column of "
+        "labels before packing.",
+        SpanmaskWarning,
+        stacklevel=5,
+    )
