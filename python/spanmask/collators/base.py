@@ -263,13 +263,14 @@ class ChatCollator:
         """
         fmt = self._format()
         mismatches = {}
-        for row, (messages, numbers) in enumerate(zip(column, plan.row_roles or (), strict=True)):
+        found_roles = zip(column, plan.row_roles or (), plan.row_open or (), strict=True)
+        for row, (messages, numbers, is_open) in enumerate(found_roles):
             wanted = roles_of_messages(messages, row)
             found = [fmt.roles[number] for number in numbers]
             uncovered = fmt.uncovered_kind(messages)
             if uncovered is not None:
                 mismatches[row] = describe_uncovered(row, uncovered)
-            elif not same_roles(wanted, found, fmt, is_cut=True):
+            elif not same_roles(wanted, found, fmt, is_cut=is_open):
                 mismatches[row] = describe_mismatch(row, wanted, found)
         return mismatches
 

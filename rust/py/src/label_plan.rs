@@ -31,6 +31,9 @@ pub struct LabelPlan {
     /// The roles of each row's turns, as numbers, where they were asked for.
     #[pyo3(get)]
     row_roles: Option<Vec<Vec<usize>>>,
+    /// Whether each row ends inside its last turn, where roles were asked for.
+    #[pyo3(get)]
+    row_open: Option<Vec<bool>>,
 }
 
 /// Plans the labels of a batch. Rows, attention mask and labels: lists of lists, or columns with `values`, `starts` and `stops`.
@@ -92,6 +95,7 @@ pub fn plan_labels(
         row_roles: with_roles.then(|| {
             plan.role_edges.windows(2).map(|edges| plan.roles[edges[0]..edges[1]].to_vec()).collect()
         }),
+        row_open: with_roles.then(|| plan.open.clone()),
         shift: policy.shift(),
         rows,
         labels,

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.guard import describe_mismatch, same_roles
+from spanmask.chat.roles import same_roles
+from spanmask.collators.guard import describe_mismatch
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, is_arrow
@@ -133,11 +134,13 @@ class AnswerLabels:
         if any(roles is None for roles in wanted):
             return []
         mismatched = []
-        found = np.split(turns.role, np.searchsorted(turns.row, np.arange(1, len(wanted[0] or ()))))
+        edges = np.searchsorted(turns.row, np.arange(1, len(wanted[0] or ())))
+        found, closed = np.split(turns.role, edges), np.split(turns.closed, edges)
         for row, parts in enumerate(zip(*wanted, strict=True)):
             roles = [role for part in parts for role in part]
             names_found = [self.chat_format.roles[number] for number in found[row]]
-            if not same_roles(roles, names_found, self.chat_format.roles, self.policy.roles):
+            is_cut = len(closed[row]) > 0 and not closed[row][-1]
+            if not same_roles(roles, names_found, self.chat_format, is_cut=is_cut):
                 mismatched.append(row)
                 if self.policy.on_role_mismatch == "raise":
                     raise ValueError(describe_mismatch(row, roles, names_found))

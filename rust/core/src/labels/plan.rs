@@ -37,6 +37,8 @@ pub struct Plan {
     pub roles: Vec<usize>,
     /// The turns of row `i` have the roles `role_edges[i]..role_edges[i + 1]`.
     pub role_edges: Vec<usize>,
+    /// Whether the whole row ends inside its last turn, one entry per row.
+    pub open: Vec<bool>,
 }
 
 impl Plan {
@@ -60,6 +62,7 @@ impl Plan {
             plan.edges.push(plan.spans.len());
             plan.roles.extend(turns.iter().map(|turn| turn.role));
             plan.role_edges.push(plan.roles.len());
+            plan.open.push(turns.last().is_some_and(|turn| !turn.closed));
             Ok(())
         })?;
         Ok(plan)
