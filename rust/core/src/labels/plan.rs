@@ -192,7 +192,9 @@ impl<T: Token> TurnsOfRow<'_, T> {
         }
         let mut number = 0; // the turn's number among those of trained roles
         let mut weighted_off = false;
+        let mut has_reasoning = false;
         for turn in kept {
+            has_reasoning |= turn.reasoning_stop > turn.content_start;
             let mut closing = (policy.train_on_eos == TrainOnEos::All).then_some(1.0);
             let trained_role = role_weight(turn);
             if let Some(role_weight) = trained_role {
@@ -227,7 +229,9 @@ impl<T: Token> TurnsOfRow<'_, T> {
             spans.fill_gaps(len, policy.prompt_weight);
         }
         let holds_tokens = !spans.0.is_empty();
-        policy.subtract_reasoning(spans, kept);
+        if has_reasoning {
+            policy.subtract_reasoning(spans, kept);
+        }
         let unclosed = policy.ignore.subtract_from(spans, row, turns, |turn| role_weight(turn).is_some());
         let left_by_ignored = !spans.0.is_empty();
         if skip_first {
@@ -260,12 +264,8 @@ impl<T> Policy<T> {
             Reasoning::Ignore => true,
             Reasoning::IgnoreEmpty => turn.empty_reasoning,
         };
-        let holes: Vec<Range<usize>> = turns
-            .iter()
-            .filter(ignored)
-            .map(|turn| turn.content_start..turn.reasoning_stop)
-            .filter(|hole| !hole.is_empty())
-            .collect();
+        let holes: Vec<Range<usize>> =
+            turns.iter().filter(ignored).map(|turn| turn.content_start..turn.reasoning_stop).collect();
         spans.subtract(&holes);
     }
 }

@@ -143,7 +143,7 @@ fn turns_of<T: Token>(
             let turn = Turn { content_stop: position, stop: closing_stop, closed: true, ..turn };
             turns.push(format.completed(row, turn));
         }
-        if let MarkerKind::Start { boundary } = marker {
+        if let MarkerKind::Start { boundary, .. } = marker {
             let Boundary { role, include_start, include_end, .. } = format.boundaries[boundary];
             open = Some(Turn {
                 role,
@@ -238,7 +238,7 @@ mod tests {
             ..FormatParts::default()
         });
         let first = |row: &[i64], position| match format.marker_at(row, position, None) {
-            Some((MarkerKind::Start { boundary }, len)) => Some((boundary, len)),
+            Some((MarkerKind::Start { boundary, .. }, len)) => Some((boundary, len)),
             _ => None,
         };
         assert_eq!(first(&[6, 7], 0), Some((0, 2)));
