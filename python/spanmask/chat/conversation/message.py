@@ -9,7 +9,7 @@ import numpy as np
 
 from spanmask.chat.conversation.calls import read_calls
 from spanmask.chat.conversation.layouts import Place, kind_of
-from spanmask.chat.conversation.sharegpt import from_value
+from spanmask.chat.conversation.sharegpt import ALIASES, from_value
 from spanmask.chat.conversation.weights import take_weight
 from spanmask.chat.coverage import REASONING_FIELDS
 
@@ -30,7 +30,8 @@ class Message(NamedTuple):
 def read_message(message: Any, place: Place) -> Message:
     """Check and copy one message, with `role` and `content` or with `from` and `value`.
 
-    Keys without a value are left out. All others stay, in their order, but those that state a weight.
+    The roles human, gpt and their like become user and assistant. Keys without a value are left out. All others stay, in their order,
+    but those that state a weight.
 
     Raises:
         TypeError: the message, its role, content or calls are of a wrong type.
@@ -47,6 +48,7 @@ def read_message(message: Any, place: Place) -> Message:
         raise ValueError(f"{place}: has no 'role'; its keys are {', '.join(map(repr, message)) or 'none'}.")
     if not isinstance(role, str) or not role:
         raise TypeError(f"{place}: 'role' is {role!r}; expected a name such as 'user' or 'assistant'.")
+    fields["role"] = ALIASES.get(role, role)
     weight = take_weight(fields, place)
     dropped_nulls = read_calls(fields, place)
     if "content" in fields:

@@ -10,6 +10,7 @@ import numpy as np
 
 from spanmask.chat.conversation.layouts import Layout, Place, entries, kind_of, layout_of, row_name
 from spanmask.chat.conversation.message import Message, read_message
+from spanmask.chat.conversation.sharegpt import ALIASES
 from spanmask.chat.conversation.variables import (
     KWARGS_COLUMN,
     TOOLS_COLUMN,
@@ -55,8 +56,11 @@ def conversations_of(columns: Mapping[str, Any], *, tools: Any = None, template_
     """Read the conversations of a batch.
 
     The first of these that the columns have: `messages`; `prompt` and `completion`, lists of messages of which the prompt's never train;
-    `conversations`, beside which `system` may hold a text for the first message. Messages are dicts with `role` and `content`, or with
-    `from` and `value`. The columns `tools` and `chat_template_kwargs` are read where present.
+    `conversations`, beside which `system` may hold the text of a system message. The columns `tools` and `chat_template_kwargs` are read
+    where present.
+
+    Messages are dicts with `role` and `content`, or with `from` and `value`. The roles human, gpt, chatgpt, bing, bard and model become
+    user and assistant. `weight`, `train`, `training`, `trainable` or `loss` in a message states its weight.
 
     Args:
         columns: columns of equal length, one entry a row: lists or Arrow arrays.
@@ -136,7 +140,7 @@ def read_messages(entry: Any, column: str, name: str) -> list[Message]:
         if type(message) is dict:  # the usual message, without further fields or with nulls in them
             fields = {key: value for key, value in message.items() if value is not None}
             role = fields.get("role")
-            if role and type(role) is str and len(fields) == 2 and type(fields.get("content")) is str:
+            if type(role) is str and role and role not in ALIASES and len(fields) == 2 and type(fields.get("content")) is str:
                 messages.append(Message(fields))
                 continue
         messages.append(read_message(message, Place(column, name, number)))

@@ -1,4 +1,4 @@
-"""Messages with `from` and `value`, as ShareGPT, LLaVA and LLaMA-Factory write them."""
+"""Messages with `from` and `value`, as ShareGPT, LLaVA and LLaMA-Factory write them, and their names of roles."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from typing import Any
 
 from spanmask.chat.conversation.layouts import Place, kind_of
 
-__all__ = ["ROLES", "from_value"]
+__all__ = ["ALIASES", "from_value"]
 
 CALLER = "function_call"
+# Names that mean the same in messages with `role`, where data sets were converted by renaming the keys only. `observation` is not among
+# them: templates of GLM know that role.
+ALIASES = {"human": "user", **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model"), "assistant")}
 ROLES = {
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model", CALLER), "assistant"),
-    **dict.fromkeys(("observation", "tool", "function_response"), "tool"),
-    "system": "system",
-    "developer": "developer",
+    **ALIASES,
+    **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
+    **dict.fromkeys(("observation", "function_response"), "tool"),
+    CALLER: "assistant",
 }
 
 
