@@ -43,6 +43,7 @@ class TokenRows:
         name: the name of the rows in error messages.
         uncut_ids: ids that `max_length` must not cut off.
         processed: everything that a processor returned for these rows.
+        columns: columns that were read from others, such as `messages` from another layout.
     """
 
     ids: Any
@@ -51,6 +52,7 @@ class TokenRows:
     labels: Any = None
     uncut_ids: tuple[int, ...] = ()
     processed: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -102,6 +104,7 @@ class ChatCollator:
         """Make one batch; see the class."""
         columns = columns_of(self._examples(features))
         rows = self._rows(columns)
+        columns = {**columns, **rows.columns}
         plan = self._plan(rows, columns)
         kept = self._kept(plan, columns)
         batch = self._write(plan, rows, columns, kept)
