@@ -177,6 +177,11 @@ def test_consecutive_texts_become_one_part():
         assert adapt(conversation, forms, media=media)[0]["content"] == expected
 
 
+def test_lists_of_text_are_no_media():
+    (conversation,) = conversations_of({"messages": [[{"role": "user", "content": [text_part("a"), text_part("b")]}]]})
+    assert adapt(conversation, MessageForms(), media=True) == [{"role": "user", "content": "ab"}]
+
+
 def test_media_next_to_calls_are_content():
     (conversation,) = conversations_of(
         {"messages": [[{"role": "assistant", "content": PICTURE[1:], "tool_calls": [{"name": "f", "arguments": {}}]}]]}

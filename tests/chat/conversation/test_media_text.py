@@ -26,6 +26,7 @@ def parts(*items):
         ("<image>\nWhat?", parts(IMAGE, "What?")),
         ("<image>\r\nWhat?", parts(IMAGE, "What?")),
         ("What?\n<image>", parts("What?", IMAGE)),
+        (" <image>\t \nWhat?", parts(IMAGE, "What?")),
         ("<image>What?", parts(IMAGE, "What?")),
         ("<image>\n\n What?\n", parts(IMAGE, "\n What?\n")),
         ("<image>\n<image>\nWhich?", parts(IMAGE, IMAGE, "Which?")),

@@ -184,16 +184,29 @@ def test_calls_have_one_form(call):
     assert one([{"role": "assistant", "tool_calls": json.dumps([call])}]).messages[0]["tool_calls"] == expected
 
 
+def test_further_keys_of_calls_stay():
+    call = {"index": 0, "type": "remote", "function": LOOKUP | {"strict": True}}
+    assert one([{"role": "assistant", "tool_calls": [call]}]).messages[0]["tool_calls"] == [call]
+
+
 @pytest.mark.parametrize("none", [{"tool_calls": []}, {"tool_calls": None}, {"tool_calls": ""}, {"function_call": None}])
 def test_no_calls_leave_no_key(none):
     assert one([SAY | none]).messages == [SAY]
     assert one([{"role": "assistant", "content": None} | none]).messages == [{"role": "assistant"}]
+    assert one([{"from": "gpt", "value": None} | none]).messages == [{"role": "assistant"}]
 
 
 def test_the_older_function_call_is_a_call():
     older = {"role": "assistant", "content": None, "function_call": {"name": "lookup", "arguments": '{"word": "ort"}'}}
     assert one([older]).messages == [calls({"name": "lookup", "arguments": '{"word": "ort"}'})]
     assert one([SAY | {"function_call": {"name": None, "arguments": None}}]).messages == [SAY]
+    filled = {
+        "role": "assistant",
+        "tool_calls": "",
+        "function_call": {"name": "lookup", "arguments": {"word": "ort", "in": None}},
+    }
+    assert one([filled]).messages == [calls(LOOKUP)]
+    assert one([filled]).dropped_nulls == 1
 
 
 def test_nulls_of_arguments_are_removed_and_counted():
@@ -361,8 +374,14 @@ def test_a_rows_own_variables_take_the_place_of_the_callers():
     ]
     rows = conversations_of({"messages": [[ASK]] * 2}, template_kwargs=[{"a": 1}, None])
     assert [row.template_kwargs for row in rows] == [{"a": 1}, {}]
-    rows[0].template_kwargs["b"] = 3
-    assert rows[1].template_kwargs == {}
+    assert one([ASK], chat_template_kwargs={"tokenize": None, "a": 0}).template_kwargs == {"a": 0}
+
+
+def test_rows_share_no_variables():
+    for given in ({"a": 1}, [{"a": 1}, {"a": 1}], None):
+        first, second = conversations_of({"messages": [[ASK]] * 2}, template_kwargs=given)
+        first.template_kwargs["b"] = 3
+        assert "b" not in second.template_kwargs
 
 
 def test_which_tools_count():
@@ -381,6 +400,8 @@ def test_which_tools_count():
         assert all("tools" not in row.template_kwargs for row in rows)
     rows = conversations_of({"messages": [[ASK]] * 2}, tools=[None, json.dumps(named("second"))])
     assert [row.tools for row in rows] == [None, named("second")]
+    rows = conversations_of({"messages": [[ASK]] * 2}, tools=[json.dumps(named("first")), json.dumps(named("second"))])
+    assert [row.tools for row in rows] == [named("first"), named("second")]
     rows = conversations_of({"messages": [[ASK]] * 2}, tools=[json.dumps(tool) for tool in named("x") + named("y")])
     assert [row.tools for row in rows] == [named("x") + named("y")] * 2
 

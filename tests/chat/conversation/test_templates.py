@@ -9,6 +9,7 @@ from spanmask.chat.template.probe import TOOL_SCHEMA, Template
 from support.chat_templates import STYLES
 from support.derivation import tokenizer_with
 from support.trl_templates import TEMPLATES
+from support.vocabularies import tokenizer_of
 
 NAMES = [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in STYLES)]
 TEXTS = {"question": "Wie spät ist es?", "answer": "Zehn vor drei.", "again": "Und in Rom?", "last": "Genauso 'spät'."}
@@ -72,3 +73,17 @@ def test_each_content_is_rendered_once_in_every_form(source, name):
         assert texts[0].count(CITY) + texts[0].count(json.dumps(CITY)[1:-1]) == 1
         assert '\\"city' not in texts[0]
         assert "'type'" not in texts[0]
+
+
+def test_a_template_that_writes_whole_messages_sees_neither_weights_nor_nulls():
+    tokenizer = tokenizer_of("unigram", ["<|turn|>"])
+    tokenizer.chat_template = "{% for m in messages %}<|turn|>{{ m | tojson }}{% endfor %}"
+    meant = [{"role": "user", "content": "loss and weight?"}, {"role": "assistant", "content": "None.", "channel": "final"}]
+    row = [
+        meant[0] | {"weight": 0, "tool_calls": None},
+        {"role": "assistant", "train": True, "content": "None.", "channel": "final"},
+    ]
+    row[1] |= {"tool_calls": [], "function_call": None, "name": None}
+    (conversation,) = conversations_of({"messages": [row]})
+    text = tokenizer.apply_chat_template(adapt(conversation, MessageForms()), tokenize=False)
+    assert [json.loads(message) for message in text.split("<|turn|>")[1:]] == meant

@@ -107,7 +107,7 @@ def merged(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
             made[-1] = {**part, "text": made[-1]["text"] + part["text"]}
         else:
             made.append(part)
-    return made if len(made) < len(parts) else parts
+    return made
 
 
 def joined(parts: list[dict[str, Any]], where: str) -> str:
@@ -115,8 +115,8 @@ def joined(parts: list[dict[str, Any]], where: str) -> str:
     for number, part in enumerate(parts):
         if part["type"] != "text":
             raise ValueError(
-                f"{where}, part {number}: is of type {part['type']!r}, but the chat template takes contents as text. Remove it, or use "
-                "the processor of a model that takes such parts, with DataCollatorForVisionChat."
+                f"{where}, part {number}: is of type {part['type']!r}, but the chat template takes contents as text. For images, videos "
+                "and sounds use DataCollatorForVisionChat; write reasoning as the message's 'reasoning_content', calls as its 'tool_calls'."
             )
     return "".join(part["text"] for part in parts)
 
