@@ -10,8 +10,6 @@ from support import tiny_processors as zoo
 
 COLUMN = {"image": "images", "video": "videos", "audio": "audio"}
 CASES = [(name, kind) for name, kinds in zoo.KINDS.items() for kind in kinds]
-# Not there: `apply_chat_template` of SmolVLM samples the frames of a video, which needs metadata that arrays do not have.
-COMPARED = [case for case in CASES if case != ("smolvlm", "video")]
 
 
 def say(role, text, *kinds):
@@ -61,7 +59,7 @@ def same(batch, expected):
         assert torch.equal(batch[name], value), name
 
 
-@pytest.mark.parametrize(("name", "kind"), COMPARED)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_the_batch_is_what_the_processor_makes_at_inference(name, kind):
     processor = zoo.processor_of(name)
     made = rows(random.Random(5), name, kind, (2, 0, 1))

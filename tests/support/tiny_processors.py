@@ -5,6 +5,7 @@ The templates are the real ones from TRL; LLaVA's is written here from its docum
 
 from __future__ import annotations
 
+import base64
 import random
 from functools import cache
 from pathlib import Path
@@ -313,7 +314,7 @@ PROCESSORS = {
     "qwen2_audio": qwen2_audio,
     "qwen2_5_omni": qwen2_5_omni,
 }
-KINDS = {name: ("image",) for name in MODELS}
+KINDS = dict.fromkeys(MODELS, ("image",))
 KINDS |= dict.fromkeys(
     ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava_next_video", "llava_onevision"), ("image", "video")
 )
@@ -351,3 +352,8 @@ def sound(rng: random.Random) -> Any:
 
 
 MEDIUM = {"image": image, "video": video, "audio": sound}
+
+
+def base64_of(path: Path) -> str:
+    """A file as base64 text."""
+    return base64.b64encode(path.read_bytes()).decode()

@@ -54,12 +54,10 @@ def read_medium(kind: Kind, value: Any, where: str, sampling_rate: int | None = 
         value = stacked_frames(value, where)
     elif kind == "audio" and isinstance(value, (bytes, str)):
         value = decoded_audio(value, where, sampling_rate)
-    elif kind == "audio" and isinstance(value, list):
+    elif kind == "audio" and isinstance(value, (list, tuple)) and all(isinstance(sample, (int, float)) for sample in value):
         value = np.asarray(value, np.float32)
-    is_medium = (
-        dimensions(value) in MEDIUM_DIMENSIONS[kind] or is_pil_image(value) or (kind == "video" and isinstance(value, str))
-    )
-    if not is_medium:
+    is_decoded = is_pil_image(value) if kind == "image" else kind == "video" and isinstance(value, str)
+    if not is_decoded and dimensions(value) not in MEDIUM_DIMENSIONS[kind]:
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         raise TypeError(f"{where}: got {type(value).__name__}{shape}; expected {EXPECTED[kind]}.")
     return np.asarray(value) if kind == "audio" else value

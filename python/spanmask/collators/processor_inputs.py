@@ -75,6 +75,6 @@ def check_names(processor: Any) -> None:
     shared = sorted(set.intersection(*names))
     if shared:
         raise ValueError(
-            f"features: {type(processor).__name__} returns both images and videos as {' and '.join(map(repr, shared))}, so a batch cannot have "
-            "both; give each batch rows of one kind."
+            f"features: {type(processor).__name__} returns both images and videos as {' and '.join(map(repr, shared))}, so a batch "
+            "cannot have both; give each batch rows of one kind."
         )
