@@ -5,6 +5,7 @@ The templates are the real ones from TRL; LLaVA's is written here from its docum
 
 from __future__ import annotations
 
+import base64
 import random
 from functools import cache
 from pathlib import Path
@@ -195,7 +196,7 @@ def smolvlm() -> Built:
     processor = tf.SmolVLMProcessor(
         tf.SmolVLMImageProcessor(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
         tokenizer,
-        tf.SmolVLMVideoProcessor(),
+        tf.SmolVLMVideoProcessor(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
         image_seq_len=4,
         chat_template=(TEMPLATES / "smolvlm.jinja").read_text(),
     )
@@ -241,6 +242,91 @@ MODELS = {
 }
 
 
+# Processors of models for videos and sounds, without models. The templates are written here from their documentation.
+PARTS_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}{{ PLACEHOLDERS[part['type']] }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def parts_template(**placeholders: str) -> str:
+    return "{% set PLACEHOLDERS = " + repr(placeholders) + " %}" + PARTS_TEMPLATE
+
+
+def llava_next_video() -> Any:
+    pixels = {"height": 28, "width": 28}
+    return tf.LlavaNextVideoProcessor(
+        tf.LlavaNextVideoVideoProcessor(size={"shortest_edge": 28}, crop_size=pixels),
+        tf.LlavaNextImageProcessor(
+            size={"shortest_edge": 28}, crop_size=pixels, image_grid_pinpoints=[[28, 56], [56, 28], [56, 56]]
+        ),
+        tokenizer_of("byte_level", ("<|im_start|>", "<image>", "<video>"), eos="<|im_end|>"),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=parts_template(image="<image>\n", video="<video>\n"),
+    )
+
+
+def llava_onevision() -> Any:
+    pixels = {"height": 28, "width": 28}
+    return tf.LlavaOnevisionProcessor(
+        tf.LlavaOnevisionImageProcessor(size=pixels, image_grid_pinpoints=[[28, 56], [56, 28]]),
+        tokenizer_of("byte_level", ("<|im_start|>", "<image>", "<video>"), eos="<|im_end|>"),
+        tf.LlavaOnevisionVideoProcessor(size=pixels),
+        num_image_tokens=4,
+        vision_feature_select_strategy="full",
+        chat_template=parts_template(image="<image>\n", video="<video>\n"),
+    )
+
+
+AUDIO_TOKENS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+
+
+def qwen2_audio() -> Any:
+    """With the chat template that comes with the class."""
+    tokenizer = tokenizer_of("byte_level", ("<|im_start|>", *AUDIO_TOKENS), eos="<|im_end|>")
+    return tf.Qwen2AudioProcessor(tf.WhisperFeatureExtractor(feature_size=8, chunk_length=1), tokenizer)
+
+
+def qwen2_5_omni() -> Any:
+    vision = {"vision_bos_token": "<|vision_bos|>", "vision_eos_token": "<|vision_eos|>"}
+    media = {"image_token": "<|IMAGE|>", "video_token": "<|VIDEO|>", "audio_token": "<|AUDIO|>"}
+    audio = {"audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"}
+    patches = {"patch_size": 14, "merge_size": 2, "size": {"shortest_edge": 28**2, "longest_edge": 56**2}}
+    return tf.Qwen2_5OmniProcessor(
+        tf.Qwen2VLImageProcessor(**patches),
+        tf.Qwen2VLVideoProcessor(**patches),
+        tf.WhisperFeatureExtractor(feature_size=8, chunk_length=1),
+        tokenizer_of("byte_level", ("<|im_start|>",), vision | media | audio, eos="<|im_end|>"),
+        chat_template=parts_template(
+            image="<|vision_bos|><|IMAGE|><|vision_eos|>",
+            video="<|vision_bos|><|VIDEO|><|vision_eos|>",
+            audio="<|audio_bos|><|AUDIO|><|audio_eos|>",
+        ),
+    )
+
+
+PROCESSORS = {
+    "llava_next_video": llava_next_video,
+    "llava_onevision": llava_onevision,
+    "qwen2_audio": qwen2_audio,
+    "qwen2_5_omni": qwen2_5_omni,
+}
+KINDS = dict.fromkeys(MODELS, ("image",))
+KINDS |= dict.fromkeys(
+    ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "llava_next_video", "llava_onevision"), ("image", "video")
+)
+KINDS |= {"qwen2_audio": ("audio",), "qwen2_5_omni": ("image", "video", "audio")}
+
+
+@cache
+def processor_of(name: str) -> Any:
+    """A processor by name, built once."""
+    return build(name).processor if name in MODELS else PROCESSORS[name]()
+
+
 @cache
 def build(name: str) -> Built:
     """Build a model by name, once."""
@@ -252,3 +338,22 @@ def image(rng: random.Random) -> Image.Image:
     size = rng.randrange(24, 60), rng.randrange(24, 60)
     pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
+
+
+def video(rng: random.Random, frames: int | None = None) -> Any:
+    """Random frames, an array [frames, height, width, 3]."""
+    shape = frames or rng.randrange(2, 7), rng.randrange(28, 60), rng.randrange(28, 60), 3
+    return np.random.default_rng(rng.randrange(2**32)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def sound(rng: random.Random) -> Any:
+    """Random samples at 16 kHz, an array [n]."""
+    return np.random.default_rng(rng.randrange(2**32)).standard_normal(rng.randrange(4000, 14000)).astype(np.float32)
+
+
+MEDIUM = {"image": image, "video": video, "audio": sound}
+
+
+def base64_of(path: Path) -> str:
+    """A file as base64 text."""
+    return base64.b64encode(path.read_bytes()).decode()

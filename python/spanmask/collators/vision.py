@@ -1,33 +1,51 @@
-"""`DataCollatorForVisionChat`: conversations about images -> the processor's batch, with labels."""
+"""`DataCollatorForVisionChat`: conversations about images, videos and sounds -> the processor's batch, with labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spanmask import _core
+from spanmask.chat.conversation import Conversation, adapt, conversations_of
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
+from spanmask.chat.placeholders import VisionTemplate
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
+from spanmask.collators.media import KINDS
+from spanmask.collators.media_parts import media_columns, place_media
+from spanmask.collators.processor_inputs import Inputs, call_processor
+from spanmask.collators.selection import select_examples
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 
+# Beginnings of the names of arrays that belong to media, whatever their shapes.
+MEDIA_ARRAYS = ("pixel", "image", "video", "audio", "feature", "input_features")
+
+
+@dataclass
+class VisionRows(TokenRows):
+    """Rows of a processor, and what it was called with."""
+
+    inputs: Inputs = field(default_factory=Inputs)
+
 
 @dataclass(repr=False, eq=False)
 class DataCollatorForVisionChat(ChatCollator):
-    """Calls the processor on conversations and images, then adds labels.
+    """Calls the processor on conversations and their media, then adds labels.
 
-    The processor expands images to placeholder tokens before it tokenizes, so labels made from its `input_ids` fit any model.
+    The processor expands media to placeholder tokens before it tokenizes, so labels made from its `input_ids` fit any model.
 
-    In:  dicts with `messages` (content a string, or a list of parts) and `images` (a list; a single image may be given without a list, also
-         as `image`). Images without an image part in the messages go before the first user content.
+    In:  dicts with `messages` (content a string, or a list of parts), or in another layout that `DataCollatorForChat` reads; `tools` and
+         `chat_template_kwargs` where present. Media are in the parts (PIL images, arrays, paths, data URLs, bytes), or in the columns
+         `images`, `videos` and `audio` (a list for each row; also `image`, `video`, `audios`; one medium may be given without a list).
+         Those of a column go where the messages have parts without a medium, or `<image>`, `<video>`, `<audio>` in their texts; if there
+         are no such places, before the first user content. Nothing is downloaded.
     Out: everything that the processor returns, and `labels` int64 [B, width], -100 where no loss is wanted. Placeholders of images,
          videos and sounds, and the tokens that wrap them, never train.
 
@@ -35,7 +53,7 @@ class DataCollatorForVisionChat(ChatCollator):
         processor: a transformers processor with a chat template.
         chat_format: how turns open and close; by default derived from the processor's chat template.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        max_length: rows are truncated to this many tokens, after their masks are made; a cut before or inside an image is an error.
+        max_length: rows are truncated to this many tokens, after their masks are made; a cut before or inside a medium is an error.
         padding_side: `"right"` or `"left"`; by default the processor's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
@@ -45,7 +63,8 @@ class DataCollatorForVisionChat(ChatCollator):
         on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.
         label_pad_token_id: the label of padding and of tokens without loss.
         weight_key: the batch's key for loss weights.
-        prepare: called with each example first; returns a dict with `messages` and `images`. Must be picklable for workers.
+        template_kwargs: variables of the chat template, for all rows; a row's own `chat_template_kwargs` take their place.
+        prepare: called with each example first; returns a dict with `messages` and media. Must be picklable for workers.
 
     Raises:
         ChatFormatError: the chat format cannot be derived.
@@ -54,6 +73,7 @@ class DataCollatorForVisionChat(ChatCollator):
 
     processor: Any
     _: KW_ONLY
+    template_kwargs: Mapping[str, Any] | None = None
     prepare: Callable[[Any], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
@@ -64,138 +84,98 @@ class DataCollatorForVisionChat(ChatCollator):
                 "for text without images use DataCollatorForChat(tokenizer)."
             )
         self.media_ids = media_ids(self.processor)
+        variables = dict(self.template_kwargs or {})
         if self.chat_format is None:
-            self.chat_format = ChatFormat.from_processor(self.processor)
+            self.chat_format = ChatFormat.from_processor(self.processor, **variables)
         policy = MaskPolicy() if self.policy is None else self.policy
         if isinstance(policy, MaskPolicy):
             self.policy = replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids))))
+        self._template = VisionTemplate(self.processor, variables)
         self._check(tokenizer)
 
     def _examples(self, features: Any) -> Any:
         return features if self.prepare is None else [self.prepare(example) for example in features]
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
-        processed = self._process(columns)
-        ids = column_of_array(np.ascontiguousarray(processed["input_ids"]))
-        mask = column_of_array(np.ascontiguousarray(processed["attention_mask"]))
-        uncut = () if self.max_length is None else self.media_ids
-        return TokenRows(ids, "input_ids", attention_mask=mask, uncut_ids=uncut, processed=processed)
+        conversations = conversations_of(columns, template_kwargs=self.template_kwargs)
+        return self._processed_rows(self._inputs(conversations, columns), self._read_columns(conversations, columns))
 
-    def _process(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """The processor's output for conversations and images."""
-        images = images_of(columns)
-        texts = self._texts(columns, images)
-        bos = self.processor.tokenizer.bos_token
-        return dict(
-            self.processor(
-                text=texts,
-                images=images if any(images) else None,
-                padding=True,
-                padding_side=self.padding_side,
-                # The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
-                add_special_tokens=not (bos and texts[0].startswith(bos)),
-                return_tensors="np",
-            )
+    def _processed_rows(self, inputs: Inputs, columns: dict[str, Any]) -> VisionRows:
+        processed = call_processor(self.processor, inputs, str(self.padding_side))
+        return VisionRows(
+            column_of_array(np.ascontiguousarray(processed["input_ids"])),
+            "input_ids",
+            attention_mask=column_of_array(np.ascontiguousarray(processed["attention_mask"])),
+            uncut_ids=() if self.max_length is None else self.media_ids,
+            processed=processed,
+            columns=columns,
+            inputs=inputs,
         )
 
+    def _inputs(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> Inputs:
+        """What the processor is called with."""
+        inputs = Inputs()
+        for conversation, given in zip(conversations, media_columns(columns, len(conversations)), strict=True):
+            messages, media = place_media(conversation, given, self._template)
+            messages = adapt(replace(conversation, messages=messages), self._template.forms, media=True)
+            text = self._template.render(messages, conversation)
+            inputs.add(text, media, self._template, conversation.name)
+        return inputs
+
+    def _read_columns(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns that the labels are made from: messages, and the weights of turns that messages state or a prompt has."""
+        assert self.policy is not None
+        read: dict[str, Any] = {"messages": [conversation.messages for conversation in conversations]}
+        if any(conversation.weights or conversation.prompt_messages for conversation in conversations):
+            for name in ("turn_mask", "turn_weights"):
+                if name in columns:
+                    raise ValueError(
+                        f"{name}: messages have weights of their own, or a prompt that never trains; remove one of them."
+                    )
+            read["turn_weights"] = [turn_weights(conversation, self.policy.roles) for conversation in conversations]
+        return read
+
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
+        assert isinstance(rows, VisionRows)
         batch, shape = rows.processed, rows.processed["input_ids"].shape
-        # Arrays with an entry for each token are laid out again; arrays that belong to images are not changed.
+        # Arrays with an entry for each token are laid out again; arrays that belong to media are not changed.
         by_token = [
             name
             for name, value in batch.items()
-            if name not in ("input_ids", "attention_mask") and is_integer_array(value) and value.shape == shape
+            if name not in ("input_ids", "attention_mask") and is_by_token(name, value, shape)
         ]
+        others = {name: value for name, value in batch.items() if name not in by_token}
+        if kept is not None:
+            counts = {kind: list(map(len, rows.inputs.media[kind])) for kind in KINDS}
+            selected = select_examples(others, counts, kept)
+            if selected is None:  # placeholders may change with the rows of a batch (SmolVLM), so the ids are made anew as well
+                columns = select_rows(columns, kept)
+                rows = self._processed_rows(rows.inputs.of_rows(kept), rows.columns)
+                return self._write(self._plan(rows, columns), rows, columns, None)
+            others = selected
         written = plan.write(
             self._layout(),
             padding=self.processor.tokenizer.pad_token_id,
             kept=kept,
             columns=[np.ascontiguousarray(batch[name]).reshape(-1) for name in by_token],
         )
-        if kept is not None:
-            others = {name: value for name, value in batch.items() if name not in by_token}
-            batch = select_examples(others, [len(images) for images in images_of(columns)], kept) or self._process(
-                select_rows(columns, kept)
-            )
         laid_out = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
-        batch = batch | laid_out | dict(zip(by_token, written.columns, strict=True))
+        batch = others | laid_out | dict(zip(by_token, written.columns, strict=True))
         self._add_weights(batch, written.weights)
         return batch
 
-    def _texts(self, columns: Mapping[str, Any], images: Sequence[Sequence[Any]]) -> list[str]:
-        """Each conversation as the chat template writes it."""
-        if "messages" not in columns:
-            raise ValueError(
-                f"features: no 'messages'; the examples have {', '.join(map(repr, columns))}. Pass prepare=, a function that returns "
-                "messages and images for an example."
-            )
-        return [
-            self.processor.apply_chat_template(with_image_parts(messages, len(row_images), row), tokenize=False)
-            for row, (messages, row_images) in enumerate(zip(columns["messages"], images, strict=True))
-        ]
+
+def is_by_token(name: str, value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a processor's array has an integer for each token."""
+    is_integers = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+    return is_integers and value.shape == shape and not name.startswith(MEDIA_ARRAYS)
 
 
-def is_integer_array(value: Any) -> bool:
-    """Whether `value` is an array of integers."""
-    return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
-
-
-def select_examples(batch: Mapping[str, Any], images: Sequence[int], kept: Sequence[int]) -> dict[str, Any] | None:
-    """What a processor returned, for the examples `kept` only; `images[i]`: the images of example `i`.
-
-    An array has an entry for each example, for each image, or (Qwen) for each patch of each image, as `image_grid_thw` counts them.
-    `None` if an array does not show which: the processor must then be called again.
-    """
-    count, total = len(images), sum(images)
-    owners = np.repeat(np.arange(count), images)
-    owner_of = {count: np.arange(count), total: owners}
-    if count == total and not np.array_equal(owners, np.arange(count)):
-        return None  # an entry for each example, or for each image?
-    grid = batch.get("image_grid_thw")
-    if grid is not None:
-        owner_of.setdefault(int(np.prod(grid, axis=1).sum()), np.repeat(owners, np.prod(grid, axis=1)))
-    selected = {}
-    for name, value in batch.items():
-        owner: npt.NDArray[Any] | None = owner_of.get(len(value)) if isinstance(value, np.ndarray) and value.ndim else None
-        if owner is None:
-            return None
-        selected[name] = value[np.isin(owner, kept)]
-    return selected
-
-
-def images_of(columns: Mapping[str, Any]) -> list[list[Any]]:
-    """The images of each example as a list."""
-    rows = len(next(iter(columns.values())))
-    column = columns.get("images", columns.get("image"))
-    if column is None:
-        return [[] for _ in range(rows)]
-    return [[] if entry is None else list(entry) if isinstance(entry, (list, tuple)) else [entry] for entry in column]
-
-
-def with_image_parts(messages: Any, images: int, row: int) -> list[dict[str, Any]]:
-    """Messages whose contents are lists of parts, with one image part for each image.
-
-    Raises:
-        ValueError: the messages hold image parts, but not one for each image; or there is no user message to put them in.
-    """
-    if not isinstance(messages, (list, tuple)) or not all(isinstance(message, Mapping) for message in messages):
-        raise TypeError(f"messages: row {row} is not a list of dicts with 'role' and 'content'.")
-    out = []
-    for message in messages:
-        content = message.get("content")
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
-        # Arrow fills missing keys of a part with None.
-        parts = [{key: value for key, value in part.items() if value is not None} for part in parts]
-        out.append({**message, "content": parts})
-    placed = sum(part.get("type") == "image" for message in out for part in message["content"])
-    if images and not placed:
-        user = next((message for message in out if message["role"] == "user"), None)
-        if user is None:
-            raise ValueError(f"images: row {row} has {images} images but no user message to put them in.")
-        user["content"] = [{"type": "image"}] * images + user["content"]
-    elif placed != images:
-        raise ValueError(
-            f"images: row {row} has {images} images but {placed} image parts in its messages; add one part for each image, or remove "
-            "all of them to have the images put before the first user content."
-        )
-    return out
+def turn_weights(conversation: Conversation, roles: Sequence[str]) -> list[float]:
+    """The loss weight of each message of a trained role; those of the prompt never train."""
+    weights = conversation.weights or [1.0] * len(conversation.messages)
+    return [
+        0.0 if number < conversation.prompt_messages else weight
+        for number, (message, weight) in enumerate(zip(conversation.messages, weights, strict=True))
+        if message["role"] in roles
+    ]

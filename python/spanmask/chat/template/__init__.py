@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spanmask.chat.template.derive import parts_from_template
+    from spanmask.chat.template.probe import Template
 
-__all__ = ["parts_from_template"]
+__all__ = ["Template", "parts_from_template"]
+
+MODULES = {"parts_from_template": "derive", "Template": "probe"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "parts_from_template":
-        return import_module("spanmask.chat.template.derive").parts_from_template
+    if name in MODULES:
+        return getattr(import_module(f"spanmask.chat.template.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,80 @@
+"""What a processor is called with for a batch of conversations, and the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spanmask.chat.placeholders import VisionTemplate, media_processor
+from spanmask.collators.media import KINDS, Kind, read_medium
+from spanmask.collators.media_parts import Media
+
+__all__ = ["Inputs", "call_processor"]
+
+
+@dataclass
+class Inputs:
+    """The text of each row, and the media of each row by kind, as a processor takes them."""
+
+    texts: list[str] = field(default_factory=list)
+    media: dict[Kind, list[list[Any]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+
+    def add(self, text: str, media: Mapping[Kind, Media], template: VisionTemplate, name: str) -> None:
+        """Add a row.
+
+        Raises:
+            ValueError: the text does not have one placeholder for each medium, or a medium cannot be read.
+            TypeError: a medium of another type.
+        """
+        for kind in KINDS:
+            given = media.get(kind) or Media("messages", [])
+            where = f"{given.column}: {name}"
+            template.check_placeholders(text, kind, len(given.values), where)
+            self.media[kind].append([read_medium(kind, value, where, template.sampling_rate) for value in given.values])
+        self.texts.append(text)
+
+    def of_rows(self, rows: Sequence[int]) -> Inputs:
+        """The inputs of some rows."""
+        return Inputs([self.texts[row] for row in rows], {kind: [all_[row] for row in rows] for kind, all_ in self.media.items()})
+
+
+def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[str, Any]:
+    """The processor's output, with its tensors as NumPy arrays over the same memory.
+
+    Raises:
+        ValueError: the processor would return images and videos under the same name, and one of them would be lost.
+    """
+    images, videos, sounds = (inputs.media[kind] for kind in KINDS)
+    media: dict[str, Any] = {}
+    if any(images):
+        media["images"] = images
+    if any(videos):
+        media["videos"] = [video for row in videos for video in row]
+    if any(sounds):
+        media["audio"] = [sound for row in sounds for sound in row]
+        media["sampling_rate"] = media_processor(processor, "audio").sampling_rate
+    if any(images) and any(videos):
+        check_names(processor)
+    bos = processor.tokenizer.bos_token
+    processed = processor(
+        text=list(inputs.texts),
+        padding=True,
+        padding_side=padding_side,
+        # The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
+        add_special_tokens=not (bos and inputs.texts[0].startswith(bos)),
+        return_tensors="pt",
+        **media,
+    )
+    return {name: value.numpy() if hasattr(value, "numpy") else value for name, value in processed.items()}
+
+
+def check_names(processor: Any) -> None:
+    """Raise if images and videos have the same names in the processor's output (SmolVLM)."""
+    names = [set(getattr(getattr(processor, part), "model_input_names", ())) for part in ("image_processor", "video_processor")]
+    shared = sorted(set.intersection(*names))
+    if shared:
+        raise ValueError(
+            f"features: {type(processor).__name__} returns both images and videos as {' and '.join(map(repr, shared))}, so a batch "
+            "cannot have both; give each batch rows of one kind."
+        )
