@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["expanded_positions"]
+from spanmask.chat.encode import AlignedTurn, EncodedRow
+
+__all__ = ["expanded_positions", "expanded_row"]
 
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -69,6 +71,25 @@ def expanded_positions(text_ids: Any, processor_ids: Any, media_ids: Iterable[in
             positions[begin : begin + place.stop - place.start + 1] = np.arange(place.start, place.stop + 1)
             positions[stop] = place.stop
     return positions
+
+
+def expanded_row(encoded: EncodedRow, row: Ids, media_ids: Iterable[int], trained_roles: Iterable[str]) -> EncodedRow:
+    """The turns of a text, in the row that a processor made of it. Without turns if an edge of a trained turn is not certain."""
+    ids = row.tolist()
+    positions = None if encoded.turns is None else expanded_positions(encoded.ids, row, media_ids)
+    if encoded.turns is None or positions is None:
+        return EncodedRow(ids, None, encoded.dropped)
+    edges = np.array([turn[2:8] for turn in encoded.turns], np.int64).reshape(-1, 6)
+    trained = np.isin([turn.role for turn in encoded.turns], list(trained_roles))
+    if (positions[edges[trained]] == UNKNOWN).any():
+        return EncodedRow(ids, None, encoded.dropped)
+    # Edges of other turns may be inside placeholders: they are put after the last certain place.
+    moved = np.maximum.accumulate(positions)[edges].tolist()
+    turns = [
+        AlignedTurn(turn.role, turn.message, *places, turn.stop_token, turn.empty_reasoning)
+        for turn, places in zip(encoded.turns, moved, strict=True)
+    ]
+    return EncodedRow(ids, turns, encoded.dropped)
 
 
 def stretches_between(ids: Ids, media: Ids) -> list[tuple[int, int]]:

@@ -66,18 +66,18 @@ class SlowEdges:
         return bisect_left(self.starts, at)
 
 
-def encode_with_edges(tokenizer: Any, texts: Sequence[str]) -> list[TokenEdges]:
-    """Tokenize texts as `apply_chat_template` does: without special tokens, without truncation.
+def encode_with_edges(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[TokenEdges]:
+    """Tokenize texts, by default as `apply_chat_template` does: without special tokens, without truncation.
 
     Raises:
         ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
     """
     if not texts:
         return []
-    if not getattr(tokenizer, "is_fast", False):
+    if not getattr(tokenizer, "is_fast", False) and not add_special_tokens:
         return [SlowEdges(tokens) for tokens in encode(tokenizer, texts)]
     out = tokenizer(
-        list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, return_token_type_ids=False, verbose=False
     )
     return [
         FastEdges(ids, encoding, len(text)) for text, ids, encoding in zip(texts, out["input_ids"], out.encodings, strict=True)

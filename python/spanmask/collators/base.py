@@ -48,7 +48,6 @@ class TokenRows:
         encoded: the conversations that the rows were made of, with their turns. Without them turns are searched for in the ids.
         uncut_ids: ids that `max_length` must not cut off.
         processed: everything that a processor returned for these rows.
-        columns: columns that were read from others, such as `messages` from another layout.
     """
 
     ids: Any
@@ -58,7 +57,6 @@ class TokenRows:
     labels: Any = None
     uncut_ids: tuple[int, ...] = ()
     processed: dict[str, Any] = field(default_factory=dict)
-    columns: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -118,7 +116,6 @@ class ChatCollator:
         """Make one batch; see the class."""
         columns = columns_of(self._examples(features))
         rows = self._rows(columns)
-        columns = {**columns, **rows.columns}
         plan = self._plan(rows, columns)
         kept = self._kept(plan, rows, columns)
         batch = self._write(plan, rows, columns, kept)

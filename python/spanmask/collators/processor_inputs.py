@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spanmask.chat.conversation import Conversation
 from spanmask.chat.placeholders import VisionTemplate, media_processor
 from spanmask.collators.media import KINDS, Kind, read_medium
 from spanmask.collators.media_parts import Media
@@ -15,12 +16,13 @@ __all__ = ["Inputs", "call_processor"]
 
 @dataclass
 class Inputs:
-    """The text of each row, and the media of each row by kind, as a processor takes them."""
+    """The conversation, the text and the media of each row, as the template and the processor take them."""
 
+    conversations: list[Conversation] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     media: dict[Kind, list[list[Any]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
-    def add(self, text: str, media: Mapping[Kind, Media], template: VisionTemplate, name: str) -> None:
+    def add(self, conversation: Conversation, text: str, media: Mapping[Kind, Media], template: VisionTemplate) -> None:
         """Add a row.
 
         Raises:
@@ -29,14 +31,23 @@ class Inputs:
         """
         for kind in KINDS:
             given = media.get(kind) or Media("messages", [])
-            where = f"{given.column}: {name}"
+            where = f"{given.column}: {conversation.name}"
             template.check_placeholders(text, kind, len(given.values), where)
             self.media[kind].append([read_medium(kind, value, where, template.sampling_rate) for value in given.values])
+        self.conversations.append(conversation)
         self.texts.append(text)
 
     def of_rows(self, rows: Sequence[int]) -> Inputs:
         """The inputs of some rows."""
-        return Inputs([self.texts[row] for row in rows], {kind: [all_[row] for row in rows] for kind, all_ in self.media.items()})
+        conversations, texts = [self.conversations[row] for row in rows], [self.texts[row] for row in rows]
+        return Inputs(conversations, texts, {kind: [all_[row] for row in rows] for kind, all_ in self.media.items()})
+
+    def add_special_tokens(self, processor: Any) -> bool:
+        """Whether the tokenizer adds BOS. The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's
+        writes it.
+        """
+        bos = processor.tokenizer.bos_token
+        return not (bos and self.texts[0].startswith(bos))
 
 
 def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[str, Any]:
@@ -56,13 +67,11 @@ def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[st
         media["sampling_rate"] = media_processor(processor, "audio").sampling_rate
     if any(images) and any(videos):
         check_names(processor)
-    bos = processor.tokenizer.bos_token
     processed = processor(
         text=list(inputs.texts),
         padding=True,
         padding_side=padding_side,
-        # The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
-        add_special_tokens=not (bos and inputs.texts[0].startswith(bos)),
+        add_special_tokens=inputs.add_special_tokens(processor),
         return_tensors="pt",
         **media,
     )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spanmask import _core
 from spanmask.chat.conversation import Conversation, adapt, conversations_of
+from spanmask.chat.encode import ChatEncoder
+from spanmask.chat.encoded import EncodedConversations, with_turns
+from spanmask.chat.expanded import expanded_row
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.chat.placeholders import VisionTemplate
+from spanmask.chat.token_edges import encode_with_edges
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
 from spanmask.collators.media import KINDS
@@ -73,8 +78,6 @@ class DataCollatorForVisionChat(ChatCollator):
 
     processor: Any
     _: KW_ONLY
-    template_kwargs: Mapping[str, Any] | None = None
-    prepare: Callable[[Any], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         tokenizer = getattr(self.processor, "tokenizer", None)
@@ -90,27 +93,39 @@ class DataCollatorForVisionChat(ChatCollator):
         policy = MaskPolicy() if self.policy is None else self.policy
         if isinstance(policy, MaskPolicy):
             self.policy = replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids))))
+        self._encoder: ChatEncoder | None = None
         self._template = VisionTemplate(self.processor, variables)
         self._check(tokenizer)
 
-    def _examples(self, features: Any) -> Any:
-        return features if self.prepare is None else [self.prepare(example) for example in features]
-
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         conversations = conversations_of(columns, template_kwargs=self.template_kwargs)
-        return self._processed_rows(self._inputs(conversations, columns), self._read_columns(conversations, columns))
+        return self._processed_rows(self._inputs(conversations, columns))
 
-    def _processed_rows(self, inputs: Inputs, columns: dict[str, Any]) -> VisionRows:
+    def _processed_rows(self, inputs: Inputs) -> VisionRows:
         processed = call_processor(self.processor, inputs, str(self.padding_side))
+        ids, mask = (np.ascontiguousarray(processed[name]) for name in ("input_ids", "attention_mask"))
         return VisionRows(
-            column_of_array(np.ascontiguousarray(processed["input_ids"])),
+            column_of_array(ids),
             "input_ids",
-            attention_mask=column_of_array(np.ascontiguousarray(processed["attention_mask"])),
+            encoded=self._encode(inputs, [row[real != 0] for row, real in zip(ids, mask, strict=True)]),
+            attention_mask=column_of_array(mask),
             uncut_ids=() if self.max_length is None else self.media_ids,
             processed=processed,
-            columns=columns,
             inputs=inputs,
         )
+
+    def _encode(self, inputs: Inputs, ids: Sequence[npt.NDArray[Any]]) -> EncodedConversations:
+        """The turns of rows: those of the texts, moved to where their tokens are among the placeholders."""
+        assert self.policy is not None
+        if self._encoder is None:
+            self._encoder = ChatEncoder(self._template.renderer, self.processor)
+        special = inputs.add_special_tokens(self.processor)
+        edges = encode_with_edges(self.processor.tokenizer, inputs.texts, add_special_tokens=special)
+        rows = [
+            expanded_row(self._encoder.read(conversation, text, row_edges), row_ids, self.media_ids, self.policy.roles)
+            for conversation, text, row_edges, row_ids in zip(inputs.conversations, inputs.texts, edges, ids, strict=True)
+        ]
+        return with_turns(rows, inputs.conversations, self.policy.roles, self._format)
 
     def _inputs(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> Inputs:
         """What the processor is called with."""
@@ -119,21 +134,8 @@ class DataCollatorForVisionChat(ChatCollator):
             messages, media = place_media(conversation, given, self._template)
             messages = adapt(replace(conversation, messages=messages), self._template.forms, media=True)
             text = self._template.render(messages, conversation)
-            inputs.add(text, media, self._template, conversation.name)
+            inputs.add(replace(conversation, messages=messages), text, media, self._template)
         return inputs
-
-    def _read_columns(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns that the labels are made from: messages, and the weights of turns that messages state or a prompt has."""
-        assert self.policy is not None
-        read: dict[str, Any] = {"messages": [conversation.messages for conversation in conversations]}
-        if any(conversation.weights or conversation.prompt_messages for conversation in conversations):
-            for name in ("turn_mask", "turn_weights"):
-                if name in columns:
-                    raise ValueError(
-                        f"{name}: messages have weights of their own, or a prompt that never trains; remove one of them."
-                    )
-            read["turn_weights"] = [turn_weights(conversation, self.policy.roles) for conversation in conversations]
-        return read
 
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         assert isinstance(rows, VisionRows)
@@ -150,7 +152,7 @@ class DataCollatorForVisionChat(ChatCollator):
             selected = select_examples(others, counts, kept)
             if selected is None:  # placeholders may change with the rows of a batch (SmolVLM), so the ids are made anew as well
                 columns = select_rows(columns, kept)
-                rows = self._processed_rows(rows.inputs.of_rows(kept), rows.columns)
+                rows = self._processed_rows(rows.inputs.of_rows(kept))
                 return self._write(self._plan(rows, columns), rows, columns, None)
             others = selected
         written = plan.write(
@@ -169,13 +171,3 @@ def is_by_token(name: str, value: Any, shape: tuple[int, ...]) -> bool:
     """Whether a processor's array has an integer for each token."""
     is_integers = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
     return is_integers and value.shape == shape and not name.startswith(MEDIA_ARRAYS)
-
-
-def turn_weights(conversation: Conversation, roles: Sequence[str]) -> list[float]:
-    """The loss weight of each message of a trained role; those of the prompt never train."""
-    weights = conversation.weights or [1.0] * len(conversation.messages)
-    return [
-        0.0 if number < conversation.prompt_messages else weight
-        for number, (message, weight) in enumerate(zip(conversation.messages, weights, strict=True))
-        if message["role"] in roles
-    ]
