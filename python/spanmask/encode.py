@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import check_flag, check_ignore_index, check_length
-from spanmask.chat.conversation import Conversation, conversations_of
+from spanmask.chat.conversation import conversations_of
 from spanmask.chat.encode import ChatEncoder
 from spanmask.chat.encoded import EncodedConversations, encode_conversations
 from spanmask.chat.format import ChatFormat
@@ -78,7 +78,7 @@ def encode_chat(
     Args:
         tokenizer: a transformers tokenizer with a chat template.
         conversations: a list of conversations, each a list of messages (dicts with `role` and `content`, or `from` and `value`); or a dict
-            of columns, such as a batch of a dataset: `messages`, `prompt` and `completion`, or `conversations`, with the columns `tools` and
+            of columns, such as a batch of a dataset: `messages`, `prompt` and `completion`, or `conversations`, with `tools` and
             `chat_template_kwargs` where present. A message may state `weight`, `train`, `training`, `trainable` or `loss`: its loss weight.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
         tools: tools for all conversations, or a list with one entry for each.
@@ -147,7 +147,8 @@ def encode_chat(
     lengths = np.array([len(encoded.ids[row]) for row in rows.tolist()], np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths if max_length is None else np.minimum(lengths, max_length))])
     return EncodedChat(
-        *(Ragged(array.reshape(-1), offsets) for array in (written.input_ids, written.labels)),
+        Ragged(written.input_ids.reshape(-1), offsets),
+        Ragged(written.labels.reshape(-1), offsets),
         None if written.weights is None else Ragged(written.weights.reshape(-1), offsets),
         encoded.turns._part(rows, max_length),
         rows,

@@ -328,10 +328,14 @@ def test_layouts(name):
     assert torch.equal(weighted["labels"], split["labels"])
 
 
-def test_weights_next_to_a_column_of_flags_are_an_error():
-    collator = DataCollatorForVisionChat(zoo.processor_of("llava"))
-    with pytest.raises(ValueError, match="turn_mask: messages have weights of their own"):
-        collator([{"prompt": chat("What?")[:1], "completion": chat("What?")[1:], "turn_mask": [1]}])
+def test_weights_and_a_column_of_flags_are_multiplied():
+    collator = DataCollatorForVisionChat(zoo.processor_of("llava"), on_untrained_batch="ignore")
+    messages = [*chat("What?"), *chat("And now?")]
+    messages[3]["weight"] = 0.5
+    flags = [collator([{"messages": messages, "turn_mask": some}]) for some in ([1, 1], [0, 1], [1, 0])]
+    weights = [sorted(set(batch["loss_weights"].unique().tolist())) for batch in flags[:2]]
+    assert weights == [[0.0, 0.5, 1.0], [0.0, 0.5]]
+    assert "loss_weights" not in flags[2]
 
 
 def rows_for_arrow():

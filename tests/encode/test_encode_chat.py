@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from jinja2 import TemplateError
+from spanmask import SpanmaskWarning, encode_chat
 from support import derivation
 from support.agent_rows import agent_row, call_form, places
 from support.chat_templates import STYLES
@@ -14,8 +15,6 @@ from support.hostile import pieces_of, with_pieces
 from support.text_truth import faults, messages
 from support.trl_templates import TEMPLATES
 from support.vocabularies import KINDS
-
-from spanmask import SpanmaskWarning, encode_chat
 
 EVERY = [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in STYLES)]
 

@@ -18,7 +18,11 @@ TOOLS = [
         "function": {
             "name": name,
             "description": f"What {name} does.",
-            "parameters": {"type": "object", "properties": {"q": {"type": "string", "description": "A text."}}, "required": ["q"]},
+            "parameters": {
+                "type": "object",
+                "properties": {"q": {"type": "string", "description": "A text."}},
+                "required": ["q"],
+            },
         },
     }
     for name in NAMES
@@ -103,7 +107,12 @@ def agent_row(rng: Random, form: CallForm, tokenizer: Any, kwargs: Mapping[str, 
             answer["tool_calls"] = [one_call() for _ in range(rng.randint(1, 3))]
             messages.append(answer)
             messages += [
-                {"role": "tool", "name": one["function"]["name"], "tool_call_id": one["id"], "content": content(text(False), form)}
+                {
+                    "role": "tool",
+                    "name": one["function"]["name"],
+                    "tool_call_id": one["id"],
+                    "content": content(text(False), form),
+                }
                 for one in answer["tool_calls"]
             ]
         messages.append({"role": "assistant", "content": content(text(True), form)})

@@ -35,8 +35,8 @@ def encode_completions(tokenizer: Any, prompts: Sequence[str], completions: Sequ
             EncodedRow(
                 edges.ids,
                 [
-                    AlignedTurn("user", 0, 0, 0, 0, 0, cut, cut, False, False),
-                    AlignedTurn("assistant", 1, cut, cut, cut, cut, stop, stop, False, False),
+                    AlignedTurn("user", 0, (0, 0, 0, 0, cut, cut)),
+                    AlignedTurn("assistant", 1, (cut, cut, cut, cut, stop, stop)),
                 ],
             )
         )

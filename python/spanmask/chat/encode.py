@@ -29,18 +29,16 @@ CHUNK = 512  # rows that are rendered and tokenized together: their texts and of
 
 
 class AlignedTurn(NamedTuple):
-    """One turn of a row: positions of tokens, as in `Turns`, and the index of its message."""
+    """One turn of a row, and the index of its message.
+
+    `places`: positions of tokens: start, content_start, prefill_stop, reasoning_stop, content_stop and stop, as in `Turns`.
+    """
 
     role: str
     message: int
-    start: int
-    content_start: int
-    prefill_stop: int
-    reasoning_stop: int
-    content_stop: int
-    stop: int
-    stop_token: bool
-    empty_reasoning: bool
+    places: tuple[int, ...]
+    stop_token: bool = False
+    empty_reasoning: bool = False
 
 
 @dataclass(slots=True)
@@ -103,7 +101,8 @@ class ChatEncoder:
         """
         for first in range(0, len(conversations), CHUNK):
             some = [
-                replace(conversation, messages=self.adapted(conversation)) for conversation in conversations[first : first + CHUNK]
+                replace(conversation, messages=self.adapted(conversation))
+                for conversation in conversations[first : first + CHUNK]
             ]
             texts = self.render(some, add_generation_prompt)
             for conversation, text, edges in zip(some, texts, encode_with_edges(self.tokenizer, texts), strict=True):
@@ -127,9 +126,7 @@ class ChatEncoder:
         return texts
 
     def _render(self, conversations: Sequence[Any], options: Mapping[str, Any], generation: bool) -> list[str]:
-        return list(
-            self.renderer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=generation, **options)
-        )
+        return list(self.renderer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=generation, **options))
 
     def _render_row(self, conversation: Conversation, options: Mapping[str, Any], generation: bool) -> str:
         try:
@@ -193,22 +190,13 @@ def turns_at(skeleton: Skeleton, starts: Sequence[int], edges: TokenEdges) -> li
     last = 0  # the first token that no earlier turn has
     for turn in skeleton.turns:
         start, content_start, prefill, reasoning, content_stop, stop = (starts[place.gap] + place.offset for place in turn.places)
-        first_after = max(last, edges.following(content_stop))
-        first = first_after if content_start == content_stop else max(last, edges.covering(content_start))
-        first_after = max(first, first_after)
+        stop_at = max(last, edges.following(content_stop))
+        first = stop_at if content_start == content_stop else max(last, edges.covering(content_start))
+        stop_at = max(first, stop_at)
+        inside = [first if at == content_start else min(max(first, edges.covering(at)), stop_at) for at in (prefill, reasoning)]
+        begin = min(max(last, edges.following(start)), first)
+        last = max(stop_at, edges.following(stop))
         turns.append(
-            AlignedTurn(
-                role=turn.role,
-                message=turn.message,
-                start=min(max(last, edges.following(start)), first),
-                content_start=first,
-                prefill_stop=first if prefill == content_start else min(max(first, edges.covering(prefill)), first_after),
-                reasoning_stop=first if reasoning == content_start else min(max(first, edges.covering(reasoning)), first_after),
-                content_stop=first_after,
-                stop=max(first_after, edges.following(stop)),
-                stop_token=turn.stop_token,
-                empty_reasoning=turn.empty_reasoning,
-            )
+            AlignedTurn(turn.role, turn.message, (begin, first, *inside, stop_at, last), turn.stop_token, turn.empty_reasoning)
         )
-        last = turns[-1].stop
     return turns

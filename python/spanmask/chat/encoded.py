@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -184,28 +183,27 @@ def with_turns(
     roles = tuple(dict.fromkeys((*trained_roles, *(turn.role for _, turn in turns))))
     numbers = {role: number for number, role in enumerate(roles)}
 
-    def column(name: str, dtype: type = np.int64) -> npt.NDArray[Any]:
-        return np.array([getattr(turn, name) for _, turn in turns], dtype)
-
+    places = np.array([turn.places for _, turn in turns], np.int64).reshape(-1, 6)
+    start, content_start, prefill_stop, reasoning_stop, content_stop, stop = np.ascontiguousarray(places.T)
     return EncodedConversations(
         conversations=conversations,
         ids=[row.ids for row in rows],
         turns=Turns(
             row=np.array([row for row, _ in turns], np.int64),
             role=np.array([numbers[turn.role] for _, turn in turns], np.int64),
-            start=column("start"),
-            content_start=column("content_start"),
-            content_stop=column("content_stop"),
-            stop=column("stop"),
+            start=start,
+            content_start=content_start,
+            content_stop=content_stop,
+            stop=stop,
             closed=np.ones(len(turns), np.bool_),  # the messages are whole, with or without closing tokens
             roles=roles,
-            prefill_stop=column("prefill_stop"),
-            stop_token=column("stop_token", np.bool_),
-            reasoning_stop=column("reasoning_stop"),
-            empty_reasoning=column("empty_reasoning", np.bool_),
+            prefill_stop=prefill_stop,
+            stop_token=np.array([turn.stop_token for _, turn in turns], np.bool_),
+            reasoning_stop=reasoning_stop,
+            empty_reasoning=np.array([turn.empty_reasoning for _, turn in turns], np.bool_),
             row_lengths=np.array([len(row.ids) for row in rows], np.int64),
         ),
-        message=column("message"),
+        message=np.array([turn.message for _, turn in turns], np.int64),
         searched=sorted(searched),
         unknown=unknown,
         dropped=[(row, *what) for row, encoded in enumerate(rows) for what in encoded.dropped],
@@ -225,18 +223,26 @@ def search(
     except ChatFormatError:
         return {}, dict.fromkeys(missing, f"{unaligned}, and no chat format can be derived")
     turns = find_turns([rows[row].ids for row in missing], fmt)
-    positions = (turns.start, turns.content_start, turns.prefill_stop, turns.reasoning_stop, turns.content_stop, turns.stop)
-    flags = (turns.stop_token, turns.empty_reasoning)
+    assert turns.prefill_stop is not None  # a search finds all columns
+    assert turns.reasoning_stop is not None
+    assert turns.stop_token is not None
+    assert turns.empty_reasoning is not None
+    places = (turns.start, turns.content_start, turns.prefill_stop, turns.reasoning_stop, turns.content_stop, turns.stop)
     found: dict[int, list[AlignedTurn]] = {}
     unknown = {}
     for number, row in enumerate(missing):
         messages = conversations[row].messages
         some = [
-            AlignedTurn(fmt.roles[turns.role[at]], NO_MESSAGE, *(int(column[at]) for column in positions), *(bool(column[at]) for column in flags))
+            AlignedTurn(
+                fmt.roles[turns.role[at]],
+                NO_MESSAGE,
+                tuple(int(column[at]) for column in places),
+                bool(turns.stop_token[at]),
+                bool(turns.empty_reasoning[at]),
+            )
             for at in np.flatnonzero(turns.row == number).tolist()
         ]
-        wanted = [str(message["role"]) for message in messages]
-        if fmt.uncovered_kind(messages) is not None or not same_roles(wanted, [turn.role for turn in some], fmt):
+        if fmt.uncovered_kind(messages) is not None or not same_roles(messages, [turn.role for turn in some], fmt):
             unknown[row] = f"{unaligned}, and a search finds other turns"
             continue
         found[row] = some

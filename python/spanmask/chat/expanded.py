@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.chat.encode import AlignedTurn, EncodedRow
+from spanmask.chat.encode import EncodedRow
 
 __all__ = ["expanded_positions", "expanded_row"]
 
@@ -79,16 +79,13 @@ def expanded_row(encoded: EncodedRow, row: Ids, media_ids: Iterable[int], traine
     positions = None if encoded.turns is None else expanded_positions(encoded.ids, row, media_ids)
     if encoded.turns is None or positions is None:
         return EncodedRow(ids, None, encoded.dropped)
-    edges = np.array([turn[2:8] for turn in encoded.turns], np.int64).reshape(-1, 6)
+    edges = np.array([turn.places for turn in encoded.turns], np.int64).reshape(-1, 6)
     trained = np.isin([turn.role for turn in encoded.turns], list(trained_roles))
     if (positions[edges[trained]] == UNKNOWN).any():
         return EncodedRow(ids, None, encoded.dropped)
     # Edges of other turns may be inside placeholders: they are put after the last certain place.
     moved = np.maximum.accumulate(positions)[edges].tolist()
-    turns = [
-        AlignedTurn(turn.role, turn.message, *places, turn.stop_token, turn.empty_reasoning)
-        for turn, places in zip(encoded.turns, moved, strict=True)
-    ]
+    turns = [turn._replace(places=tuple(places)) for turn, places in zip(encoded.turns, moved, strict=True)]
     return EncodedRow(ids, turns, encoded.dropped)
 
 

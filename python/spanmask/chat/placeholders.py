@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spanmask.chat import template
@@ -38,6 +38,7 @@ class VisionTemplate:
 
     def __init__(self, processor: Any, template_kwargs: Mapping[str, Any]) -> None:
         self.name = type(processor).__name__
+        self.tokenizer = text_tokenizer(processor)
         self.renderer = processor if getattr(processor, "chat_template", None) else text_tokenizer(processor)
         probes = template.Template(self.renderer, dict(template_kwargs))
         probes.detect_message_format()
@@ -76,6 +77,12 @@ class VisionTemplate:
                 f"{where} has {count} {kind}s, but its rendered text contains {placeholder.token!r} {found} times, which the processor "
                 f"would take for {found} {kind}s. Remove it from the texts of the messages, or move the {kind}s to messages of the user."
             )
+
+    def spelled_placeholders(self, media_ids: Iterable[int]) -> list[str]:
+        """The placeholders that are no tokens of their own (SmolVLM: `<video>`), so that a text's ids do not show them."""
+        tokens = {placeholder.token for placeholder in self.placeholders.values() if placeholder and placeholder.token}
+        known = {self.tokenizer.convert_ids_to_tokens(token) for token in media_ids}
+        return sorted(tokens - known)
 
     def render(self, messages: Sequence[Mapping[str, Any]], conversation: Conversation) -> str:
         """The text of a conversation, with these messages instead of its own.

@@ -249,7 +249,11 @@ class Reading:
             return []
         written = sum(mark(number) in names for _, _, number in marks_in(beginning))
         earlier = sum(mark(number) in names for _, stop, number in self.marks if stop <= left)
-        found = [(start, stop, number) for start, stop, number in self.marks if left <= start and stop <= right and mark(number) in names]
+        found = [
+            (start, stop, number)
+            for start, stop, number in self.marks
+            if left <= start and stop <= right and mark(number) in names
+        ]
         return found[: max(written - earlier, 0)]
 
     def blank_turn(self, message: int, left: int, right: int) -> int | None:

@@ -77,7 +77,11 @@ def encode_with_edges(tokenizer: Any, texts: Sequence[str], *, add_special_token
     if not getattr(tokenizer, "is_fast", False) and not add_special_tokens:
         return [SlowEdges(tokens) for tokens in encode(tokenizer, texts)]
     out = tokenizer(
-        list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        list(texts),
+        add_special_tokens=add_special_tokens,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
     )
     return [
         FastEdges(ids, encoding, len(text)) for text, ids, encoding in zip(texts, out["input_ids"], out.encodings, strict=True)

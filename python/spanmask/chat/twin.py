@@ -25,8 +25,8 @@ ANY_MARK = r"zq(\d{5})kx|(?<!\d)731(\d{6})(?!\d)"
 REASONING_TAGS = r"[<\[]/?[^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought\n?|<channel\|>"
 # String methods whose argument is a text that a template looks for in contents.
 METHODS = frozenset(
-    ("split", "rsplit", "partition", "rpartition", "startswith", "endswith", "replace", "find", "rfind", "index", "count")
-    + ("strip", "lstrip", "rstrip", "removeprefix", "removesuffix")
+    "split rsplit partition rpartition startswith endswith replace find rfind index count strip lstrip rstrip "
+    "removeprefix removesuffix".split()
 )
 
 
@@ -158,9 +158,7 @@ class Exchange:
             return call
         twin: dict[str, Any] = {}
         for name, value in call.items():
-            if name == "id" and isinstance(value, str) and value:
-                twin[name] = self._id(number, value)
-            elif name == "name" and isinstance(value, str):
+            if name in ("id", "name") and isinstance(value, str) and value:
                 twin[name] = self._id(number, value)
             elif name == "function":
                 twin[name] = self._call(number, value)

@@ -270,7 +270,7 @@ class ChatCollator:
             uncovered = fmt.uncovered_kind(messages)
             if uncovered is not None:
                 mismatches[row] = describe_uncovered(row, uncovered)
-            elif not same_roles(wanted, found, fmt, is_cut=is_open):
+            elif not same_roles(messages, found, fmt, is_cut=is_open):
                 mismatches[row] = describe_mismatch(row, wanted, found)
         return mismatches
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
@@ -121,10 +122,15 @@ class DataCollatorForVisionChat(ChatCollator):
             self._encoder = ChatEncoder(self._template.renderer, self.processor)
         special = inputs.add_special_tokens(self.processor)
         edges = encode_with_edges(self.processor.tokenizer, inputs.texts, add_special_tokens=special)
-        rows = [
-            expanded_row(self._encoder.read(conversation, text, row_edges), row_ids, self.media_ids, self.policy.roles)
-            for conversation, text, row_edges, row_ids in zip(inputs.conversations, inputs.texts, edges, ids, strict=True)
-        ]
+        spelled = self._template.spelled_placeholders(self.media_ids)
+        rows = []
+        for conversation, text, row_edges, row_ids in zip(inputs.conversations, inputs.texts, edges, ids, strict=True):
+            encoded = self._encoder.read(conversation, text, row_edges)
+            for placeholder in spelled:
+                for match in re.finditer(re.escape(placeholder), text):
+                    tokens = slice(row_edges.covering(match.start()), row_edges.following(match.end()))
+                    encoded.ids[tokens] = [self.media_ids[0]] * len(encoded.ids[tokens])
+            rows.append(expanded_row(encoded, row_ids, self.media_ids, self.policy.roles))
         return with_turns(rows, inputs.conversations, self.policy.roles, self._format)
 
     def _inputs(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> Inputs:

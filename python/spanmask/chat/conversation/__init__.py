@@ -5,4 +5,14 @@ from spanmask.chat.conversation.layouts import Layout, entries, layout_of, row_n
 from spanmask.chat.conversation.media_text import split_media_text
 from spanmask.chat.conversation.read import Conversation, conversations_of
 
-__all__ = ["Conversation", "Layout", "MessageForms", "adapt", "conversations_of", "entries", "layout_of", "row_name", "split_media_text"]
+__all__ = [
+    "Conversation",
+    "Layout",
+    "MessageForms",
+    "adapt",
+    "conversations_of",
+    "entries",
+    "layout_of",
+    "row_name",
+    "split_media_text",
+]

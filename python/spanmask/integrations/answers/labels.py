@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,20 +129,20 @@ class AnswerLabels:
         columns = [name for name in ("messages", "prompt", "completion") if name in names]
         if not columns or ("messages" in columns and len(columns) > 1):
             return []
-        wanted = [roles_of_column(batch[name]) for name in columns]
-        if any(roles is None for roles in wanted):
+        wanted = [messages_of_column(batch[name]) for name in columns]
+        if any(rows is None for rows in wanted):
             return []
         mismatched = []
         edges = np.searchsorted(turns.row, np.arange(1, len(wanted[0] or ())))
         found, closed = np.split(turns.role, edges), np.split(turns.closed, edges)
         for row, parts in enumerate(zip(*wanted, strict=True)):
-            roles = [role for part in parts for role in part]
+            messages = [message for part in parts for message in part]
             names_found = [self.chat_format.roles[number] for number in found[row]]
             is_cut = len(closed[row]) > 0 and not closed[row][-1]
-            if not same_roles(roles, names_found, self.chat_format, is_cut=is_cut):
+            if not same_roles(messages, names_found, self.chat_format, is_cut=is_cut):
                 mismatched.append(row)
                 if self.policy.on_role_mismatch == "raise":
-                    raise ValueError(describe_mismatch(row, roles, names_found))
+                    raise ValueError(describe_mismatch(row, [str(one["role"]) for one in messages], names_found))
         return mismatched
 
     def _label_stream(self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None) -> tuple[Ragged, MaskReport]:
@@ -223,21 +222,9 @@ def is_weight_column(column: Any, name: str) -> bool:
     return named_turn_column(name, column).turn_weights is not None
 
 
-def roles_of_column(column: Any) -> list[list[str]] | None:
-    """The roles of the messages of each row; `None` if the rows are texts."""
-    if is_arrow(column):
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        messages = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        of_structs = (pa.types.is_list(messages.type) or pa.types.is_large_list(messages.type)) and pa.types.is_struct(
-            messages.type.value_type
-        )
-        if not of_structs or messages.type.value_type.get_field_index("role") < 0:
-            return None
-        roles = pc.struct_field(messages.flatten(), "role").to_pylist()
-        edges = np.append(0, np.cumsum(pc.fill_null(pc.list_value_length(messages), 0).to_numpy(zero_copy_only=False)))
-        return [roles[start:stop] for start, stop in pairwise(edges.tolist())]
-    if not all(isinstance(row, list) and all(isinstance(message, Mapping) for message in row) for row in column):
+def messages_of_column(column: Any) -> list[list[Mapping[str, Any]]] | None:
+    """The messages of each row; `None` if the rows are texts."""
+    rows = column.to_pylist() if is_arrow(column) else column
+    if not all(isinstance(row, list) and all(isinstance(one, Mapping) and "role" in one for one in row) for row in rows):
         return None
-    return [[str(message.get("role")) for message in row] for row in column]
+    return list(rows)
