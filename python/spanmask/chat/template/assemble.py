@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
 from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
+from spanmask.chat.template.alignment import HOLES, Gap, before_hole
 from spanmask.chat.template.gaps import MarkerTexts
-from spanmask.chat.template.probe import ASSISTANT, BEGIN, END, TOOL, Gap, role_of
+from spanmask.chat.template.shapes import ASSISTANT, BEGIN, END, role_of
 from spanmask.chat.tokens import AddedTokens, merging
 
 __all__ = ["assemble"]
@@ -73,7 +74,7 @@ class Surroundings(NamedTuple):
 def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[Surroundings]:
     """The distinct places of a marker.
 
-    An added token splits the text: nothing beyond it matters. The name of the probes' tool may be any text.
+    An added token splits the text: nothing beyond it matters. A hole may be any text.
     """
     found: dict[Surroundings, None] = {}
     for gap in gaps:
@@ -81,10 +82,10 @@ def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[
         while at >= 0:
             left, right = gap.text[:at], gap.text[at + len(text) :]
             open_left, open_right = gap.before != BEGIN, gap.after != END
-            if TOOL in left:
-                left, open_left = left.rpartition(TOOL)[2], True
-            if TOOL in right:
-                right, open_right = right.partition(TOOL)[0], True
+            if hole := max(left.rfind(hole) for hole in HOLES.values()) + 1:
+                left, open_left = left[hole:], True
+            if (known := before_hole(right)) != right:
+                right, open_right = known, True
             spans = [(start - len(left), stop - len(left)) for start, stop in added.spans(left + text + right)]  # 0: the marker
             if before := [start for start, _ in spans if start <= 0]:
                 left, open_left = left[len(left) + before[-1] :], False
