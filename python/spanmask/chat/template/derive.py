@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from spanmask.chat.boundary import Parts, compile_format, roles_of
-from spanmask.chat.coverage import OTHER_ROLES, kinds_in
+from spanmask.chat.coverage import DECLARATIONS, OTHER_ROLES, ROLE_MESSAGES, SYSTEM_MESSAGES, TOOL_CALLS, kinds_in
 from spanmask.chat.template.alignment import Gap, Located, gaps_of
-from spanmask.chat.template.assemble import assemble
+from spanmask.chat.template.assemble import assemble, bare_words
 from spanmask.chat.template.check import Trial, check
 from spanmask.chat.template.extend import extend, is_right
 from spanmask.chat.template.gaps import find_markers
@@ -39,6 +39,7 @@ from spanmask.policy import DEFAULT_POLICY
 
 __all__ = ["parts_from_template"]
 
+KINDS_OF_ROLES = {"system": SYSTEM_MESSAGES, TOOL: TOOL_CALLS, "tools": DECLARATIONS, **ROLE_MESSAGES}
 CHECKED = 3  # random conversations of each shape that a format is compared with
 ENOUGH = 1 / 3  # of a kind's conversations must be found in the rendered text
 
@@ -152,7 +153,13 @@ class Derivation:
                 if not is_right(gap, markers):
                     between = f"{describe(gap.before)} and {describe(gap.after)}"
                     return Fault(f"the text between {between}, {gap.text!r}, contains no turn boundary", name)
-        parts = assemble(self.tokenizer, markers, [*needed, *self.rare_gaps, *self.prompts], self.added)
+        right = [*needed, *(gap for gap in self.rare_gaps if is_right(gap, markers))]
+        for role, start in bare_words(markers, right, self.added).items():
+            kind = KINDS_OF_ROLES.get(role, names[0])
+            if kind in names:
+                return Fault(f"{start!r} before {role} messages is only a word, which contents have too", kind)
+            del markers.starts[role]
+        parts = assemble(self.tokenizer, markers, [*right, *self.prompts], self.added)
         if parts is None:
             return Fault(f"the tokens of the markers {markers.starts[ASSISTANT]} merge with the text next to them", names[0])
         trial = self.check(parts, shapes)

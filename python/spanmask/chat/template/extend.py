@@ -30,10 +30,10 @@ def is_right(gap: Gap, markers: MarkerTexts) -> bool:
     if (state == ASSISTANT) != (role_of(gap.after) == ASSISTANT):
         return False
     if gap.after == CALL and role_of(gap.before) != ASSISTANT and NAME_HOLE in gap.text:
-        at_name = [role for at, role in opened if at < gap.text.rindex(NAME_HOLE)]
+        at_name = [turn.role for turn in opened if turn.at < gap.text.rindex(NAME_HOLE)]
         return at_name[-1:] == [ASSISTANT]
     others = role_of(gap.after) != ASSISTANT and gap.before not in (BEGIN, DECLARED) and role_of(gap.before) != ASSISTANT
-    return not others or all(role != ASSISTANT for _, role in opened)
+    return not others or all(turn.role != ASSISTANT for turn in opened)
 
 
 def is_split(gap: Gap, markers: MarkerTexts) -> bool:
@@ -59,6 +59,8 @@ def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], add
             tries = [opening, *last, gap.text]
             if gap.after != ASSISTANT:  # the model writes the text before a call, so the end of the previous turn is tried first
                 tries = [*(close[slice(*span)] for span in reversed(added.spans(close))), *tries]
+                if role_of(gap.before) == ASSISTANT:
+                    tries.insert(0, last_header(gap, markers, added))
             for start in tries:
                 if propose(markers, markers.starts.setdefault(ASSISTANT, []), start, gaps, added):
                     break
@@ -96,6 +98,15 @@ def add_results(markers: MarkerTexts, gap: Gap, close: str, gaps: Sequence[Gap],
         propose(markers, markers.starts.setdefault(TOOL, []), opening, gaps, added, must_help=False)
 
 
+def last_header(gap: Gap, markers: MarkerTexts, added: AddedTokens) -> str:
+    """The text after the last end marker of a gap, up to its last added token: the header of a call in a turn of its own."""
+    text = before_hole(gap.text)
+    stop = max((text.rfind(end) + len(end) for ends in markers.ends.values() for end in ends if end in text), default=0)
+    header = text[stop:].lstrip()
+    spans = added.spans(header)
+    return header[: spans[-1][1]] if spans else ""
+
+
 def propose(
     markers: MarkerTexts, where: list[str], marker: str, gaps: Sequence[Gap], added: AddedTokens, must_help: bool = True
 ) -> bool:
@@ -109,7 +120,7 @@ def propose(
     if not added.distinctive(marker) or marker in taken or marker in where:
         return False
     before = {gap for gap in gaps if not is_right(gap, markers)}
-    split = sum(is_split(gap, markers) for gap in gaps)
+    split = {gap for gap in gaps if is_split(gap, markers)} | before
     where.append(marker)
     results = markers.starts.get(TOOL, [])
     joints = []
@@ -120,7 +131,7 @@ def propose(
         results = markers.starts.setdefault(TOOL, [])
         results += joints
     after = {gap for gap in gaps if not is_right(gap, markers)}
-    if (after < before or (after == before and not must_help)) and sum(is_split(gap, markers) for gap in gaps) <= split:
+    if (after < before or (after == before and not must_help)) and all(gap in split for gap in gaps if is_split(gap, markers)):
         return True
     where.remove(marker)
     for joint in joints:

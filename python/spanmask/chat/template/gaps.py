@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from spanmask.chat.template.alignment import Gap
 from spanmask.chat.template.shapes import ASSISTANT, BEGIN, END, role_of
 from spanmask.chat.tokens import AddedTokens
 
-__all__ = ["Closings", "MarkerTexts", "find_markers", "scan_text"]
+__all__ = ["Closings", "MarkerTexts", "Opened", "find_markers", "scan_text"]
 
 # Where the reasoning of a turn begins: `<think>`, `[THINK]`, `<|channel>thought`, `<|begin_of_thought|>`. The template's text from there on
 # is not part of the marker: the same role opens differently with reasoning, without it, and in earlier turns.
@@ -114,6 +115,9 @@ def cut_opening(
         return gap.text
     if gap.text in preludes:
         return ""
+    own = next((header for header in headers_renamed(openings, gap.after) if gap.text.startswith(header)), "")
+    if own and added.spans(own):  # BOS or EOS before every turn is part of the header, not a prelude
+        return own
     prelude = max((prelude for prelude in preludes if gap.text.startswith(prelude)), key=len, default="")
     text = gap.text[len(prelude) :] if added.distinctive(gap.text[len(prelude) :]) else gap.text
     cuts = [at + len(close) for close in closing if (at := text.rfind(close)) >= 0]
@@ -225,24 +229,37 @@ def end_in(close: str, added: AddedTokens) -> str:
     return close[first:stop]
 
 
-def scan_text(text: str, state: str | None, markers: MarkerTexts) -> tuple[list[tuple[int, str]], str | None]:
-    """The turns that open in a text, as (position, role), and the role whose turn is open after it, None outside all turns.
+class Opened(NamedTuple):
+    """A turn that opens in a text: at the position of its start marker."""
 
-    The scan of `turns.rs`, on text. `state`: the role whose turn is open before.
+    at: int
+    role: str
+    start: str
+
+
+def scan_text(text: str, state: str | None, markers: MarkerTexts) -> tuple[list[Opened], str | None]:
+    """The turns that open in a text, and the role whose turn is open after it, None outside all turns.
+
+    The scan of the core's `turns`, on text. `state`: the role whose turn is open before.
     """
-    opened: list[tuple[int, str]] = []
+    opened: list[Opened] = []
     at = 0
     while at < len(text):
         start = max(
-            ((len(start), role) for role, starts in markers.starts.items() for start in starts if text.startswith(start, at)),
+            (
+                (len(start), Opened(at, role, start))
+                for role, starts in markers.starts.items()
+                for start in starts
+                if text.startswith(start, at)
+            ),
             default=None,
         )
         closed = max((len(end) for end in markers.ends.get(state or "", ()) if text.startswith(end, at)), default=0)
         if state is not None and closed:
             state, at = None, at + closed
         elif start is not None:
-            opened.append((at, start[1]))
-            state, at = start[1], at + start[0]
+            opened.append(start[1])
+            state, at = start[1].role, at + start[0]
         else:
             at += 1
     return opened, state
