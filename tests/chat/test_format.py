@@ -10,7 +10,6 @@ import pytest
 import spanmask.chat
 import torch
 from spanmask import ChatFormat, ChatFormatError, RoleBoundary
-from spanmask.chat.coverage import kinds_in
 
 ASSISTANT = RoleBoundary("assistant", start=[5, 6], end=[2])
 USER = RoleBoundary("user", start=[5, 7], end=[2])
@@ -78,34 +77,6 @@ def test_formats_are_frozen_and_pickles_leave_out_what_is_compiled():
 
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"type": "function"}]}
 QUESTION, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
-
-
-@pytest.mark.parametrize(
-    ("messages", "kinds"),
-    [
-        ([], set()),
-        ([QUESTION, ANSWER], set()),
-        ([{"role": "system", "content": "Be brief."}, QUESTION], {"system messages"}),
-        ([{"role": "developer", "content": "Be brief."}], {"system messages"}),
-        ([QUESTION, CALL], {"tool calls"}),
-        ([{**CALL, "tool_calls": []}], set()),
-        ([{**CALL, "tool_calls": None, "content": None}], set()),
-        ([{"role": "tool", "content": "42"}], {"tool calls"}),
-        ([{**CALL, "content": None}], {"tool calls"}),
-        ([{**CALL, "content": " \n"}], {"tool calls"}),
-        ([{**CALL, "content": "Let me look."}], {"tool calls", "text before tool calls"}),
-        ([{**CALL, "content": [{"type": "text", "text": "Let me look."}]}], {"tool calls", "text before tool calls"}),
-        ([{**CALL, "content": [{"type": "text", "text": ""}]}], {"tool calls"}),
-        ([{"role": "assistant", "function_call": {"name": "look"}}], {"tool calls"}),
-        ([{**ANSWER, "reasoning_content": "Hm."}], {"reasoning"}),
-        ([{**ANSWER, "thinking": "Hm."}], {"reasoning"}),
-        ([{**ANSWER, "reasoning_content": None, "reasoning": ""}], set()),
-        ([{**ANSWER, "content": [{"type": "thinking", "thinking": "Hm."}]}], {"reasoning"}),
-        ([{**QUESTION, "reasoning_content": "Hm."}], set()),
-    ],
-)
-def test_kinds_in_messages(messages, kinds):
-    assert kinds_in(messages) == kinds
 
 
 def test_uncovered_kind_is_the_first_entry_that_occurs():

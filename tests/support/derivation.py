@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from functools import cache
 from random import Random
 from typing import Any
 
-from spanmask import ChatFormat, MaskPolicy, mask_labels
+from spanmask import ChatFormat, MaskPolicy, SpanmaskWarning, mask_labels
 from support.chat_templates import STYLES, special_looking
 from support.text_truth import ROLES, Content, conversation, messages, shapes
 from support.trl_templates import PARTS, TEMPLATES, without_marks
@@ -16,14 +18,34 @@ SPECIAL = special_looking([*TEMPLATES.values()])
 
 # Templates that are derived, but not for all kinds of conversations: the kinds, and why.
 PARTLY = {
-    "gemma4": (("text before tool calls",), "after text, a call and its result, the answer has no header"),
-    "gemma4_v3": (("text before tool calls",), "as gemma4"),
-    "gemma4_v4": (("text before tool calls",), "as gemma4"),
-    "chatml_open_end": (("tool calls",), "the last turn has no end, so the end before a tool result is not found"),
-    "mpt": (("tool calls",), "the last turn has no end, so the end before a tool result is not found"),
+    **dict.fromkeys(
+        ("gemma4", "gemma4_v3", "gemma4_v4"),
+        (("text before tool calls",), "after text, a call and its result, the answer has no header"),
+    ),
+    **dict.fromkeys(
+        ("deepseekv3", "deepseekv3_training"),
+        (("tool calls in several rounds",), "the calls of the second round have no header"),
+    ),
     "hunyuan_placeholder": (("tool calls",), "a tool result is written as an answer"),
     "vicuna": (("tool calls",), "a tool result is written as an answer"),
     "system_as_assistant": (("system messages", "tool calls"), "system messages and tool results are written as answers"),
+}
+# Orders and roles that few conversations have: the kinds that a format names without a warning.
+TWO = "two assistant messages in a row"
+LATE = ("system messages after the first message", "an assistant message after a system message")
+FIRST = "an assistant message first"
+ALONE = "tool results without a call"
+ROLES_OF_OTHERS = ("developer messages", "function messages", "observation messages", "other roles")
+RARELY = {
+    **dict.fromkeys(("gemma4", "gemma4_v3", "gemma4_v4"), (TWO, ALONE)),
+    "glm4moe": (TWO, *ROLES_OF_OTHERS),
+    **dict.fromkeys(("llava_next", "llava_next_training"), (TWO, *LATE, FIRST)),
+    **dict.fromkeys(("vicuna", "hunyuan_placeholder"), (*LATE, *ROLES_OF_OTHERS)),
+    "system_as_assistant": ROLES_OF_OTHERS,
+    **dict.fromkeys(("alpaca", "baichuan", "ziya", "phi2"), LATE),
+    **dict.fromkeys(("mistral_v3", "mistral_v7"), (TWO, *LATE, FIRST, *ROLES_OF_OTHERS)),
+    "chatglm3": (TWO, "other roles"),
+    "parts_llava": (*LATE, "other roles"),
 }
 # Where transformers' mask differs from ours: (whose tokens train, their texts or None for any), and why.
 BREAK = ("theirs", {"\n"}, "the line break after the stop token: the model stops before it")
@@ -62,6 +84,15 @@ def tokenizer_with(source: str, name: str, kind: str) -> tuple[Any, Mapping[str,
     tokenizer = tokenizer_of(kind, style.special if style else SPECIAL)
     tokenizer.chat_template = style.template if style else without_marks(TEMPLATES[name])
     return tokenizer, style.kwargs if style else {}
+
+
+@cache
+def derived_format(source: str, name: str, kind: str) -> tuple[Any, Mapping[str, object], ChatFormat]:
+    """A tokenizer, the variables of its template, and the format that is derived from it without regard to warnings."""
+    tokenizer, kwargs = tokenizer_with(source, name, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpanmaskWarning)
+        return tokenizer, kwargs, ChatFormat.from_tokenizer(tokenizer, **kwargs)
 
 
 def roles_in_parts(name: str) -> tuple[str, ...]:

@@ -12,120 +12,170 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from spanmask.chat.boundary import Parts, compile_format, roles_of
-from spanmask.chat.coverage import REASONING, SYSTEM_MESSAGES, TEXT_BEFORE_CALLS, TOOL_CALLS
-from spanmask.chat.template.assemble import assemble
-from spanmask.chat.template.check import check
-from spanmask.chat.template.gaps import MarkerTexts, common_prefix, find_markers, scan_text
-from spanmask.chat.template.probe import (
+from spanmask.chat.coverage import DECLARATIONS, OTHER_ROLES, ROLE_MESSAGES, SYSTEM_MESSAGES, TOOL_CALLS, kinds_in
+from spanmask.chat.template.alignment import Gap, Located, gaps_of
+from spanmask.chat.template.assemble import assemble, bare_words
+from spanmask.chat.template.check import Trial, check
+from spanmask.chat.template.extend import extend, is_right
+from spanmask.chat.template.gaps import find_markers
+from spanmask.chat.template.probe import Template, marked_probe
+from spanmask.chat.template.shapes import (
     ASSISTANT,
-    BEGIN,
-    END,
+    DECLARED,
+    PLAIN_KINDS,
+    RARE,
+    ROUND,
     TOOL,
-    ContentSpan,
-    Gap,
-    Template,
+    Shape,
     describe,
-    gaps_of,
-    marked_probe,
-    role_of,
+    kinds_of_shapes,
 )
-from spanmask.chat.tokens import AddedTokens, added_tokens, text_tokenizer
+from spanmask.chat.tokens import added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError, SpanmaskWarning
 from spanmask.policy import DEFAULT_POLICY
 
 __all__ = ["parts_from_template"]
 
-ROUND = ("user", ASSISTANT)
-TALKS = (*((*ROUND * rounds, *last) for last in ((), ("user",)) for rounds in (1, 2, 3)), ("user",))
-SYSTEMS = tuple(("system", *talk) for talk in TALKS)
-# Orders of messages that few datasets have: the markers should fit them if the template accepts them, but they are not checked.
-RARE = (
-    (*ROUND, ASSISTANT),
-    ("user", "user", ASSISTANT),
-    ("user", "user"),
-    ("system", ASSISTANT),
-    (ASSISTANT, *ROUND),
-    (*ROUND, "system", *ROUND),
-)
-CALLS = (
-    ("user", "call"),
-    ("user", "call", "tool"),
-    ("user", "call", "tool", ASSISTANT),
-    ("user", "call", "tool", ASSISTANT, *ROUND),
-    (*ROUND, "user", "call", "tool", ASSISTANT, "user"),
-    ("system", "user", "call", "tool", ASSISTANT),
-    ("user", "call", "tool", "call", "tool", ASSISTANT),
-)
-PREAMBLES = (("user", "preamble", "call", "tool", ASSISTANT), ("user", "preamble", "call", "tool", ASSISTANT, "user"))
-# For templates that drop calls: most of them still render results, which must not train.
-RESULTS = (("user", ASSISTANT, "tool", ASSISTANT), (*ROUND, "user", ASSISTANT, "tool", ASSISTANT, "user"))
-THOUGHTS = (
-    ("user", "thought", ASSISTANT),
-    ("user", "thought", ASSISTANT, "user", "thought", ASSISTANT),
-    (*ROUND, "user", "thought", ASSISTANT),
-)
-CHECKED = 120  # random conversations that a format is compared with
+KINDS_OF_ROLES = {"system": SYSTEM_MESSAGES, TOOL: TOOL_CALLS, "tools": DECLARATIONS, **ROLE_MESSAGES}
+CHECKED = 3  # random conversations of each shape that a format is compared with
+ENOUGH = 1 / 3  # of a kind's conversations must be found in the rendered text
+
+
+class Fault(NamedTuple):
+    """What is wrong with a format, and the kind of conversations that shows it."""
+
+    what: str
+    kind: str
 
 
 def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: tuple[int, ...] = ()) -> Parts:
     """The boundaries of `ChatFormat.from_tokenizer` and `from_processor`. `renderer` has `apply_chat_template`."""
     tokenizer = text_tokenizer(tokenizer)
-    added = added_tokens(tokenizer)
     template = Template(renderer, kwargs)
     if not template.detect_message_format():
         raise unreadable(template)
-    has_calls = template.detect_call_format()
-    kinds = {"conversations": TALKS, SYSTEM_MESSAGES: SYSTEMS, REASONING: THOUGHTS}
-    if has_calls:
-        kinds |= {TOOL_CALLS: CALLS, TEXT_BEFORE_CALLS: PREAMBLES}
-    else:
-        kinds[TOOL_CALLS] = tuple(shape for shape in RESULTS if template.accepts(shape))
-    shapes = {
-        name: [shape for shape in some if template.locate_contents(marked_probe(shape)) is not None]
-        for name, some in kinds.items()
-    }
-    prompts = collect(template, [shape for shape in (*TALKS, *SYSTEMS, *CALLS) if shape[-1] in ("user", "tool")], prompt=True)
-    rare = collect(template, RARE)
+    return Derivation(template, tokenizer, ignore_ids).derive()
 
-    def attempt(names: Sequence[str], use_prompt: bool) -> Parts | str:
+
+class Derivation:
+    """The derivation of one template: the kinds of conversations that it renders, and formats for some or all of them."""
+
+    def __init__(self, template: Template, tokenizer: Any, ignore_ids: tuple[int, ...]) -> None:
+        self.template = template
+        self.tokenizer = tokenizer
+        self.added = added_tokens(tokenizer)
+        self.ignore_ids = ignore_ids
+        kinds = kinds_of_shapes(has_calls=template.detect_call_format(), needs_tools=template.with_tools)
+        self.shapes = {name: self.rendered(some) for name, some in kinds.items()}
+        self.rare = {name: self.rendered(some) for name, some in RARE.items()}
+        self.kinds = [name for name, some in self.shapes.items() if some]
+        every = {shape for some in (*self.shapes.values(), *self.rare.values()) for shape in some}
+        self.needs = {shape: self.kinds_of(shape) for shape in every}
+        asked = [shape for some in kinds.values() for shape in some if shape[-1] in ("user", TOOL) and shape[0] != DECLARED]
+        self.prompts = self.gaps(asked, prompt=True)
+        self.rare_gaps = self.gaps(shape for name, some in self.rare.items() if name != OTHER_ROLES for shape in some)
+
+    def rendered(self, shapes: Iterable[Shape]) -> list[Shape]:
+        """The shapes that the template renders."""
+        return [shape for shape in shapes if self.template.locate_contents(marked_probe(shape)) is not None]
+
+    def kinds_of(self, shape: Shape) -> set[str]:
+        """The kinds in which a conversation of this shape falls, those that only concern its order left out."""
+        messages = self.template.messages(marked_probe(shape))
+        return kinds_in(messages, tools=DECLARED in shape).intersection(self.shapes)
+
+    def covered(self, shapes: Iterable[Shape], kinds: Iterable[str]) -> list[Shape]:
+        """The shapes that fall in no other kinds than these."""
+        return [shape for shape in shapes if self.needs[shape] <= {*kinds}]
+
+    def gaps(self, shapes: Iterable[Shape], prompt: bool = False) -> list[Gap]:
+        """The distinct gaps of marked conversations; with `prompt` only those with the generation prompt."""
+        gaps: dict[Gap, None] = {}
+        for shape in shapes:
+            found = self.template.locate_contents(marked_probe(shape), generation=prompt)
+            if found is not None:
+                some = gaps_of(found)
+                gaps |= dict.fromkeys(some[-1:] if prompt else some)
+        return list(gaps)
+
+    def derive(self) -> Parts:
+        """The format for as many kinds as possible; an error without plain conversations."""
+        plain, *others = self.kinds
+        covered, left_out = [plain, *others], []
+        faults: list[Fault] = []
+        while isinstance(outcome := self.attempt(covered), Fault) and outcome.kind != plain:
+            faults.append(outcome)
+            covered.remove(outcome.kind)
+            left_out.append(outcome.kind)
+        if isinstance(outcome, Fault):  # a marker for one kind breaks plain conversations: add the kinds one by one
+            faults.append(outcome)
+            covered, left_out = [plain], others
+            outcome = self.attempt(covered)
+            if isinstance(outcome, Fault):
+                raise underivable(self.template, outcome.what)
+        else:
+            left_out = left_out[:-1]  # the last one was necessary
+        for name in left_out:
+            more = self.attempt([kind for kind in self.kinds if kind in (*covered, name)])
+            if isinstance(more, Parts):
+                outcome, covered = more, [*covered, name]
+        left_out = [name for name in self.kinds if name not in covered]
+        if left_out:
+            warn_uncovered(left_out, faults[0].what)
+        rare = [name for name, some in self.rare.items() if self.check(outcome, self.covered(some, covered)).fault is not None]
+        return replace(outcome, uncovered=(*left_out, *rare))
+
+    def attempt(self, names: Sequence[str]) -> Parts | Fault:
         """The boundaries for these kinds of conversations, or what is wrong with them."""
-        some = [shape for name in names for shape in shapes[name]]
-        needed = collect(template, some)
-        plain = [gap for gap in needed if {gap.before, gap.after} <= {"user", "system", ASSISTANT, BEGIN, END}]
-        markers = find_markers(plain, prompts, added, use_prompt=use_prompt)
-        if not markers.starts.get(ASSISTANT):
-            return "the template puts no distinguishing text before assistant messages"
-        extend(markers, needed, [gap for gap in rare if gap not in needed], added)
-        for gap in needed:
-            if not is_right(gap, markers):
-                return (
-                    f"the text between {describe(gap.before)} and {describe(gap.after)}, {gap.text!r}, contains no turn boundary"
-                )
-        parts = assemble(tokenizer, markers, [*needed, *rare, *prompts], added)
-        if parts is None:
-            return f"the tokens of the markers {markers.starts[ASSISTANT]} merge with the text next to them"
-        compiled = compile_format(parts)
-        policy = DEFAULT_POLICY._compile(roles_of(parts.boundaries), ignore_ids)
-        trial = check(template, tokenizer, compiled, policy, added, some, seed=0, count=CHECKED)
-        if trial.fault is None and trial.checked < CHECKED // 3:
-            return f"only {trial.checked} of {CHECKED} random conversations could be located in the rendered text"
-        return trial.fault or parts
+        first = self.attempt_once(names, use_prompt=True)
+        if isinstance(first, Parts):
+            return first
+        second = self.attempt_once(names, use_prompt=False)
+        return second if isinstance(second, Parts) else first
 
-    names = [name for name in shapes if shapes[name]]
-    fault = ""
-    for left_out in ((), *((name,) for name in names[:0:-1]), (TOOL_CALLS, TEXT_BEFORE_CALLS), tuple(names[1:])):
-        covered = [name for name in names if name not in left_out]
-        for use_prompt in (True, False):
-            outcome = attempt(covered, use_prompt)
-            if isinstance(outcome, Parts):
-                if left_out:
-                    warn_uncovered(left_out, fault)
-                return replace(outcome, uncovered=left_out)
-            fault = fault or outcome
-    raise underivable(template, fault)
+    def attempt_once(self, names: Sequence[str], use_prompt: bool) -> Parts | Fault:
+        """One attempt. `use_prompt`: as for `find_markers`."""
+        by_kind = {name: self.covered(self.shapes[name], names) for name in names}
+        shapes = [shape for some in by_kind.values() for shape in some]
+        needed = self.gaps(shapes)
+        plain = [
+            gap for gap in self.gaps(shape for shape in shapes if shape[0] != DECLARED) if {gap.before, gap.after} <= PLAIN_KINDS
+        ]
+        markers = find_markers(plain, self.prompts, self.added, use_prompt=use_prompt)
+        if not markers.starts.get(ASSISTANT):
+            return Fault("the template puts no distinguishing text before assistant messages", names[0])
+        extend(markers, needed, [gap for gap in self.rare_gaps if gap not in needed], self.added)
+        for name in names:
+            for gap in self.gaps(by_kind[name]):
+                if not is_right(gap, markers):
+                    between = f"{describe(gap.before)} and {describe(gap.after)}"
+                    return Fault(f"the text between {between}, {gap.text!r}, contains no turn boundary", name)
+        right = [*needed, *(gap for gap in self.rare_gaps if is_right(gap, markers))]
+        for role, start in bare_words(markers, right, self.added).items():
+            kind = KINDS_OF_ROLES.get(role, names[0])
+            if kind in names:
+                return Fault(f"{start!r} before {role} messages is only a word, which contents have too", kind)
+            del markers.starts[role]
+        parts = assemble(self.tokenizer, markers, [*right, *self.prompts], self.added)
+        if parts is None:
+            return Fault(f"the tokens of the markers {markers.starts[ASSISTANT]} merge with the text next to them", names[0])
+        trial = self.check(parts, shapes)
+        if trial.fault is not None:
+            return Fault(trial.fault, next(name for name in names if trial.shape in by_kind[name]))
+        for name in names:
+            located, drawn = sum(trial.located[shape] for shape in by_kind[name]), CHECKED * len(by_kind[name])
+            if located < ENOUGH * drawn:
+                return Fault(f"only {located} of {drawn} random conversations could be located in the rendered text", name)
+        return parts
+
+    def check(self, parts: Parts, shapes: Sequence[Shape]) -> Trial:
+        """The format compared with random conversations of these shapes."""
+        compiled = compile_format(parts)
+        policy = DEFAULT_POLICY._compile(roles_of(parts.boundaries), self.ignore_ids)
+        return check(self.template, self.tokenizer, compiled, policy, self.added, shapes, seed=0, count=CHECKED * len(shapes))
 
 
 def warn_uncovered(kinds: Sequence[str], fault: str) -> None:
@@ -134,102 +184,8 @@ def warn_uncovered(kinds: Sequence[str], fault: str) -> None:
         f"chat template: the format does not cover {' and '.join(kinds)}: {fault}. "
         "Other conversations are not affected. If your rows have them, write the boundaries by hand: ChatFormat.from_strings.",
         SpanmaskWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
-
-
-def collect(template: Template, shapes: Iterable[Sequence[str]], prompt: bool = False) -> list[Gap]:
-    """The distinct gaps of marked conversations; with `prompt` only those with the generation prompt. Refused shapes are left out."""
-    gaps: dict[Gap, None] = {}
-    for shape in shapes:
-        found = template.locate_contents(marked_probe(shape), generation=prompt)
-        if found is not None:
-            some = gaps_of(*found)
-            gaps |= dict.fromkeys(some[-1:] if prompt else some)
-    return list(gaps)
-
-
-def is_right(gap: Gap, markers: MarkerTexts) -> bool:
-    """Whether the assistant's turn is open after a gap if and only if the next content is the assistant's."""
-    return gap.after == END or (scan_text(gap, markers) == ASSISTANT) == (role_of(gap.after) == ASSISTANT)
-
-
-def extend(markers: MarkerTexts, needed: Sequence[Gap], rare: Sequence[Gap], added: AddedTokens) -> None:
-    """Add markers for what plain conversations do not show: tool results, answers after them, calls that do not end as answers do.
-
-    Each gap that is read wrongly proposes a marker, which is kept if it corrects a gap and breaks none.
-    """
-    gaps = [*needed, *rare]
-    closes = {
-        kind: common_prefix({gap.text for gap in needed if gap.before == kind}, added) for kind in {gap.before for gap in gaps}
-    }
-    closes[BEGIN] = ""
-    for gap in needed:
-        if gap.after == "tool" and role_of(gap.before) == ASSISTANT:
-            add_results(markers, gap, closes[gap.before], gaps, added)
-    for gap in gaps:
-        if is_right(gap, markers):
-            continue
-        opening = gap.text.removeprefix(closes[gap.before])
-        if role_of(gap.after) == ASSISTANT:
-            last = [gap.text[slice(*span)] for span in added.spans(gap.text)[-1:]]
-            tries = [opening, *last, gap.text]
-            if gap.after != ASSISTANT:  # the model writes the text before a call, so the end of the previous turn is tried first
-                close = closes[gap.before]
-                tries = [*(close[slice(*span)] for span in reversed(added.spans(close))), *tries]
-            for start in tries:
-                if propose(markers, markers.starts.setdefault(ASSISTANT, []), start, gaps, added):
-                    break
-        else:
-            for left, right in reversed(added.spans(closes[gap.before])):
-                if propose(markers, markers.ends.setdefault(ASSISTANT, []), closes[gap.before][left:right], gaps, added):
-                    break
-            else:
-                propose(markers, markers.starts.setdefault(gap.after, []), opening, gaps, added)
-    markers.starts = {role: starts for role, starts in markers.starts.items() if starts}
-
-
-def add_results(markers: MarkerTexts, gap: Gap, close: str, gaps: Sequence[Gap], added: AddedTokens) -> None:
-    """Add a separate header for tool results, if it has an added token.
-
-    If the header has none, but the text that closes the call ends with an added token that closes no other turn, that token opens the
-    results; the model writes it to request them, so it is a stop token (Gemma 4). In formats whose turns end with the next header (GLM)
-    the first added token of this header is a stop token too.
-    """
-    opening = gap.text[len(close) :].partition(TOOL)[0]
-    for end in markers.ends.get(ASSISTANT, ()):
-        opening = opening.removeprefix(end)
-    spans = added.spans(close)
-    ends = [end for ends in markers.ends.values() for end in ends]
-    if (
-        not added.spans(opening)
-        and spans
-        and close.endswith(last := close[slice(*spans[-1])])
-        and not any(last in end for end in ends)
-    ):
-        opening = last + opening
-        markers.stop_tokens.append(last)
-    elif markers.stop_tokens and (first := added.spans(opening)) and first[0][0] == 0:
-        markers.stop_tokens.append(opening[: first[0][1]])
-    if added.spans(opening):
-        propose(markers, markers.starts.setdefault("tool", []), opening, gaps, added, must_help=False)
-
-
-def propose(
-    markers: MarkerTexts, where: list[str], marker: str, gaps: Sequence[Gap], added: AddedTokens, must_help: bool = True
-) -> bool:
-    """Add a marker to `where`, one of the lists of `markers`, if that corrects a gap and breaks none."""
-    marker = marker.partition(TOOL)[0]
-    taken = [start for starts in markers.starts.values() for start in starts]
-    if not added.distinctive(marker) or marker in taken or marker in where:
-        return False
-    before = {gap for gap in gaps if not is_right(gap, markers)}
-    where.append(marker)
-    after = {gap for gap in gaps if not is_right(gap, markers)}
-    if after < before or (after == before and not must_help):
-        return True
-    where.remove(marker)
-    return False
 
 
 BY_HAND = (
@@ -248,9 +204,8 @@ def unreadable(template: Template) -> ChatFormatError:
     elif text is None:
         what = f"it refuses one question and its answer: {type(template.refusal).__name__}: {template.refusal}"
     else:
-        what = (
-            f"question {probe[0][1]!r} and answer {probe[1][1]!r} do not each occur exactly once in the rendered text:\n{text!r}"
-        )
+        question, answer = (content for _, content in probe.turns)
+        what = f"question {question!r} and answer {answer!r} do not each occur exactly once in the rendered text:\n{text!r}"
     return ChatFormatError(f"chat template: {what}\n{BY_HAND}")
 
 
@@ -258,15 +213,15 @@ def underivable(template: Template, fault: str) -> ChatFormatError:
     """The error for turns that were not found: the rendered text, the contents in it, and what failed."""
     shape = ("system", *ROUND * 2) if template.locate_contents(marked_probe(("system", *ROUND * 2))) else ROUND
     found = template.locate_contents(marked_probe(shape))
-    shown = show(*found) if found else "(nothing rendered)"
+    shown = show(found) if found else "(nothing rendered)"
     return ChatFormatError(
         f"chat template: turn boundaries could not be derived: {fault}.\nRendered, contents as <<role>>:\n{shown}\n{BY_HAND}"
     )
 
 
-def show(text: str, contents: Sequence[ContentSpan]) -> str:
+def show(found: Located) -> str:
     """The text with each content replaced by its role."""
     out, at = "", 0
-    for content in contents:
-        out, at = out + text[at : content.start] + f"<<{content.kind}>>", content.stop
-    return out + text[at:]
+    for content in found.contents:
+        out, at = out + found.text[at : content.start] + f"<<{content.kind}>>", content.stop
+    return out + found.text[at:]

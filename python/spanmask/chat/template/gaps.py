@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from spanmask.chat.template.probe import ASSISTANT, BEGIN, END, Gap, role_of
+from spanmask.chat.template.alignment import Gap
+from spanmask.chat.template.shapes import ASSISTANT, BEGIN, END, role_of
 from spanmask.chat.tokens import AddedTokens
 
-__all__ = ["MarkerTexts", "common_prefix", "find_markers", "scan_text"]
+__all__ = ["Closings", "MarkerTexts", "Opened", "find_markers", "scan_text"]
 
 # Where the reasoning of a turn begins: `<think>`, `[THINK]`, `<|channel>thought`, `<|begin_of_thought|>`. The template's text from there on
 # is not part of the marker: the same role opens differently with reasoning, without it, and in earlier turns.
@@ -113,6 +115,9 @@ def cut_opening(
         return gap.text
     if gap.text in preludes:
         return ""
+    own = next((header for header in headers_renamed(openings, gap.after) if gap.text.startswith(header)), "")
+    if own and added.spans(own):  # BOS or EOS before every turn is part of the header, not a prelude
+        return own
     prelude = max((prelude for prelude in preludes if gap.text.startswith(prelude)), key=len, default="")
     text = gap.text[len(prelude) :] if added.distinctive(gap.text[len(prelude) :]) else gap.text
     cuts = [at + len(close) for close in closing if (at := text.rfind(close)) >= 0]
@@ -190,7 +195,7 @@ def add_ends(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> N
         """Where the first header begins in a gap; the gap's length if there is none."""
         return min((at for start in headers if (at := gap.text.find(start)) >= 0), default=len(gap.text))
 
-    first_gaps = [gap.text for gap in gaps if gap.before in (BEGIN, "system")]
+    first_gaps = [gap.text for gap in gaps if gap.before == BEGIN]
     for role in kinds_before(gaps):
         end = end_in(common_prefix({gap.text[: first_header(gap)] for gap in gaps if gap.before == role}, added), added)
         if end and not any(header.startswith(end) for header in headers):
@@ -224,23 +229,40 @@ def end_in(close: str, added: AddedTokens) -> str:
     return close[first:stop]
 
 
-def scan_text(gap: Gap, markers: MarkerTexts) -> str | None:
-    """The role whose turn is open after a gap, None outside all turns: the scan of `turns.rs` on the gap's text."""
-    state = None if gap.before == BEGIN else role_of(gap.before)
+class Opened(NamedTuple):
+    """A turn that opens in a text: at the position of its start marker."""
+
+    at: int
+    role: str
+    start: str
+
+
+def scan_text(text: str, state: str | None, markers: MarkerTexts) -> tuple[list[Opened], str | None]:
+    """The turns that open in a text, and the role whose turn is open after it, None outside all turns.
+
+    The scan of the core's `turns`, on text. `state`: the role whose turn is open before.
+    """
+    opened: list[Opened] = []
     at = 0
-    while at < len(gap.text):
-        opened = max(
-            ((len(start), role) for role, starts in markers.starts.items() for start in starts if gap.text.startswith(start, at)),
+    while at < len(text):
+        start = max(
+            (
+                (len(start), Opened(at, role, start))
+                for role, starts in markers.starts.items()
+                for start in starts
+                if text.startswith(start, at)
+            ),
             default=None,
         )
-        closed = max((len(end) for end in markers.ends.get(state or "", ()) if gap.text.startswith(end, at)), default=0)
+        closed = max((len(end) for end in markers.ends.get(state or "", ()) if text.startswith(end, at)), default=0)
         if state is not None and closed:
             state, at = None, at + closed
-        elif opened is not None:
-            state, at = opened[1], at + opened[0]
+        elif start is not None:
+            opened.append(start[1])
+            state, at = start[1].role, at + start[0]
         else:
             at += 1
-    return state
+    return opened, state
 
 
 def common_prefix(texts: Iterable[str], added: AddedTokens) -> str:
@@ -253,6 +275,32 @@ def common_prefix(texts: Iterable[str], added: AddedTokens) -> str:
     while length and not all(added.may_cut(text, length) for text in texts):
         length -= 1
     return first[:length]
+
+
+class Closings:
+    """What closes a content of each kind, whatever comes next: the part of a gap with which a conversation also ends.
+
+    A kind's contents may be closed in several ways: further arguments follow a call's first one. Kinds that end no conversation are
+    closed by what all their gaps have in common.
+    """
+
+    def __init__(self, gaps: Iterable[Gap], added: AddedTokens) -> None:
+        gaps = list(dict.fromkeys(gaps))
+        kinds = {gap.before for gap in gaps}
+        self.added = added
+        self.last = {kind: [gap.text for gap in gaps if gap.before == kind and gap.after == END] for kind in kinds}
+        self.common = {
+            kind: common_prefix({gap.text for gap in gaps if gap.before == kind}, added) for kind in kinds if kind != BEGIN
+        }
+
+    def of(self, before: str, text: str) -> str:
+        """What closes a content of the kind `before` with this text after it."""
+        ends = self.last.get(before) or ()
+        return max((common_prefix({text, end}, self.added) for end in ends), key=len, default=self.common.get(before, ""))
+
+    def are_known(self, before: str) -> bool:
+        """Whether conversations end with this kind: else what closes it may hold the next header."""
+        return bool(self.last.get(before))
 
 
 def common_suffix(texts: Iterable[str], added: AddedTokens) -> str:

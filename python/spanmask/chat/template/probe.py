@@ -1,88 +1,98 @@
-"""Probe conversations: what a chat template makes of messages whose contents are known.
-
-A probe is a list of (kind, content). Kinds are the roles of messages, and the parts of an assistant's turn that are not plain content:
-`thought` (reasoning), `preamble` (text before a call) and `call` (a tool call; its content is the argument's value).
-"""
+"""Probe conversations: what a chat template makes of messages whose contents are known."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
 from spanmask.chat.coverage import REASONING_FIELDS
+from spanmask.chat.template.alignment import DETAIL, NAME, Located, content_spans
+from spanmask.chat.template.shapes import (
+    ASSISTANT,
+    CALL,
+    DECLARED,
+    ONE_CALL,
+    PREAMBLE,
+    ROUND,
+    THOUGHT,
+    TOOL,
+    role_of,
+    with_declarations,
+)
 
-__all__ = [
-    "ASSISTANT",
-    "BEGIN",
-    "END",
-    "TOOL",
-    "ContentSpan",
-    "Gap",
-    "Probe",
-    "Template",
-    "describe",
-    "gaps_of",
-    "locate",
-    "marked_probe",
-    "role_of",
-]
+__all__ = ["Names", "Probe", "Template", "marked_probe"]
 
-Probe = Sequence[tuple[str, str]]
-
-ASSISTANT = "assistant"
-BEGIN, END = "(start of text)", "(end of text)"
-PARTS_OF_A_TURN = {"thought": ASSISTANT, "preamble": ASSISTANT, "call": ASSISTANT}
-DESCRIPTIONS = {"thought": "reasoning", "preamble": "the text before a tool call", "call": "a tool call", "tool": "a tool result"}
-TOOL, ARGUMENT = "get_weather", "city"
-TOOL_SCHEMA = {
-    "type": "function",
-    "function": {
-        "name": TOOL,
-        "description": "Weather of a city.",
-        "parameters": {
-            "type": "object",
-            "properties": {ARGUMENT: {"type": "string", "description": "Its name."}},
-            "required": [ARGUMENT],
-        },
-    },
-}
 DEFAULT_VARIABLES = {"tools": [], "documents": [], "functions": [], "datetime": "2024-01-01", "date_string": "2024-01-01"}
-CALL_ID = "a1b2c3d4e"  # Mistral's templates require nine letters or digits
 
 
-class ContentSpan(NamedTuple):
-    """A content in a rendered text: the characters [start, stop); `number`: its index in the probe."""
+class Names(NamedTuple):
+    """What one call and one declared tool of a probe use besides their contents.
 
-    kind: str
-    start: int
-    stop: int
-    number: int
+    `first` and `second` are names of arguments, in alphabetical order, because some templates sort them; `number`: an argument's value.
+    """
 
-
-class Gap(NamedTuple):
-    """The template's own text between two consecutive contents; `before` and `after` are their kinds."""
-
-    before: str
-    after: str
-    text: str
+    id: str
+    tool: str
+    first: str
+    second: str
+    number: str
 
 
-def role_of(kind: str) -> str:
-    """The role whose turn a content belongs to."""
-    return PARTS_OF_A_TURN.get(kind, kind)
+@dataclass(frozen=True)
+class Probe:
+    """A conversation: (kind, content) of each content, and the names of its calls and tools.
+
+    The n-th call, the n-th result and the n-th declared tool use `names[n]`. The forms of arguments and parameters depend on n, so that
+    two probes of one shape differ only in their strings.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    names: tuple[Names, ...]
+
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """The strings of all names, with their kinds."""
+        kinds = Names(DETAIL, NAME, DETAIL, DETAIL, DETAIL)
+        return [pair for names in self.names for pair in zip(kinds, names, strict=True)]
+
+    def arguments(self, number: int, value: str) -> dict[str, Any]:
+        """The arguments of a call: the value alone, with a number after it, or with a number before it."""
+        names = self.names[number]
+        if number % 3 == 1:
+            return {names.first: value, names.second: int(names.number)}
+        if number % 3 == 2:
+            return {names.first: int(names.number), names.second: value}
+        return {names.first: value}
+
+    def schema(self, number: int, description: str) -> dict[str, Any]:
+        """The declaration of a tool: with one, two or no parameters."""
+        names = self.names[number]
+        parameters: dict[str, Any] = {names.first: {"type": "string", "description": "Its name."}}
+        if number % 3 == 1:
+            parameters[names.second] = {"type": "integer", "description": "How many.", "enum": [1, 2]}
+        if number % 3 == 2:
+            parameters = {}
+        return {
+            "type": "function",
+            "function": {
+                "name": names.tool,
+                "description": description,
+                "parameters": {"type": "object", "properties": parameters, "required": [*parameters][:1]},
+            },
+        }
 
 
-def describe(kind: str) -> str:
-    """A kind of content in error messages."""
-    return DESCRIPTIONS.get(kind, kind)
-
-
-def marked_probe(kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """A probe of unique contents of equal length, letters and digits only."""
-    return [(kind, f"zq{number:03d}kx") for number, kind in enumerate(kinds)]
+def marked_probe(kinds: Sequence[str]) -> Probe:
+    """A probe of unique contents and names of equal length, letters and digits only: Mistral's templates require ids of nine."""
+    count = max(kinds.count(CALL), kinds.count(TOOL), kinds.count(DECLARED))
+    names = tuple(
+        Names(f"qid{at:03d}jwv", f"zqt{at:03d}kx", f"zqa{at:03d}kx", f"zqb{at:03d}kx", f"{61007 + 13 * at}")
+        for at in range(count)
+    )
+    return Probe(tuple((kind, f"zq{number:03d}kx") for number, kind in enumerate(kinds)), names)
 
 
 class Template:
@@ -99,21 +109,21 @@ class Template:
         self.roles_in_parts: frozenset[str] = frozenset()  # roles whose content is a list of parts
         self.json_arguments = False
         self.empty_content: str | None = ""
-        self.with_tools = False
+        self.with_tools = False  # calls are rendered only where tools are declared
         self.default_variables: dict[str, Any] = {}  # for templates that fail without them
         self.refusal: Exception | None = None  # the last one, for the error message
-        self.located: dict[tuple[tuple[tuple[str, str], ...], bool], tuple[str, list[ContentSpan]] | None] = {}
+        self.located: dict[tuple[Probe, bool], Located | None] = {}
 
     def render(self, probe: Probe, generation: bool = False) -> str | None:
         """The text of a probe, or None if the template refuses it."""
-        has_call = any(kind in ("call", "tool") for kind, _ in probe)
-        tools = {"tools": [TOOL_SCHEMA]} if has_call and self.with_tools else {}
+        tools = [content for kind, content in probe.turns if kind == DECLARED]
+        declared = {"tools": [probe.schema(number, text) for number, text in enumerate(tools)]} if tools else {}
         try:
             text = self.renderer.apply_chat_template(
                 self.messages(probe),
                 tokenize=False,
                 add_generation_prompt=generation,
-                **{**self.default_variables, **tools, **self.kwargs},
+                **{**self.default_variables, **self.kwargs, **declared},
             )
         except Exception as refusal:  # a template may raise any exception
             self.refusal = refusal
@@ -121,35 +131,44 @@ class Template:
         return text if isinstance(text, str) else None
 
     def messages(self, probe: Probe) -> list[dict[str, Any]]:
-        """A probe as messages: thought, preamble and call are parts of one assistant message."""
+        """A probe as messages: thought, preamble and calls in a row are parts of one assistant message."""
         messages: list[dict[str, Any]] = []
-        is_open = False  # the last message is the assistant's and still lacks its content or call
-        for kind, content in probe:
+        before = ""
+        calls = results = 0
+        for kind, content in probe.turns:
+            if kind == DECLARED:
+                continue
             if role_of(kind) != ASSISTANT:
                 message: dict[str, Any] = {"role": kind, "content": self.content(kind, content)}
-                if kind == "tool":
-                    message |= {"name": TOOL, "tool_call_id": CALL_ID}
+                if kind == TOOL:
+                    message |= {"name": probe.names[results].tool, "tool_call_id": probe.names[results].id}
+                    results += 1
                 messages.append(message)
-                is_open = False
-                continue
-            if not is_open:
-                messages.append({"role": ASSISTANT})
-            message = messages[-1]
-            is_open = kind in ("thought", "preamble")
-            if kind == "thought":
-                message |= dict.fromkeys(REASONING_FIELDS, content)
-            elif kind == "call":
-                arguments: Any = {ARGUMENT: content}
-                function = {"name": TOOL, "arguments": json.dumps(arguments) if self.json_arguments else arguments}
-                message.setdefault("content", self.empty_content)
-                message["tool_calls"] = [{"type": "function", "id": CALL_ID, "function": function}]
             else:
-                message["content"] = self.content(ASSISTANT, content)
+                if before not in (THOUGHT, PREAMBLE) and not (before == CALL == kind):
+                    messages.append({"role": ASSISTANT})
+                message = messages[-1]
+                if kind == THOUGHT:
+                    message |= dict.fromkeys(REASONING_FIELDS, content)
+                elif kind == CALL:
+                    message.setdefault("content", self.empty_content)
+                    message.setdefault("tool_calls", []).append(self.call(probe, calls, content))
+                    calls += 1
+                else:
+                    message["content"] = self.content(ASSISTANT, content)
+            before = kind
         return messages
+
+    def call(self, probe: Probe, number: int, value: str) -> dict[str, Any]:
+        """One tool call."""
+        arguments = probe.arguments(number, value)
+        function = {"name": probe.names[number].tool, "arguments": json.dumps(arguments) if self.json_arguments else arguments}
+        return {"type": "function", "id": probe.names[number].id, "function": function}
 
     def content(self, role: str, text: str) -> Any:
         """A text in the form that the template accepts for this role."""
-        return [{"type": "text", "text": text}] if role in self.roles_in_parts else text
+        listed = role in ("system", "user", ASSISTANT, TOOL)
+        return [{"type": "text", "text": text}] if (role if listed else "user") in self.roles_in_parts else text
 
     def detect_message_format(self) -> bool:
         """Find the forms in which contents are rendered; False if not even one question and its answer are."""
@@ -160,98 +179,46 @@ class Template:
 
     def detect_content_format(self) -> bool:
         """Find the roles whose content is a list of parts."""
-        roles = ("user", ASSISTANT, "system", "tool")
+        roles = ("user", ASSISTANT, "system", TOOL)
         for in_parts in ((), roles, roles[:1], roles[:2], roles[1:2], (*roles[:1], *roles[2:3]), roles[1:3]):
             self.roles_in_parts = frozenset(in_parts)
-            if self.accepts(["user", ASSISTANT]):
+            if self.accepts(ROUND):
                 break
         else:
             self.roles_in_parts = frozenset()
             return False
-        for role, opening in (("system", ["system", "user", ASSISTANT]), ("user", ["user"])):
+        for role, opening in (("system", ("system", *ROUND)), ("user", ("user",))):
             if not self.accepts(opening):
                 self.roles_in_parts ^= {role}
-                if not self.accepts(opening) or not self.accepts(["user", ASSISTANT]):
+                if not self.accepts(opening) or not self.accepts(ROUND):
                     self.roles_in_parts ^= {role}
         return True
 
     def detect_call_format(self) -> bool:
         """Find the form of tool calls and their results; False if the template renders none."""
-        kinds = ["user", "call", "tool", ASSISTANT]
         for self.with_tools, self.json_arguments, self.empty_content, flip in product(
             (False, True), (False, True), ("", None), (False, True)
         ):
-            self.roles_in_parts ^= {"tool"} if flip else set()
-            if self.accepts(kinds):
+            self.roles_in_parts ^= {TOOL} if flip else set()
+            if self.accepts(with_declarations([ONE_CALL])[0] if self.with_tools else ONE_CALL):
                 return True
-            self.roles_in_parts ^= {"tool"} if flip else set()
+            self.roles_in_parts ^= {TOOL} if flip else set()
         self.with_tools, self.json_arguments, self.empty_content = False, False, ""
         return False
 
     def accepts(self, kinds: Sequence[str]) -> bool:
-        """Whether the rendered text of such a conversation has every content exactly once."""
+        """Whether the rendered text of such a conversation has the content of every message exactly once."""
         probe = marked_probe(kinds)
         text = self.render(probe)
-        return text is not None and all(text.count(content) == 1 for _, content in probe)
+        return text is not None and all(text.count(content) == 1 for kind, content in probe.turns if kind != DECLARED)
 
-    def locate_contents(self, probe: Probe, generation: bool = False) -> tuple[str, list[ContentSpan]] | None:
-        """The text of a marked probe and its contents in it.
+    def locate_contents(self, probe: Probe, generation: bool = False) -> Located | None:
+        """The text of a marked probe, its contents and details.
 
         None if the template refuses the probe, drops an answer or repeats one.
         """
-        key = (tuple(probe), generation)
+        key = (probe, generation)
         if key not in self.located:
             text = self.render(probe, generation)
-            self.located[key] = None if text is None else content_spans(text, probe)
+            self.located[key] = None if text is None else content_spans(text, probe.turns, probe.details)
         return self.located[key]
-
-
-def content_spans(text: str, probe: Probe) -> tuple[str, list[ContentSpan]] | None:
-    """The contents of a marked probe in its text; blank contents are left out."""
-    spans = []
-    for number, (kind, content) in enumerate(probe):
-        if not content.strip():
-            continue
-        starts = [match.start() for match in re.finditer(re.escape(content), text)]
-        if role_of(kind) == ASSISTANT and len(starts) != 1:
-            return None
-        spans += [ContentSpan(kind, at, at + len(content), number) for at in starts]
-    return text, sorted(spans, key=lambda span: span.start)
-
-
-def gaps_of(text: str, spans: Sequence[ContentSpan]) -> list[Gap]:
-    """The template's own text, cut at the contents."""
-    kinds = [BEGIN, *(span.kind for span in spans), END]
-    cuts = [0, *(edge for span in spans for edge in (span.start, span.stop)), len(text)]
-    return [Gap(kinds[at], kinds[at + 1], text[cuts[2 * at] : cuts[2 * at + 1]]) for at in range(len(spans) + 1)]
-
-
-def locate(text: str, gaps: Sequence[str], contents: Sequence[str]) -> list[tuple[int, int]] | None:
-    """The places of contents in a text of known gaps: templates may strip whitespace around a content, or quote it as JSON.
-
-    >>> locate("<u>Hi </u><a>yo</a>", ["<u>", "</u><a>", "</a>"], ["Hi ", " yo"])
-    [(3, 6), (13, 15)]
-    """
-
-    def place(number: int, at: int) -> list[tuple[int, int]] | None:
-        if not text.startswith(gaps[number], at):
-            return None
-        at += len(gaps[number])
-        if number == len(contents):
-            return [] if at == len(text) else None
-        for form in forms(contents[number]):
-            if text.startswith(form, at):
-                rest = place(number + 1, at + len(form))
-                if rest is not None:
-                    return [(at, at + len(form)), *rest]
-        return None
-
-    return place(0, 0)
-
-
-def forms(content: str) -> Iterator[str]:
-    """The distinct forms in which templates may write a content."""
-    seen = {content: None, content.strip(): None, content.lstrip(): None, content.rstrip(): None, content.strip("\n"): None}
-    for some in (content, content.strip()):
-        seen |= {json.dumps(some)[1:-1]: None, json.dumps(some, ensure_ascii=False)[1:-1]: None}
-    yield from seen
