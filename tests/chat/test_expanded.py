@@ -1,4 +1,4 @@
-"""`expanded_positions`, compared with the character offsets of eight real processors, and on rows written by hand."""
+"""`expanded_positions`, compared with the character offsets of eleven real processors, and on rows written by hand."""
 
 import random
 
@@ -11,33 +11,38 @@ from spanmask.chat.media import media_ids
 from support import text_truth as truth
 from support import tiny_processors as zoo
 
+ARGUMENT = {"image": "images", "video": "videos", "audio": "audio"}
 
-def conversation(rng):
-    """Messages with images at the edges of questions, also with a few tokens between two images, and the images."""
+
+def conversation(rng, kind):
+    """Messages with media at the edges of questions, also with a few tokens between two, and the media."""
     contents = truth.conversation(rng, [*["system"] * rng.randrange(2), *["user", "assistant"] * rng.randint(1, 3)])
-    messages, pictures = truth.messages(contents, truth.ROLES), []
+    messages, values = truth.messages(contents, truth.ROLES), []
     for message in messages:
         for _ in range(rng.randrange(3) if message["role"] == "user" else 0):
-            message["content"].insert(rng.choice([0, len(message["content"])]), {"type": "image"})
+            message["content"].insert(rng.choice([0, len(message["content"])]), {"type": kind})
             if rng.random() < 0.3:
                 message["content"].insert(0, {"type": "text", "text": rng.choice(["\n", "a", "x\n", " the weather"])})
-            pictures.append(zoo.image(rng))
-    return messages, pictures
+            values.append(zoo.video(rng, frames=4) if kind == "video" else zoo.MEDIUM[kind](rng))
+    return messages, values
 
 
-@pytest.mark.parametrize("name", zoo.MODELS)
-def test_tokens_begin_where_their_text_begins(name):
-    processor = zoo.build(name).processor
-    media = media_ids(processor)
-    rng, known, uncertain = random.Random(11), 0, 0
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kinds in zoo.KINDS.items() for kind in kinds])
+def test_tokens_begin_where_their_text_begins(name, kind):
+    processor = zoo.processor_of(name)
+    media, rng = media_ids(processor), random.Random(11)
+    known = uncertain = 0
     for _ in range(25):
-        messages, pictures = conversation(rng)
+        messages, values = conversation(rng, kind)
         text = processor.apply_chat_template(messages, tokenize=False)
-        bos = processor.tokenizer.bos_token
-        settings = {"add_special_tokens": not text.startswith(bos), "return_offsets_mapping": True}
-        row = processor(text=[text], images=[pictures] if pictures else None, return_text_replacement_offsets=True, **settings)
+        settings = {"add_special_tokens": not text.startswith(processor.tokenizer.bos_token), "return_offsets_mapping": True}
+        given = {ARGUMENT[kind]: [values] if kind == "image" else values} if values else {}
+        row = processor(text=[text], return_text_replacement_offsets=True, return_tensors="np", **given, **settings)
         plain = processor.tokenizer(text, **settings)
         positions = expanded_positions(plain["input_ids"], row["input_ids"][0], media)
+        if (name, kind) == ("smolvlm", "video") and values:  # its placeholder `<video>` is not a token
+            assert positions is None
+            continue
         assert positions[-1] == len(row["input_ids"][0])
         assert (np.diff(positions[positions >= 0]) >= 0).all()
         starts = [start for start, _ in row["offset_mapping"][0]]
@@ -52,6 +57,7 @@ def test_tokens_begin_where_their_text_begins(name):
             gained = [one["new_span"][1] - one["span"][1] for one in written if one["span"][1] <= start]
             assert starts[positions[at]] == start + (gained[-1] if gained else 0), text[start:]
     assert known > 30 * uncertain
+    assert known > 200
 
 
 PLACEHOLDER, OPEN, CLOSE = 900, 901, 902

@@ -91,9 +91,11 @@ def expanded_row(encoded: EncodedRow, row: Ids, media_ids: Iterable[int], traine
 
 def stretches_between(ids: Ids, media: Ids) -> list[tuple[int, int]]:
     """The maximal stretches [start, stop) without media. Those at both ends of the row may be empty, but are always included."""
-    edges = np.diff(np.isin(ids, media).astype(np.int8), prepend=0, append=0)  # 1 where media begin, -1 after they end
-    starts, stops = np.append(0, np.flatnonzero(edges < 0)), np.append(np.flatnonzero(edges > 0), len(ids))
-    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+    is_media = np.zeros(len(ids) + 2, np.int8)
+    is_media[1:-1] = np.isin(ids, media)
+    edges = is_media[1:] - is_media[:-1]  # 1 where media begin, -1 after they end
+    starts, stops = np.flatnonzero(edges < 0).tolist(), np.flatnonzero(edges > 0).tolist()
+    return list(zip([0, *starts], [*stops, len(ids)], strict=True))
 
 
 def common_prefix(some: Ids, others: Ids) -> int:
