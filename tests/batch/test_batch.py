@@ -20,7 +20,7 @@ from spanmask import (
     reference,
 )
 from spanmask.reference import batch as twin
-from support.strategies import DTYPES, formats_and_policies, rows
+from support.strategies import DTYPES, formats_and_policies, rows, rows_of_markers
 from transformers import ByT5Tokenizer
 
 TOKENIZER = ByT5Tokenizer()
@@ -62,6 +62,20 @@ def test_padded_batches_equal_the_reference(batch, made, side, max_length, multi
         assert out["loss_weights"].tolist() == twin.pad(weights, 0.0, side, max_length, multiple_of)
     assert collator.report.trained_tokens == int((out["labels"] != -100).sum())
     assert collator.report.untrained_row_count == int((out["labels"] == -100).all(axis=1).sum())
+
+
+@given(made=formats_and_policies(), max_length=st.integers(1, 30), padding_free=st.booleans(), data=st.data())
+def test_rows_of_markers_are_cut_as_in_the_reference(made, max_length, padding_free, data):
+    chat_format, policy = made
+    batch = data.draw(st.lists(rows_of_markers(chat_format), min_size=1, max_size=3))
+    out, _ = collated(chat_format, policy, {"input_ids": batch}, padding_free=padding_free, max_length=max_length)
+    labels = [reference.mask_labels(row, chat_format, policy, max_length=max_length) for row in batch]
+    if not padding_free:
+        assert out["labels"].tolist() == twin.pad(labels, -100)
+        return
+    if policy.shift == "none":
+        labels = [[-100, *row[1:]] if row else row for row in labels]
+    assert out["labels"].tolist() == [[label for row in labels for label in row]]
 
 
 @given(batch=filled, made=formats_and_policies(), max_length=st.none() | st.integers(1, 90))

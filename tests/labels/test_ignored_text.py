@@ -134,8 +134,8 @@ def test_a_collator_warns_once_about_regions_that_do_not_close(recwarn):
         collator([{"input_ids": ROW}, {"input_ids": [25, 26, 41, 50, 42, 22]}])
     (warning,) = recwarn
     assert warning.category is SpanmaskWarning
-    assert "policy.ignore_between: 1 regions of a batch open but do not close" in str(warning.message)
-    assert "the first is in row 1" in str(warning.message)
+    assert "policy.ignore_between: row 1 has a region that opens but does not close" in str(warning.message)
+    assert "regions like this in the batch: 1" in str(warning.message)
     assert "pass the markers as text" in str(warning.message)
     assert collator.report.unclosed_regions == 2
 

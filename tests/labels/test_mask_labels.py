@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, MaskPolicy, Ragged, RoleBoundary, mask_labels, reference
-from support.strategies import DTYPES, batches, formats_and_policies, weights
+from support.strategies import DTYPES, batches, formats_and_policies, rows_of_markers, weights
 
 FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
 #          BOS user  hi end  assistant     end
@@ -36,6 +36,15 @@ def test_mask_labels_equals_the_reference(rows, format_and_policy, dtype, thread
     assert out.report.turns == {
         role: sum(turn.role == number for turn in turns) for number, role in enumerate(format_and_policy[0].roles)
     }
+
+
+@given(format_and_policy=formats_and_policies(), data=st.data())
+def test_rows_of_markers_equal_the_reference(format_and_policy, data):
+    rows = data.draw(st.lists(rows_of_markers(format_and_policy[0]), min_size=1, max_size=3))
+    out = mask_labels(rows, *format_and_policy)
+    assert out.labels == [reference.mask_labels(row, *format_and_policy) for row in rows]
+    if out.weights is not None:
+        assert [row.tolist() for row in out.weights] == [reference.mask_weights(row, *format_and_policy) for row in rows]
 
 
 @given(rows=batches, format_and_policy=formats_and_policies(), data=st.data())

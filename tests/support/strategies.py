@@ -46,6 +46,26 @@ def chat_formats(draw):
     )
 
 
+def rows_of_markers(chat_format):
+    """Rows that consist mostly of the format's markers: turns begin with prefills and reasoning, and anchored starts follow ends."""
+    headers = [start for boundary in chat_format.boundaries for start in boundary.start]
+    ends = [end for boundary in chat_format.boundaries for end in boundary.end]
+    openings, closings = chat_format.reasoning or ((), ())
+    heads = [*chat_format.generation_prefills, *openings, *chat_format.empty_reasoning]
+    others = [*ends, *closings, *((token,) for token in (*chat_format.stop_token_ids, *chat_format.anchor_ids))]
+    some = ids.map(lambda token: (token,))
+    turn = st.tuples(
+        st.sampled_from(headers),
+        st.sampled_from([(), *heads]),
+        st.sampled_from([(), *heads]),
+        st.lists(some, max_size=3).map(lambda pieces: sum(pieces, ())),
+        st.sampled_from([(), *closings]),
+        st.lists(some, max_size=2).map(lambda pieces: sum(pieces, ())),
+        st.sampled_from([(), *others]),
+    )
+    return st.lists(turn, max_size=4).map(lambda turns: [token for pieces in turns for piece in pieces for token in piece])
+
+
 @st.composite
 def policies(draw, chat_format):
     """Policies that train some of the format's roles."""

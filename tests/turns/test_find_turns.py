@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, RoleBoundary, find_turns, reference
-from support.strategies import DTYPES, batches, chat_formats
+from support.strategies import DTYPES, batches, chat_formats, rows_of_markers
 
 FORMAT = ChatFormat(
     [RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2]), RoleBoundary("tool", [5, 6, 6], [3, 3])]
@@ -27,6 +27,15 @@ def test_find_turns_equals_the_reference(rows, chat_format, dtype):
     assert tuples(turns, *flags, turns.prefill_stop, turns.reasoning_stop, turns.empty_reasoning) == expected(
         rows, chat_format, fields=11
     )
+
+
+@given(chat_format=chat_formats(), data=st.data())
+def test_find_turns_equals_the_reference_in_rows_of_markers(chat_format, data):
+    rows = data.draw(st.lists(rows_of_markers(chat_format), min_size=1, max_size=3))
+    turns = find_turns(rows, chat_format)
+    assert tuples(
+        turns, turns.include_start, turns.include_end, turns.prefill_stop, turns.reasoning_stop, turns.empty_reasoning
+    ) == (expected(rows, chat_format, fields=11))
 
 
 @pytest.mark.parametrize(

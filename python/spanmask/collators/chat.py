@@ -36,7 +36,7 @@ class DataCollatorForChat(ChatCollator):
         tokenizer: a transformers tokenizer: supplies pad token, padding side, and the chat template for `messages`.
         chat_format: how turns open and close; by default derived from the tokenizer's chat template.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        max_length: rows are truncated to this many tokens, after their masks are made.
+        max_length: rows are truncated to this many tokens, after their turns are found: a turn that this cuts off is a truncated one.
         padding_side: `"right"` or `"left"`; by default the tokenizer's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.

@@ -78,9 +78,9 @@ def check_unclosed(counts: LabelCounts, running: RunningReport, decode: Callable
     """Warn once if a region of `ignore_between` opened but did not close."""
     if counts.unclosed_row is not None and running.is_first("unclosed"):
         warnings.warn(
-            f"policy.ignore_between: {counts.unclosed_regions} regions of a batch open but do not close before their turn ends, so that "
-            f"nothing after the opening trains; the first is in row {counts.unclosed_row}. The row may have been truncated there, or the "
-            "closing ids differ from those in the row, because they merge with the text next to them: pass the markers as text, "
+            f"policy.ignore_between: row {counts.unclosed_row} has a region that opens but does not close before its turn ends, so that "
+            f"nothing after the opening trains (regions like this in the batch: {counts.unclosed_regions}). The row was truncated there, or "
+            "the closing ids differ from those in the row, because they merge with the text next to them: pass the markers as text, "
             f'("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further occurrences are only counted; see '
             "collator.report.",
             SpanmaskWarning,

@@ -59,7 +59,7 @@ class DataCollatorForVisionChat(ChatCollator):
         processor: a transformers processor with a chat template.
         chat_format: how turns open and close; by default derived from the processor's chat template.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
-        max_length: rows are truncated to this many tokens, after their masks are made; a cut before or inside a medium is an error.
+        max_length: rows are truncated to this many tokens, after their turns are found; a cut before or inside a medium is an error.
         padding_side: `"right"` or `"left"`; by default the processor's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.

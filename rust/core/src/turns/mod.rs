@@ -276,6 +276,34 @@ mod tests {
         assert_eq!(reasoning(&[5, 4, 7, 8, 2]), Ok(Some((1, false))));
     }
 
+    #[test]
+    fn a_turn_that_the_cut_shortens_is_not_closed() {
+        let turn = Turn {
+            role: 0,
+            start: 2,
+            content_start: 4,
+            content_stop: 8,
+            stop: 10,
+            closed: true,
+            prefill_stop: 5,
+            reasoning_stop: 7,
+            empty_reasoning: false,
+            stop_token: true,
+            include_start: false,
+            include_end: true,
+        };
+        assert_eq!(turn.cut(11), Some(turn));
+        assert_eq!(turn.cut(10), Some(Turn { stop_token: false, ..turn }));
+        let open = Turn { closed: false, stop_token: false, ..turn };
+        assert_eq!(turn.cut(9), Some(Turn { stop: 9, ..open }));
+        assert_eq!(turn.cut(6), Some(Turn { content_stop: 6, stop: 6, reasoning_stop: 6, ..open }));
+        let header =
+            Turn { content_start: 3, content_stop: 3, stop: 3, prefill_stop: 3, reasoning_stop: 3, ..open };
+        assert_eq!(turn.cut(3), Some(header));
+        assert_eq!(turn.cut(2), None);
+        assert_eq!(Turn { closed: false, ..turn }.cut(11).map(|turn| turn.closed), Some(false));
+    }
+
     proptest! {
         #[test]
         fn turns_do_not_depend_on_the_values_around_a_row(
