@@ -14,6 +14,7 @@ from spanmask import _core
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side
 from spanmask.chat.format import ChatFormat
+from spanmask.chat.strings import policy_with_ids
 from spanmask.collators.columns import columns_of, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
@@ -76,7 +77,7 @@ class ChatCollator:
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
-        self.policy = self.policy.with_tokenizer(tokenizer)
+        self.policy = policy_with_ids(tokenizer, self.policy)
         self._compiled_policy()  # a role that the format lacks is an error now, not in the first batch
         check_length("max_length", self.max_length)
         check_length("pad_to_multiple_of", self.pad_to_multiple_of)

@@ -225,7 +225,7 @@ def end_in(close: str, added: AddedTokens) -> str:
 
 
 def scan_text(gap: Gap, markers: MarkerTexts) -> str | None:
-    """The role whose turn is open after a gap, None outside all turns: the scan of `turns.rs` on the gap's text."""
+    """The role whose turn is open after a gap, None outside all turns: the scan of `turns/mod.rs` on the gap's text."""
     state = None if gap.before == BEGIN else role_of(gap.before)
     at = 0
     while at < len(gap.text):
