@@ -17,6 +17,7 @@ from spanmask.chat.conversation import conversations_of
 from spanmask.chat.encode import ChatEncoder
 from spanmask.chat.encoded import EncodedConversations, encode_conversations
 from spanmask.chat.format import ChatFormat
+from spanmask.chat.strings import policy_with_ids
 from spanmask.errors import SpanmaskWarning
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy
 from spanmask.ragged import Ragged, core_rows
@@ -108,7 +109,7 @@ def encode_chat(
     policy = DEFAULT_POLICY if policy is None else policy
     if not isinstance(policy, MaskPolicy):
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
-    policy = policy.with_tokenizer(tokenizer)
+    policy = policy_with_ids(tokenizer, policy)
     check_length("max_length", max_length)
     check_flag("add_generation_prompt", add_generation_prompt)
     columns = conversations if isinstance(conversations, Mapping) else {"messages": conversations}

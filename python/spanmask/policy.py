@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from spanmask import _core
 from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_names, as_signed_ids, as_weight, check_choice, check_flag
-from spanmask.chat.strings import ids_in_context
 
 __all__ = ["DEFAULT_POLICY", "MaskPolicy"]
 
@@ -54,7 +52,8 @@ class MaskPolicy:
         ignore_ids: ids that never train, in addition to the chat format's.
         ignore_between: pairs (opening, closing), each as text or as ids, one sequence or several alternatives: the tokens between them in
             a turn's content never train (`("<think>", "</think>")`, tool results). Without a closing sequence the region extends to the
-            content's end, and the report counts it (`unclosed_regions`). Text needs a tokenizer: see `with_tokenizer`.
+            content's end, and the report counts it (`unclosed_regions`). Text needs a tokenizer: collators have one, else see
+            `spanmask.chat.policy_with_ids`.
         train_between_markers: the sequences of `ignore_between` themselves train.
         ignore_sequences: sequences, as text or as ids, that never train wherever they occur.
         train_generation_prefill: the tokens after the header that the template's generation prompt supplies
@@ -122,35 +121,6 @@ class MaskPolicy:
         """Whether the policy gives tokens different weights, so that the loss must take them into account."""
         return bool(self.role_weights) or self.prompt_weight != 0
 
-    def with_tokenizer(self, tokenizer: Any) -> MaskPolicy:
-        """The same policy with ids instead of text in `ignore_between` and `ignore_sequences`. The collators call it with their tokenizer.
-
-        The ids of a text depend on the text next to it: each becomes several alternatives, see `spanmask.chat.ids_in_context`.
-
-        Args:
-            tokenizer: a transformers tokenizer or processor.
-
-        Raises:
-            ChatFormatError: a text merges with its neighbours in every context.
-
-        >>> from transformers import ByT5Tokenizer
-        >>> MaskPolicy(ignore_between=[("[[", "]]")]).with_tokenizer(ByT5Tokenizer()).ignore_between
-        ((((94, 94),), ((96, 96),)),)
-        """
-        if not self._texts():
-            return self
-
-        def ids(markers: Iterable[Marker]) -> tuple[MarkerIds, ...]:
-            found = (ids_in_context(tokenizer, marker) if isinstance(marker, str) else (marker,) for marker in markers)
-            return tuple(dict.fromkeys(chain.from_iterable(found)))
-
-        pairs: Any = self.ignore_between
-        return replace(
-            self,
-            ignore_between=[(ids(opening), ids(closing)) for opening, closing in pairs],
-            ignore_sequences=ids(cast("tuple[Marker, ...]", self.ignore_sequences)),
-        )
-
     def _texts(self) -> list[tuple[str, str]]:
         """The texts that need a tokenizer, each with its option."""
         pairs: Any = self.ignore_between
@@ -176,8 +146,8 @@ class MaskPolicy:
                 )
         for name, text in self._texts():
             raise TypeError(
-                f"{name}: has the text {text!r}, whose ids depend on a tokenizer; pass policy.with_tokenizer(tokenizer), or the ids, "
-                f"spanmask.chat.ids_in_context(tokenizer, {text!r})."
+                f"{name}: has the text {text!r}, whose ids depend on a tokenizer; pass spanmask.chat.policy_with_ids(tokenizer, policy), "
+                f"or the ids themselves: spanmask.chat.ids_in_context(tokenizer, {text!r})."
             )
         weights: dict[str, float] = dict(self.role_weights)
         compiled = _core.Policy(

@@ -1,4 +1,4 @@
-"""The turns of conversations: `Turns`, from a search (`find_turns`), from lengths, or made by hand. `turns.rs` decides what a turn is."""
+"""The turns of conversations: `Turns`, from a search (`find_turns`), from lengths, or by hand. `turns/mod.rs` decides what a turn is."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, RoleBoundary, SpanmaskWarning, mask_labels
-from spanmask.chat import ids_in_context
+from spanmask.chat import ids_in_context, policy_with_ids
 from spanmask.chat.tokens import encode
 from support.vocabularies import KINDS, tokenizer_of
 
@@ -58,11 +58,11 @@ def test_collators_turn_text_into_ids(tokenizers, kind, after):
 def test_a_policy_with_text_becomes_one_with_ids():
     tokenizer = tokenizer_of("byte_level")
     policy = MaskPolicy(ignore_between=[(["<think>", [7, 8]], "</think>")], ignore_sequences="<none>", turns="last")
-    made = policy.with_tokenizer(tokenizer)
+    made = policy_with_ids(tokenizer, policy)
     opening, closing = ids_in_context(tokenizer, "<think>"), ids_in_context(tokenizer, "</think>")
     sequences = ids_in_context(tokenizer, "<none>")
     assert made == replace(policy, ignore_between=[([*opening, (7, 8)], closing)], ignore_sequences=sequences)
-    assert made.with_tokenizer(None) is made  # nothing is left to do
+    assert policy_with_ids(None, made) is made  # nothing is left to do
     assert MaskPolicy(ignore_between=[([7], [8])]).ignore_between == ((((7,),), ((8,),)),)
 
 
@@ -80,7 +80,9 @@ ROW = [25, 27, 40, 22, 25, 26, 41, 42, 22]
     ],
 )
 def test_text_without_a_tokenizer_is_an_error(options, name):
-    with pytest.raises(TypeError, match=rf"{name}.*policy.with_tokenizer\(tokenizer\), or the ids, spanmask.chat.ids_in_context"):
+    with pytest.raises(
+        TypeError, match=rf"{name}.*policy_with_ids\(tokenizer, policy\), or the ids themselves: spanmask.chat.ids_in_context"
+    ):
         mask_labels([ROW], FORMAT, MaskPolicy(**options))
 
 
@@ -135,7 +137,7 @@ def test_a_collator_warns_once_about_regions_that_do_not_close(recwarn):
     (warning,) = recwarn
     assert warning.category is SpanmaskWarning
     assert "policy.ignore_between: row 1 has a region that opens but does not close" in str(warning.message)
-    assert "regions like this in the batch: 1" in str(warning.message)
+    assert "such regions in the batch: 1" in str(warning.message)
     assert "pass the markers as text" in str(warning.message)
     assert collator.report.unclosed_regions == 2
 

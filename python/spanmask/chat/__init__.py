@@ -2,6 +2,6 @@
 
 from spanmask.chat.boundary import RoleBoundary
 from spanmask.chat.format import ChatFormat
-from spanmask.chat.strings import ids_in_context
+from spanmask.chat.strings import ids_in_context, policy_with_ids
 
-__all__ = ["ChatFormat", "RoleBoundary", "ids_in_context"]
+__all__ = ["ChatFormat", "RoleBoundary", "ids_in_context", "policy_with_ids"]

@@ -1,6 +1,6 @@
 """`ChatFormat`: where the turns of a conversation begin and end, as token ids.
 
-The core decides what the markers mean: `turns.rs` finds the turns, `labels/mod.rs` decides which tokens train.
+The core decides what the markers mean: `turns/mod.rs` finds the turns, `labels/mod.rs` decides which tokens train.
 """
 
 from __future__ import annotations

@@ -1,16 +1,20 @@
-"""Boundaries written as text -> `Parts`. The token ids are found in context."""
+"""Markers written as text -> ids, found in context: for boundaries (`Parts`), and for what a policy ignores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
 from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
 from spanmask.chat.tokens import bos_and_eos, merging, text_edge_ids, text_tokenizer
 from spanmask.errors import ChatFormatError
 
-__all__ = ["MarkerText", "ids_in_context", "parts_from_strings"]
+if TYPE_CHECKING:
+    from spanmask.policy import MaskPolicy
+
+__all__ = ["MarkerText", "ids_in_context", "parts_from_strings", "policy_with_ids"]
 
 MarkerText = str | tuple[str, str | Sequence[str]]
 GAPS = (" ", "\n", "\n\n")  # what templates write between a closing marker and the next header
@@ -45,7 +49,7 @@ def parts_from_strings(tokenizer: Any, roles: dict[str, MarkerText], anchored: b
 def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
     """Find all id sequences of a marker inside contents, one for each way in which it merges with its neighbours.
 
-    For `MaskPolicy(ignore_between=..., ignore_sequences=...)`: a `<think>` that is not an added token has different ids before a line
+    `policy_with_ids` does this for all texts of a policy: a `<think>` that is not an added token has different ids before a line
     break, before a letter and after a space.
 
     Args:
@@ -60,8 +64,9 @@ def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
             offsets.
         TypeError: the marker is not text.
 
-    Example:
-        `MaskPolicy(ignore_between=[(ids_in_context(tokenizer, "<think>"), ids_in_context(tokenizer, "</think>"))])`
+    >>> from transformers import ByT5Tokenizer
+    >>> ids_in_context(ByT5Tokenizer(), "]]")
+    ((96, 96),)
     """
     if not isinstance(text, str):
         raise TypeError(f"text: expected a marker as text, got {type(text).__name__}.")
@@ -69,6 +74,37 @@ def ids_in_context(tokenizer: Any, text: str) -> tuple[MarkerIds, ...]:
         raise ChatFormatError("text: an empty marker would match everywhere; pass the marker's text.")
     tokenizer = text_tokenizer(tokenizer)
     return tuple(in_context(tokenizer, "text", text, *neighbours(tokenizer, (), ())))
+
+
+def policy_with_ids(tokenizer: Any, policy: MaskPolicy) -> MaskPolicy:
+    """The same policy with ids instead of text in `ignore_between` and `ignore_sequences`, for `mask_labels`; collators do this themselves.
+
+    The ids of a text depend on the text next to it, so each becomes several alternatives: see `ids_in_context`.
+
+    Args:
+        tokenizer: a transformers tokenizer or processor.
+        policy: a policy; it is returned as it is if it has no text.
+
+    Raises:
+        ChatFormatError: as in `ids_in_context`.
+
+    >>> from transformers import ByT5Tokenizer
+    >>> policy_with_ids(ByT5Tokenizer(), MaskPolicy(ignore_between=[("[[", "]]")])).ignore_between
+    ((((94, 94),), ((96, 96),)),)
+    """
+    if not policy._texts():
+        return policy
+
+    def ids(markers: Iterable[Any]) -> list[MarkerIds]:
+        found = [ids_in_context(tokenizer, marker) if isinstance(marker, str) else (marker,) for marker in markers]
+        return [marker for alternatives in found for marker in alternatives]
+
+    pairs: Any = policy.ignore_between
+    return replace(
+        policy,
+        ignore_between=[(ids(opening), ids(closing)) for opening, closing in pairs],
+        ignore_sequences=ids(policy.ignore_sequences),
+    )
 
 
 def role_texts(role: str, marker: MarkerText) -> tuple[str, list[str]]:

@@ -17,6 +17,7 @@ from spanmask.chat.conversation import row_name
 from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
+from spanmask.chat.strings import policy_with_ids
 from spanmask.collators.columns import columns_of, required_column, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
@@ -84,7 +85,7 @@ class ChatCollator:
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
-        self.policy = self.policy.with_tokenizer(tokenizer)
+        self.policy = policy_with_ids(tokenizer, self.policy)
         # A role that the format lacks is an error now, not in the first batch.
         self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
         check_length("max_length", self.max_length)

@@ -79,7 +79,7 @@ def check_unclosed(counts: LabelCounts, running: RunningReport, decode: Callable
     if counts.unclosed_row is not None and running.is_first("unclosed"):
         warnings.warn(
             f"policy.ignore_between: row {counts.unclosed_row} has a region that opens but does not close before its turn ends, so that "
-            f"nothing after the opening trains (regions like this in the batch: {counts.unclosed_regions}). The row was truncated there, or "
+            f"nothing after the opening trains (such regions in the batch: {counts.unclosed_regions}). The row was truncated there, or "
             "the closing ids differ from those in the row, because they merge with the text next to them: pass the markers as text, "
             f'("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further occurrences are only counted; see '
             "collator.report.",

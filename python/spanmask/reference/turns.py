@@ -1,4 +1,4 @@
-"""The chat state machine, spelled out. Twin of `turns.rs`."""
+"""The chat state machine, spelled out. Twin of `turns/mod.rs`."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ class Opened(NamedTuple):
 def scan_text(text: str, state: str | None, markers: MarkerTexts) -> tuple[list[Opened], str | None]:
     """The turns that open in a text, and the role whose turn is open after it, None outside all turns.
 
-    The scan of the core's `turns`, on text. `state`: the role whose turn is open before.
+    The scan of `turns/mod.rs`, on text. `state`: the role whose turn is open before.
     """
     opened: list[Opened] = []
     at = 0
