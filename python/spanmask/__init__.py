@@ -4,13 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from spanmask.chat import ChatFormat, RoleBoundary
-from spanmask.collators import (
-    DataCollatorForChat,
-    DataCollatorForMaskedLM,
-    DataCollatorForSpanCorruption,
-    DataCollatorForVisionChat,
-)
-from spanmask.encode import encode_chat
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import mask_labels
 from spanmask.noise import (
@@ -32,6 +25,13 @@ from spanmask.response import response_mask
 from spanmask.turns import Turns, find_turns
 
 if TYPE_CHECKING:
+    from spanmask.collators import (
+        DataCollatorForChat,
+        DataCollatorForMaskedLM,
+        DataCollatorForSpanCorruption,
+        DataCollatorForVisionChat,
+    )
+    from spanmask.encode import encode_chat
     from spanmask.integrations.train_on_answers import train_on_answers
 
 __all__ = [
@@ -65,8 +65,23 @@ __all__ = [
     "train_on_answers",
 ]
 
+# Loaded with their first use, so that `import spanmask` costs little more than `import numpy`.
+LOADED_LATER = {
+    "DataCollatorForChat": "collators",
+    "DataCollatorForMaskedLM": "collators",
+    "DataCollatorForSpanCorruption": "collators",
+    "DataCollatorForVisionChat": "collators",
+    "encode_chat": "encode",
+    "train_on_answers": "integrations.train_on_answers",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "train_on_answers":  # loaded with its first use: only trainers need it
-        return import_module("spanmask.integrations.train_on_answers").train_on_answers
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in LOADED_LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"spanmask.{LOADED_LATER[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
