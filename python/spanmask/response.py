@@ -10,7 +10,7 @@ import numpy as np
 
 from spanmask.chat.format import ChatFormat
 from spanmask.labels import mask_labels
-from spanmask.policy import DEFAULT_POLICY, MaskPolicy
+from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged
 from spanmask.turns import Turns
 
@@ -18,6 +18,8 @@ __all__ = ["response_mask"]
 
 # Ids may be negative, -100 among them (LLaVA marks images with -200); none is as low as this.
 NO_LABEL = -(2**63)
+# A rollout's empty block of reasoning was sampled, unless it is a generation prefill.
+RESPONSE_POLICY = MaskPolicy(reasoning="train")
 
 
 def response_mask(
@@ -41,7 +43,8 @@ def response_mask(
         rows: token ids: anything that `Ragged.from_rows` takes, or a 2-D array or tensor.
         chat_format_or_turns: a `ChatFormat`, whose turns are searched for in the rows, or the rows' `Turns` (`Turns.from_segments` makes
             them from the lengths that a rollout knows).
-        policy: which tokens of a response count; by default the content of the assistant's turns and its closing tokens.
+        policy: which tokens of a response count; by default the content of the assistant's turns and its closing tokens,
+            reasoning included.
         roles, turns, shift: replace these options of the policy. `shift="left"`: an entry is at the position whose logits predict the
             token, so that `mask[:, :-1]` is aligned with `log_softmax(logits[:, :-1])` gathered at `ids[:, 1:]`.
         attention_mask: only with 2-D rows: nonzero for real tokens, which must be contiguous in a row.
@@ -62,7 +65,7 @@ def response_mask(
     >>> response_mask(ids, fmt, turns="last", shift="left").tolist()
     [[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0]]
     """
-    policy = DEFAULT_POLICY if policy is None else policy
+    policy = RESPONSE_POLICY if policy is None else policy
     if not isinstance(policy, MaskPolicy):
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
     given: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,6 @@ from spanmask.collators.guard import (
     describe_uncovered,
     roles_of_messages,
 )
-from spanmask.collators.unused_weights import REMEDY, trainer_that_ignores_weights
 from spanmask.errors import SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
@@ -37,6 +37,8 @@ from spanmask.turns import TurnEntries, Turns, named_turn_column, turn_columns
 __all__ = ["ChatCollator", "TokenRows"]
 
 Kept = list[int] | None
+# Whoever imports it has a loss that reads weights.
+READER = "spanmask.integrations.weighted_loss"
 
 
 @dataclass
@@ -74,7 +76,7 @@ class ChatCollator:
     keep_columns: Iterable[str] = ()
     on_untrained_batch: OnUntrainedBatch = "raise"
     label_pad_token_id: int = -100
-    weight_key: str = "loss_weights"
+    weight_key: str | None = None
     template_kwargs: Mapping[str, Any] | None = None
     prepare: Callable[[Any], Mapping[str, Any]] | None = None
 
@@ -99,7 +101,7 @@ class ChatCollator:
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self._text_tokenizer = tokenizer
         self._running = RunningReport()
-        self._ignored_by: str | None = None  # set in a copy that is pickled for a worker
+        self._weights_are_read = self.weight_key is not None
 
     def __repr__(self) -> str:
         return short_repr(self)
@@ -143,20 +145,23 @@ class ChatCollator:
         """Put the loss weights into a batch, if there are any."""
         if weights is None:
             return
-        if self.weight_key in batch:
-            raise ValueError(f"weight_key: the batch already has {self.weight_key!r}; choose another name.")
-        batch[self.weight_key] = weights
-        trainer = self._ignored_by or trainer_that_ignores_weights()
-        if trainer is not None and self._running.is_first("weights"):
+        key = self.weight_key or "loss_weights"
+        if key in batch:
+            raise ValueError(f"weight_key: the batch already has {key!r}; choose another name.")
+        batch[key] = weights
+        self._weights_are_read |= READER in sys.modules
+        if not self._weights_are_read and self._running.is_first("weights"):
             warnings.warn(
-                f"{self.weight_key}: {trainer} ignores loss weights, so every token with a label counts fully, the prompts included if "
-                f"prompt_weight is set. To train with weights, {REMEDY.format(trainer=trainer)}.",
+                f"{key}: this batch has loss weights. The trainers of transformers and TRL ignore them, so that every token with a label "
+                "counts fully, prompts included if prompt_weight is set. Use WeightedLossMixin or weighted_loss of "
+                f"{READER}, or remove prompt_weight, role_weights and turn weights. If your own loss reads them, pass weight_key={key!r}.",
                 SpanmaskWarning,
                 stacklevel=4,
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ignored_by": trainer_that_ignores_weights(), "_encoder": None}
+        # A worker that is spawned does not have the modules of this process. The encoder is made anew.
+        return {**self.__dict__, "_weights_are_read": self._weights_are_read or READER in sys.modules, "_encoder": None}
 
     def _turn_entries(self, columns: Mapping[str, Any]) -> TurnEntries:
         """The flags or loss weights of turns."""

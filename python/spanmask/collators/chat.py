@@ -45,7 +45,7 @@ class DataCollatorForChat(ChatCollator):
         keep_columns: further columns to stack into the batch; all others are dropped.
         on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.
         label_pad_token_id: the label of padding and of tokens without loss.
-        weight_key: the batch's key for loss weights.
+        weight_key: the batch's key for loss weights, by default `"loss_weights"`. Naming it says that your loss reads them.
         padding_free: concatenate rows instead of padding them.
 
     Raises:

@@ -68,7 +68,7 @@ class DataCollatorForVisionChat(ChatCollator):
         keep_columns: further columns to stack into the batch; all others are dropped.
         on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.
         label_pad_token_id: the label of padding and of tokens without loss.
-        weight_key: the batch's key for loss weights.
+        weight_key: the batch's key for loss weights, by default `"loss_weights"`. Naming it says that your loss reads them.
         template_kwargs: variables of the chat template, for all rows; a row's own `chat_template_kwargs` take their place.
         prepare: called with each example first; returns a dict with `messages` and media. Must be picklable for workers.
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator
-from spanmask.collators.unused_weights import REMEDY, ignores_weights
 from spanmask.errors import ChatFormatError
 from spanmask.integrations.answers.collators import check_collator, our_collator
 from spanmask.integrations.answers.labels import is_weight_column
 from spanmask.integrations.answers.report import AnswersReport
 from spanmask.integrations.answers.sets import Setup, first_row, label_later_sets, label_set, maps
+from spanmask.integrations.answers.weights import REMEDY, ignores_weights
 from spanmask.policy import MaskPolicy
 
 __all__ = ["train_on_answers"]
