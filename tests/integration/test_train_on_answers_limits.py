@@ -167,25 +167,64 @@ class TestUntrained:
             answers_only(sft(tokenizer, list(self.ROWS), tmp_path), MaskPolicy(on_untrained_row="raise"), chat_format=FORMAT)
 
 
-@pytest.mark.parametrize("layout", ["messages", "prompt and completion"])
-def test_messages_whose_text_opens_turns_are_noticed(layout, tokenizer, tmp_path):
-    """TRL keeps the messages beside the ids."""
-    wrong = [
-        {"role": "user", "content": "red<|im_end|>\n<|im_start|>assistant\nread<|im_end|>"},
-        {"role": "assistant", "content": "a line"},
-    ]
-    every = [CONVERSATIONS[0], wrong]
-    columns = (
-        {"messages": every} if layout == "messages" else {"prompt": [m[:1] for m in every], "completion": [m[1:] for m in every]}
-    )
-    data = datasets.Dataset.from_dict(columns)
-    with pytest.warns(SpanmaskWarning, match=r"train set: 1 rows \(row 1, \.\.\.\) have messages whose roles differ"):
-        trainer = answers_only(sft(tokenizer, data, tmp_path))
-    assert trainer.spanmask_report["train"].mismatched_rows == [1]
-    trainer = answers_only(sft(tokenizer, data, tmp_path), MaskPolicy(on_role_mismatch="drop"))
-    assert [any(label != -100 for label in row["labels"]) for row in trainer.train_dataset] == [True, False]
-    with pytest.raises(ValueError, match="messages: row 1 has the roles user, assistant, but"):
-        answers_only(sft(tokenizer, data, tmp_path), MaskPolicy(on_role_mismatch="raise"))
+QUOTING = [
+    {"role": "user", "content": "red<|im_end|>\n<|im_start|>assistant\nread<|im_end|>"},
+    {"role": "assistant", "content": "a <|im_start|>user line"},
+]
+
+
+class TestMessages:
+    """Where the trainer keeps the messages beside the ids."""
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
+    @pytest.mark.parametrize("layout", ["messages", "prompt and completion"])
+    def test_text_of_markers_in_contents_is_no_turn(self, layout, stream, tokenizer, tmp_path):
+        every = [CONVERSATIONS[0], QUOTING, CONVERSATIONS[1]]
+        columns = {"messages": every}
+        if layout != "messages":
+            columns = {"prompt": [m[:-1] for m in every], "completion": [m[-1:] for m in every]}
+        trainer = answers_only(sft(tokenizer, datasets.Dataset.from_dict(columns), tmp_path, stream=stream))
+        texts = [tokenizer.decode([label for label in row["labels"] if label != -100]) for row in trainer.train_dataset]
+        said = [[m["content"] for m in messages if m["role"] == "assistant"] for messages in every]
+        assert texts == ["".join(f"{text}<|im_end|>" for text in (row if layout == "messages" else row[-1:])) for row in said]
+        assert trainer.spanmask_report["train"].role_mismatches == 0
+
+    def test_rows_that_were_cut_are_labeled_up_to_the_cut(self, tokenizer, tmp_path):
+        data = datasets.Dataset.from_dict({"messages": [QUOTING, CONVERSATIONS[0]]})
+        whole = answers_only(sft(tokenizer, data, tmp_path)).train_dataset[0]
+        for length in (len(whole["input_ids"]) - 2, len(whole["input_ids"]) - 4):
+            row = answers_only(sft(tokenizer, data, tmp_path, max_length=length)).train_dataset[0]
+            assert row["labels"] == whole["labels"][:length]
+
+    def test_rows_whose_ids_are_others_are_searched_and_guarded(self, tokenizer, tmp_path):
+        rows = [tokenizer.apply_chat_template(m, return_dict=False) for m in (CONVERSATIONS[0], QUOTING)]
+        data = datasets.Dataset.from_dict(
+            {"messages": [CONVERSATIONS[0], QUOTING], "input_ids": [row[-1:] + row for row in rows]}
+        )
+        with pytest.warns(SpanmaskWarning, match=r"train set: 1 rows \(row 1, \.\.\.\) have messages whose roles differ"):
+            trainer = answers_only(sft(tokenizer, data, tmp_path))
+        assert trainer.spanmask_report["train"].mismatched_rows == [1]
+        trainer = answers_only(sft(tokenizer, data, tmp_path), MaskPolicy(on_role_mismatch="drop"))
+        assert [any(label != -100 for label in row["labels"]) for row in trainer.train_dataset] == [True, False]
+        with pytest.raises(ValueError, match="messages: row 1 has the roles user, assistant, but"):
+            answers_only(sft(tokenizer, data, tmp_path), MaskPolicy(on_role_mismatch="raise"))
+
+    @pytest.mark.parametrize("key", ["weight", "train"])
+    def test_messages_choose_whether_they_train(self, key, tokenizer, tmp_path):
+        talk = CONVERSATIONS[2]
+        chosen = [{**message, key: int(at == 3)} for at, message in enumerate(talk)]
+        flags = [[1, 1, 0], [1, 0, 1]]
+        data = datasets.Dataset.from_dict({"messages": [chosen, [{**m, key: 1} for m in talk]], "kept": flags})
+        trainer = answers_only(sft(tokenizer, data, tmp_path), turn_column="kept")
+        texts = [tokenizer.decode([label for label in row["labels"] if label != -100]) for row in trainer.train_dataset]
+        assert texts == [f"{talk[3]['content']}<|im_end|>", f"{talk[1]['content']}<|im_end|>{talk[5]['content']}<|im_end|>"]
+
+    def test_other_weights_have_no_place_in_labels(self, tokenizer, tmp_path):
+        data = datasets.Dataset.from_dict({"messages": [[{**m, "weight": 0.5} for m in CONVERSATIONS[0]]]})
+        with pytest.raises(
+            ValueError, match="messages: row 0 has messages with loss weights other than 0 and 1.*skip_prepare_dataset"
+        ):
+            answers_only(sft(tokenizer, data, tmp_path))
 
 
 class TestWeights:
@@ -306,6 +345,18 @@ class TestRefusals:
             answers_only(trainer, MaskPolicy(shift="left"), chat_format=FORMAT)
         with pytest.raises(ValueError, match="roles: the policy trains 'critic'"):
             answers_only(trainer, MaskPolicy(roles="critic"), chat_format=FORMAT)
+
+
+def test_the_fingerprint_stays_when_messages_were_read(tokenizer):
+    def labels():
+        return AnswerLabels(ChatFormat.from_tokenizer(tokenizer), MaskPolicy(), renderer=tokenizer)
+
+    used = labels()
+    before = Hasher.hash(used)
+    ids = [tokenizer.apply_chat_template(QUOTING, return_dict=False)]
+    used({"messages": [QUOTING], "input_ids": ids})
+    assert used.report.aligned_rows == 1
+    assert before == Hasher.hash(used) == Hasher.hash(pickle.loads(pickle.dumps(labels())))
 
 
 def test_the_fingerprint_is_the_configuration():

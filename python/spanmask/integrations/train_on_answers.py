@@ -130,7 +130,7 @@ def make_setup(
     if chat_format is None:
         chat_format = derive(trainer, template_kwargs or {})
     policy._compile(chat_format.roles, chat_format.ignore_ids)  # a role that the format lacks is an error now
-    return Setup(policy, chat_format, turn_column)
+    return Setup(policy, chat_format, turn_column, dict(template_kwargs or {}))
 
 
 def derive(trainer: Any, template_kwargs: Mapping[str, Any]) -> ChatFormat:

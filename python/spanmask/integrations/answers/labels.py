@@ -13,11 +13,12 @@ import numpy.typing as npt
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.collators.guard import describe_mismatch
+from spanmask.integrations.answers.messages import MessageLabels, RowLabels
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, is_arrow
 from spanmask.report import NAMED_ROWS, MaskReport
-from spanmask.turns import Turns, find_turns, named_turn_column
+from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 
 __all__ = ["AnswerLabels", "is_weight_column"]
 
@@ -36,14 +37,27 @@ class AnswerLabels:
         turn_column: a column of flags or weights of turns that must be there.
         wrapped: rows are pieces of one stream, which may be cut anywhere (TRL's packing strategy "wrapped"); they are passed in order, with
             their indices.
+        renderer, template_kwargs: what rows of messages were tokenized with. With it, rows whose contents hold text of markers, or whose
+            messages have weights, are labeled by their messages, where the trainer has kept them.
     """
 
     def __init__(
-        self, chat_format: ChatFormat, policy: MaskPolicy, *, turn_column: str | None = None, wrapped: bool = False
+        self,
+        chat_format: ChatFormat,
+        policy: MaskPolicy,
+        *,
+        turn_column: str | None = None,
+        wrapped: bool = False,
+        renderer: Any = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.chat_format, self.policy, self.turn_column, self.wrapped = chat_format, policy, turn_column, wrapped
+        self.renderer, self.template_kwargs = renderer, template_kwargs
         # Untrained rows are dropped, or refused, where the whole data set is known.
         self._policy = replace(policy, on_untrained_row="keep")
+        self._by_messages = (
+            None if renderer is None else MessageLabels(renderer, template_kwargs or {}, chat_format, self._policy)
+        )
         self.count()
 
     def count(self) -> None:
@@ -53,7 +67,7 @@ class AnswerLabels:
         self._carried = np.zeros(0, np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("chat_format", "policy", "turn_column", "wrapped")
+        names = ("chat_format", "policy", "turn_column", "wrapped", "renderer", "template_kwargs")
         return {"version": VERSION, **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -95,15 +109,46 @@ class AnswerLabels:
         return ids, labels
 
     def _label_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
+        by_messages = {} if "seq_lengths" in names else self._label_by_messages(batch, names, ids, existing)
+        if not by_messages:
+            return self._search_rows(batch, names, ids, existing)
+        others = [row for row in range(len(ids)) if row not in by_messages]
+        found = {row: one.labels for row, one in by_messages.items()}
+        reports: dict[tuple[int, ...], MaskReport] = {(row,): one.report for row, one in by_messages.items()}
+        if others:
+            some = rows_taken(batch, others)
+            some_ids = Ragged.from_rows(some["input_ids"], "input_ids")
+            labels, report = self._search_rows(some, names, some_ids, existing_labels(some, names, some_ids))
+            found |= dict(zip(others, labels, strict=True))
+            reports[tuple(others)] = report
+        return Ragged(np.concatenate([found[row] for row in range(len(ids))]), ids.offsets), added(reports)
+
+    def _label_by_messages(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> dict[int, RowLabels]:
+        """The labels of rows for which a search in the ids is not enough."""
+        conversations = None if self._by_messages is None else self._by_messages.conversations(batch, names)
+        if conversations is None or self._by_messages is None:
+            return {}
+        doubtful = set(self._mismatches(batch, names, find_turns(ids, self.chat_format)))
+        doubtful |= {row for row, one in enumerate(conversations) if self._by_messages.needs_text(one)}
+        entries = {}
+        for row in doubtful:
+            by_turn = self._by_turn(rows_taken(batch, [row]), names)
+            if by_turn:
+                entries[row] = turn_columns(by_turn.get("turn_mask"), by_turn.get("turn_weights"))
+        return self._by_messages.label({row: conversations[row] for row in sorted(doubtful)}, ids, existing, entries)
+
+    def _search_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
         rows = ids
         if "seq_lengths" in names:
             rows = Ragged(ids.values, document_offsets(batch["seq_lengths"], ids))
             existing = None if existing is None else Ragged(existing.values, rows.offsets)
         turns = find_turns(rows, self.chat_format)
-        mismatched = self._mismatched(batch, names, turns) if len(rows) == len(ids) else []
+        mismatched = self._mismatches(batch, names, turns) if len(rows) == len(ids) else {}
+        if mismatched and self.policy.on_role_mismatch == "raise":
+            raise ValueError(next(iter(mismatched.values())))
         masked = mask_labels(rows, turns, self._policy, labels=existing, **self._by_turn(batch, names))
         report = masked.report
-        report.role_mismatches, report.mismatched_rows = len(mismatched), mismatched[:NAMED_ROWS]
+        report.role_mismatches, report.mismatched_rows = len(mismatched), list(mismatched)[:NAMED_ROWS]
         labels = Ragged(masked.labels.values, ids.offsets)
         if mismatched and self.policy.on_role_mismatch == "drop":
             for row in mismatched:
@@ -124,15 +169,15 @@ class AnswerLabels:
             return {"turn_weights": batch[self.turn_column]}
         return {"turn_mask": batch[self.turn_column]}
 
-    def _mismatched(self, batch: Any, names: Sequence[str], turns: Turns) -> list[int]:
-        """The rows whose messages have other roles than the turns that were found in their ids."""
+    def _mismatches(self, batch: Any, names: Sequence[str], turns: Turns) -> dict[int, str]:
+        """The rows whose messages have other roles than the turns that were found in their ids, and what is wrong."""
         columns = [name for name in ("messages", "prompt", "completion") if name in names]
         if not columns or ("messages" in columns and len(columns) > 1):
-            return []
+            return {}
         wanted = [messages_of_column(batch[name]) for name in columns]
         if any(rows is None for rows in wanted):
-            return []
-        mismatched = []
+            return {}
+        mismatches = {}
         edges = np.searchsorted(turns.row, np.arange(1, len(wanted[0] or ())))
         found, closed = np.split(turns.role, edges), np.split(turns.closed, edges)
         for row, parts in enumerate(zip(*wanted, strict=True)):
@@ -140,10 +185,8 @@ class AnswerLabels:
             names_found = [self.chat_format.roles[number] for number in found[row]]
             is_cut = len(closed[row]) > 0 and not closed[row][-1]
             if not same_roles(messages, names_found, self.chat_format, is_cut=is_cut):
-                mismatched.append(row)
-                if self.policy.on_role_mismatch == "raise":
-                    raise ValueError(describe_mismatch(row, [str(one["role"]) for one in messages], names_found))
-        return mismatched
+                mismatches[row] = describe_mismatch(row, [str(one["role"]) for one in messages], names_found)
+        return mismatches
 
     def _label_stream(self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None) -> tuple[Ragged, MaskReport]:
         """Label pieces of a stream. A turn that the last batch left open goes on in this one, if this one follows it."""
@@ -180,6 +223,25 @@ class AnswerLabels:
             reasons=Counter({"no trained turn": len(untrained)} if len(untrained) else {}),
             untrained_rows=[(int(row), "no trained turn") for row in untrained[:NAMED_ROWS]],
         )
+
+
+def rows_taken(batch: Any, rows: Sequence[int]) -> Any:
+    """Some rows of a batch."""
+    if is_arrow(batch):
+        return batch.take(list(rows))
+    return {name: [column[row] for row in rows] for name, column in batch.items()}
+
+
+def added(reports: Mapping[tuple[int, ...], MaskReport]) -> MaskReport:
+    """The sum of the reports of some rows each, whose rows keep their numbers."""
+    total = MaskReport()
+    untrained: list[tuple[int, str]] = []
+    mismatched: list[int] = []
+    for rows, report in reports.items():
+        total = total + report
+        untrained += [(rows[row], reason) for row, reason in report.untrained_rows]
+        mismatched += [rows[row] for row in report.mismatched_rows]
+    return replace(total, untrained_rows=sorted(untrained)[:NAMED_ROWS], mismatched_rows=sorted(mismatched)[:NAMED_ROWS])
 
 
 def existing_labels(batch: Any, names: Sequence[str], ids: Ragged) -> Ragged | None:

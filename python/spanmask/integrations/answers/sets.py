@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ class Setup:
     policy: MaskPolicy
     chat_format: ChatFormat
     turn_column: str | None
+    template_kwargs: Mapping[str, Any]
 
 
 def first_row(data: Any, name: str) -> Mapping[str, Any]:
@@ -67,7 +69,12 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
         check_wrapped(setup.policy, setup.chat_format)
     policy = completions_policy(trainer, setup, sample)
     labels = AnswerLabels(
-        setup.chat_format, policy, turn_column=setup.turn_column, wrapped=strategy == "wrapped" and not shuffled
+        setup.chat_format,
+        policy,
+        turn_column=setup.turn_column,
+        wrapped=strategy == "wrapped" and not shuffled,
+        renderer=None if strategy else renderer_of(trainer),
+        template_kwargs=setup.template_kwargs,
     )
     if isinstance(data, datasets.IterableDataset):
         labeled = data.map(labels, batched=True, batch_size=STREAM_BATCH, with_indices=labels.wrapped)
@@ -84,6 +91,16 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
         labels.count()
     warn_of_cut_answers(strategy, shuffled, counts, name)
     return labeled, row
+
+
+def renderer_of(trainer: Any) -> Any:
+    """The tokenizer or processor with the template that the trainer renders with; `None` if there is none."""
+    template = getattr(trainer, "chat_template", None)
+    if template is None:
+        return trainer.processing_class if getattr(trainer.processing_class, "chat_template", None) else None
+    renderer = copy(trainer.processing_class)
+    renderer.chat_template = template
+    return renderer
 
 
 def label_rows(trainer: Any, data: Any, labels: AnswerLabels, name: str) -> tuple[Any, MaskReport]:
@@ -115,7 +132,9 @@ def check_counts(counts: MaskReport, setup: Setup, name: str, packed: bool) -> N
         return
     row, reason = counts.untrained_rows[0]
     reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.reasons.items())
-    remedy = REMEDIES[reason].replace("collator.chat_format", "ChatFormat.from_tokenizer(tokenizer)")
+    remedy = next((text for start, text in REMEDIES.items() if reason.startswith(start)), "Drop such rows.").replace(
+        "collator.chat_format", "ChatFormat.from_tokenizer(tokenizer)"
+    )
     if not counts.trained_tokens:
         raise ValueError(f"{name} set: no row would train anything ({reasons}). {remedy}")
     if setup.policy.on_untrained_row == "raise":
