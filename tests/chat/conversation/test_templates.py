@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 from spanmask.chat.conversation import MessageForms, adapt, conversations_of
-from spanmask.chat.template.probe import TOOL_SCHEMA, Template
+from spanmask.chat.template.probe import Template
+from support.agent_rows import TOOLS
 from support.chat_templates import STYLES
 from support.derivation import tokenizer_with
 from support.trl_templates import TEMPLATES
@@ -62,7 +63,7 @@ def test_each_content_is_rendered_once_in_every_form(source, name):
     for text, content in product(texts, TEXTS.values()):
         assert text.count(content) == 1
     if has_calls:
-        tools = {"tools": [TOOL_SCHEMA]} if forms.with_tools else {}
+        tools = {"tools": TOOLS} if forms.with_tools else {}
         texts = [
             rendered(calling_row(parts, as_json, content), **tools)
             for parts, as_json, content in product((False, True), (False, True), (None, "", []))

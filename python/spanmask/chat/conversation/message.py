@@ -15,6 +15,7 @@ from spanmask.chat.coverage import REASONING_FIELDS
 
 __all__ = ["Message", "read_message"]
 
+CONVERSATIONS_COLUMN = "conversations"
 # Fields that may stand for the content of a message.
 SUBSTITUTES = ("tool_calls", *REASONING_FIELDS)
 
@@ -30,7 +31,7 @@ class Message(NamedTuple):
 def read_message(message: Any, place: Place) -> Message:
     """Check and copy one message, with `role` and `content` or with `from` and `value`.
 
-    The roles human, gpt and their like become user and assistant. Keys without a value are left out. All others stay, in their order,
+    In `conversations`, the roles human, gpt and their like become user and assistant, as they do with `from` and `value`. Keys without a value are left out. All others stay, in their order,
     but those that state a weight.
 
     Raises:
@@ -48,7 +49,8 @@ def read_message(message: Any, place: Place) -> Message:
         raise ValueError(f"{place}: has no 'role'; its keys are {', '.join(map(repr, message)) or 'none'}.")
     if not isinstance(role, str) or not role:
         raise TypeError(f"{place}: 'role' is {role!r}; expected a name such as 'user' or 'assistant'.")
-    fields["role"] = ALIASES.get(role, role)
+    if place.column == CONVERSATIONS_COLUMN:  # `messages` are what the template is called with, as they are
+        fields["role"] = ALIASES.get(role, role)
     weight = take_weight(fields, place)
     dropped_nulls = read_calls(fields, place)
     if "content" in fields:
