@@ -115,7 +115,7 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
 #[pyfunction]
 pub fn mask_bounds(py: Python<'_>, mask: IdColumn<'_>) -> PyResult<RowBounds> {
     let (starts, stops) = with_ids!(&mask.values, |values| {
-        let rows = Ragged::from_bounds(values, mask.starts.as_slice()?, mask.stops.as_slice()?);
+        let rows = Ragged::from_bounds(values, mask.bounds.starts()?, mask.bounds.stops()?);
         py.detach(|| batch::mask_bounds(&rows?)).map_err(|e| to_py(e, "attention_mask"))?
     })
     .into_iter()
