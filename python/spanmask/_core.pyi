@@ -1,4 +1,4 @@
-"""The Rust core. Arrays of ids are 1-D, contiguous, uint16, uint32, int32 or int64; `starts` and `stops` bound their rows."""
+"""The Rust core. Arrays of ids are contiguous, uint16, uint32, int32 or int64; rows are in a 2-D array, or in a 1-D array with bounds."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, final
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from spanmask.chat.boundary import Parts
 from spanmask.chat.format import ChatFormat
-from spanmask.ragged import Column
+from spanmask.ragged import Column, Ragged
 from spanmask.turns import Turns
 
 _Ids: TypeAlias = npt.NDArray[Any]
@@ -19,6 +19,8 @@ _Bool: TypeAlias = npt.NDArray[np.bool_]
 _Uint8: TypeAlias = npt.NDArray[np.uint8]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 _Uint64: TypeAlias = npt.NDArray[np.uint64]
+# Rows in one array: a 2-D array, or values with bounds. The values of a `Column` may be 2-D: its rows are then parts of the array's rows.
+_Column: TypeAlias = Column | Ragged | _Ids
 
 @final
 class Format:
@@ -85,8 +87,6 @@ class LabelPlan:
 
 @final
 class Layout:
-    @staticmethod
-    def in_place(width: int) -> Layout: ...
     @staticmethod
     def packed(max_length: int | None = None) -> Layout: ...
     @staticmethod
@@ -175,24 +175,24 @@ class TurnColumns:
     def include_end(self) -> _Bool: ...
 
 def find_all(values: _Ids, sequences: Sequence[Sequence[int]]) -> Matches: ...
-def find_turns(rows: Column, format: Format) -> TurnColumns: ...
+def find_turns(rows: _Column, format: Format) -> TurnColumns: ...
 def from_arrays(rows: list[Any]) -> RaggedArrays | None: ...
 def from_lists(rows: list[Any], name: str) -> RaggedArrays: ...
-def mask_bounds(mask: Column) -> RowBounds: ...
+def mask_bounds(mask: _Column) -> RowBounds: ...
 def mask_labels(
-    rows: Column,
+    rows: _Column,
     *,
     turns: Format | Turns,
     policy: Policy,
-    layout: Layout,
-    labels: Column | None,
-    turn_mask: Column | None,
-    turn_weights: Column | None,
+    labels: _Column | None,
+    turn_mask: _Column | None,
+    turn_weights: _Column | None,
     ignore_index: int,
     weighted: bool,
     num_threads: int,
+    layout: Layout | None = None,
 ) -> MaskedRows: ...
-def pad(rows: Column, layout: Layout, padding: int) -> _Int64: ...
+def pad(rows: _Column, layout: Layout, padding: int) -> _Int64: ...
 def paint(len: int, starts: _Int64, stops: _Int64, numbers: _Int64) -> _Int64: ...
 def plan_labels(
     rows: Any,
@@ -201,8 +201,8 @@ def plan_labels(
     policy: Policy,
     attention_mask: Any,
     labels: Any,
-    turn_mask: Column | None,
-    turn_weights: Column | None,
+    turn_mask: _Column | None,
+    turn_weights: _Column | None,
     ignore_index: int,
     weighted: bool,
     max_length: int | None,
@@ -346,7 +346,7 @@ class RealRows:
     def word_ids(self) -> _Int64 | None: ...
 
 # Rows in one array, or an array for each row (contiguous, all of one dtype).
-_Rows: TypeAlias = Column | list[_Ids]
+_Rows: TypeAlias = _Column | list[_Ids]
 
 def corrupt(
     rows: _Rows,
@@ -357,10 +357,10 @@ def corrupt(
     keys: _Uint64 | list[str] | None = None,
     noise_density: _Float64 | None = None,
     mean_noise_span_length: _Float64 | None = None,
-    noise_mask: Column | None = None,
-    protected_mask: Column | None = None,
-    word_starts: Column | None = None,
-    word_ids: Column | None = None,
+    noise_mask: _Column | None = None,
+    protected_mask: _Column | None = None,
+    word_starts: _Column | None = None,
+    word_ids: _Column | None = None,
     layout: SeqToSeqLayout | None = None,
     name: str = "rows",
     num_threads: int = 1,
@@ -371,18 +371,18 @@ def mask_tokens(
     *,
     seed: int,
     epoch: int,
-    layout: Layout,
     ignore_index: int,
+    layout: Layout | None = None,
     keys: _Uint64 | list[str] | None = None,
     mlm_probability: _Float64 | None = None,
-    protected_mask: Column | None = None,
-    word_starts: Column | None = None,
-    word_ids: Column | None = None,
+    protected_mask: _Column | None = None,
+    word_starts: _Column | None = None,
+    word_ids: _Column | None = None,
     pad_token_id: int = 0,
     name: str = "rows",
     num_threads: int = 1,
 ) -> MaskedBatch: ...
-def merge(input_ids: Column, labels: Column, spec: SpanSpec) -> MergedRows: ...
+def merge(input_ids: _Column, labels: _Column, spec: SpanSpec) -> MergedRows: ...
 def noise_mask(
     rows: _Rows,
     spec: SpanSpec,
@@ -392,10 +392,10 @@ def noise_mask(
     keys: _Uint64 | list[str] | None = None,
     noise_density: _Float64 | None = None,
     mean_noise_span_length: _Float64 | None = None,
-    noise_mask: Column | None = None,
-    protected_mask: Column | None = None,
-    word_starts: Column | None = None,
-    word_ids: Column | None = None,
+    noise_mask: _Column | None = None,
+    protected_mask: _Column | None = None,
+    word_starts: _Column | None = None,
+    word_ids: _Column | None = None,
     name: str = "rows",
     num_threads: int = 1,
 ) -> _Bool: ...

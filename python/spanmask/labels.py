@@ -108,10 +108,9 @@ def mask_labels(
         turns._check_rows(view)
     by_turn = turn_columns(turn_mask, turn_weights)
     masked = _core.mask_labels(
-        view.column,
+        view.rows,
         turns=turns,
         policy=policy._compile(chat_format_or_turns.roles, chat_format_or_turns.ignore_ids),
-        layout=view.layout,
         labels=None if labels is None else view.aligned(labels, "labels"),
         turn_mask=by_turn.turn_mask,
         turn_weights=by_turn.turn_weights,

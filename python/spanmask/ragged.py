@@ -22,7 +22,9 @@ ReturnTensors = Literal["pt", "np"]
 
 
 class Column(NamedTuple):
-    """A column as the core reads it: the values of all rows in one array, and where each row starts and stops in it (int64)."""
+    """Rows as the core reads them where there may be gaps between rows: the values of all rows in one array, and where each row starts
+    and stops in it (int64). The core also reads a `Ragged`, and a contiguous 2-D array.
+    """
 
     values: npt.NDArray[Any]
     starts: npt.NDArray[np.int64]
@@ -168,7 +170,7 @@ class Ragged:
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
         starts, stops = self.bounds()
         if self.values.dtype in TOKEN_DTYPES:
-            return _core.pad(self.column(), _core.Layout.padded(side), check_ignore_index("value", value))
+            return _core.pad(self, _core.Layout.padded(side), check_ignore_index("value", value))
         lengths = stops - starts
         width = int(lengths.max(initial=0))
         padded = np.full((len(self), width), value, self.values.dtype)
@@ -186,12 +188,12 @@ class Ragged:
 
 
 class RowsView:
-    """Rows as the core reads them, and the conversion back to the kind and shape that users passed.
+    """Rows as the core reads them (`rows`), and the conversion back to the kind and shape that users passed.
 
     2-D rows stay 2-D: the output has their shape, and `attention_mask` bounds the real tokens. Everything else becomes `Ragged`.
     """
 
-    column: Column
+    rows: Ragged | npt.NDArray[Any] | Column
 
     def __init__(self, rows: Any, attention_mask: Any = None, name: str = "rows") -> None:
         self.tensor = type(rows) is not np.ndarray and is_tensor(rows)
@@ -200,33 +202,36 @@ class RowsView:
         self.offsets: npt.NDArray[np.int64] | None = None
         if isinstance(array, np.ndarray) and array.ndim == 2:
             self.shape = array.shape
-            self.column = column_of_array(token_array(array, name))
+            self.rows = token_array(array, name)
             if attention_mask is not None:
-                mask = column_of_array(two_dimensional(attention_mask, "attention_mask", self.shape))
-                bounds = _core.mask_bounds(mask)
-                self.column = Column(self.column.values, bounds.starts, bounds.stops)
+                bounds = _core.mask_bounds(two_dimensional(attention_mask, "attention_mask", self.shape))
+                self.rows = Column(self.rows, bounds.starts, bounds.stops)
         else:
             if attention_mask is not None:
                 raise TypeError("attention_mask: only supported for 2-D input; pass ragged rows without padding.")
-            ragged = Ragged.from_rows(rows, name)
-            self.column, self.offsets = ragged.column(), ragged.offsets
+            self.rows = Ragged.from_rows(rows, name)
+            self.offsets = self.rows.offsets
 
     def __len__(self) -> int:
-        return len(self.column.starts)
+        return len(self.rows.starts) if isinstance(self.rows, Column) else len(self.rows)
 
     @property
-    def layout(self) -> _core.Layout:
-        """How outputs are laid out: at the positions of a 2-D input, or concatenated."""
-        return _core.Layout.packed() if self.shape is None else _core.Layout.in_place(self.shape[1])
+    def column(self) -> Column:
+        """The rows with the bounds of each, whatever they are."""
+        if isinstance(self.rows, Column):
+            return self.rows._replace(values=self.rows.values.reshape(-1))
+        return self.rows.column() if isinstance(self.rows, Ragged) else column_of_array(self.rows)
 
     def aligned(self, column: Any, name: str) -> Column:
         """A column that has an entry for every token, as int64."""
+        rows = self.column
         if self.shape is not None:
             values = two_dimensional(column, name, self.shape).reshape(-1)
-            return Column(values.astype(np.int64, copy=False), self.column.starts, self.column.stops)
-        ragged = Ragged.from_rows(column, name)
-        check_aligned(ragged, Ragged._unchecked(self.column.values, self.offsets), name)  # type: ignore[arg-type]
-        return Column(ragged.values.astype(np.int64, copy=False), self.column.starts, self.column.stops)
+        else:
+            ragged = Ragged.from_rows(column, name)
+            check_aligned(ragged, self.rows, name)  # type: ignore[arg-type]  # rows are ragged or 2-D
+            values = ragged.values
+        return rows._replace(values=values.astype(np.int64, copy=False))
 
     def wrap(self, flat: npt.NDArray[Any], kept: npt.NDArray[np.int64] | None = None) -> Any:
         """The core's flat output in the kind and shape of the input. `kept`: the rows that it holds, if not all."""

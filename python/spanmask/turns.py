@@ -256,7 +256,7 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
     if not isinstance(compiled, _core.Format):
         raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     view = RowsView(rows, attention_mask)
-    found = _core.find_turns(view.column, compiled)
+    found = _core.find_turns(view.rows, compiled)
     return Turns(
         found.row,
         found.role,

@@ -162,8 +162,7 @@ def corrupt(
         "mean_noise_span_length": per_row("mean_noise_span_length", mean_noise_span_length, count, as_span_length),
         "num_threads": check_threads(num_threads),
     }
-    column = ragged.column()
-    batch = _core.corrupt(column, spec._compiled, **arguments)
+    batch = _core.corrupt(ragged, spec._compiled, **arguments)
     stats = batch.stats
     return Corrupted(
         Ragged._unchecked(batch.input_ids, batch.input_offsets),
@@ -172,11 +171,11 @@ def corrupt(
         stats.keys,
         stats,
         ragged.offsets,
-        partial(draw_noise_mask, column, spec, arguments),
+        partial(draw_noise_mask, ragged, spec, arguments),
     )
 
 
-def draw_noise_mask(rows: Column, spec: CorruptionSpec, arguments: CorruptArguments) -> npt.NDArray[np.bool_]:
+def draw_noise_mask(rows: Ragged, spec: CorruptionSpec, arguments: CorruptArguments) -> npt.NDArray[np.bool_]:
     """The mask that `corrupt` draws, flat. It is a separate function so that a result can be pickled."""
     return _core.noise_mask(rows, spec._compiled, **arguments)
 

@@ -260,11 +260,10 @@ def mask_tokens(
                 raise TypeError(f"{name}: only supported for ragged rows; pass rows without padding.")
     count = len(view)
     out = _core.mask_tokens(
-        view.column,
+        view.rows,
         spec._compiled,
         seed=as_uint64("seed", seed),
         epoch=as_uint64("epoch", epoch),
-        layout=view.layout,
         mlm_probability=per_row("mlm_probability", mlm_probability, count, as_probability),
         ignore_index=check_ignore_index("ignore_index", ignore_index),
         num_threads=check_threads(num_threads),

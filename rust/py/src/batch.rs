@@ -20,7 +20,6 @@ pub struct Layout {
 enum Kind {
     Packed,
     Padded { side: Side, multiple_of: usize },
-    InPlace { width: usize },
 }
 
 #[pymethods]
@@ -43,12 +42,6 @@ impl Layout {
         let kind = Kind::Padded { side: padding_side.0, multiple_of: pad_to_multiple_of.unwrap_or(1) };
         Self { kind, max_len: max_length.unwrap_or(usize::MAX) }
     }
-
-    /// Rows at their positions in a 2-D input of this width.
-    #[staticmethod]
-    fn in_place(width: usize) -> Self {
-        Self { kind: Kind::InPlace { width }, max_len: usize::MAX }
-    }
 }
 
 impl Layout {
@@ -62,17 +55,8 @@ impl Layout {
         let shape = match self.kind {
             Kind::Packed => Shape::Packed,
             Kind::Padded { side, multiple_of } => Shape::padded(lengths, side, self.max_len, multiple_of),
-            Kind::InPlace { width } => Shape::InPlace { width },
         };
         batch::Layout { shape, max_len: self.max_len }
-    }
-
-    /// The width of a 2-D input whose rows keep their positions.
-    pub fn in_place_width(&self) -> Option<usize> {
-        match self.kind {
-            Kind::InPlace { width } => Some(width),
-            _ => None,
-        }
     }
 }
 
@@ -93,7 +77,7 @@ pub fn pad<'py>(
     padding: i64,
 ) -> PyResult<Bound<'py, PyArray2<i64>>> {
     with_ids!(&rows.values, |values| {
-        let rows = Ragged::from_bounds(values, rows.starts.as_slice()?, rows.stops.as_slice()?)
+        let rows = Ragged::from_bounds(values, rows.bounds.starts()?, rows.bounds.stops()?)
             .map_err(|e| to_py(e, "rows"))?;
         let layout = layout.of(&rows);
         let out = uninit_array(py, shape_of(layout, &rows))?;

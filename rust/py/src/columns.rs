@@ -1,51 +1,120 @@
-//! Columns as Python passes them: the values of all rows in one array, and where each row starts and stops in it.
-//!
-//! Fields are read by name from any object that has them (such as `spanmask.ragged.Column`).
+//! Columns as Python passes them: a 2-D array, a `spanmask.Ragged`, or a `spanmask.ragged.Column`.
 
-use crate::error::to_py;
+use crate::error::{not_rows, to_py};
 use crate::ids::Ids;
-use numpy::{Element, PyReadonlyArray1};
+use numpy::{Element, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::{Error, Ragged};
 
+/// Where each row starts and stops in the values.
+pub enum Bounds<'py> {
+    /// Those of a 2-D array: running sums of the row lengths, from 0 on.
+    OfArray(Vec<i64>),
+    /// The `offsets` of a `Ragged`.
+    Offsets(PyReadonlyArray1<'py, i64>),
+    /// The fields of a `Column`, whose rows may have gaps between them.
+    Fields { starts: PyReadonlyArray1<'py, i64>, stops: PyReadonlyArray1<'py, i64> },
+}
+
+impl Bounds<'_> {
+    /// Where each row starts.
+    pub fn starts(&self) -> PyResult<&[i64]> {
+        Ok(match self {
+            Self::OfArray(offsets) => &offsets[..offsets.len() - 1],
+            Self::Offsets(offsets) => offsets.as_slice()?.split_last().map_or(&[], |(_, starts)| starts),
+            Self::Fields { starts, .. } => starts.as_slice()?,
+        })
+    }
+
+    /// Where each row stops.
+    pub fn stops(&self) -> PyResult<&[i64]> {
+        Ok(match self {
+            Self::OfArray(offsets) => &offsets[1..],
+            Self::Offsets(offsets) => offsets.as_slice()?.split_first().map_or(&[], |(_, stops)| stops),
+            Self::Fields { stops, .. } => stops.as_slice()?,
+        })
+    }
+}
+
+/// The values of a column, and their bounds.
+fn parts<'py>(object: Borrowed<'_, 'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bounds<'py>)> {
+    let py = object.py();
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        let (&[rows, width], true) = (array.shape(), array.is_c_contiguous()) else {
+            return Err(not_rows(array.ndim()));
+        };
+        let offsets = (0..=rows).map(|row| (row * width) as i64).collect();
+        return Ok((object.to_owned(), Bounds::OfArray(offsets)));
+    }
+    let bounds = if object.is_instance_of::<PyTuple>() {
+        Bounds::Fields {
+            starts: object.getattr(pyo3::intern!(py, "starts"))?.extract()?,
+            stops: object.getattr(pyo3::intern!(py, "stops"))?.extract()?,
+        }
+    } else {
+        Bounds::Offsets(object.getattr(pyo3::intern!(py, "offsets"))?.extract()?)
+    };
+    Ok((object.getattr(pyo3::intern!(py, "values"))?, bounds))
+}
+
 /// Token ids of rows, of any of the token types.
-#[derive(FromPyObject)]
 pub struct IdColumn<'py> {
     pub values: Ids<'py>,
-    pub starts: PyReadonlyArray1<'py, i64>,
-    pub stops: PyReadonlyArray1<'py, i64>,
+    pub bounds: Bounds<'py>,
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for IdColumn<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let (values, bounds) = parts(object)?;
+        Ok(Self { values: values.extract()?, bounds })
+    }
+}
+
+impl IdColumn<'_> {
+    /// The width of the rows, padding included, if the values are a 2-D array.
+    pub fn width(&self) -> Option<usize> {
+        match *self.values.shape() {
+            [_, width] => Some(width),
+            _ => None,
+        }
+    }
+
+    /// The rows where they are: at their places in a 2-D array, otherwise concatenated.
+    pub fn own_layout(&self) -> Layout {
+        let shape = self.width().map_or(Shape::Packed, |width| Shape::InPlace { width });
+        Layout { shape, max_len: usize::MAX }
+    }
 }
 
 /// Flags, words, weights or labels of rows.
 pub struct Column<'py, T: Element> {
-    values: PyReadonlyArray1<'py, T>,
-    starts: PyReadonlyArray1<'py, i64>,
-    stops: PyReadonlyArray1<'py, i64>,
+    values: PyReadonlyArrayDyn<'py, T>,
+    bounds: Bounds<'py>,
 }
 
 impl<'a, 'py, T: Element> FromPyObject<'a, 'py> for Column<'py, T> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let py = object.py();
-        Ok(Self {
-            values: object.getattr(pyo3::intern!(py, "values"))?.extract()?,
-            starts: object.getattr(pyo3::intern!(py, "starts"))?.extract()?,
-            stops: object.getattr(pyo3::intern!(py, "stops"))?.extract()?,
-        })
+        let (values, bounds) = parts(object)?;
+        Ok(Self { values: values.extract()?, bounds })
     }
 }
 
 impl<T: Element> Column<'_, T> {
     /// How many rows the column has.
     pub fn row_count(&self) -> PyResult<usize> {
-        Ok(self.starts.as_slice()?.len())
+        Ok(self.bounds.starts()?.len())
     }
 
     /// The rows of the column, which is called `name` and must have as many rows as there are rows of ids.
     pub fn ragged(&self, rows: usize, name: &str) -> PyResult<Ragged<'_, T>> {
         let ragged =
-            Ragged::from_bounds(self.values.as_slice()?, self.starts.as_slice()?, self.stops.as_slice()?)
+            Ragged::from_bounds(self.values.as_slice()?, self.bounds.starts()?, self.bounds.stops()?)
                 .map_err(|e| to_py(e, name))?;
         if ragged.len() != rows {
             return Err(to_py(Error::Length { want: rows, got: ragged.len() }, name));

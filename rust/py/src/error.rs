@@ -21,7 +21,12 @@ pub fn to_py(error: Error, rows: &str) -> PyErr {
 
 /// An argument that should hold token ids is something else.
 pub fn not_ids(found: &str) -> PyErr {
-    PyTypeError::new_err(format!("ids: expected a 1-D array of uint16, uint32, int32 or int64, got {found}."))
+    PyTypeError::new_err(format!("ids: expected an array of uint16, uint32, int32 or int64, got {found}."))
+}
+
+/// An array of rows has another number of dimensions, or another memory order than C's.
+pub fn not_rows(ndim: usize) -> PyErr {
+    PyTypeError::new_err(format!("rows: expected a 2-D array in C order, got {ndim} dimensions."))
 }
 
 /// An entry of a list of lists is not an integer.

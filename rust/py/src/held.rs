@@ -49,9 +49,9 @@ impl HeldRows {
         let Ok(list) = rows.cast::<PyList>() else {
             let column: IdColumn = rows.extract()?;
             return Ok(Self {
-                values: Values::Array(rows.getattr("values")?.unbind()),
-                starts: column.starts.as_slice()?.to_vec(),
-                stops: column.stops.as_slice()?.to_vec(),
+                values: Values::Array(column.values.array().clone().into_any().unbind()),
+                starts: column.bounds.starts()?.to_vec(),
+                stops: column.bounds.stops()?.to_vec(),
             });
         };
         let first = list.get_item(0).ok();

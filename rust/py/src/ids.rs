@@ -1,16 +1,33 @@
 //! NumPy arrays of token ids, of any of the four token types, and objects that are compiled for the type in use.
 
-use numpy::{Element, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{Element, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use spanmask_core::Token;
 use std::sync::OnceLock;
 
-/// A contiguous 1-D array of one of the token types; `ragged.py` ensures both.
+/// An array of one of the token types, in C order; `ragged.py` ensures both.
 pub enum Ids<'py> {
-    U16(PyReadonlyArray1<'py, u16>),
-    U32(PyReadonlyArray1<'py, u32>),
-    I32(PyReadonlyArray1<'py, i32>),
-    I64(PyReadonlyArray1<'py, i64>),
+    U16(PyReadonlyArrayDyn<'py, u16>),
+    U32(PyReadonlyArrayDyn<'py, u32>),
+    I32(PyReadonlyArrayDyn<'py, i32>),
+    I64(PyReadonlyArrayDyn<'py, i64>),
+}
+
+impl<'py> Ids<'py> {
+    /// The array without its type.
+    pub fn array(&self) -> &Bound<'py, PyUntypedArray> {
+        match self {
+            Self::U16(array) => array.as_untyped(),
+            Self::U32(array) => array.as_untyped(),
+            Self::I32(array) => array.as_untyped(),
+            Self::I64(array) => array.as_untyped(),
+        }
+    }
+
+    /// The shape of the array.
+    pub fn shape(&self) -> &[usize] {
+        self.array().shape()
+    }
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Ids<'py> {

@@ -150,23 +150,25 @@ pub struct MaskedRows {
     counts: Py<LabelCounts>,
 }
 
-/// Makes the labels of all rows in one pass.
+/// Makes the labels of all rows in one pass. Without a layout, rows of a 2-D array keep their places; others are concatenated.
 #[pyfunction]
-#[pyo3(signature = (rows, *, turns, policy, layout, labels, turn_mask, turn_weights, ignore_index, weighted, num_threads))]
+#[pyo3(signature = (
+    rows, *, turns, policy, labels, turn_mask, turn_weights, ignore_index, weighted, num_threads, layout=None
+))]
 pub fn mask_labels(
     py: Python<'_>,
     rows: IdColumn<'_>,
     turns: Turns<'_>,
     policy: &Policy,
-    layout: &Layout,
     labels: Option<Column<'_, i64>>,
     turn_mask: Option<Column<'_, f32>>,
     turn_weights: Option<Column<'_, f32>>,
     ignore_index: i64,
     weighted: bool,
     num_threads: usize,
+    layout: Option<&Layout>,
 ) -> PyResult<MaskedRows> {
-    let (starts, stops) = (rows.starts.as_slice()?, rows.stops.as_slice()?);
+    let (starts, stops, own_layout) = (rows.bounds.starts()?, rows.bounds.stops()?, rows.own_layout());
     let columns = RowColumns {
         labels: ragged(&labels, starts.len(), "labels")?,
         turn_weights: turn_column(&turn_mask, &turn_weights, starts.len())?,
@@ -175,7 +177,7 @@ pub fn mask_labels(
     let table = turns.table(starts, stops)?;
     with_ids!(&rows.values, |values| {
         let rows = Ragged::from_bounds(values, starts, stops).map_err(|e| to_py(e, "rows"))?;
-        let layout = layout.of(&rows);
+        let layout = layout.map_or(own_layout, |layout| layout.of(&rows));
         mask_typed(
             py,
             &rows,

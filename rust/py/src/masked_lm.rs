@@ -6,7 +6,7 @@ use crate::columns::{Column, slice};
 use crate::corrupt::shaped;
 use crate::error;
 use crate::row_options::{Keys, RuleColumns};
-use crate::rows::{Rows, output_len, table, with_rows};
+use crate::rows::{Rows, output_len, with_padding, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::Token;
@@ -74,10 +74,10 @@ pub struct MaskedBatch {
     chosen: Py<PyArray1<i64>>,
 }
 
-/// Masks rows. With the layout "in_place" the rows are in a 2-D input, whose padding is kept.
+/// Masks rows. Without a layout, rows of a 2-D array keep their places, and its padding is kept; others are concatenated.
 #[pyfunction]
 #[pyo3(signature = (
-    rows, spec, *, seed, epoch, layout, ignore_index, keys=None, mlm_probability=None, protected_mask=None, word_starts=None,
+    rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mlm_probability=None, protected_mask=None, word_starts=None,
     word_ids=None, pad_token_id=0, name="rows", num_threads=1
 ))]
 pub fn mask_tokens<'py>(
@@ -86,8 +86,8 @@ pub fn mask_tokens<'py>(
     spec: &MaskSpec,
     seed: u64,
     epoch: u64,
-    layout: &Layout,
     ignore_index: i64,
+    layout: Option<&Layout>,
     keys: Option<Keys<'py>>,
     mlm_probability: Option<PyReadonlyArray1<'py, f64>>,
     protected_mask: Option<Column<'py, bool>>,
@@ -98,10 +98,8 @@ pub fn mask_tokens<'py>(
     num_threads: usize,
 ) -> PyResult<MaskedBatch> {
     let columns = RuleColumns { protected_mask, word_starts, word_ids };
-    let (rows, bounds) = match layout.in_place_width() {
-        Some(width) => table(rows, width, name)?,
-        None => (rows, None),
-    };
+    let own_layout = rows.own_layout();
+    let (rows, bounds) = if layout.is_none() { with_padding(rows, name)? } else { (rows, None) };
     with_rows!(&rows, name, |rows| {
         let options = RowOptions {
             keys: keys.as_ref().map(Keys::as_slice).transpose()?,
@@ -109,7 +107,7 @@ pub fn mask_tokens<'py>(
             rules: columns.rules(rows.len())?,
             bounds: bounds.as_deref(),
         };
-        let layout = layout.of_lengths(rows.iter().map(|row| row.len()));
+        let layout = layout.map_or(own_layout, |layout| layout.of_lengths(rows.iter().map(|row| row.len())));
         let batch = Batch { layout, padding: pad_token_id, ignore_index };
         write(py, &rows, &spec.0, SeedEpoch { seed, epoch }, &options, &batch, name, num_threads)
     })

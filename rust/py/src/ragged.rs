@@ -7,7 +7,7 @@ use crate::rows::{Rows, with_rows};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyList, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyList, PyTuple};
 use spanmask_core::{Ragged, batch};
 
 /// Rows in one newly made array.
@@ -51,41 +51,74 @@ pub enum Entries {
 
 /// Lists (or tuples) of integers -> values and offsets.
 pub fn read_lists(rows: &Bound<'_, PyList>, name: &str, entries: Entries) -> PyResult<(Vec<i64>, Vec<i64>)> {
-    let mut values: Vec<i64> = Vec::new();
+    let mut values: Vec<i64> = Vec::with_capacity(rows.iter().map(|row| len_of(&row)).sum());
     let mut offsets = Vec::with_capacity(rows.len() + 1);
     offsets.push(0);
     for (number, row) in rows.iter().enumerate() {
-        let mut push = |position: usize, item: Bound<'_, PyAny>| -> PyResult<()> {
-            if item.is_instance_of::<PyBool>() {
-                if entries != Entries::Flags {
-                    return Err(not_an_id(name, number, position, &described(&item)));
-                }
-                values.push(i64::from(item.is_truthy()?));
-                return Ok(());
-            }
-            if item.is_none() && entries == Entries::WordIds {
-                values.push(-1);
-                return Ok(());
-            }
-            match item.extract::<i64>() {
-                Ok(id) => values.push(id),
-                Err(e) if e.is_instance_of::<PyOverflowError>(item.py()) => {
-                    return Err(id_too_large(name, number, position, &item.to_string()));
-                }
-                Err(_) => return Err(not_an_id(name, number, position, &described(&item))),
-            }
-            Ok(())
-        };
+        let place = Place { name, row: number, entries };
         if let Ok(row) = row.cast::<PyList>() {
-            row.iter().enumerate().try_for_each(|(position, item)| push(position, item))?;
+            read_row(row.iter(), &mut values, place)?;
         } else if let Ok(row) = row.cast::<PyTuple>() {
-            row.iter().enumerate().try_for_each(|(position, item)| push(position, item))?;
+            read_row(row.iter(), &mut values, place)?;
         } else {
             return Err(not_a_list(name, number, &row.get_type().name()?.to_string()));
         }
         offsets.push(values.len() as i64);
     }
     Ok((values, offsets))
+}
+
+/// Where an entry is, for messages, and what it may be.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    name: &'a str,
+    row: usize,
+    entries: Entries,
+}
+
+fn read_row<'py>(
+    row: impl Iterator<Item = Bound<'py, PyAny>>,
+    values: &mut Vec<i64>,
+    place: Place,
+) -> PyResult<()> {
+    for (position, item) in row.enumerate() {
+        let int = item.cast_exact::<PyInt>().ok().and_then(|int| int.extract().ok());
+        values.push(match int {
+            Some(int) => int,
+            None => read_other(&item, position, place)?,
+        });
+    }
+    Ok(())
+}
+
+/// An entry that is not simply an `int` of 64 bits.
+#[cold]
+fn read_other(item: &Bound<'_, PyAny>, position: usize, place: Place) -> PyResult<i64> {
+    let Place { name, row, entries } = place;
+    if item.is_instance_of::<PyBool>() {
+        return match entries {
+            Entries::Flags => Ok(i64::from(item.is_truthy()?)),
+            _ => Err(not_an_id(name, row, position, &described(item))),
+        };
+    }
+    if item.is_none() && entries == Entries::WordIds {
+        return Ok(-1);
+    }
+    item.extract().map_err(|e: PyErr| {
+        if e.is_instance_of::<PyOverflowError>(item.py()) {
+            id_too_large(name, row, position, &item.to_string())
+        } else {
+            not_an_id(name, row, position, &described(item))
+        }
+    })
+}
+
+/// The length of a list or tuple.
+fn len_of(row: &Bound<'_, PyAny>) -> usize {
+    row.cast::<PyList>()
+        .map(|row| row.len())
+        .or_else(|_| row.cast::<PyTuple>().map(|row| row.len()))
+        .unwrap_or(0)
 }
 
 /// An object and its type, for messages.
@@ -115,7 +148,7 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
 #[pyfunction]
 pub fn mask_bounds(py: Python<'_>, mask: IdColumn<'_>) -> PyResult<RowBounds> {
     let (starts, stops) = with_ids!(&mask.values, |values| {
-        let rows = Ragged::from_bounds(values, mask.starts.as_slice()?, mask.stops.as_slice()?);
+        let rows = Ragged::from_bounds(values, mask.bounds.starts()?, mask.bounds.stops()?);
         py.detach(|| batch::mask_bounds(&rows?)).map_err(|e| to_py(e, "attention_mask"))?
     })
     .into_iter()

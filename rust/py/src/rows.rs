@@ -1,9 +1,9 @@
 //! Rows as noise reads them: one array with bounds, or a list of arrays that are read in place.
 
-use crate::columns::IdColumn;
+use crate::columns::{Bounds, IdColumn};
 use crate::error::{not_contiguous, to_py};
 use crate::ids::Ids;
-use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArray1, PyUntypedArrayMethods};
+use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use spanmask_core::batch::{Layout, Shape};
@@ -36,6 +36,16 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Rows<'py> {
     }
 }
 
+impl Rows<'_> {
+    /// The rows where they are: at their places in a 2-D array, otherwise concatenated.
+    pub fn own_layout(&self) -> Layout {
+        match self {
+            Self::Flat(column) => column.own_layout(),
+            _ => Layout { shape: Shape::Packed, max_len: usize::MAX },
+        }
+    }
+}
+
 fn arrays<'py, T: Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py, PyArray1<T>>>> {
     let array = |(number, row): (usize, Bound<'py, PyAny>)| match row.cast_into::<PyArray1<T>>() {
         Ok(row) if row.is_contiguous() && row.is_aligned() => Ok(row),
@@ -45,14 +55,8 @@ fn arrays<'py, T: Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py,
 }
 
 /// The rows of one array.
-pub fn flat<'a, T: Token>(
-    values: &'a [T],
-    starts: &'a PyReadonlyArray1<'_, i64>,
-    stops: &'a PyReadonlyArray1<'_, i64>,
-    name: &str,
-) -> PyResult<Vec<&'a [T]>> {
-    let rows =
-        Ragged::from_bounds(values, starts.as_slice()?, stops.as_slice()?).map_err(|e| to_py(e, name))?;
+pub fn flat<'a, T: Token>(values: &'a [T], bounds: &'a Bounds<'_>, name: &str) -> PyResult<Vec<&'a [T]>> {
+    let rows = Ragged::from_bounds(values, bounds.starts()?, bounds.stops()?).map_err(|e| to_py(e, name))?;
     Ok(rows.rows().collect())
 }
 
@@ -73,7 +77,7 @@ macro_rules! with_rows {
         match $rows {
             $crate::rows::Rows::Flat(column) => {
                 $crate::ids::with_ids!(&column.values, |values| {
-                    let $slices = $crate::rows::flat(values, &column.starts, &column.stops, $name)?;
+                    let $slices = $crate::rows::flat(values, &column.bounds, $name)?;
                     $body
                 })
             }
@@ -98,32 +102,25 @@ macro_rules! with_rows {
 }
 pub(crate) use with_rows;
 
-/// Rows of a 2-D input of this `width`, whole, and where the tokens of each are in its row; `None` if there is no padding. `rows` is in
-/// one array, with the tokens' bounds.
-pub fn table<'py>(
-    rows: Rows<'py>,
-    width: usize,
-    name: &str,
-) -> PyResult<(Rows<'py>, Option<Vec<Range<usize>>>)> {
-    let Rows::Flat(IdColumn { values, starts, stops }) = rows else { return Ok((rows, None)) };
-    let len = starts.as_slice()?.len() * width;
+/// Whole rows of a 2-D array, and where the tokens of each are in its row; `None` if nothing in the array is padding. Other rows have no
+/// padding and stay as they are.
+pub fn with_padding<'py>(rows: Rows<'py>, name: &str) -> PyResult<(Rows<'py>, Option<Vec<Range<usize>>>)> {
+    let Rows::Flat(column) = rows else { return Ok((rows, None)) };
+    let (Some(width), Bounds::Fields { .. }) = (column.width(), &column.bounds) else {
+        return Ok((Rows::Flat(column), None));
+    };
+    let (starts, stops) = (column.bounds.starts()?, column.bounds.stops()?);
+    let len = starts.len() * width;
     let mut bounds = Vec::new();
-    for (row, (&start, &stop)) in starts.as_slice()?.iter().zip(stops.as_slice()?).enumerate() {
+    for (row, (&start, &stop)) in starts.iter().zip(stops).enumerate() {
         let first = (row * width) as i64;
         if start < first || stop < start || stop > first + width as i64 {
             return Err(to_py(Error::Bounds { row, start, stop, len }, name));
         }
         bounds.push((start - first) as usize..(stop - first) as usize);
     }
-    if bounds.iter().all(|bounds| bounds.len() == width) {
-        return Ok((Rows::Flat(IdColumn { values, starts, stops }), None));
-    }
-    let py = starts.py();
-    let edges = |first: usize| {
-        let edges = (first..first + bounds.len()).map(|row| (row * width) as i64);
-        PyArray1::from_iter(py, edges).readonly()
-    };
-    Ok((Rows::Flat(IdColumn { values, starts: edges(0), stops: edges(1) }), Some(bounds)))
+    let edges = (0..=bounds.len()).map(|row| (row * width) as i64).collect();
+    Ok((Rows::Flat(IdColumn { values: column.values, bounds: Bounds::OfArray(edges) }), Some(bounds)))
 }
 
 /// How many places rows of these lengths take in an output.

@@ -103,7 +103,7 @@ pub struct TurnColumns {
 #[pyfunction]
 pub fn find_turns(py: Python<'_>, rows: IdColumn<'_>, format: &Format) -> PyResult<TurnColumns> {
     let (numbers, turns) = with_ids!(&rows.values, |values| {
-        let rows = Ragged::from_bounds(values, rows.starts.as_slice()?, rows.stops.as_slice()?)
+        let rows = Ragged::from_bounds(values, rows.bounds.starts()?, rows.bounds.stops()?)
             .map_err(|e| to_py(e, "rows"))?;
         py.detach(|| all_turns(&rows, format.of()))
     });

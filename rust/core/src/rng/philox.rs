@@ -5,19 +5,29 @@ const MULTIPLIERS: [u64; 2] = [0xD2E7_470E_E14C_6C93, 0xCA5A_8263_9512_1157];
 const WEYL: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
 const ROUNDS: usize = 10;
 
-/// 32-bit words per block.
-const WORDS: usize = 8;
+/// Blocks that are made at once: their multiplications do not wait for each other. With one, masked LM took 16 to 18 % longer and T5 4 to
+/// 8 %; with four, masked LM 5 to 8 %, because most rows of 512 tokens need fewer words.
+const LANES: usize = 2;
+
+/// 32-bit words that are made at once: 8 per block.
+const WORDS: usize = LANES * 8;
 
 /// One block: the bijection of `counter` under `key`.
-#[inline]
-pub fn block(mut key: [u64; 2], mut counter: [u64; 4]) -> [u64; 4] {
+pub fn block(key: [u64; 2], counter: [u64; 4]) -> [u64; 4] {
+    blocks(key, [counter])[0]
+}
+
+#[inline(always)]
+fn blocks<const N: usize>(mut key: [u64; 2], mut counters: [[u64; 4]; N]) -> [[u64; 4]; N] {
     for _ in 0..ROUNDS {
-        let product = [0, 1].map(|i| u128::from(MULTIPLIERS[i]) * u128::from(counter[2 * i]));
-        let [(high0, low0), (high1, low1)] = product.map(|p| ((p >> 64) as u64, p as u64));
-        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
+        for counter in &mut counters {
+            let product = [0, 1].map(|i| u128::from(MULTIPLIERS[i]) * u128::from(counter[2 * i]));
+            let [(high0, low0), (high1, low1)] = product.map(|p| ((p >> 64) as u64, p as u64));
+            *counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
+        }
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
-    counter
+    counters
 }
 
 /// Random 32-bit words of one key and counter, in NumPy's order: the counter advances before the first block, each block yields its four
@@ -39,10 +49,14 @@ impl Stream {
 
     #[inline(never)] // leaves registers for the callers: masked LM is 7 % faster
     fn refill(&mut self) {
-        self.counter[0] = self.counter[0].wrapping_add(1);
-        let block = block(self.key, self.counter);
-        for (halves, word) in self.words.as_chunks_mut().0.iter_mut().zip(block) {
-            *halves = [word as u32, (word >> 32) as u32];
+        let mut counters = [self.counter; LANES];
+        for (lane, counter) in counters.iter_mut().enumerate() {
+            counter[0] = counter[0].wrapping_add(lane as u64 + 1);
+        }
+        self.counter[0] = self.counter[0].wrapping_add(LANES as u64);
+        let made = blocks(self.key, counters);
+        for (halves, word) in self.words.as_chunks_mut().0.iter_mut().zip(made.as_flattened()) {
+            *halves = [*word as u32, (word >> 32) as u32];
         }
         self.next = 0;
     }
