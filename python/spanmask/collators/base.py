@@ -28,7 +28,7 @@ from spanmask.collators.guard import (
     describe_uncovered,
     roles_of_messages,
 )
-from spanmask.errors import SpanmaskWarning, UnreadableRowsError
+from spanmask.errors import ChatFormatError, SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
@@ -83,13 +83,13 @@ class ChatCollator:
     def _check(self, tokenizer: Any) -> None:
         """Check the options, and fill in those that come from the tokenizer."""
         self.policy = MaskPolicy() if self.policy is None else self.policy
-        if not isinstance(self.chat_format, ChatFormat):
+        if self.chat_format is not None and not isinstance(self.chat_format, ChatFormat):
             raise TypeError(f"chat_format: expected a ChatFormat, got {type(self.chat_format).__name__}.")
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
         self.policy = policy_with_ids(tokenizer, self.policy)
-        # A role that the format lacks is an error now, not in the first batch.
-        self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
+        if self.chat_format is not None:  # a role that the format lacks is an error now, not in the first batch
+            self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
         check_length("max_length", self.max_length)
         check_length("pad_to_multiple_of", self.pad_to_multiple_of)
         self.padding_side = check_side(self.padding_side or getattr(tokenizer, "padding_side", "right"))  # type: ignore[assignment]
@@ -102,6 +102,21 @@ class ChatCollator:
         self._text_tokenizer = tokenizer
         self._running = RunningReport()
         self._weights_are_read = self.weight_key is not None
+
+    def _derive_format(self, derive: Callable[..., ChatFormat], source: Any) -> None:
+        """Derive the chat format. Only token ids need it: why there is none, or what it does not cover, is said when they come."""
+        self._format_error: ChatFormatError | None = None
+        self._uncovered: tuple[str, ...] = ()
+        if self.chat_format is not None:
+            return
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SpanmaskWarning)
+                self.chat_format = derive(source, **(self.template_kwargs or {}))
+        except ChatFormatError as error:
+            self._format_error = error
+        else:
+            self._uncovered = self.chat_format.uncovered
 
     def __repr__(self) -> str:
         return short_repr(self)
@@ -172,8 +187,21 @@ class ChatCollator:
         return turn_columns(columns.get("turn_mask"), columns.get("turn_weights"))
 
     def _format(self) -> ChatFormat:
-        """The format that turns are searched for with."""
-        assert self.chat_format is not None  # `_check` sets it
+        """The format that turns are searched for with.
+
+        Raises:
+            ChatFormatError: it could not be derived.
+        """
+        if self.chat_format is None:
+            raise self._format_error or ChatFormatError("chat_format: None; pass a ChatFormat.")
+        if self._uncovered and self._running.is_first("uncovered"):
+            warnings.warn(
+                f"chat_format: derived from the template, it does not cover {' and '.join(self._uncovered)}. Token ids do not show which "
+                "rows are of these kinds, and their labels would be wrong. Pass messages instead of token ids, or write the boundaries by "
+                "hand: ChatFormat.from_strings.",
+                SpanmaskWarning,
+                stacklevel=5,
+            )
         return self.chat_format
 
     def _turns_and_policy(self, rows: TokenRows) -> tuple[_core.Format | Turns, _core.Policy]:

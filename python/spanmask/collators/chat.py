@@ -49,7 +49,7 @@ class DataCollatorForChat(ChatCollator):
         padding_free: concatenate rows instead of padding them.
 
     Raises:
-        ChatFormatError: the chat format cannot be derived.
+        ChatFormatError: rows hold token ids, and the chat format could not be derived from the template.
         ValueError: an option or a row that cannot be used; the message names it.
 
     >>> from transformers import ByT5Tokenizer
@@ -65,8 +65,7 @@ class DataCollatorForChat(ChatCollator):
 
     def __post_init__(self) -> None:
         self._encoder: ChatEncoder | None = None
-        if self.chat_format is None:
-            self.chat_format = ChatFormat.from_tokenizer(self.tokenizer, **(self.template_kwargs or {}))
+        self._derive_format(ChatFormat.from_tokenizer, self.tokenizer)
         self._check(self.tokenizer)
         check_flag("padding_free", self.padding_free)
         if self.padding_free and self.pad_to_multiple_of is not None:

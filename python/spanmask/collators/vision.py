@@ -73,7 +73,7 @@ class DataCollatorForVisionChat(ChatCollator):
         prepare: called with each example first; returns a dict with `messages` and media. Must be picklable for workers.
 
     Raises:
-        ChatFormatError: the chat format cannot be derived.
+        ChatFormatError: there is no chat template.
         ValueError: an option or a row that cannot be used; the message names it.
     """
 
@@ -89,8 +89,7 @@ class DataCollatorForVisionChat(ChatCollator):
             )
         self.media_ids = media_ids(self.processor)
         variables = dict(self.template_kwargs or {})
-        if self.chat_format is None:
-            self.chat_format = ChatFormat.from_processor(self.processor, **variables)
+        self._derive_format(ChatFormat.from_processor, self.processor)
         policy = MaskPolicy() if self.policy is None else self.policy
         if isinstance(policy, MaskPolicy):
             self.policy = replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids))))

@@ -49,7 +49,8 @@ def says(*pairs):
         ({"conversations": [[ASK]], "system": [""]}, [ASK]),
         ({"conversations": [[ASK]], "system": [None]}, [ASK]),
         ({"messages": [says(("human", "why?"), ("gpt", "so."))]}, [ASK, SAY]),
-        ({"messages": [[ASK | {"role": "human"}, SAY | {"role": "gpt"}, SAY | {"role": "model"}]]}, [ASK, SAY, SAY]),
+        ({"conversations": [[ASK | {"role": "human"}, SAY | {"role": "gpt"}, SAY | {"role": "model"}]]}, [ASK, SAY, SAY]),
+        ({"messages": [[ASK | {"role": "human"}, SAY | {"role": "gpt"}]]}, [ASK | {"role": "human"}, SAY | {"role": "gpt"}]),
         ({"messages": [[ASK, RESULT | {"role": "observation"}]]}, [ASK, RESULT | {"role": "observation"}]),
         (
             {

@@ -31,7 +31,8 @@ class Message(NamedTuple):
 def read_message(message: Any, place: Place) -> Message:
     """Check and copy one message, with `role` and `content` or with `from` and `value`.
 
-    In `conversations`, the roles human, gpt and their like become user and assistant, as they do with `from` and `value`. Keys without a value are left out. All others stay, in their order,
+    In `conversations`, the roles human, gpt and their like become user and assistant, as they do with `from` and `value`. Keys without a
+    value are left out. All others stay, in their order,
     but those that state a weight.
 
     Raises:

@@ -9,8 +9,8 @@ from spanmask.chat.conversation.layouts import Place, kind_of
 __all__ = ["ALIASES", "from_value"]
 
 CALLER = "function_call"
-# Names that mean the same in messages with `role` in a column `conversations`, where data sets were converted by renaming the keys only. `observation` is not among
-# them: templates of GLM know that role.
+# Names that mean the same with `role` in a column `conversations`, where data sets were converted by renaming the keys only. `observation`
+# is not among them: templates of GLM know that role.
 ALIASES = {"human": "user", **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model"), "assistant")}
 ROLES = {
     **ALIASES,
