@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from spanmask.chat.boundary import MarkerIds
-from spanmask.chat.tokens import Tokens, added_token_ids, encode
+from spanmask.chat.tokens import Tokens, added_token_ids, added_tokens, encode
 
 __all__ = ["EDGES", "PLAIN", "PlacedMarker", "alternatives", "marker_ids"]
 
-# What a content may begin or end with, as far as tokenizers distinguish: letters, digits, whitespace, each bracket, punctuation that
-# merges, scripts without spaces, characters of several tokens.
+# What a content may begin or end with, as far as tokenizers distinguish: letters, digits, whitespace, each bracket and sign, scripts
+# without spaces, marks that combine with what precedes them, characters of several tokens. `Merges` adds what a vocabulary merges.
 EDGES = (
     *("Hi a I Zoë 7 42 . , : ; ! ? \" ' ` ``` ( ) [ ] { } < > </ / | # ## * ** - _ = ~ \\ 中 。 é 😀").split(),
     *(" ", "  ", "\n", "\n\n", "\t", "\u00a0", " a", "\na", " \n", ". ", ".\n", ": ", ">\n"),
+    *("$", "%", "&", "+", "@", "^", "0", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u200b", "\u200f", "\ufeff", "\u0301"),
+    *("   ", "    ", "        ", "\n\n\n", "\n\n\n\n", "\t\t", "\r\n\r\n", "👩\u200d👧", "“", "–", "שלום", "مرحبا"),
 )
 PLAIN = ("", "Hi", " ", "\n", ".", "中")  # the edges on one side that are combined with all edges on the other
 OVERHANGS = ("none", "blanks", "merged")  # how far a token may extend over a marker's edge, tried in this order
@@ -35,10 +37,11 @@ class PlacedMarker(NamedTuple):
 def alternatives(tokenizer: Any, places: Iterable[PlacedMarker]) -> dict[MarkerIds, str]:
     """The distinct id sequences of a marker in its places, each with the text that it spells; the longest text first."""
     places = list(dict.fromkeys(places))
-    added = added_token_ids(tokenizer)
+    added, texts = added_token_ids(tokenizer), added_tokens(tokenizer)
     found: dict[MarkerIds, str] = {}
     for place, tokens in zip(places, encode(tokenizer, [place.text for place in places]), strict=True):
-        hit = marker_ids(place, tokens, added)
+        # Ids alone do not tell: a vocabulary may list the bytes of plain characters among its added tokens.
+        hit = marker_ids(place, tokens, added if texts.spans(place.text[place.start : place.stop]) else frozenset())
         if hit is not None:
             found.setdefault(*hit)
     return dict(sorted(found.items(), key=lambda item: -len(item[1].strip())))

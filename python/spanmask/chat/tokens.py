@@ -6,14 +6,18 @@ All tokenizer methods that `chat/` uses are called here, except `apply_chat_temp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 from spanmask.errors import ChatFormatError
 
 __all__ = [
     "AddedTokens",
+    "Merges",
     "Tokens",
     "added_token_ids",
     "added_tokens",
@@ -25,7 +29,7 @@ __all__ = [
     "text_tokenizer",
 ]
 
-MERGING = 500  # vocabulary entries per suffix of a marker that `merging` examines
+MERGING = 500  # vocabulary entries that are examined for each end of a marker
 NO_OFFSETS = (
     "tokenizer: {name} returns no offsets, and decoding its tokens does not reproduce the text ({text!r} became {back!r}); "
     "use its fast version, or write the ids by hand: ChatFormat([RoleBoundary(role, start=[...], end=[...])])."
@@ -116,18 +120,103 @@ def text_edge_ids(tokenizer: Any) -> tuple[int, ...]:
 
 def merging(tokenizer: Any, marker: str) -> list[str]:
     """Texts that the vocabulary merges with the last characters of a marker: `"<"` for `"助手："`, where `"：<"` is a token."""
-    if not marker.strip() or marker[-1].isalnum() or any(text in marker for text in tokenizer.get_added_vocab() if text.strip()):
-        return []  # next to an added token a missing character does not matter
-    texts: dict[str, None] = {}
-    at = len(marker.rstrip())
-    while at and not marker[at - 1].isalnum():
-        at -= 1
-        last = marker[at:]
-        spelled = "".join(tokenizer.convert_ids_to_tokens(tokenizer(last, add_special_tokens=False)["input_ids"])).lstrip("▁")
-        longer = sorted(token for token in tokenizer.get_vocab() if len(token) > len(spelled) and token.startswith(spelled))
-        merged = [tokenizer.convert_tokens_to_string([token]) for token in longer[:MERGING]]
-        texts |= dict.fromkeys(text[len(last) :] for text in merged if text.startswith(last) and "\ufffd" not in text)
-    return list(texts)
+    return Merges(tokenizer).after(marker)
+
+
+class Merges:
+    """The entries of a vocabulary that extend over a marker's edge: texts that change the marker's tokens when they stand next to it.
+
+    Only entries count: a token over the edge is one, whatever content it begins with. Byte-level vocabularies are read byte by byte,
+    because an entry may end inside a character.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        added = {text for text in tokenizer.get_added_vocab() if text.strip()}
+        self.added = AddedTokens(added)
+        tokens = [token for token in tokenizer.get_vocab() if isinstance(token, str) and token not in added]
+        alphabet = byte_alphabet()
+        self.alphabet = alphabet if {*alphabet.values()} <= {*tokens} else {}
+        self.bytes = {char: byte for byte, char in self.alphabet.items()}
+        self.tokens = sorted(tokens)
+
+    @cached_property
+    def mirrored(self) -> list[str]:
+        """The entries from right to left."""
+        return sorted(token[::-1] for token in self.tokens)
+
+    def after(self, marker: str) -> list[str]:
+        """Texts that merge with the last characters of a marker, unless it ends with a letter or digit: a word cannot be kept apart."""
+        texts: dict[str, None] = {}
+        taken = [range(start, stop) for start, stop in self.added.spans(marker)]
+        at = 0 if marker[-1:].isalnum() else len(marker)
+        while at and not any(at - 1 in span for span in taken):
+            at -= 1
+            spelled = self.spell(marker[at:])
+            rests = (self.text_of(token[len(spelled) :], b"") for token in entries(self.tokens, spelled))
+            texts |= dict.fromkeys(chosen(rests, every=bool(marker[at:].strip()) and not taken))
+        return list(texts)
+
+    def before(self, marker: str) -> list[str]:
+        """Texts that merge with the first characters of a marker, unless it begins with a letter or digit."""
+        texts: dict[str, None] = {}
+        taken = [range(start, stop) for start, stop in self.added.spans(marker)]
+        at = len(marker) if marker[:1].isalnum() else 0
+        while at < len(marker) and not any(at in span for span in taken):
+            at += 1
+            spelled = self.spell(marker[:at])[::-1]
+            rests = (self.text_of(token[len(spelled) :][::-1], b"\xe4\xb8") for token in entries(self.mirrored, spelled))
+            texts |= dict.fromkeys(chosen(rests, every=False))
+        return list(texts)
+
+    def spell(self, text: str) -> str:
+        """A text as the entries spell it."""
+        if self.alphabet:
+            return "".join(self.alphabet[byte] for byte in text.encode())
+        return text.replace(" ", "▁")
+
+    def text_of(self, spelled: str, lead: bytes) -> str:
+        """The text of an entry's part; the characters that it begins or ends in the middle of are completed. Empty if it has none."""
+        if not self.alphabet:
+            return spelled.replace("▁", " ")
+        if any(char not in self.bytes for char in spelled):
+            return ""
+        raw = bytes(self.bytes[char] for char in spelled)
+        inside = next((at for at, byte in enumerate(raw) if byte & 0xC0 != 0x80), len(raw))  # continuation bytes at the start
+        whole = lead[: 3 - inside] + raw if inside else raw
+        for tail in (b"", b"\x9c", b"\xa4", b"\x9c\x9c", b"\xa4\x9c", b"\x9f\x98\x80"):
+            try:
+                return (whole + tail).decode()
+            except UnicodeDecodeError:
+                continue
+        return ""
+
+
+def byte_alphabet() -> dict[int, str]:
+    """The characters that byte-level vocabularies write for bytes: visible ones as they are, the others from U+0100 on."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(0x100) if byte not in visible]
+    return {byte: chr(byte) for byte in visible} | {byte: chr(0x100 + number) for number, byte in enumerate(hidden)}
+
+
+def entries(tokens: Sequence[str], start: str) -> Iterator[str]:
+    """The longer entries that begin with `start`; `tokens` is sorted."""
+    for at in range(bisect_right(tokens, start), len(tokens)):
+        if not tokens[at].startswith(start):
+            return
+        yield tokens[at]
+
+
+def chosen(texts: Iterable[str], every: bool) -> list[str]:
+    """All texts, up to a limit, or one of each sort: where only blanks can be lost, the first character decides what merges."""
+    texts = (text for text in texts if text)
+    if every:
+        return list(islice(texts, MERGING))
+    sorts: dict[tuple[str, str, bool], str] = {}
+    for text in texts:
+        category = unicodedata.category(text[0])
+        sorts.setdefault((category, text[0] if category[0] in "ZPSC" and text[0] < "\x80" else "", text.isspace()), text)
+    return list(sorts.values())
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:

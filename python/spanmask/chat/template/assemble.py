@@ -8,23 +8,36 @@ them from the marker.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import product
+from typing import NamedTuple
 
 from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
-from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
+from spanmask.chat.context import EDGES, PlacedMarker, alternatives
 from spanmask.chat.template.alignment import HOLES, Gap, before_hole
 from spanmask.chat.template.gaps import MarkerTexts, scan_text
+from spanmask.chat.template.reasoning import ReasoningTexts
 from spanmask.chat.template.shapes import ASSISTANT, BEGIN, END, role_of
-from spanmask.chat.tokens import AddedTokens, merging, text_edge_ids
+from spanmask.chat.tokens import AddedTokens, Merges, text_edge_ids
 
 __all__ = ["assemble", "bare_words"]
 
 ORDER = ("system", "user", ASSISTANT, "tool")
+FEW = ("Hi", "\n")  # the edges on one side that are combined with all edges on the other
+PRELUDES = 4  # texts between an anchored start and what it follows
 NEAR = 40  # characters of a gap that a marker's tokens may depend on
 
 
-def assemble(tokenizer: Any, markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> Parts | None:
+def assemble(
+    merges: Merges,
+    markers: MarkerTexts,
+    reasoning: ReasoningTexts,
+    gaps: Sequence[Gap],
+    anchors: Sequence[Gap],
+    added: AddedTokens,
+) -> Parts | None:
     """The boundaries of these markers; None if the tokens of every assistant marker merge with its neighbours.
+
+    `anchors`: the gaps that decide which starts are anchored.
 
     If the markers of two roles have the same ids, the ids belong to the first role.
     """
@@ -32,49 +45,54 @@ def assemble(tokenizer: Any, markers: MarkerTexts, gaps: Sequence[Gap], added: A
     owners: dict[MarkerIds, str] = {}
     boundaries = []
     for role in sorted(markers.starts, key=lambda role: ORDER.index(role) if role in ORDER else len(ORDER)):
-        ends = ids_of(tokenizer, markers.ends.get(role, []), [gap for gap in gaps if role_of(gap.before) == role], added)
-        anchored = {start: blanks for start in markers.starts[role] if (blanks := blanks_after_ends(start, markers, gaps, added))}
-        free = [start for start in markers.starts[role] if start not in anchored]
-        after_ends = [blank + start for start, blanks in anchored.items() for blank in sorted({"", *blanks})]
-        for texts, is_anchored in ((free, False), (after_ends, True)):
-            found = ids_of(tokenizer, texts, gaps, added)
+        ends = ids_of(merges, markers.ends.get(role, []), [gap for gap in gaps if role_of(gap.before) == role], added)
+        between = {start: before_anchored(start, markers, anchors, added) for start in markers.starts[role]}
+        free = [start for start, lefts in between.items() if not lefts]
+        anchored = [left + start for start, lefts in between.items() if lefts for left in sorted({"", *lefts})]
+        for texts, is_anchored in ((free, False), (anchored, True)):
+            found = ids_of(merges, texts, gaps, added)
             starts = {ids: text for ids, text in found.items() if owners.setdefault(ids, role) == role}
             shown = {**ends, **starts, **shown}
             if starts:
                 boundaries.append(RoleBoundary(role, starts, ends, anchored=is_anchored))
     if all(boundary.role != ASSISTANT for boundary in boundaries):
         return None
-    stop_tokens = ids_of(tokenizer, markers.stop_tokens, gaps, added)
-    prefills = ids_of(tokenizer, markers.prefills, gaps, added)
+    stop_tokens = ids_of(merges, markers.stop_tokens, gaps, added)
+    prefills = ids_of(merges, markers.prefills, gaps, added)
+    openings, closings, empty = (ids_of(merges, texts, gaps, added) for texts in reasoning)
     return Parts(
         tuple(boundaries),
         stop_token_ids=tuple(dict.fromkeys(ids[0] for ids in stop_tokens)),
-        anchor_ids=text_edge_ids(tokenizer) if any(boundary.anchored for boundary in boundaries) else (),
+        anchor_ids=text_edge_ids(merges.tokenizer) if any(boundary.anchored for boundary in boundaries) else (),
         generation_prefills=tuple(prefills),
-        texts=tuple({**prefills, **stop_tokens, **shown}.items()),
+        reasoning=(tuple(openings), tuple(closings)) if openings and closings else (),
+        empty_reasoning=tuple(empty) if openings and closings else (),
+        texts=tuple({**empty, **closings, **openings, **prefills, **stop_tokens, **shown}.items()),
     )
 
 
-def blanks_after_ends(start: str, markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> set[str]:
-    """The blanks between a start marker and what it follows, if that is always an end marker or an end of the text; else nothing.
+def before_anchored(start: str, markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> set[str]:
+    """What stands between a start marker and what it follows, if that is always an end marker or the beginning of the text; else nothing.
 
-    Such a start is anchored: its words inside a content open no turn. A header with an added token needs no anchor: contents have
-    none, and in packed rows other tokens may precede it.
+    Such a start is anchored: its words inside a content open no turn. Between them are blanks, or the text with which the template
+    begins. A header with an added token needs no anchor: contents have none, and in packed rows other tokens may precede it.
     """
     if added.spans(start):
         return set()
     ends = (*(end for some in markers.ends.values() for end in some), *markers.stop_tokens, *added.neutral)
-    blanks: set[str] = set()
+    between: set[str] = set()
     for gap in gaps:
         for turn in scan_text(gap.text, role_of(gap.before), markers)[0]:
+            left = gap.text[: turn.at]
             if turn.start != start:
                 continue
-            left = gap.text[: turn.at]
-            follows = left.rstrip().endswith(ends) if left.strip() else gap.before == BEGIN
-            if not follows:
+            if left.rstrip().endswith(ends):
+                between.add(left[len(left.rstrip()) :])
+            elif gap.before == BEGIN and before_hole(left) == left:
+                between.add(left[max((stop for _, stop in added.spans(left)), default=0) :])
+            else:
                 return set()
-            blanks.add(left[len(left.rstrip()) :])
-    return blanks
+    return between if len(between) <= PRELUDES else set()
 
 
 def bare_words(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> dict[str, str]:
@@ -85,19 +103,16 @@ def bare_words(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) ->
         role: start
         for role, starts in markers.starts.items()
         for start in starts
-        if start.strip().isalnum() and not (start[0] == start[-1] == "\n") and not blanks_after_ends(start, markers, gaps, added)
+        if start.strip().isalnum() and not (start[0] == start[-1] == "\n") and not before_anchored(start, markers, gaps, added)
     }
 
 
-def ids_of(tokenizer: Any, texts: Sequence[str], gaps: Sequence[Gap], added: AddedTokens) -> dict[MarkerIds, str]:
+def ids_of(merges: Merges, texts: Sequence[str], gaps: Sequence[Gap], added: AddedTokens) -> dict[MarkerIds, str]:
     """The alternatives of several markers, in all gaps that contain them."""
     found: dict[MarkerIds, str] = {}
     for text in texts:
-        merged = merging(tokenizer, text)
-        places = [
-            place for surroundings in surroundings_of(text, gaps, added) for place in placements(text, surroundings, merged)
-        ]
-        found = {**alternatives(tokenizer, places), **found}
+        places = [place for some in surroundings_of(text, gaps, added) for place in placements(text, some, merges)]
+        found = {**alternatives(merges.tokenizer, places), **found}
     return found
 
 
@@ -137,17 +152,15 @@ def surroundings_of(text: str, gaps: Sequence[Gap], added: AddedTokens) -> list[
     return list(found)
 
 
-def placements(text: str, surroundings: Surroundings, merged: Sequence[str]) -> list[PlacedMarker]:
-    """The marker in its surroundings, between content edges: all edges on one side combined with a few on the other."""
+def placements(text: str, surroundings: Surroundings, merges: Merges) -> list[PlacedMarker]:
+    """The marker in its surroundings, between content edges: all edges on one side combined with a few on the other.
+
+    No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's leading space) that only a first turn has.
+    """
     left, open_left, right, open_right = surroundings
-    # No empty edge on the left: a text that begins with the marker has tokens (SentencePiece's leading space) that only a first turn has.
-    lefts, few_lefts = (EDGES, PLAIN[1:]) if open_left else (("",), ("",))
-    rights, few_rights = (("", *EDGES), PLAIN) if open_right else (("",), ("",))
-    pairs = dict.fromkeys(
-        [
-            *((a, b) for a in lefts for b in few_rights),
-            *((a, b) for a in few_lefts for b in rights),
-            *((few_lefts[0], b) for b in (merged if open_right and not right else ())),
-        ]
-    )
+    lefts = (*EDGES, *(merges.before(left + text) if not left.strip() else ())) if open_left else ("",)
+    rights = ("", *EDGES, *(merges.after(text + right) if not right.strip() else ())) if open_right else ("",)
+    few_lefts = FEW if open_left else ("",)
+    few_rights = ("", *FEW) if open_right else ("",)
+    pairs = dict.fromkeys([*product(lefts, few_rights), *product(few_lefts, rights)])
     return [PlacedMarker(a + left + text + right + b, len(a + left), len(a + left + text)) for a, b in pairs]

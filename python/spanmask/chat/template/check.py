@@ -56,11 +56,15 @@ def check(
     *,
     seed: int,
     count: int,
+    words: Sequence[str] = (),
 ) -> Trial:
-    """Mask `count` random conversations, taking the shapes in turn, and compare the masks with the text."""
+    """Mask `count` random conversations, taking the shapes in turn, and compare the masks with the text.
+
+    `words`: texts that contents hold besides the usual ones: those of anchored markers.
+    """
     rng = Random(seed)
     drawn = (shapes[number % len(shapes)] for number in range(count))
-    probes = [(shape, draw_probe(rng, shape)) for shape in drawn]
+    probes = [(shape, draw_probe(rng, shape, words)) for shape in drawn]
     located = [(shape, found) for shape, probe in probes if (found := locate_probe(template, probe, rng)) is not None]
     rows = encode(tokenizer, [found.text for _, found in located])
     flags = trained_flags([row.ids for row in rows], chat_format, policy)
@@ -93,10 +97,10 @@ def trained_flags(rows: Sequence[Sequence[int]], chat_format: _core.Format, poli
     return [flags[start:stop] for start, stop in pairwise(bounds.tolist())]
 
 
-def draw_probe(rng: Random, shape: Shape) -> Probe:
+def draw_probe(rng: Random, shape: Shape, words: Sequence[str]) -> Probe:
     """A conversation of this shape with random strings."""
     count = max(shape.count(CALL), shape.count(TOOL), shape.count(DECLARED))
-    return Probe(tuple((kind, draw_content(rng, kind)) for kind in shape), tuple(draw_names(rng) for _ in range(count)))
+    return Probe(tuple((kind, draw_content(rng, kind, words)) for kind in shape), tuple(draw_names(rng) for _ in range(count)))
 
 
 def draw_names(rng: Random) -> Names:
@@ -113,12 +117,14 @@ def draw_id(rng: Random, length: int) -> str:
     return "".join(rng.choices(ascii_letters + digits, k=length))
 
 
-def draw_content(rng: Random, kind: str) -> str:
+def draw_content(rng: Random, kind: str, more: Sequence[str]) -> str:
     """A content whose edges are hard to tokenize; sometimes blank.
 
     Arguments of calls and descriptions of tools are words, because templates quote them in different ways.
     """
     words = " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 4)))
+    if more and kind in ("user", ASSISTANT) and rng.random() < 0.2:
+        words += f" a\n{rng.choice(more)} b"
     if kind in (CALL, DECLARED):
         return "".join(char for char in words if char.isalnum() or char == " ").strip() or "Paris"
     if kind in ("user", ASSISTANT) and rng.random() < 0.03:

@@ -22,6 +22,7 @@ from spanmask.chat.template.check import Trial, check
 from spanmask.chat.template.extend import extend, is_right
 from spanmask.chat.template.gaps import find_markers
 from spanmask.chat.template.probe import Template, marked_probe
+from spanmask.chat.template.reasoning import find_reasoning
 from spanmask.chat.template.shapes import (
     ASSISTANT,
     DECLARED,
@@ -33,7 +34,7 @@ from spanmask.chat.template.shapes import (
     describe,
     kinds_of_shapes,
 )
-from spanmask.chat.tokens import added_tokens, text_tokenizer
+from spanmask.chat.tokens import Merges, added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError, SpanmaskWarning
 from spanmask.policy import DEFAULT_POLICY
 
@@ -67,6 +68,7 @@ class Derivation:
         self.template = template
         self.tokenizer = tokenizer
         self.added = added_tokens(tokenizer)
+        self.merges = Merges(tokenizer)
         self.ignore_ids = ignore_ids
         kinds = kinds_of_shapes(has_calls=template.detect_call_format(), needs_tools=template.with_tools)
         self.shapes = {name: self.rendered(some) for name, some in kinds.items()}
@@ -153,13 +155,15 @@ class Derivation:
                 if not is_right(gap, markers):
                     between = f"{describe(gap.before)} and {describe(gap.after)}"
                     return Fault(f"the text between {between}, {gap.text!r}, contains no turn boundary", name)
+        anchors = [gap for gap in (*needed, *self.rare_gaps) if not gap.before == gap.after == "user"]  # a question may run on
         right = [*needed, *(gap for gap in self.rare_gaps if is_right(gap, markers))]
-        for role, start in bare_words(markers, right, self.added).items():
+        for role, start in bare_words(markers, anchors, self.added).items():
             kind = KINDS_OF_ROLES.get(role, names[0])
             if kind in names:
                 return Fault(f"{start!r} before {role} messages is only a word, which contents have too", kind)
             del markers.starts[role]
-        parts = assemble(self.tokenizer, markers, [*right, *self.prompts], self.added)
+        reasoning = find_reasoning(markers, needed, self.added)
+        parts = assemble(self.merges, markers, reasoning, [*right, *self.prompts], anchors, self.added)
         if parts is None:
             return Fault(f"the tokens of the markers {markers.starts[ASSISTANT]} merge with the text next to them", names[0])
         trial = self.check(parts, shapes)
