@@ -1,4 +1,4 @@
-"""What a processor returned for some of its rows."""
+"""What a processor returned, for some of its rows or in another layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from spanmask.collators.media import Kind
 
-__all__ = ["select_examples"]
+__all__ = ["lay_out_again", "select_examples"]
 
 Owners = npt.NDArray[np.integer[Any]]
 
@@ -63,3 +63,19 @@ def kept_entries(
     if not choices or any(not np.array_equal(choice, choices[0]) for choice in choices):
         return None
     return choices[0]
+
+
+def lay_out_again(
+    array: npt.NDArray[Any], rows: Sequence[int], mask: npt.NDArray[Any], new_mask: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """An array with values for each token, for these rows and with the padding of `new_mask`; rows may have become shorter at their ends.
+
+    `array`: [rows, width, ...], laid out as `mask` [rows, width]. `new_mask`: [len(rows), new width]. New padding has zeros.
+    """
+    if np.array_equal(mask[list(rows)], new_mask):
+        return array[list(rows)]
+    out = np.zeros((*new_mask.shape, *array.shape[2:]), array.dtype)
+    for at, row in enumerate(rows):
+        places = np.flatnonzero(new_mask[at])
+        out[at, places] = array[row, np.flatnonzero(mask[row])[: len(places)]]
+    return out

@@ -18,7 +18,7 @@ from spanmask.collators.columns import select_rows
 from spanmask.collators.media import KINDS
 from spanmask.collators.media_parts import media_columns, place_media
 from spanmask.collators.processor_inputs import Inputs, call_processor
-from spanmask.collators.selection import select_examples
+from spanmask.collators.selection import lay_out_again, select_examples
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import column_of_array
 
@@ -142,7 +142,8 @@ class DataCollatorForVisionChat(ChatCollator):
             for name, value in batch.items()
             if name not in ("input_ids", "attention_mask") and is_by_token(name, value, shape)
         ]
-        others = {name: value for name, value in batch.items() if name not in by_token}
+        by_token_and_medium = [name for name, value in batch.items() if is_by_token(name, value, shape, deeper=True)]
+        others = {name: value for name, value in batch.items() if name not in (*by_token, *by_token_and_medium)}
         if kept is not None:
             counts = {kind: list(map(len, rows.inputs.media[kind])) for kind in KINDS}
             selected = select_examples(others, counts, kept)
@@ -158,15 +159,19 @@ class DataCollatorForVisionChat(ChatCollator):
             columns=[np.ascontiguousarray(batch[name]).reshape(-1) for name in by_token],
         )
         laid_out = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
+        chosen = range(shape[0]) if kept is None else kept
+        for name in by_token_and_medium:
+            assert written.attention_mask is not None  # the layout is a padded one
+            laid_out[name] = lay_out_again(batch[name], chosen, batch["attention_mask"], written.attention_mask)
         batch = others | laid_out | dict(zip(by_token, written.columns, strict=True))
         self._add_weights(batch, written.weights)
         return batch
 
 
-def is_by_token(name: str, value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a processor's array has an integer for each token."""
+def is_by_token(name: str, value: Any, shape: tuple[int, ...], deeper: bool = False) -> bool:
+    """Whether a processor's array has an integer for each token, or (`deeper`, Mllama) an array of integers."""
     is_integers = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
-    return is_integers and value.shape == shape and not name.startswith(MEDIA_ARRAYS)
+    return is_integers and value.shape[:2] == shape and (value.ndim > 2) == deeper and not name.startswith(MEDIA_ARRAYS)
 
 
 def turn_weights(conversation: Conversation, roles: Sequence[str]) -> list[float]:
