@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 import random
 
 import numpy as np
@@ -367,3 +368,10 @@ def test_rows_of_datasets_and_arrow_tables(name):
         batch = dropping(flagged)
     assert batch.pop("number").tolist() == [5, 7]
     same(batch, collator([rows_for_arrow()[0], rows_for_arrow()[2]]))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen3_vl"])
+def test_workers_get_the_same_collator(name):
+    collator = DataCollatorForVisionChat(zoo.processor_of(name), template_kwargs={"style": "plain"})
+    rows = [{"messages": chat("<image>\nWhat is it?"), "images": [picture()]}]
+    same(pickle.loads(pickle.dumps(collator))(rows), collator(rows))

@@ -30,7 +30,8 @@ def read_medium(kind: Kind, value: Any, where: str, sampling_rate: int | None = 
 
     Args:
         kind: what it is.
-        value: see `EXPECTED`; also `{"bytes": ..., "path": ...}` as datasets holds undecoded media.
+        value: see `EXPECTED`; also `{"bytes": ..., "path": ...}` as datasets holds undecoded media, and the decoders of torchcodec that it
+            returns for sounds and videos.
         where: the column and the row, for error messages.
         sampling_rate: that of the processor, for sounds.
 
@@ -41,6 +42,11 @@ def read_medium(kind: Kind, value: Any, where: str, sampling_rate: int | None = 
         ValueError: a URL, a file that does not exist or cannot be read, or a sound of another sampling rate.
         TypeError: a value of another type.
     """
+    if kind == "audio" and hasattr(value, "get_all_samples"):
+        samples = value.get_all_samples()
+        value = {"array": np.asarray(samples.data).mean(axis=0), "sampling_rate": samples.sample_rate}
+    elif kind == "video" and hasattr(value, "get_frames_in_range"):
+        value = value[:]
     if isinstance(value, Mapping):
         value = from_struct(kind, value, where, sampling_rate)
     if isinstance(value, os.PathLike):
