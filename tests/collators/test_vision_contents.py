@@ -326,7 +326,12 @@ def test_layouts(name):
     assert "Adog." not in trained(collator, split)
     messages[1]["weight"] = 0
     weighted = collator([{"messages": messages, "images": [picture()]}])
-    assert torch.equal(weighted["labels"], split["labels"])
+    same(weighted, split)
+    messages[1]["weight"] = 0.25
+    weighted = collator([{"messages": messages, "images": [picture()]}])
+    assert torch.equal(weighted.pop("labels"), wanted["labels"])
+    assert set(weighted.pop("loss_weights").unique().tolist()) == {0.0, 0.25, 1.0}
+    assert {*weighted, "labels"} == {*wanted}
 
 
 def test_weights_next_to_a_column_of_flags_are_an_error():

@@ -119,7 +119,8 @@ def test_dropped_rows_take_their_media_with_them(name, kind, counts):
             assert not batch[padded][:, size:].any()
             batch[padded] = batch[padded][:, :size]
     same(batch, alone)
-    if sum(counts) != len(counts) or counts == (1, 1, 1):
+    ambiguous = sum(counts) == len(counts) and counts != (1, 1, 1)  # an entry for each row, or for each medium?
+    if not ambiguous or (name in ("qwen2_vl", "qwen3_vl") and kind == "image"):  # Qwen's arrays say it
         assert calls.call_count == 1 or name == "llava_onevision"
 
 

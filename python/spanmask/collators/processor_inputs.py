@@ -12,7 +12,7 @@ from spanmask.chat.placeholders import VisionTemplate, media_processor
 from spanmask.collators.media import KINDS, Kind, read_medium
 from spanmask.collators.media_parts import Media
 
-__all__ = ["Inputs", "call_processor"]
+__all__ = ["Inputs", "adds_special_tokens", "call_processor"]
 
 
 @dataclass
@@ -60,16 +60,20 @@ def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[st
         media |= {"audio_kwargs": {"return_tensors": "np", "sampling_rate": rate}}
     if any(images) and any(videos):
         check_names(processor)
-    bos = processor.tokenizer.bos_token
     text = {
         "padding": True,
         "padding_side": padding_side,
-        # The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's writes it.
-        "add_special_tokens": not (bos and inputs.texts[0].startswith(bos)),
+        "add_special_tokens": adds_special_tokens(processor, inputs.texts[0]),
         "return_tensors": "np",
     }
     processed = processor(text=list(inputs.texts), text_kwargs=text, **media)
     return {name: as_array(value) for name, value in processed.items()}
+
+
+def adds_special_tokens(processor: Any, text: str) -> bool:
+    """Whether the tokenizer adds BOS, as at inference: LLaVA's template leaves it to the tokenizer, Gemma's writes it."""
+    bos = processor.tokenizer.bos_token
+    return not (bos and text.startswith(bos))
 
 
 def as_array(value: Any) -> Any:

@@ -24,6 +24,7 @@ from spanmask.ragged import column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 
+IDS = ("input_ids", "attention_mask")
 # Beginnings of the names of arrays that belong to media, whatever their shapes.
 MEDIA_ARRAYS = ("pixel", "image", "video", "audio", "feature", "input_features")
 
@@ -130,20 +131,20 @@ class DataCollatorForVisionChat(ChatCollator):
                     raise ValueError(
                         f"{name}: messages have weights of their own, or a prompt that never trains; remove one of them."
                     )
-            read["turn_weights"] = [turn_weights(conversation, self.policy.roles) for conversation in conversations]
+            weights = [turn_weights(conversation, self.policy.roles) for conversation in conversations]
+            are_flags = {weight for row in weights for weight in row} <= {0.0, 1.0}
+            read["turn_mask" if are_flags else "turn_weights"] = (
+                [list(map(bool, row)) for row in weights] if are_flags else weights
+            )
         return read
 
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         assert isinstance(rows, VisionRows)
         batch, shape = rows.processed, rows.processed["input_ids"].shape
         # Arrays with an entry for each token are laid out again; arrays that belong to media are not changed.
-        by_token = [
-            name
-            for name, value in batch.items()
-            if name not in ("input_ids", "attention_mask") and is_by_token(name, value, shape)
-        ]
+        by_token = [name for name, value in batch.items() if name not in IDS and is_by_token(name, value, shape)]
         by_token_and_medium = [name for name, value in batch.items() if is_by_token(name, value, shape, deeper=True)]
-        others = {name: value for name, value in batch.items() if name not in (*by_token, *by_token_and_medium)}
+        others = {name: value for name, value in batch.items() if name not in (*IDS, *by_token, *by_token_and_medium)}
         if kept is not None:
             counts = {kind: list(map(len, rows.inputs.media[kind])) for kind in KINDS}
             selected = select_examples(others, counts, kept)
