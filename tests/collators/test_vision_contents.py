@@ -96,6 +96,14 @@ def test_a_template_of_texts_gets_the_processors_placeholder(question):
     assert torch.equal(batch["pixel_values"], wanted["pixel_values"])
 
 
+@pytest.mark.parametrize("images", [[], [picture()]], ids=["without images", "with images"])
+def test_other_parts_are_an_error_for_a_template_of_texts(images):
+    collator = DataCollatorForVisionChat(with_template("llava", TEXTS_ONLY))
+    question = [*[{"type": "image"}] * len(images), text("What is it?"), {"type": "document", "document": "a page"}]
+    with pytest.raises(ValueError, match=r"row 0 \(id 7\), message 0, part .: is of type '(document|image)'"):
+        collator([{"messages": chat(question), "images": images, "id": 7}])
+
+
 def test_marks_of_llava_become_the_placeholder_of_a_template_of_texts():
     processor = with_template("qwen2_vl", TEXTS_ONLY.replace("</s>", "<|im_end|>"))
     collator = DataCollatorForVisionChat(processor)

@@ -116,7 +116,8 @@ class DataCollatorForVisionChat(ChatCollator):
         inputs = Inputs()
         for conversation, given in zip(conversations, media_columns(columns, len(conversations)), strict=True):
             messages, media = place_media(conversation, given, self._template)
-            messages = adapt(replace(conversation, messages=messages), self._template.forms, media=True)
+            placed = replace(conversation, messages=messages)
+            messages = adapt(placed, self._template.forms, media=self._template.media_in_parts)
             text = self._template.render(messages, conversation)
             inputs.add(text, media, self._template, conversation.name)
         return inputs
