@@ -5,6 +5,7 @@ import io
 import random
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +97,38 @@ def test_sounds_are_samples(monkeypatch, tmp_path):
     for value in (path, b"a sound", f"data:audio/wav;base64,{text}", {"bytes": b"a sound", "path": "x"}):
         assert read_medium("audio", value, "", 8000) is samples
     assert asked == [(str(path), 8000), *[(text, 8000)] * 3]
+
+
+class SoundDecoder:
+    """Returns what a `torchcodec.decoders.AudioDecoder` does."""
+
+    def __init__(self, channels):
+        self.samples = SimpleNamespace(data=torch.from_numpy(channels), sample_rate=8000, pts_seconds=0.0)
+
+    def get_all_samples(self):
+        return self.samples
+
+
+class VideoDecoder:
+    """Returns what a `torchcodec.decoders.VideoDecoder` does."""
+
+    def __init__(self, frames):
+        self.frames = torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+    def __getitem__(self, at):
+        return self.frames[at]
+
+    def get_frames_in_range(self, start, stop):
+        raise NotImplementedError
+
+
+def test_decoders_are_read_whole():
+    stereo = np.stack([np.arange(9.0), np.arange(9.0) + 2]).astype(np.float32)
+    assert read_medium("audio", SoundDecoder(stereo), "", 8000).tolist() == (np.arange(9.0) + 1).tolist()
+    with pytest.raises(ValueError, match="audio: row 4: a sampling rate of 8000 Hz, but the processor takes 16000 Hz"):
+        read_medium("audio", SoundDecoder(stereo), "audio: row 4", 16000)
+    film = zoo.video(RNG, frames=3)
+    assert np.array_equal(read_medium("video", VideoDecoder(film), "").permute(0, 2, 3, 1), film)
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_nothing_is_cut_inside_media(name):
     assert torch.isfinite(built.make_model()(**short).loss)
 
 
-@pytest.mark.parametrize("counts", [(1, 2, 1), (2, 0, 2), (1, 1, 1), (3, 1, 0)], ids=str)
+@pytest.mark.parametrize("counts", [(1, 2, 1), (2, 0, 2), (1, 1, 1), (3, 1, 0), (2, 1, 0)], ids=str)
 def test_dropped_rows_take_their_images_with_them(name, counts):
     """The processor runs again only if its arrays do not show which images belong to which row: as many images as rows, but unevenly."""
     built = zoo.build(name)
@@ -251,7 +251,7 @@ def test_dropped_rows_take_their_images_with_them(name, counts):
     ):
         batch = collator(rows)
     ambiguous = sum(counts) == len(counts) and set(counts) != {1}
-    assert calls.call_count == (2 if ambiguous else 1)
+    assert calls.call_count == (2 if ambiguous and not name.startswith("qwen") else 1)  # arrays of Qwen say whose they are
     alone = collator([rows[0], rows[2]])
     assert set(batch) == set(alone)
     for column in ("input_ids", "labels", "attention_mask", *aligned(alone)):

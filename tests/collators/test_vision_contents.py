@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 import random
 
 import numpy as np
@@ -93,6 +94,14 @@ def test_a_template_of_texts_gets_the_processors_placeholder(question):
     wanted = processor(text="USER: <image>\nWhat is it?\nASSISTANT: It is green.</s>", images=[picture()], return_tensors="pt")
     assert torch.equal(batch["input_ids"], wanted["input_ids"])
     assert torch.equal(batch["pixel_values"], wanted["pixel_values"])
+
+
+@pytest.mark.parametrize("images", [[], [picture()]], ids=["without images", "with images"])
+def test_other_parts_are_an_error_for_a_template_of_texts(images):
+    collator = DataCollatorForVisionChat(with_template("llava", TEXTS_ONLY))
+    question = [*[{"type": "image"}] * len(images), text("What is it?"), {"type": "document", "document": "a page"}]
+    with pytest.raises(ValueError, match=r"row 0 \(id 7\), message 0, part .: is of type '(document|image)'"):
+        collator([{"messages": chat(question), "images": images, "id": 7}])
 
 
 def test_marks_of_llava_become_the_placeholder_of_a_template_of_texts():
@@ -325,7 +334,12 @@ def test_layouts(name):
     assert "Adog." not in trained(collator, split)
     messages[1]["weight"] = 0
     weighted = collator([{"messages": messages, "images": [picture()]}])
-    assert torch.equal(weighted["labels"], split["labels"])
+    same(weighted, split)
+    messages[1]["weight"] = 0.25
+    weighted = collator([{"messages": messages, "images": [picture()]}])
+    assert torch.equal(weighted.pop("labels"), wanted["labels"])
+    assert set(weighted.pop("loss_weights").unique().tolist()) == {0.0, 0.25, 1.0}
+    assert {*weighted, "labels"} == {*wanted}
 
 
 def test_weights_and_a_column_of_flags_are_multiplied():
@@ -371,3 +385,10 @@ def test_rows_of_datasets_and_arrow_tables(name):
         batch = dropping(flagged)
     assert batch.pop("number").tolist() == [5, 7]
     same(batch, collator([rows_for_arrow()[0], rows_for_arrow()[2]]))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen3_vl"])
+def test_workers_get_the_same_collator(name):
+    collator = DataCollatorForVisionChat(zoo.processor_of(name), template_kwargs={"style": "plain"})
+    rows = [{"messages": chat("<image>\nWhat is it?"), "images": [picture()]}]
+    same(pickle.loads(pickle.dumps(collator))(rows), collator(rows))

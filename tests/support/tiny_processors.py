@@ -308,7 +308,17 @@ def qwen2_5_omni() -> Any:
     )
 
 
+def mllama() -> Any:
+    """Its images are not tokens of the row: the processor returns which tokens see which tiles."""
+    return tf.MllamaProcessor(
+        tf.MllamaImageProcessor(size={"height": 28, "width": 28}, max_image_tiles=2),
+        tokenizer_of("byte_level", ("<|im_start|>", "<|image|>"), eos="<|im_end|>"),
+        chat_template="{{ bos_token }}" + parts_template(image="<|image|>"),
+    )
+
+
 PROCESSORS = {
+    "mllama": mllama,
     "llava_next_video": llava_next_video,
     "llava_onevision": llava_onevision,
     "qwen2_audio": qwen2_audio,

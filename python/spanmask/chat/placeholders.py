@@ -33,6 +33,7 @@ class VisionTemplate:
 
     Attributes:
         forms: the forms in which it takes messages.
+        media_in_parts: it writes some kind of medium for a part of a content; else it takes texts.
         sampling_rate: the rate of the sounds that the processor takes.
     """
 
@@ -50,6 +51,7 @@ class VisionTemplate:
         self.placeholders = {
             kind: self.find_placeholder(processor, kind, variables) for kind, reader in readers.items() if reader is not None
         }
+        self.media_in_parts = any(place is not None and place.in_parts for place in self.placeholders.values())
 
     def placeholder(self, kind: str, where: str) -> Placeholder:
         """The placeholder of a kind of medium; `where` has such media.

@@ -187,9 +187,10 @@ def with_tokens(message: dict[str, Any], placeholders: Mapping[Kind, Placeholder
 
     Media before a text end with a line break, as in LLaVA's data.
     """
-    parts = message.get("content")
+    parts: Any = message.get("content")
     tokens: dict[str, str] = {kind: place.token for kind, place in placeholders.items() if not place.in_parts}
-    if not isinstance(parts, list) or not any(part["type"] in tokens for part in parts):
+    kinds = {part["type"] for part in parts} if isinstance(parts, list) else set()
+    if not kinds & tokens.keys() or not kinds <= {"text", *tokens}:  # `adapt` names parts that the template does not take
         return message
     text = ""
     for number, part in enumerate(parts):
@@ -198,5 +199,5 @@ def with_tokens(message: dict[str, Any], placeholders: Mapping[Kind, Placeholder
             is_before_text = bool(following.get("text")) and not following["text"][0].isspace()
             text += tokens[part["type"]] + ("\n" if is_before_text else "")
         else:
-            text += part.get("text", "")
+            text += part["text"]
     return {**message, "content": text}

@@ -13,7 +13,7 @@ from spanmask.chat.placeholders import VisionTemplate, media_processor
 from spanmask.collators.media import KINDS, Kind, read_medium
 from spanmask.collators.media_parts import Media
 
-__all__ = ["Inputs", "call_processor"]
+__all__ = ["Inputs", "adds_special_tokens", "call_processor"]
 
 
 @dataclass
@@ -44,13 +44,6 @@ class Inputs:
         conversations, texts = [self.conversations[row] for row in rows], [self.texts[row] for row in rows]
         return Inputs(conversations, texts, {kind: [all_[row] for row in rows] for kind, all_ in self.media.items()})
 
-    def add_special_tokens(self, processor: Any) -> bool:
-        """Whether the tokenizer adds BOS. The processor does the same at inference: LLaVA's template leaves BOS to the tokenizer, Gemma's
-        writes it.
-        """
-        bos = processor.tokenizer.bos_token
-        return not (bos and self.texts[0].startswith(bos))
-
 
 def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[str, Any]:
     """The processor's output as NumPy arrays.
@@ -60,7 +53,8 @@ def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[st
     """
     images, videos, sounds = (inputs.media[kind] for kind in KINDS)
     media: dict[str, Any] = {}
-    # transformers 4 returns media of fast processors as tensors only; text is up to 1.6 times as fast as arrays.
+    # Text is up to 1.6 times as fast as arrays. Images are not: fast processors of transformers 4 return tensors only; nor is text next to
+    # videos: InternVL takes tensors for granted.
     if any(images):
         media |= {"images": images, "images_kwargs": {"return_tensors": "pt"}}
     if any(videos):
@@ -74,11 +68,17 @@ def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[st
     text = {
         "padding": True,
         "padding_side": padding_side,
-        "add_special_tokens": inputs.add_special_tokens(processor),
-        "return_tensors": "np",
+        "add_special_tokens": adds_special_tokens(processor, inputs.texts[0]),
+        "return_tensors": "pt" if any(videos) else "np",
     }
     processed = processor(text=list(inputs.texts), text_kwargs=text, **media)
     return {name: as_array(value) for name, value in processed.items()}
+
+
+def adds_special_tokens(processor: Any, text: str) -> bool:
+    """Whether the tokenizer adds BOS, as at inference: LLaVA's template leaves it to the tokenizer, Gemma's writes it."""
+    bos = processor.tokenizer.bos_token
+    return not (bos and text.startswith(bos))
 
 
 def as_array(value: Any) -> Any:

@@ -23,13 +23,14 @@ from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
 from spanmask.collators.media import KINDS
 from spanmask.collators.media_parts import media_columns, place_media
-from spanmask.collators.processor_inputs import Inputs, call_processor
-from spanmask.collators.selection import select_examples
+from spanmask.collators.processor_inputs import Inputs, adds_special_tokens, call_processor
+from spanmask.collators.selection import lay_out_again, select_examples
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 
+IDS = ("input_ids", "attention_mask")
 # Beginnings of the names of arrays that belong to media, whatever their shapes.
 MEDIA_ARRAYS = ("pixel", "image", "video", "audio", "feature", "input_features")
 
@@ -119,7 +120,7 @@ class DataCollatorForVisionChat(ChatCollator):
         assert self.policy is not None
         if self._encoder is None:
             self._encoder = ChatEncoder(self._template.renderer, self.processor)
-        special = inputs.add_special_tokens(self.processor)
+        special = adds_special_tokens(self.processor, inputs.texts[0])
         edges = encode_with_edges(self.processor.tokenizer, inputs.texts, add_special_tokens=special)
         spelled = self._template.spelled_placeholders(self.media_ids)
         rows = []
@@ -137,7 +138,8 @@ class DataCollatorForVisionChat(ChatCollator):
         inputs = Inputs()
         for conversation, given in zip(conversations, media_columns(columns, len(conversations)), strict=True):
             messages, media = place_media(conversation, given, self._template)
-            messages = adapt(replace(conversation, messages=messages), self._template.forms, media=True)
+            placed = replace(conversation, messages=messages)
+            messages = adapt(placed, self._template.forms, media=self._template.media_in_parts)
             text = self._template.render(messages, conversation)
             inputs.add(replace(conversation, messages=messages), text, media, self._template)
         return inputs
@@ -146,12 +148,9 @@ class DataCollatorForVisionChat(ChatCollator):
         assert isinstance(rows, VisionRows)
         batch, shape = rows.processed, rows.processed["input_ids"].shape
         # Arrays with an entry for each token are laid out again; arrays that belong to media are not changed.
-        by_token = [
-            name
-            for name, value in batch.items()
-            if name not in ("input_ids", "attention_mask") and is_by_token(name, value, shape)
-        ]
-        others = {name: value for name, value in batch.items() if name not in by_token}
+        by_token = [name for name, value in batch.items() if name not in IDS and is_by_token(name, value, shape)]
+        by_token_and_medium = [name for name, value in batch.items() if is_by_token(name, value, shape, deeper=True)]
+        others = {name: value for name, value in batch.items() if name not in (*IDS, *by_token, *by_token_and_medium)}
         if kept is not None:
             counts = {kind: list(map(len, rows.inputs.media[kind])) for kind in KINDS}
             selected = select_examples(others, counts, kept)
@@ -167,12 +166,16 @@ class DataCollatorForVisionChat(ChatCollator):
             columns=[np.ascontiguousarray(batch[name]).reshape(-1) for name in by_token],
         )
         laid_out = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
+        chosen = range(shape[0]) if kept is None else kept
+        for name in by_token_and_medium:
+            assert written.attention_mask is not None  # the layout is a padded one
+            laid_out[name] = lay_out_again(batch[name], chosen, batch["attention_mask"], written.attention_mask)
         batch = others | laid_out | dict(zip(by_token, written.columns, strict=True))
         self._add_weights(batch, written.weights)
         return batch
 
 
-def is_by_token(name: str, value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a processor's array has an integer for each token."""
+def is_by_token(name: str, value: Any, shape: tuple[int, ...], deeper: bool = False) -> bool:
+    """Whether a processor's array has an integer for each token, or (`deeper`, Mllama) an array of integers."""
     is_integers = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
-    return is_integers and value.shape == shape and not name.startswith(MEDIA_ARRAYS)
+    return is_integers and value.shape[:2] == shape and (value.ndim > 2) == deeper and not name.startswith(MEDIA_ARRAYS)
