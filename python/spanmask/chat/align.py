@@ -70,7 +70,8 @@ def forms(leaf: str) -> Iterator[str]:
     for some in dict.fromkeys((leaf, stripped)):
         quoted = json.dumps(some)[1:-1]
         unicode = json.dumps(some, ensure_ascii=False)[1:-1]
-        for form in (quoted, unicode, json.dumps(unicode, ensure_ascii=False)[1:-1], repr(some)[1:-1]):
+        apostrophes = some.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+        for form in (quoted, unicode, json.dumps(unicode, ensure_ascii=False)[1:-1], repr(some)[1:-1], apostrophes):
             if form not in seen:
                 seen[form] = None
                 yield form

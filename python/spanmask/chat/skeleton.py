@@ -226,15 +226,18 @@ class Reading:
     def with_bare_turns(self, spans: list[Span]) -> list[Span]:
         """Add the assistant's turns that have no marks but names: calls without arguments, and blank answers."""
         for number, message in enumerate(self.twin.messages):
-            if message.get("role") != ASSISTANT or any(span.message == number for span in spans):
+            if message.get("role") != ASSISTANT:
                 continue
             at = next((at for at, span in enumerate(spans) if span.message > number), len(spans))
+            own = next((at for at, span in enumerate(spans) if span.message == number), None)
+            if own is not None and own < at:
+                continue  # else it has no marks, or its text is written after the results of its calls (Gemma 4)
             left = spans[at - 1].last_leaf if at else 0
             right = spans[at].first_leaf if at < len(spans) else len(self.text)
             names = call_names(message)
             if named := self.named_in_calls(number, names, left, right):
                 spans.insert(at, Span(ASSISTANT, number, named[0][0], named[-1][1], named))
-            elif not names and not self.has_leaf(number):
+            elif own is None and not names and not self.has_text(number):
                 begin = self.blank_turn(number, left, right)
                 if begin is not None:
                     spans.insert(at, Span(ASSISTANT, number, begin, begin, []))
@@ -259,9 +262,11 @@ class Reading:
     def blank_turn(self, message: int, left: int, right: int) -> int | None:
         """Where the content of a blank answer would be: after the generation prompt, or after the usual header."""
         before = self.beginning(message, True)
-        if before is not None and self.text.startswith(before) and left <= len(before) <= right:
-            return len(before)
         header = self.reader.plain.headers.get(ASSISTANT, "")
+        if before is not None and self.text.startswith(before) and left <= len(before) <= right:
+            # Some templates have no generation prompt, or none after results.
+            is_header = self.added.distinctive(header) and self.text.startswith(header, len(before))
+            return len(before) + (len(header) if is_header else 0)
         at = self.text.find(header, left, right) if self.added.distinctive(header) else -1
         return at + len(header) if at >= 0 else None
 
@@ -272,9 +277,9 @@ class Reading:
     def role(self, message: int) -> str:
         return str(self.twin.messages[message].get("role", ""))
 
-    def has_leaf(self, message: int) -> bool:
-        """Whether a message has any text."""
-        return any(leaf.message == message and leaf.kind is not Kind.NAME for leaf in self.twin.leaves)
+    def has_text(self, message: int) -> bool:
+        """Whether a message has any text beside reasoning, which many templates leave out."""
+        return any(leaf.message == message and leaf.kind in (Kind.CONTENT, Kind.CALL) for leaf in self.twin.leaves)
 
     def end_gap(self, span: Span) -> str | None:
         """The text after a message at the end of the text."""
@@ -388,7 +393,8 @@ class Reading:
         """The text before a turn that an answer without reasoning or calls would have as well."""
         lead = self.text[left : span.first_leaf]
         if self.twin.leaves[span.leaves[0][2]].kind is Kind.CONTENT:
-            return lead
+            tags = self.tags_before_marks(span.message)
+            return lead.removesuffix(tags if lead.endswith(tags) else tags.lstrip())
         answer = mark(len(self.twin.leaves))
         messages = [*self.twin.messages[: span.message], self.reader.plain_message(ASSISTANT, answer)]
         text = self.render(messages, False)
@@ -396,6 +402,14 @@ class Reading:
         if text is None or at < left:
             return lead
         return common_prefix({text[left:at], lead}, self.added) if text.startswith(self.text[:left]) else lead
+
+    def tags_before_marks(self, message: int) -> str:
+        """The tags and blanks with which a content begins."""
+        content = self.twin.messages[message].get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        text = "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+        marks = marks_in(text)
+        return text[: marks[0][0]] if marks else ""
 
     def find_reasoning(self, span: Span) -> None:
         """Find where the reasoning at the head of a turn ends, and whether the template wrote all of it."""

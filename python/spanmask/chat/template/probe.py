@@ -207,10 +207,14 @@ class Template:
         return False
 
     def accepts(self, kinds: Sequence[str]) -> bool:
-        """Whether the rendered text of such a conversation has the content of every message exactly once."""
+        """Whether the rendered text of such a conversation has the content of every message exactly once, and no part as it is."""
         probe = marked_probe(kinds)
         text = self.render(probe)
-        return text is not None and all(text.count(content) == 1 for kind, content in probe.turns if kind != DECLARED)
+        return text is not None and all(
+            text.count(content) == 1 and not any(write({"type": "text", "text": content}) in text for write in (repr, json.dumps))
+            for kind, content in probe.turns
+            if kind != DECLARED
+        )
 
     def locate_contents(self, probe: Probe, generation: bool = False) -> Located | None:
         """The text of a marked probe, its contents and details.

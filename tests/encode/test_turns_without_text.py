@@ -1,0 +1,77 @@
+"""Answers that have little or no text of their own: blanks, tags, names of calls; and calls whose arguments are escaped."""
+
+from __future__ import annotations
+
+import pytest
+from spanmask import encode_chat
+from support import derivation
+
+ASK = {"role": "user", "content": "Where?"}
+
+
+def trained(name: str, messages: list[dict[str, object]], source: str = "trl") -> list[str]:
+    """The runs of tokens that train, as text."""
+    tokenizer, kwargs = derivation.tokenizer_with(source, name, "byte_level")
+    out = encode_chat(tokenizer, [messages], template_kwargs=dict(kwargs))
+    assert out.report.aligned_rows == 1
+    runs: list[list[int]] = [[]]
+    for label in out.labels.to_list()[0]:
+        if label != -100:
+            runs[-1].append(label)
+        elif runs[-1]:
+            runs.append([])
+    return [tokenizer.decode(run) for run in runs if run]
+
+
+def call(**arguments: object) -> list[dict[str, object]]:
+    return [{"type": "function", "id": "k7Hq2Lm0x", "function": {"name": "locate", "arguments": arguments}}]
+
+
+@pytest.mark.parametrize("content", ["", "  ", "<think>", "</think>"])
+def test_answer_without_words_whose_reasoning_the_template_drops(content):
+    answer = {"role": "assistant", "content": content, "reasoning_content": "Somewhere in the north."}
+    assert trained("qwen2_5", [ASK, answer]) == [f"{content}<|im_end|>"]
+
+
+def test_tags_at_the_head_of_a_first_answer_train():
+    messages = [{"role": "assistant", "content": "<think>Greet.</think>Good day."}, ASK]
+    assert trained("chatml", messages, "style") == ["<think>Greet.</think>Good day.<|im_end|>"]
+
+
+def test_header_of_a_blank_answer_after_results_does_not_train():
+    messages = [
+        ASK,
+        {"role": "assistant", "content": "", "tool_calls": call()},
+        {"role": "tool", "name": "locate", "tool_call_id": "k7Hq2Lm0x", "content": "Bergen"},
+        {"role": "assistant", "content": ""},
+    ]
+    assert trained("diffusion_gemma", messages) == ["<|tool_call>call:locate{}<tool_call|><|tool_response>", "<turn|>"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"area": "Vestland"}])
+def test_call_trains_where_its_message_goes_on_after_the_result(arguments):
+    messages = [
+        ASK,
+        {"role": "assistant", "content": "Let me look.", "tool_calls": call(**arguments)},
+        {"role": "tool", "name": "locate", "tool_call_id": "k7Hq2Lm0x", "content": "Bergen"},
+        {"role": "assistant", "content": "In Bergen."},
+    ]
+    first = trained("diffusion_gemma", messages)[0]
+    assert first.startswith("<|tool_call>call:locate{")
+    assert first.endswith("}<tool_call|><|tool_response>")
+
+
+@pytest.mark.parametrize("word", ["the hotel's bar", 'a\\b\'s "c"\nd'])
+def test_arguments_in_pythons_notation_are_aligned(word):
+    written = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    answer = {"role": "assistant", "content": "", "tool_calls": call(area=word)}
+    assert trained("lfm2_v2", [ASK, answer]) == [f"<|tool_call_start|>[locate(area='{written}')]<|tool_call_end|><|im_end|>"]
+
+
+def test_contents_are_never_written_as_lists(recwarn):
+    tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
+    tokenizer.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'][:4]")
+    out = encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": "Up north."}]])
+    assert "type" not in tokenizer.decode(out.input_ids.to_list()[0])
+    assert set(out.labels.to_list()[0]) == {-100}
+    assert "trains nothing" in str(recwarn[0].message)
