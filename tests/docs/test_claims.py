@@ -12,9 +12,10 @@ PACKAGE = ROOT / "python" / "spanmask"
 LEVELS = [
     ("compat", "integrations", "preview"),
     ("collators",),
-    ("response",),
+    ("encode", "response"),
     ("labels",),
-    ("turns", "chat", "noise"),
+    ("chat", "noise"),
+    ("turns",),
     ("ragged", "policy", "report"),
     ("_validate",),
 ]

@@ -15,6 +15,7 @@ import datasets
 import pytest
 from support import tiny_processors as zoo
 from support.tiny_models import CONVERSATIONS, causal_model, chat_tokenizer
+from trl import SFTConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,6 +35,7 @@ def given():
         "tokenizer": tokenizer,
         "model": causal_model(tokenizer),
         "dataset": datasets.Dataset.from_dict({"messages": CONVERSATIONS}),
+        "args": SFTConfig("out", max_steps=3, report_to=[], use_cpu=True, bf16=False),
     }
 
 
