@@ -320,7 +320,7 @@ def test_a_row_that_the_template_refuses_is_named():
 
 @pytest.mark.parametrize("name", zoo.MODELS)
 def test_layouts(name):
-    collator = DataCollatorForVisionChat(zoo.processor_of(name))
+    collator = DataCollatorForVisionChat(zoo.processor_of(name), weight_key="loss_weights")
     messages = chat([{"type": "image"}, text("What is it?")], "A dog.") + chat("And that?", "the weather")
     wanted = collator([{"messages": messages, "images": [picture()]}])
     names = {"user": "human", "assistant": "gpt"}
