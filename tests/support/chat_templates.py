@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from support.tool_templates import TOOL_TEMPLATES
+
 LOOP = "{% for m in messages %}"
 END = "{% endfor %}"
 RAISE = "{{ raise_exception('roles must alternate') }}"
@@ -547,6 +549,8 @@ STYLES = {
          "<|/call|>", "<|result|>", "<|/result|>"),
     ),
 }  # fmt: skip
+
+STYLES |= {name: Style(*parts) for name, parts in TOOL_TEMPLATES.items()}
 
 SPECIAL = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|<｜[^<>\s]{1,40}｜>|<\|?[a-z_]+\|?>|<\|\"\|>|</s>|</think>|\[/?[A-Z_]{3,20}\]|\[gMASK\]|<sop>"

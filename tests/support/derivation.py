@@ -28,7 +28,12 @@ PARTLY = {
     ),
     "hunyuan_placeholder": (("tool calls",), "a tool result is written as an answer"),
     "vicuna": (("tool calls",), "a tool result is written as an answer"),
-    "system_as_assistant": (("system messages", "tool calls"), "system messages and tool results are written as answers"),
+    **dict.fromkeys(
+        ("system_as_assistant", "plain_roles_and_separator"),
+        (("system messages", "tool calls"), "system messages and tool results are written as answers"),
+    ),
+    "answer_header_in_question": (("tool calls",), "the answer after a result has no header"),
+    "answer_continues_result": (("system messages",), "a system message is written as an answer"),
 }
 # Orders and roles that few conversations have: the kinds that a format names without a warning.
 TWO = "two assistant messages in a row"
@@ -38,14 +43,18 @@ ALONE = "tool results without a call"
 ROLES_OF_OTHERS = ("developer messages", "function messages", "observation messages", "other roles")
 RARELY = {
     **dict.fromkeys(("gemma4", "gemma4_v3", "gemma4_v4"), (TWO, ALONE)),
-    "glm4moe": (TWO, *ROLES_OF_OTHERS),
+    "glm4moe": (TWO,),
     **dict.fromkeys(("llava_next", "llava_next_training"), (TWO, *LATE, FIRST)),
     **dict.fromkeys(("vicuna", "hunyuan_placeholder"), (*LATE, *ROLES_OF_OTHERS)),
-    "system_as_assistant": ROLES_OF_OTHERS,
+    **dict.fromkeys(("system_as_assistant", "plain_roles_and_separator", "answer_continues_result"), ROLES_OF_OTHERS),
     **dict.fromkeys(("alpaca", "baichuan", "ziya", "phi2"), LATE),
-    **dict.fromkeys(("mistral_v3", "mistral_v7"), (TWO, *LATE, FIRST, *ROLES_OF_OTHERS)),
-    "chatglm3": (TWO, "other roles"),
+    **dict.fromkeys(
+        ("mistral_v3", "mistral_v7", "mistral_ids", "answer_header_in_question"), (TWO, *LATE, FIRST, *ROLES_OF_OTHERS)
+    ),
+    **dict.fromkeys(("chatglm3", "glm4_calls"), (TWO, "other roles")),
     "parts_llava": (*LATE, "other roles"),
+    "roles_as_headings": ("other roles",),
+    "react": (*LATE, *ROLES_OF_OTHERS),
 }
 # Where transformers' mask differs from ours: (whose tokens train, their texts or None for any), and why.
 BREAK = ("theirs", {"\n"}, "the line break after the stop token: the model stops before it")

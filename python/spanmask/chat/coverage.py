@@ -51,7 +51,6 @@ ORDERS = {
     ("system", "assistant"): ANSWER_TO_SYSTEM,
     ("", "assistant"): ANSWER_FIRST,
 }
-BASIC = ("system", "user", "assistant", "tool", *ROLE_MESSAGES)
 
 
 def kinds_in(messages: Iterable[Mapping[str, Any]], tools: Any = None) -> set[str]:
@@ -79,11 +78,7 @@ def kinds_in(messages: Iterable[Mapping[str, Any]], tools: Any = None) -> set[st
 def kinds_of_calls(messages: Iterable[Mapping[str, Any]]) -> set[str]:
     """The kinds that concern tool calls and their results."""
     kinds: set[str] = set()
-    rounds, called, answered = (
-        0,
-        False,
-        True,
-    )  # `called`: the last message that is no result has calls; `answered`: a question came
+    rounds, called, is_new = 0, False, True  # `called`: by the last message that is no result; `is_new`: a question came since
     for message in messages:
         role, calls = message.get("role"), message.get("tool_calls")
         if role == "tool":
@@ -91,10 +86,10 @@ def kinds_of_calls(messages: Iterable[Mapping[str, Any]]) -> set[str]:
             continue
         called = role == "assistant" and bool(calls or message.get("function_call"))
         if role == "user":
-            answered = True
+            is_new = True
         if not called:
             continue
-        rounds, answered = rounds + answered, False
+        rounds, is_new = rounds + is_new, False
         kinds.add(TOOL_CALLS)
         if isinstance(calls, (list, tuple)) and len(calls) > 1:
             kinds.add(PARALLEL_CALLS)

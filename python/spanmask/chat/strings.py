@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
 from spanmask.chat.context import EDGES, PLAIN, PlacedMarker, alternatives
-from spanmask.chat.tokens import bos_and_eos, merging, text_edge_ids, text_tokenizer
+from spanmask.chat.merges import merging
+from spanmask.chat.tokens import bos_and_eos, text_edge_ids, text_tokenizer
 from spanmask.errors import ChatFormatError
 
 if TYPE_CHECKING:

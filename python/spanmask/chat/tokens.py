@@ -6,30 +6,33 @@ All tokenizer methods that `chat/` uses are called here, except `apply_chat_temp
 from __future__ import annotations
 
 import re
-import unicodedata
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from itertools import islice, pairwise
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from itertools import count
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from spanmask.errors import ChatFormatError
 
 __all__ = [
     "AddedTokens",
-    "Merges",
     "Tokens",
     "added_token_ids",
     "added_tokens",
     "added_vocabulary",
     "bos_and_eos",
     "encode",
-    "merging",
+    "identity",
     "text_edge_ids",
     "text_tokenizer",
+    "vocabulary",
 ]
 
-MERGING = 500  # vocabulary entries that are examined for each end of a marker
+LONGEST_CHARACTER = 12  # tokens that are examined together where one alone is no whole text: emojis of several code points
+SAMPLE = "Hello there, 42 of us: x = [1, 2] 你好 😀\n\n</s>"
+DIGESTS: WeakKeyDictionary[Any, tuple[str, bytes]] = WeakKeyDictionary()  # the state of a tokenizer and its digest
+NUMBERS = count()  # of slow tokenizers
+PIECES: WeakKeyDictionary[Any, dict[tuple[int, ...], str]] = WeakKeyDictionary()  # the texts of a slow tokenizer's tokens
 NO_OFFSETS = (
     "tokenizer: {name} returns no offsets, and decoding its tokens does not reproduce the text ({text!r} became {back!r}); "
     "use its fast version, or write the ids by hand: ChatFormat([RoleBoundary(role, start=[...], end=[...])])."
@@ -118,105 +121,29 @@ def text_edge_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(token) for token in ids if token is not None and token != tokenizer.unk_token_id))
 
 
-def merging(tokenizer: Any, marker: str) -> list[str]:
-    """Texts that the vocabulary merges with the last characters of a marker: `"<"` for `"助手："`, where `"：<"` is a token."""
-    return Merges(tokenizer).after(marker)
+def vocabulary(tokenizer: Any) -> list[str]:
+    """The tokens of the vocabulary as it spells them, without added tokens."""
+    added = {text for text in tokenizer.get_added_vocab() if text.strip()}
+    return [token for token in tokenizer.get_vocab() if isinstance(token, str) and token not in added]
 
 
-class Merges:
-    """The entries of a vocabulary that extend over a marker's edge: texts that change the marker's tokens when they stand next to it.
+def identity(tokenizer: Any) -> bytes:
+    """A digest of everything that decides how a text becomes ids: equal for equal fast tokenizers, else different.
 
-    Only entries count: a token over the edge is one, whatever content it begins with. Byte-level vocabularies are read byte by byte,
-    because an entry may end inside a character.
+    Slow tokenizers do not show all that they do, so each object has a digest of its own. A digest takes about 0.1 s for a large
+    vocabulary; it is kept as long as the tokenizer shows no change.
     """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        added = {text for text in tokenizer.get_added_vocab() if text.strip()}
-        self.added = AddedTokens(added)
-        tokens = [token for token in tokenizer.get_vocab() if isinstance(token, str) and token not in added]
-        alphabet = byte_alphabet()
-        self.alphabet = alphabet if {*alphabet.values()} <= {*tokens} else {}
-        self.bytes = {char: byte for byte, char in self.alphabet.items()}
-        self.tokens = sorted(tokens)
-
-    @cached_property
-    def mirrored(self) -> list[str]:
-        """The entries from right to left."""
-        return sorted(token[::-1] for token in self.tokens)
-
-    def after(self, marker: str) -> list[str]:
-        """Texts that merge with the last characters of a marker, unless it ends with a letter or digit: a word cannot be kept apart."""
-        texts: dict[str, None] = {}
-        taken = [range(start, stop) for start, stop in self.added.spans(marker)]
-        at = 0 if marker[-1:].isalnum() else len(marker)
-        while at and not any(at - 1 in span for span in taken):
-            at -= 1
-            spelled = self.spell(marker[at:])
-            rests = (self.text_of(token[len(spelled) :], b"") for token in entries(self.tokens, spelled))
-            texts |= dict.fromkeys(chosen(rests, every=bool(marker[at:].strip()) and not taken))
-        return list(texts)
-
-    def before(self, marker: str) -> list[str]:
-        """Texts that merge with the first characters of a marker, unless it begins with a letter or digit."""
-        texts: dict[str, None] = {}
-        taken = [range(start, stop) for start, stop in self.added.spans(marker)]
-        at = len(marker) if marker[:1].isalnum() else 0
-        while at < len(marker) and not any(at in span for span in taken):
-            at += 1
-            spelled = self.spell(marker[:at])[::-1]
-            rests = (self.text_of(token[len(spelled) :][::-1], b"\xe4\xb8") for token in entries(self.mirrored, spelled))
-            texts |= dict.fromkeys(chosen(rests, every=False))
-        return list(texts)
-
-    def spell(self, text: str) -> str:
-        """A text as the entries spell it."""
-        if self.alphabet:
-            return "".join(self.alphabet[byte] for byte in text.encode())
-        return text.replace(" ", "▁")
-
-    def text_of(self, spelled: str, lead: bytes) -> str:
-        """The text of an entry's part; the characters that it begins or ends in the middle of are completed. Empty if it has none."""
-        if not self.alphabet:
-            return spelled.replace("▁", " ")
-        if any(char not in self.bytes for char in spelled):
-            return ""
-        raw = bytes(self.bytes[char] for char in spelled)
-        inside = next((at for at, byte in enumerate(raw) if byte & 0xC0 != 0x80), len(raw))  # continuation bytes at the start
-        whole = lead[: 3 - inside] + raw if inside else raw
-        for tail in (b"", b"\x9c", b"\xa4", b"\x9c\x9c", b"\xa4\x9c", b"\x9f\x98\x80"):
-            try:
-                return (whole + tail).decode()
-            except UnicodeDecodeError:
-                continue
-        return ""
-
-
-def byte_alphabet() -> dict[int, str]:
-    """The characters that byte-level vocabularies write for bytes: visible ones as they are, the others from U+0100 on."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(0x100) if byte not in visible]
-    return {byte: chr(byte) for byte in visible} | {byte: chr(0x100 + number) for number, byte in enumerate(hidden)}
-
-
-def entries(tokens: Sequence[str], start: str) -> Iterator[str]:
-    """The longer entries that begin with `start`; `tokens` is sorted."""
-    for at in range(bisect_right(tokens, start), len(tokens)):
-        if not tokens[at].startswith(start):
-            return
-        yield tokens[at]
-
-
-def chosen(texts: Iterable[str], every: bool) -> list[str]:
-    """All texts, up to a limit, or one of each sort: where only blanks can be lost, the first character decides what merges."""
-    texts = (text for text in texts if text)
-    if every:
-        return list(islice(texts, MERGING))
-    sorts: dict[tuple[str, str, bool], str] = {}
-    for text in texts:
-        category = unicodedata.category(text[0])
-        sorts.setdefault((category, text[0] if category[0] in "ZPSC" and text[0] < "\x80" else "", text.isspace()), text)
-    return list(sorts.values())
+    backend = getattr(tokenizer, "backend_tokenizer", None) if getattr(tokenizer, "is_fast", False) else None
+    sample = tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]
+    stages = [] if backend is None else [repr(getattr(backend, name)) for name in ("normalizer", "pre_tokenizer")]
+    settings = (tokenizer.special_tokens_map, tokenizer.all_special_tokens, getattr(tokenizer, "split_special_tokens", False))
+    state = repr((id(backend), len(tokenizer), sample, stages, tokenizer.get_added_vocab(), settings))
+    known = DIGESTS.get(tokenizer)
+    if known is None or known[0] != state:
+        content = backend.to_str() if backend is not None else f"{next(NUMBERS)}"
+        digest = sha256(repr((type(tokenizer).__qualname__, settings, content)).encode()).digest()
+        known = DIGESTS[tokenizer] = state, digest
+    return known[1]
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
@@ -262,31 +189,43 @@ def covering(offsets: Sequence[tuple[int, int]], length: int) -> list[tuple[int,
 
 
 def encode_by_decoding(tokenizer: Any, text: str) -> Tokens:
-    """Offsets without a fast tokenizer: the text that each further token adds when decoded. Raises unless the result is `text`."""
+    """Offsets without a fast tokenizer: each token's text, searched for in order. Raises unless the tokens spell `text`."""
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def decode(some: list[int]) -> str:
-        as_is = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False, "spaces_between_special_tokens": False}
-        return str(tokenizer.decode(some, **as_is))
-
-    pieces = [decode([token]) for token in ids]
-    if "".join(pieces) != decode(ids):  # a character of several tokens: incomplete, it decodes to nothing or to U+FFFD
-        prefixes = ["", *(decode(ids[: count + 1]).rstrip("\ufffd") for count in range(len(ids)))]
-        pieces = [prefix.removeprefix(before) for before, prefix in pairwise(prefixes)]
+    pieces = PIECES.setdefault(tokenizer, {})
     offsets: list[tuple[int, int]] = []
     at = 0
-    for number, piece in enumerate(pieces):
-        while not text.startswith(piece, at) and text[at : at + 1].isspace():  # slow tokenizers drop spaces around added tokens
-            at += 1
-        if not text.startswith(piece, at):
-            raise ChatFormatError(NO_OFFSETS.format(name=type(tokenizer).__name__, text=text, back=decode(ids)))
-        offsets.append((at, at + len(piece)))
-        at += len(piece)
-        if piece:  # all tokens of one character cover it
-            for earlier in range(number - 1, -1, -1):
-                if pieces[earlier]:
-                    break
-                offsets[earlier] = offsets[number]
+    while len(offsets) < len(ids):
+        for length in range(1, LONGEST_CHARACTER + 1):  # more than one: tokens that only together are whole characters
+            some = tuple(ids[len(offsets) : len(offsets) + length])
+            if some not in pieces:
+                pieces[some] = decode(tokenizer, some)
+            found = place_of(pieces[some], text, at)
+            if found is not None or len(offsets) + length == len(ids):
+                break
+        if found is None:
+            back = decode(tokenizer, ids)
+            if len(offsets) + length < len(ids) or text[at:].strip() or any(pieces[some]):
+                raise ChatFormatError(NO_OFFSETS.format(name=type(tokenizer).__name__, text=text, back=back))
+            found = at, at  # at the end: tokens without text
+        offsets += [found] * len(some)
+        at = found[1]
     if text[at:].strip():
-        raise ChatFormatError(NO_OFFSETS.format(name=type(tokenizer).__name__, text=text, back=decode(ids)))
+        raise ChatFormatError(NO_OFFSETS.format(name=type(tokenizer).__name__, text=text, back=decode(tokenizer, ids)))
     return Tokens(ids, covering(offsets, len(text)))
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of some tokens, as it is."""
+    as_is = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False, "spaces_between_special_tokens": False}
+    return str(tokenizer.decode(list(ids), **as_is))
+
+
+def place_of(piece: str, text: str, at: int) -> tuple[int, int] | None:
+    """Where a piece stands in a text from `at` on, after blanks at most, which slow tokenizers drop; None if it is no whole text."""
+    if not piece or "\ufffd" in piece:
+        return None
+    while not text.startswith(piece, at):
+        if not text[at : at + 1].isspace():
+            return None
+        at += 1
+    return at, at + len(piece)

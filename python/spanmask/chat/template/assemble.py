@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from spanmask.chat.boundary import MarkerIds, Parts, RoleBoundary
 from spanmask.chat.context import EDGES, PlacedMarker, alternatives
+from spanmask.chat.merges import Merges
 from spanmask.chat.template.alignment import HOLES, Gap, before_hole
 from spanmask.chat.template.gaps import MarkerTexts, scan_text
 from spanmask.chat.template.reasoning import ReasoningTexts
 from spanmask.chat.template.shapes import ASSISTANT, BEGIN, END, role_of
-from spanmask.chat.tokens import AddedTokens, Merges, text_edge_ids
+from spanmask.chat.tokens import AddedTokens, text_edge_ids
 
 __all__ = ["assemble", "bare_words"]
 
@@ -89,10 +90,19 @@ def before_anchored(start: str, markers: MarkerTexts, gaps: Sequence[Gap], added
             if left.rstrip().endswith(ends):
                 between.add(left[len(left.rstrip()) :])
             elif gap.before == BEGIN and before_hole(left) == left:
-                between.add(left[max((stop for _, stop in added.spans(left)), default=0) :])
+                between.add(without_edge_tokens(left, added))
             else:
                 return set()
     return between if len(between) <= PRELUDES else set()
+
+
+def without_edge_tokens(text: str, added: AddedTokens) -> str:
+    """A text without the tokens with which texts begin (BOS): an anchored start may follow those anyway."""
+    spans = added.spans(text)
+    while spans and spans[0][0] == 0 and text[: spans[0][1]] in added.neutral:
+        text = text[spans[0][1] :]
+        spans = added.spans(text)
+    return text
 
 
 def bare_words(markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> dict[str, str]:

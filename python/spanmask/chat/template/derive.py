@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 from spanmask.chat.boundary import Parts, compile_format, roles_of
 from spanmask.chat.coverage import DECLARATIONS, OTHER_ROLES, ROLE_MESSAGES, SYSTEM_MESSAGES, TOOL_CALLS, kinds_in
+from spanmask.chat.merges import Merges
 from spanmask.chat.template.alignment import Gap, Located, gaps_of
 from spanmask.chat.template.assemble import assemble, bare_words
+from spanmask.chat.template.cache import cached
 from spanmask.chat.template.check import Trial, check
 from spanmask.chat.template.extend import extend, is_right
 from spanmask.chat.template.gaps import find_markers
@@ -34,7 +36,7 @@ from spanmask.chat.template.shapes import (
     describe,
     kinds_of_shapes,
 )
-from spanmask.chat.tokens import Merges, added_tokens, text_tokenizer
+from spanmask.chat.tokens import added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError, SpanmaskWarning
 from spanmask.policy import DEFAULT_POLICY
 
@@ -55,10 +57,17 @@ class Fault(NamedTuple):
 def parts_from_template(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], ignore_ids: tuple[int, ...] = ()) -> Parts:
     """The boundaries of `ChatFormat.from_tokenizer` and `from_processor`. `renderer` has `apply_chat_template`."""
     tokenizer = text_tokenizer(tokenizer)
-    template = Template(renderer, kwargs)
-    if not template.detect_message_format():
-        raise unreadable(template)
-    return Derivation(template, tokenizer, ignore_ids).derive()
+
+    def derive() -> tuple[Parts, str]:
+        template = Template(renderer, kwargs)
+        if not template.detect_message_format():
+            raise unreadable(template)
+        return Derivation(template, tokenizer, ignore_ids).derive()
+
+    parts, warning = cached(renderer, tokenizer, kwargs, ignore_ids, derive)
+    if warning:
+        warnings.warn(warning, SpanmaskWarning, stacklevel=3)
+    return parts
 
 
 class Derivation:
@@ -103,8 +112,8 @@ class Derivation:
                 gaps |= dict.fromkeys(some[-1:] if prompt else some)
         return list(gaps)
 
-    def derive(self) -> Parts:
-        """The format for as many kinds as possible; an error without plain conversations."""
+    def derive(self) -> tuple[Parts, str]:
+        """The format for as many kinds as possible, and a warning about the others; an error without plain conversations."""
         plain, *others = self.kinds
         covered, left_out = [plain, *others], []
         faults: list[Fault] = []
@@ -125,10 +134,8 @@ class Derivation:
             if isinstance(more, Parts):
                 outcome, covered = more, [*covered, name]
         left_out = [name for name in self.kinds if name not in covered]
-        if left_out:
-            warn_uncovered(left_out, faults[0].what)
         rare = [name for name, some in self.rare.items() if self.check(outcome, self.covered(some, covered)).fault is not None]
-        return replace(outcome, uncovered=(*left_out, *rare))
+        return replace(outcome, uncovered=(*left_out, *rare)), uncovered_warning(left_out, faults[0].what) if left_out else ""
 
     def attempt(self, names: Sequence[str]) -> Parts | Fault:
         """The boundaries for these kinds of conversations, or what is wrong with them."""
@@ -182,13 +189,11 @@ class Derivation:
         return check(self.template, self.tokenizer, compiled, policy, self.added, shapes, seed=0, count=CHECKED * len(shapes))
 
 
-def warn_uncovered(kinds: Sequence[str], fault: str) -> None:
-    """Warn about kinds of conversations that would be masked wrongly."""
-    warnings.warn(
+def uncovered_warning(kinds: Sequence[str], fault: str) -> str:
+    """The warning about kinds of conversations that would be masked wrongly."""
+    return (
         f"chat template: the format does not cover {' and '.join(kinds)}: {fault}. "
-        "Other conversations are not affected. If your rows have them, write the boundaries by hand: ChatFormat.from_strings.",
-        SpanmaskWarning,
-        stacklevel=5,
+        "Other conversations are not affected. If your rows have them, write the boundaries by hand: ChatFormat.from_strings."
     )
 
 
