@@ -18,7 +18,8 @@ ROLES = ("user", "assistant")
 def encode_completions(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> EncodedConversations:
     """Prompts and completions as one text each, with EOS at its end; the completion is the turn of the assistant.
 
-    A token that is partly completion belongs to the completion. As TRL does, EOS is added where the completion does not end with it.
+    A token that is partly completion belongs to the completion. As TRL does, EOS is added where the completion does not end with it, and
+    BOS where the tokenizer begins texts with it.
 
     Raises:
         ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
@@ -29,11 +30,13 @@ def encode_completions(tokenizer: Any, prompts: Sequence[str], completions: Sequ
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
     rows = []
-    for prompt, edges in zip(prompts, encode_with_edges(tokenizer, texts), strict=True):
-        cut, stop = edges.covering(len(prompt)), len(edges.ids)
+    for prompt, text, edges in zip(prompts, texts, encode_with_edges(tokenizer, texts), strict=True):
+        ids = [*leading_ids(tokenizer, text), *edges.ids]
+        stop = len(ids)
+        cut = stop - len(edges.ids) + edges.covering(len(prompt))
         rows.append(
             EncodedRow(
-                edges.ids,
+                ids,
                 [
                     AlignedTurn("user", 0, (0, 0, 0, 0, cut, cut)),
                     AlignedTurn("assistant", 1, (cut, cut, cut, cut, stop, stop)),
@@ -45,6 +48,14 @@ def encode_completions(tokenizer: Any, prompts: Sequence[str], completions: Sequ
         for row in zip(prompts, completions, strict=True)
     ]
     return with_turns(rows, conversations, ROLES[1:])
+
+
+def leading_ids(tokenizer: Any, text: str) -> list[int]:
+    """BOS, if the tokenizer puts it before this text."""
+    bos = tokenizer.bos_token
+    if not bos or text.startswith(bos) or list(tokenizer("a")["input_ids"])[:1] != [tokenizer.bos_token_id]:
+        return []
+    return [tokenizer.bos_token_id]
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

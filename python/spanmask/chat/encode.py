@@ -6,6 +6,7 @@ the contents between are found in the real text (`align.py`), and the tokenizer'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -96,7 +97,8 @@ class ChatEncoder:
         """Encode conversations.
 
         Raises:
-            ValueError: the template refuses a conversation, or cannot take what it holds; the message names the row.
+            ValueError: the template refuses a conversation or cannot take what it holds, or a text cannot be tokenized; the message names
+                the row.
             ChatFormatError: the tokenizer returns no offsets, and decoding its tokens does not reproduce the text.
         """
         for first in range(0, len(conversations), CHUNK):
@@ -105,8 +107,21 @@ class ChatEncoder:
                 for conversation in conversations[first : first + CHUNK]
             ]
             texts = self.render(some, add_generation_prompt)
-            for conversation, text, edges in zip(some, texts, encode_with_edges(self.tokenizer, texts), strict=True):
+            for conversation, text, edges in zip(some, texts, self.tokenized(some, texts), strict=True):
                 yield self.read(conversation, text, edges, add_generation_prompt)
+
+    def tokenized(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> list[TokenEdges]:
+        """The tokens of rendered conversations."""
+        try:
+            return encode_with_edges(self.tokenizer, texts)
+        except (TypeError, UnicodeEncodeError) as error:
+            for conversation, text in zip(conversations, texts, strict=True):
+                if lone := re.search("[\ud800-\udfff]", text):
+                    raise ValueError(
+                        f"messages: {conversation.name} contains {lone[0]!r}, half a surrogate pair, which is no character and cannot be "
+                        "tokenized. Drop the row, or repair its texts: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+                    ) from error
+            raise
 
     def adapted(self, conversation: Conversation) -> list[dict[str, Any]]:
         """The messages of a conversation in the forms that the template takes."""

@@ -25,7 +25,7 @@ def take_weight(fields: dict[str, Any], place: Place) -> float | None:
     """
     if WEIGHT_KEYS.isdisjoint(fields):
         return None
-    said = {key: fields.pop(key) for key in sorted(WEIGHT_KEYS & fields.keys())}
+    said = {key: scalar(fields.pop(key)) for key in sorted(WEIGHT_KEYS & fields.keys())}
     flags, numbers = {}, {}
     for key, value in said.items():
         if isinstance(value, (bool, np.bool_)):
@@ -41,3 +41,8 @@ def take_weight(fields: dict[str, Any], place: Place) -> float | None:
         found = ", ".join(f"{key}={value!r}" for key, value in said.items())
         raise ValueError(f"{place}: {found} disagree about the message's loss; keep one of them.")
     return [*numbers.values(), *map(float, flags.values())][0]
+
+
+def scalar(value: Any) -> Any:
+    """An array or tensor without dimensions, as `datasets` returns numbers with some formats, as a number."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
