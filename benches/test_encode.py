@@ -1,4 +1,4 @@
-"""Conversations -> ids and labels: `encode_chat`, what it cannot be faster than (render and tokenize each text once), and other programs."""
+"""Conversations -> ids and labels: `encode_chat`, what it cannot be faster than (each text rendered and tokenized once), other programs."""
 
 import datasets
 import pytest
