@@ -171,7 +171,7 @@ class ChatEncoder:
 
 
 def options_of(conversation: Conversation) -> dict[str, Any]:
-    """What `apply_chat_template` takes beside the messages."""
+    """What `apply_chat_template` takes in addition to the messages."""
     return {"tools": conversation.tools, **conversation.template_kwargs}
 
 

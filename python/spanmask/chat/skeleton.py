@@ -106,7 +106,7 @@ class SkeletonReader:
         self.plain_message = plain_message
 
     def read(self, twin: Exchange, render: Render, text: str) -> Skeleton | None:
-        """The skeleton of a rendered twin; `None` if its turns cannot be told apart."""
+        """The skeleton of a rendered twin; `None` if its turns cannot be distinguished."""
         reading = Reading(self, twin, render, text)
         return reading.skeleton()
 
@@ -354,7 +354,7 @@ class Reading:
         return True
 
     def supplied(self, span: Span, previous: Span | None, left: int) -> str | None:
-        """The text before a turn that stands there at inference as well, when the model begins to write.
+        """The text before a turn that is there at inference as well, when the model begins to write.
 
         `None` if what the template writes there does not identify the assistant: it has no generation prompt, or another one than header.
         """
