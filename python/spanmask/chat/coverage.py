@@ -83,7 +83,7 @@ def kinds_of_calls(messages: Iterable[Mapping[str, Any]]) -> set[str]:
         0,
         False,
         True,
-    )  # `called`: the last message that is not a result has calls; `answered`: a question came
+    )  # `called`: the last message that is no result has calls; `answered`: a question came
     for message in messages:
         role, calls = message.get("role"), message.get("tool_calls")
         if role == "tool":
