@@ -41,8 +41,9 @@ class DataCollatorForChat(ChatCollator):
         padding_side: `"right"` or `"left"`; by default the tokenizer's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
-        turn_column: the name of a column with an entry for each turn of a trained role: flags (bools or integers), or loss weights
-            (floats). Every batch must have it. Without this option, columns `turn_mask` or `turn_weights` are read where present.
+        turn_column: the name of a column with an entry for each message of a trained role (without messages, for each turn): flags
+            (bools or integers), or loss weights (floats). Every batch must have it. Without this option, columns `turn_mask` or
+            `turn_weights` are read where present.
         template_kwargs: variables of the chat template, for all rows; a row's own `chat_template_kwargs` take their place.
         prepare: called with each example first; returns a dict with the columns of a layout. Must be picklable for workers.
         keep_columns: further columns to stack into the batch; all others are dropped.
