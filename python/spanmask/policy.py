@@ -65,8 +65,9 @@ class MaskPolicy:
         on_no_trained_turn: what to do with a row without a turn of a trained role: train nothing (`"mask"`), train the whole row
             (`"keep"`), or raise (`"raise"`).
         on_untrained_row: what to do with a row without trained tokens: `"keep"`, `"drop"` or `"raise"`.
-        on_role_mismatch: what to do if the turns found have other roles than the example's `messages`, or the messages are of a kind
-            that the chat format does not cover (`ChatFormat.uncovered`): `"warn"`, `"raise"`, or `"drop"` the row.
+        on_role_mismatch: what to do with a row of messages whose turns are not known (it trains nothing), and with a row of ids whose
+            turns have other roles than its `messages`, or whose `messages` are of a kind that the chat format does not cover
+            (`ChatFormat.uncovered`): `"warn"`, `"raise"`, or `"drop"` the row.
 
     A token of weight 0 has no label.
 
@@ -187,7 +188,7 @@ def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
         opening, closing = pair
     except (TypeError, ValueError):
         opening = closing = None
-    if opening is None or closing is None or isinstance(pair, str):  # a text of two characters is no pair
+    if opening is None or closing is None or isinstance(pair, str):  # a text of two characters is not a pair
         raise ValueError(f"ignore_between: expected pairs of (opening, closing), as ids or text, got {pair!r}.")
     opens = as_markers_or_texts("ignore_between, opening", opening)
     if not opens:

@@ -43,7 +43,8 @@ class MaskReport:
         unclosed_regions: regions of `MaskPolicy.ignore_between` that opened but did not close before their turn ended.
         reasons: how many rows have no trained tokens, by reason: "no turn marker found", "no trained turn", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
-        role_mismatches: rows whose turns have other roles than the example's messages, or that the chat format does not cover.
+        role_mismatches: of a collator: rows whose turns are not known, or have other roles than the example's messages, or that the chat
+            format does not cover.
         mismatched_rows: the first of these rows.
         aligned_rows: rows of messages whose turns come from the rendered text.
         searched_rows: rows of messages whose turns were searched for, because their text could not be aligned.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+
 import pytest
-from spanmask import encode_chat
+from spanmask import SpanmaskWarning, encode_chat
 from support import derivation
 
 ASK = {"role": "user", "content": "Where?"}
@@ -75,3 +78,44 @@ def test_contents_are_never_written_as_lists(recwarn):
     assert "type" not in tokenizer.decode(out.input_ids.to_list()[0])
     assert set(out.labels.to_list()[0]) == {-100}
     assert "trains nothing" in str(recwarn[0].message)
+
+
+def test_header_does_not_train_where_calls_follow_it_without_its_line_break():
+    tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role }}{% if m.tool_calls %}{% for c in m.tool_calls %}"
+        "{{ '<call>' + c.function.name + (c.function.arguments | tojson) }}{% endfor %}{% else %}{{ '\\n' + m.content }}{% endif %}"
+        "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    answer = {"role": "assistant", "content": "", "tool_calls": call(area="north")}
+    out = encode_chat(tokenizer, [[ASK, answer, ASK, {"role": "assistant", "content": "There."}]])
+    trains = [token for token in out.labels.to_list()[0] if token != -100]
+    assert tokenizer.decode(trains) == '<call>locate{"area": "north"}<|im_end|>There.<|im_end|>'
+
+
+@pytest.mark.parametrize("last", [True, None, [], {}, 7, "north"])
+def test_call_trains_to_its_end_whatever_its_last_argument(last):
+    tokenizer, _ = derivation.tokenizer_with("trl", "glm4moe", "byte_level")
+    function = {"name": "locate", "arguments": json.dumps({"area": "Vestland", "deep": last})}
+    answer = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    out = encode_chat(
+        tokenizer, [[ASK, answer, {"role": "tool", "content": "Bergen"}, {"role": "assistant", "content": "There."}]]
+    )
+    trains = tokenizer.decode([token for token in out.labels.to_list()[0] if token != -100])
+    assert trains.partition("</tool_call>")[0].endswith("</arg_value>\n")
+    assert "</tool_call>There." in trains.replace("<|observation|>", "")
+
+
+def test_contents_with_markers_are_not_searched_where_the_template_rewrites_them():
+    tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
+    tokenizer.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'] | lower")
+    rows = [
+        [ASK, {"role": "assistant", "content": text}, ASK, {"role": "assistant", "content": "There."}]
+        for text in ("Up North", "Say <|im_end|> Twice")
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpanmaskWarning)
+        out = encode_chat(tokenizer, rows)
+    assert any("row 1 trains nothing" in (text := str(one.message)) and "special tokens" in text for one in caught)
+    assert out.report.searched_rows == 1
+    assert set(out.labels.to_list()[1]) == {-100}

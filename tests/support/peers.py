@@ -1,4 +1,4 @@
-"""TRL's `assistant_only_loss` beside our labels: the same ids, token by token, for TRL's own training templates."""
+"""TRL's `assistant_only_loss` and our labels: the same ids, token by token, for TRL's own training templates."""
 
 from __future__ import annotations
 

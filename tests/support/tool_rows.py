@@ -232,7 +232,7 @@ def rendered_rows(
 
 
 def wrong_tokens(text: str, offsets: list[tuple[int, int]], flags: list[bool], row: Row) -> list[str]:
-    """Tokens whose flag contradicts the text. Only what stands in the text is judged: templates may drop contents."""
+    """Tokens whose flag contradicts the text. Only what is in the text is judged: templates may drop contents."""
     spans = sorted(
         (at, at + len(said), trains, number) for number, (said, trains) in enumerate(row.contents) for at in places(text, said)
     )
@@ -263,7 +263,7 @@ def wrong_tokens(text: str, offsets: list[tuple[int, int]], flags: list[bool], r
 
 
 def places(text: str, word: str) -> list[int]:
-    """Where a word stands in a text."""
+    """Where a word is in a text."""
     found, at = [], text.find(word)
     while at >= 0:
         found.append(at)

@@ -46,12 +46,14 @@ class AlignedTurn(NamedTuple):
 class EncodedRow:
     """A conversation's ids, and its turns: `None` if the text could not be aligned with the twin's.
 
-    `dropped`: messages of the assistant of which the template leaves something out, and what.
+    `dropped`: messages of the assistant of which the template leaves something out, and what. `holds_tokens`: its contents hold the text of
+    added tokens, so that a search may take them for markers; only known where `turns` is `None`.
     """
 
     ids: list[int]
     turns: list[AlignedTurn] | None
     dropped: tuple[tuple[int, str], ...] = ()
+    holds_tokens: bool = False
 
 
 class ChatEncoder:
@@ -171,7 +173,8 @@ class ChatEncoder:
             starts = align(text, skeleton.gaps, [twin.leaves[number].text for number in skeleton.order])
             if starts is not None:
                 return EncodedRow(edges.ids, turns_at(skeleton, starts, edges), skeleton.dropped)
-        return EncodedRow(edges.ids, None)
+        holds_tokens = any(self.reader.added.spans(leaf.text) for leaf in twin.leaves)
+        return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
 
     def _read_twin(self, twin: Exchange, options: Mapping[str, Any], generation: bool) -> Skeleton | None:
         text = self._try_render(twin.messages, options, generation)
@@ -186,7 +189,7 @@ class ChatEncoder:
 
 
 def options_of(conversation: Conversation) -> dict[str, Any]:
-    """What `apply_chat_template` takes beside the messages."""
+    """What `apply_chat_template` takes in addition to the messages."""
     return {"tools": conversation.tools, **conversation.template_kwargs}
 
 

@@ -242,6 +242,9 @@ def search(
             )
             for at in np.flatnonzero(turns.row == number).tolist()
         ]
+        if rows[row].holds_tokens:
+            unknown[row] = f"{unaligned}, and a search could take the special tokens in its contents for the template's"
+            continue
         if fmt.uncovered_kind(messages) is not None or not same_roles(messages, [turn.role for turn in some], fmt):
             unknown[row] = f"{unaligned}, and a search finds other turns"
             continue

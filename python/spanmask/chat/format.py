@@ -167,10 +167,10 @@ class ChatFormat:
 
         Conversations with known contents are rendered, and the text between the contents shows how turns open and close. The result
         is compared with random conversations of each kind before it is returned. Kinds on which it fails are named in `uncovered` and in
-        a `SpanmaskWarning`; a format that fails on plain questions and answers is an error. Unusual orders of messages (two of the
-        assistant in a row, a system message after the first turn) are not checked: inspect your own rows with `spanmask.preview`.
+        a `SpanmaskWarning`; a format that fails on plain questions and answers is an error. Rare orders of messages (two of the assistant
+        in a row, a system message after the first turn) and rare roles are only named in `uncovered`.
 
-        Measured CPU time: 0.1 to 3 seconds with fast tokenizers, 2 to 17 with slow ones. Reuse the format, or `pickle` it.
+        Measured CPU time: 0.1 to 3 seconds with fast tokenizers, 1 to 57 with slow ones. Reuse the format, or `pickle` it.
 
         Args:
             tokenizer: a transformers tokenizer with a chat template.

@@ -81,7 +81,7 @@ class VisionTemplate:
             )
 
     def spelled_placeholders(self, media_ids: Iterable[int]) -> list[str]:
-        """The placeholders that are no tokens of their own (SmolVLM: `<video>`), so that a text's ids do not show them."""
+        """The placeholders that are not tokens of their own (SmolVLM: `<video>`), so that a text's ids do not show them."""
         tokens = {placeholder.token for placeholder in self.placeholders.values() if placeholder and placeholder.token}
         known = {self.tokenizer.convert_ids_to_tokens(token) for token in media_ids}
         return sorted(tokens - known)

@@ -106,7 +106,7 @@ class SkeletonReader:
         self.plain_message = plain_message
 
     def read(self, twin: Exchange, render: Render, text: str) -> Skeleton | None:
-        """The skeleton of a rendered twin; `None` if its turns cannot be told apart."""
+        """The skeleton of a rendered twin; `None` if its turns cannot be distinguished."""
         reading = Reading(self, twin, render, text)
         return reading.skeleton()
 
@@ -315,6 +315,8 @@ class Reading:
             span.stop = span.content_stop + len(plain)
         elif runs := self.runs(closing):
             first, last = runs[-1] if has_call else runs[0]
+            if has_call and closing[last:].strip():  # values without marks (true, null) and closing tags that are no tokens
+                first = last = len(closing.rstrip())
             span.content_stop, span.stop = span.last_leaf + first, span.last_leaf + last
         elif has_call:
             span.content_stop = span.stop = span.last_leaf + len(closing.rstrip())
@@ -359,7 +361,7 @@ class Reading:
         return True
 
     def supplied(self, span: Span, previous: Span | None, left: int) -> str | None:
-        """The text before a turn that stands there at inference as well, when the model begins to write.
+        """The text before a turn that is there at inference as well, when the model begins to write.
 
         `None` if what the template writes there does not identify the assistant: it has no generation prompt, or another one than header.
         """
@@ -369,6 +371,8 @@ class Reading:
             return None
         lead = self.text[left : span.first_leaf]
         supplied = gap if lead.startswith(gap) else common_prefix({gap, lead}, self.added)
+        if len(supplied) < len(gap.rstrip()) and lead.startswith(gap.rstrip()):  # calls without the header's last line break
+            supplied = gap.rstrip()
         if not self.added.distinctive(lead):  # the header closes the question (Llama 2: ` [/INST]`)
             return supplied
         headers = self.reader.plain.headers

@@ -23,10 +23,11 @@ __all__ = ["DataCollatorForChat"]
 class DataCollatorForChat(ChatCollator):
     """Pads chat rows and labels the tokens that carry loss.
 
-    In:  dicts with `input_ids` (integers, any length), or with `messages`, which the tokenizer's chat template renders (with `tools`
-         where present). Further columns that are read where present: `attention_mask` (nonzero for real tokens), `labels`
-         (intersected), `turn_mask` or `turn_weights` (a flag or a loss weight for each turn of a trained role). An Arrow table with
-         these columns works too.
+    In:  dicts with `input_ids` (integers, any length); or with `messages`, `prompt` and `completion`, or `conversations`, which the
+         tokenizer's chat template renders; or with `prompt` and `completion`, or `text`, as texts. Messages may state their weights.
+         Further columns that are read where present: `tools`, `chat_template_kwargs`, `attention_mask` (nonzero for real tokens),
+         `labels` (intersected), `turn_mask` or `turn_weights` (a flag or a loss weight for each message of a trained role; without
+         messages, for each turn). An Arrow table with these columns works too.
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row], labels -100 where no loss is wanted; `loss_weights`
          float32 of the same shape where the policy or `turn_weights` give tokens different weights.
          With `padding_free`: `input_ids`, `labels`, `position_ids` int64 [1, T], `seq_idx` int32 [1, T], `cu_seq_lens_q` and `_k`
@@ -40,8 +41,11 @@ class DataCollatorForChat(ChatCollator):
         padding_side: `"right"` or `"left"`; by default the tokenizer's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
-        turn_column: the name of a column with an entry for each turn of a trained role: flags (bools or integers), or loss weights
-            (floats). Every batch must have it. Without this option, columns `turn_mask` or `turn_weights` are read where present.
+        turn_column: the name of a column with an entry for each message of a trained role (without messages, for each turn): flags
+            (bools or integers), or loss weights (floats). Every batch must have it. Without this option, columns `turn_mask` or
+            `turn_weights` are read where present.
+        template_kwargs: variables of the chat template, for all rows; a row's own `chat_template_kwargs` take their place.
+        prepare: called with each example first; returns a dict with the columns of a layout. Must be picklable for workers.
         keep_columns: further columns to stack into the batch; all others are dropped.
         on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.
         label_pad_token_id: the label of padding and of tokens without loss.

@@ -64,7 +64,7 @@ class DataCollatorForVisionChat(ChatCollator):
         padding_side: `"right"` or `"left"`; by default the processor's.
         pad_to_multiple_of: the batch's width is rounded up to a multiple of it.
         return_tensors: `"pt"` or `"np"`.
-        turn_column: the name of a column with an entry for each turn of a trained role: flags (bools or integers), or loss weights
+        turn_column: the name of a column with an entry for each message of a trained role: flags (bools or integers), or loss weights
             (floats). Every batch must have it. Without this option, columns `turn_mask` or `turn_weights` are read where present.
         keep_columns: further columns to stack into the batch; all others are dropped.
         on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.

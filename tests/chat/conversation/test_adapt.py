@@ -195,7 +195,7 @@ def test_media_next_to_calls_are_content():
 @pytest.mark.parametrize(
     ("arguments", "json_arguments", "text"),
     [
-        ("city = Malmö", False, "its arguments are no JSON"),
+        ("city = Malmö", False, "its arguments are not JSON"),
         ('["Malmö"]', False, "JSON of a value of type list"),
         ('"{}"', False, "JSON of a value of type str"),
         ("null", False, "JSON of None"),

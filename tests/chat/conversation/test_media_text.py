@@ -1,4 +1,4 @@
-"""`split_media_text`: placeholders become parts where they stand."""
+"""`split_media_text`: placeholders become parts where they are."""
 
 import re
 
@@ -42,7 +42,7 @@ def test_parts_stand_where_the_placeholders_stood(text, expected):
 
 
 @given(st.lists(PIECES, max_size=12).map("".join))
-def test_split_media_text_loses_only_white_space_beside_media(text):
+def test_split_media_text_loses_only_white_space_next_to_media(text):
     made = split_media_text(text)
     rejoined = "".join(part["text"] if part["type"] == "text" else f"<{part['type']}>" for part in made)
     assert re.sub(r"\s", "", rejoined) == re.sub(r"\s", "", text)

@@ -251,7 +251,7 @@ def test_nulls_of_arguments_are_removed_and_counted():
         ),
         ({"role": "assistant", "tool_calls": 5}, TypeError, "message 1: tool_calls is a value of type int"),
         ({"role": "assistant", "tool_calls": LOOKUP}, TypeError, "message 1: tool_calls is a value of type dict"),
-        ({"role": "assistant", "tool_calls": "{x"}, ValueError, "message 1: its call is no JSON"),
+        ({"role": "assistant", "tool_calls": "{x"}, ValueError, "message 1: its call is not JSON"),
         ({"role": "assistant", "tool_calls": "7"}, TypeError, "message 1, call 0: is a value of type int"),
         ({"role": "assistant", "tool_calls": [None]}, TypeError, "message 1, call 0: is None"),
         ({"role": "assistant", "tool_calls": [{"function": "f"}]}, TypeError, "call 0: 'function' is a value of type str"),
@@ -277,7 +277,7 @@ def test_nulls_of_arguments_are_removed_and_counted():
         ({"from": "narrator", "value": "x"}, ValueError, "message 1: 'from' is 'narrator'; names that are known: 'human'"),
         ({"from": "human"}, ValueError, "message 1: has no 'content'; its keys are 'from'"),
         ({"from": "human", "value": 5}, TypeError, "message 1: 'content' is a value of type int"),
-        ({"from": "function_call", "value": "lookup(ort)"}, ValueError, "message 1: its call is no JSON"),
+        ({"from": "function_call", "value": "lookup(ort)"}, ValueError, "message 1: its call is not JSON"),
         ({"from": "function_call", "value": ""}, TypeError, "message 1: the value of a 'function_call' is ''"),
         ({"from": "function_call", "value": None}, TypeError, "message 1: the value of a 'function_call' is None"),
         (
@@ -352,11 +352,11 @@ def test_tools_of_a_row(tools, read):
     [
         (5, TypeError, "expected a list of tools"),
         (TOOL, TypeError, "expected a list of tools"),
-        ("lookup", ValueError, "is no JSON"),
+        ("lookup", ValueError, "is not JSON"),
         (json.dumps(TOOL), TypeError, "expected a list of tools"),
         ([5], TypeError, "tool 0: is a value of type int"),
         ([TOOL, None], TypeError, "tool 1: is None"),
-        (["lookup"], ValueError, "tool 0: is no JSON"),
+        (["lookup"], ValueError, "tool 0: is not JSON"),
     ],
 )
 def test_tools_that_cannot_be_used(tools, error, text):
@@ -420,7 +420,7 @@ def test_functions_of_python_are_tools():
         ({"template_kwargs": [{}]}, ValueError, "template_kwargs: has 1 entries for 2 rows"),
         ({"template_kwargs": [{}, 5]}, TypeError, "template_kwargs: row 1: expected a dict"),
         ({"template_kwargs": "[]"}, TypeError, "template_kwargs: expected a dict"),
-        ({"template_kwargs": {"tokenize": True}}, ValueError, "template_kwargs: 'tokenize' is no variable"),
+        ({"template_kwargs": {"tokenize": True}}, ValueError, "template_kwargs: 'tokenize' is not a variable"),
         ({"template_kwargs": {3: True}}, TypeError, "template_kwargs: the names"),
         ({"template_kwargs": {"tools": [TOOL]}, "tools": [TOOL]}, ValueError, "template_kwargs: holds 'tools'"),
         ({"tools": 5}, TypeError, "tools: expected a list"),
@@ -438,10 +438,10 @@ def test_variables_of_the_caller_that_cannot_be_used(given, error, text):
     ("kwargs", "error", "text"),
     [
         (5, TypeError, "expected a dict"),
-        ("x", ValueError, "is no JSON"),
+        ("x", ValueError, "is not JSON"),
         ("[]", TypeError, "expected a dict"),
-        ({"add_generation_prompt": True}, ValueError, "'add_generation_prompt' is no variable"),
-        ({"continue_final_message": True}, ValueError, "'continue_final_message' is no variable"),
+        ({"add_generation_prompt": True}, ValueError, "'add_generation_prompt' is not a variable"),
+        ({"continue_final_message": True}, ValueError, "'continue_final_message' is not a variable"),
     ],
 )
 def test_variables_of_a_row_that_cannot_be_used(kwargs, error, text):

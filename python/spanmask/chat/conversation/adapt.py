@@ -138,7 +138,7 @@ def parsed(text: str, where: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text) if text.strip() else {}
     except ValueError as error:
-        raise ValueError(f"{where}: its arguments are no JSON ({error}); the chat template takes them as a mapping.") from None
+        raise ValueError(f"{where}: its arguments are not JSON ({error}); the chat template takes them as a mapping.") from None
     if not isinstance(arguments, dict):
         raise ValueError(
             f"{where}: its arguments are JSON of {kind_of(arguments)}; expected an object, since the chat template takes them as a mapping."

@@ -81,5 +81,5 @@ def calls_from_json(text: str, place: Place) -> list[Any]:
     try:
         made = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{place}: its call is no JSON ({error}); expected {CALL}, or a list of such calls.") from None
+        raise ValueError(f"{place}: its call is not JSON ({error}); expected {CALL}, or a list of such calls.") from None
     return made if isinstance(made, list) else [made]

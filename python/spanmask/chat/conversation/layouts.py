@@ -96,7 +96,7 @@ def layout_of(columns: Mapping[str, Any]) -> Layout:
 
 def no_layout(columns: Mapping[str, Any]) -> str:
     """The message of an error: no column is read."""
-    missing = " The column 'completion' is missing beside 'prompt'." if "prompt" in columns else ""
+    missing = " The column 'completion' is missing, which belongs to 'prompt'." if "prompt" in columns else ""
     return (
         f"features: no column holds messages or text; the examples have {', '.join(map(repr, columns)) or 'no columns'}.{missing} "
         "Columns that are read: 'messages', 'prompt' + 'completion', 'conversations', 'text'. Rename yours, or pass prepare=, a function "

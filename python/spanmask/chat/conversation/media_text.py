@@ -16,7 +16,7 @@ LINE_BREAK = r"(\r?\n)"
 def split_media_text(text: str) -> list[dict[str, Any]]:
     r"""Split a text at its placeholders of media into the parts that templates take.
 
-    LLaVA separates an image from the text by a line break. It is no part of the text: templates write their own separator, or none.
+    LLaVA separates an image from the text by a line break. It is not part of the text: templates write their own separator, or none.
     Placeholders on a line of their own thus take the line breaks at both ends of that line with them, and the blanks in it. The white space
     around a placeholder inside a line stays in the texts.
 

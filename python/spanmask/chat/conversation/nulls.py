@@ -1,7 +1,7 @@
 """Nulls that Arrow filled in.
 
 Arrow gives all structs of a column the same keys: the arguments of every call, and the schema of every tool, have the keys of all others,
-with None. A None that the user means cannot be told apart; it survives in JSON text.
+with None. A None that the user means cannot be distinguished from them; it survives in JSON text.
 """
 
 from __future__ import annotations

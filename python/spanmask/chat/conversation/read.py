@@ -56,7 +56,7 @@ def conversations_of(columns: Mapping[str, Any], *, tools: Any = None, template_
     """Read the conversations of a batch.
 
     The first of these that the columns have: `messages`; `prompt` and `completion`, lists of messages of which the prompt's never train;
-    `conversations`, beside which `system` may hold the text of a system message. The columns `tools` and `chat_template_kwargs` are read
+    `conversations`, with which `system` may hold the text of a system message. The columns `tools` and `chat_template_kwargs` are read
     where present.
 
     Messages are dicts with `role` and `content`, or with `from` and `value`. The roles human, gpt, chatgpt, bing, bard and model become
@@ -148,7 +148,7 @@ def read_messages(entry: Any, column: str, name: str) -> list[Message]:
 
 
 def with_system(messages: list[Message], text: Any, place: Place) -> list[Message]:
-    """The messages behind a system message with the text of the column `system`, if it has one."""
+    """The messages after a system message with the text of the column `system`, if it has one."""
     if text is None or text == "":
         return messages
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""What a template reads beside the messages: tools, and its own variables."""
+"""What a template reads in addition to the messages: tools, and its own variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["KWARGS_COLUMN", "TOOLS_COLUMN", "read_kwargs", "read_tools", "variab
 
 TOOLS_COLUMN = "tools"
 KWARGS_COLUMN = "chat_template_kwargs"  # the name that TRL reads
-# Arguments of `apply_chat_template` that are no variables of a template: they change what is returned.
+# Arguments of `apply_chat_template` that are not variables of a template: they change what is returned.
 RESERVED = frozenset(
     {
         "conversation",
@@ -77,7 +77,7 @@ def read_kwargs(value: Any, where: str) -> dict[str, Any]:
             raise TypeError(f"{where}: the names of template variables are strings, got {name!r}.")
         if name in RESERVED and value[name] is not None:
             raise ValueError(
-                f"{where}: {name!r} is no variable of a template, but changes what is rendered or returned; remove it."
+                f"{where}: {name!r} is not a variable of a template, but changes what is rendered or returned; remove it."
             )
     return {name: entry for name, entry in value.items() if entry is not None}
 
@@ -104,7 +104,7 @@ def variables_by_row(tools: Any, template_kwargs: Any, rows: int) -> tuple[Seque
 def is_list_of_tools(tools: Any) -> bool:
     """Whether a list has a tool as its first item, and not the tools of the first row."""
     if not isinstance(tools, (list, tuple)) or not tools:
-        return True  # an empty list: no tools; what is no list is an error of `read_tools`
+        return True  # an empty list: no tools; what is not a list is an error of `read_tools`
     first = tools[0]
     return first.lstrip().startswith("{") if isinstance(first, str) else isinstance(first, Mapping) or callable(first)
 
@@ -124,4 +124,4 @@ def from_json(text: str, where: str, expected: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{where}: is no JSON ({error}); expected {expected}.") from None
+        raise ValueError(f"{where}: is not JSON ({error}); expected {expected}.") from None

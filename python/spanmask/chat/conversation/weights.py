@@ -21,7 +21,7 @@ def take_weight(fields: dict[str, Any], place: Place) -> float | None:
     A flag says whether a message trains, a number how much: `train=True` agrees with each weight above 0.
 
     Raises:
-        ValueError: a value is no flag and no finite number >= 0, or two keys disagree.
+        ValueError: a value is neither a flag nor a finite number >= 0, or two keys disagree.
     """
     if WEIGHT_KEYS.isdisjoint(fields):
         return None

@@ -1,6 +1,6 @@
 """Contents in a rendered text: where they are, and the template's own text between them.
 
-Ids, names and numbers of calls differ from row to row, as contents do, but may stand anywhere in the template's text. In a gap each is a
+Ids, names and numbers of calls differ from row to row, as contents do, but may be anywhere in the template's text. In a gap each is a
 *hole*, one character of the private use area that no marker contains.
 """
 

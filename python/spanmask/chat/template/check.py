@@ -233,7 +233,7 @@ def wrong_in_gap(
 
 
 def limit_of(found: Located, gap: TokensOfGap, before: str, closings: Closings, added: AddedTokens) -> int:
-    """Where the model has stopped after a content: behind the closing text, and behind one added token that directly follows it."""
+    """Where the model has stopped after a content: after the closing text, and after one added token that directly follows it."""
     text, positions = with_holes(found, gap.start, gap.stop)
     at = len(closings.of(before, text))
     rest = text[at:]
