@@ -55,6 +55,9 @@ RARELY = {
     "parts_llava": (*LATE, "other roles"),
     "roles_as_headings": ("other roles",),
     "react": (*LATE, *ROLES_OF_OTHERS),
+    # not rendered, for another reason than a refusal
+    "sailor": ("tool calls", ALONE, *ROLES_OF_OTHERS),
+    "parts_for_users": ROLES_OF_OTHERS,
 }
 # Where transformers' mask differs from ours: (whose tokens train, their texts or None for any), and why.
 BREAK = ("theirs", {"\n"}, "the line break after the stop token: the model stops before it")
@@ -123,7 +126,7 @@ def conversations(tokenizer: Any, name: str, kwargs: Mapping[str, object], count
             except Exception:
                 continue
             shown = [content for content in some if content.role != "system" or content.text.strip() in text]
-            if name != "system_as_assistant" or shown[0].role != "system":
+            if shown[0].role != "system" or "system messages" not in PARTLY.get(name, ((),))[0]:
                 yield shown, text
             break
 

@@ -72,7 +72,7 @@ def faults(tokenizer: object, text: str, contents: list[Content], trained: list[
     """Each token entirely inside a content with a wrong flag, and each answer with a stop token that does not train."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)  # type: ignore[operator]
     ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
-    special = {*tokenizer.get_added_vocab().values()}  # type: ignore[attr-defined]
+    special = {number: token for token, number in tokenizer.get_added_vocab().items()}  # type: ignore[attr-defined]
     wrong = []
     for start, stop, content in spans_in(text, contents):
         inside = [at for at, (a, b) in enumerate(offsets) if start <= a < b <= stop]
@@ -82,6 +82,11 @@ def faults(tokenizer: object, text: str, contents: list[Content], trained: list[
                 (at for at in range(inside[-1] + 1, len(ids)) if offsets[at][0] >= stop and text[slice(*offsets[at])].strip()),
                 None,
             )
-            if following is not None and ids[following] in special and not trained[following]:
-                wrong.append(f"stop {text[slice(*offsets[following])]!r} after {content}")
+            if following is None or trained[following]:
+                continue
+            shown = text[slice(*offsets[following])]
+            if (
+                special.get(ids[following]) == shown.strip()
+            ):  # else a character's byte that the vocabulary lists as an added token
+                wrong.append(f"stop {shown!r} after {content}")
     return wrong

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from spanmask.chat.boundary import Parts, compile_format, roles_of
-from spanmask.chat.coverage import DECLARATIONS, OTHER_ROLES, ROLE_MESSAGES, SYSTEM_MESSAGES, TOOL_CALLS, kinds_in
+from spanmask.chat.coverage import DECLARATIONS, OTHER_ROLES, PARALLEL_CALLS, ROLE_MESSAGES, SYSTEM_MESSAGES, TOOL_CALLS, kinds_in
 from spanmask.chat.merges import Merges
 from spanmask.chat.template.alignment import Gap, Located, gaps_of
 from spanmask.chat.template.assemble import assemble, bare_words
@@ -28,7 +28,9 @@ from spanmask.chat.template.reasoning import find_reasoning
 from spanmask.chat.template.shapes import (
     ASSISTANT,
     DECLARED,
+    ONE_CALL,
     PLAIN_KINDS,
+    PREAMBLES,
     RARE,
     ROUND,
     TOOL,
@@ -82,6 +84,9 @@ class Derivation:
         kinds = kinds_of_shapes(has_calls=template.detect_call_format(), needs_tools=template.with_tools)
         self.shapes = {name: self.rendered(some) for name, some in kinds.items()}
         self.rare = {name: self.rendered(some) for name, some in RARE.items()}
+        self.failed = {name for name, some in {**kinds, **RARE}.items() if some and all(map(self.fails, some))}
+        if PARALLEL_CALLS not in kinds and all(map(self.fails, (ONE_CALL, *PREAMBLES))):
+            self.failed.add(TOOL_CALLS)  # results are rendered, but nobody knows how calls would be
         self.kinds = [name for name, some in self.shapes.items() if some]
         every = {shape for some in (*self.shapes.values(), *self.rare.values()) for shape in some}
         self.needs = {shape: self.kinds_of(shape) for shape in every}
@@ -92,6 +97,11 @@ class Derivation:
     def rendered(self, shapes: Iterable[Shape]) -> list[Shape]:
         """The shapes that the template renders."""
         return [shape for shape in shapes if self.template.locate_contents(marked_probe(shape)) is not None]
+
+    def fails(self, shape: Shape) -> bool:
+        """Whether a shape ends in an error that the template does not raise on purpose: rows of its kind may have another form."""
+        refused = self.template.render(marked_probe(shape)) is None
+        return refused and type(self.template.refusal).__name__ != "TemplateError"
 
     def kinds_of(self, shape: Shape) -> set[str]:
         """The kinds in which a conversation of this shape falls, those that only concern its order left out."""
@@ -134,8 +144,11 @@ class Derivation:
             if isinstance(more, Parts):
                 outcome, covered = more, [*covered, name]
         left_out = [name for name in self.kinds if name not in covered]
+        failed = [name for name in (*self.shapes, *self.rare) if name in self.failed and name not in left_out]
         rare = [name for name, some in self.rare.items() if self.check(outcome, self.covered(some, covered)).fault is not None]
-        return replace(outcome, uncovered=(*left_out, *rare)), uncovered_warning(left_out, faults[0].what) if left_out else ""
+        return replace(outcome, uncovered=(*left_out, *failed, *rare)), uncovered_warning(
+            left_out, faults[0].what
+        ) if left_out else ""
 
     def attempt(self, names: Sequence[str]) -> Parts | Fault:
         """The boundaries for these kinds of conversations, or what is wrong with them."""

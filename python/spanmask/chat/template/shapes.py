@@ -37,6 +37,7 @@ __all__ = [
     "END",
     "ONE_CALL",
     "PLAIN_KINDS",
+    "PREAMBLES",
     "RARE",
     "ROUND",
     "THOUGHT",
