@@ -31,6 +31,7 @@ FORMAT_MARKERS = 3  # the number of markers in the format of all rows where mark
 
 LABELS, LONG_LABELS, CHAT = "labels/8x2048/int64/4-turns", "labels/32x8192/int64/4-turns", "chat-collator/8x1k-2k/int64"
 TOKENS, WORDS = "masked-lm/128x512/int64/tokens", "masked-lm/32x512/int64/whole-words"
+ENCODE = "encode/1000x200-2k/text/qwen3"
 T5 = "span-corruption-collator/128x568/int64"
 # README's table: group, peer, what the batch is.
 HEADLINES = [
@@ -80,6 +81,9 @@ def goals(groups):
     yield least("masked LM", TOKENS, "transformers", 25, in_turn=True)
     yield least("masked LM", TOKENS, "rewritten:numpy", 4.5)
     yield least("whole words", WORDS, "transformers", 250)
+    yield most("`encode_chat`", "rendering and tokenizing once", 1 / groups[ENCODE].times("render-and-tokenize"), 1.15)
+    yield least("`encode_chat`", ENCODE, "trl", 1.5)
+    yield least("`encode_chat`", ENCODE, "transformers", 1.5)
     for kernel in KERNELS:
         yield spread(kernel, "rows of 8k to 1M tokens", 1.3, lambda rows: rows <= 128)
         yield spread(kernel, "1 to 4,096 rows", 1.5, lambda _: True)
@@ -132,9 +136,9 @@ def table(head, rows):
 
 
 def peer_rows(groups):
-    """The groups in which a peer ran: in bursts and in turn, the fastest engine first."""
+    """The groups in which a peer ran in both ways: in bursts and in turn, the fastest engine first."""
     for name, group in groups.items():
-        if any(engine.startswith(PEERS) for engine in group.seconds):
+        if group.in_turn and any(engine.startswith(PEERS) for engine in group.seconds):
             for engine, seconds in sorted(group.seconds.items(), key=lambda item: item[1]):
                 in_turn = (duration(group.in_turn[engine]), times(group.times_in_turn(engine)))
                 yield f"`{name}`", engine, duration(seconds), times(group.times(engine)), *in_turn
@@ -180,6 +184,21 @@ def sections(info, groups, kernels):
     yield picture("speed-peers", "Slowdown relative to spanmask on the same batch")
     yield table(
         ["input", "engine", "in bursts:", "relative to spanmask:", "in turn:", "relative to spanmask:"], peer_rows(groups)
+    )
+    yield "## From conversations to labels"
+    encoded = groups[ENCODE]
+    yield (
+        f"1,000 conversations of one to five rounds, {encoded.about['tokens']:,} tokens of a byte-level vocabulary of 32,000, with TRL's copy of "
+        "Qwen 3's template that has generation marks, which TRL and transformers need and spanmask does not. All engines give the same ids. "
+        "`render-and-tokenize` gives no labels: each text is rendered once, and all are tokenized in one call. The engines that are named "
+        "`datasets-map` and `prepare` write a dataset."
+    )
+    yield table(
+        ["engine", "median:", "conversations per second:", "relative to spanmask:"],
+        (
+            (engine, duration(seconds), f"{1000 / seconds:,.0f}", times(encoded.times(engine)))
+            for engine, seconds in sorted(encoded.seconds.items(), key=lambda item: item[1])
+        ),
     )
     yield "## The kernels alone"
     yield (
