@@ -55,7 +55,7 @@ def against_peers(groups, peers):
         (f"{task}: {peer_name(engine)}", groups[group].times_in_turn(engine), engine.startswith("rewritten"))
         for group, task in TASKS.items()
         for engine in groups[group].seconds
-        if groups[group].in_turn and engine.startswith(peers)
+        if engine.startswith(peers)
     ]
     figure = Figure(figsize=(7.2, 0.3 * len(bars) + 0.7))
     axes = figure.subplots()

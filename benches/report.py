@@ -188,10 +188,10 @@ def sections(info, groups, kernels):
     yield "## From conversations to labels"
     encoded = groups[ENCODE]
     yield (
-        f"1,000 conversations of one to five rounds, {encoded.about['tokens']:,} tokens of a byte-level vocabulary of 32,000, with TRL's copy of "
-        "Qwen 3's template that has generation marks, which TRL and transformers need and spanmask does not. All engines give the same ids. "
-        "`render-and-tokenize` gives no labels: each text is rendered once, and all are tokenized in one call. The engines that are named "
-        "`datasets-map` and `prepare` write a dataset."
+        f"1,000 conversations of one to five rounds, {encoded.about['tokens']:,} tokens of a byte-level vocabulary of 32,000, with TRL's "
+        "copy of Qwen 3's template that has generation marks: TRL and transformers need the marks, spanmask does not. All engines give "
+        "the same ids. `render-and-tokenize` gives no labels: each text is rendered once, and all are tokenized in one call. The engines "
+        "that are named `datasets-map` and `prepare` write a dataset."
     )
     yield table(
         ["engine", "median:", "conversations per second:", "relative to spanmask:"],
