@@ -170,7 +170,7 @@ class ChatFormat:
         a `SpanmaskWarning`; a format that fails on plain questions and answers is an error. Rare orders of messages (two of the assistant
         in a row, a system message after the first turn) and rare roles are only named in `uncovered`.
 
-        Measured CPU time: 0.1 to 3 seconds with fast tokenizers, 1 to 57 with slow ones. Reuse the format, or `pickle` it.
+        Measured CPU time: 0.1 to 4 seconds. Reuse the format, or `pickle` it.
 
         Args:
             tokenizer: a transformers tokenizer with a chat template.
