@@ -25,21 +25,24 @@ transformers' `return_assistant_tokens_mask` returns for a template with `{{% ge
 The table compares that mask with the labels of the default `MaskPolicy()`, which reads no marks, token by token on the same ids. The
 conversations: {kinds}.
 
-Both train the same tokens of every answer, call and reasoning. What differs lies at the edges:
+Both train the same tokens of every answer, call and written reasoning. What differs is at the edges:
 
 - **generation prompt**: tokens that the template's generation prompt supplies at inference. The marks enclose them, although the
   model never writes them. We leave them out.
+- **empty reasoning**: blocks such as `<think></think>`, or what a prefill leaves of them, that the template writes where an answer has
+  no reasoning. The marks enclose them. We leave them out.
 - **header**: the marks begin before or inside the assistant's header, which the generation prompt supplies too. We leave it out.
 - **after the stop token**: the marks enclose the line break (or a second EOS) after the stop token. Generation ends at the stop
   token, so nothing after it is ever needed. We leave it out.
 - **others**: tokens that only we train: the token at which the model stops although it opens the next header. (GLM has such tokens
-  too; there the marks enclose them, so both train them.)
+  too; there the marks enclose them, so both train them.) "Theirs: other turn" is a line break after the stop token that the derived
+  format counts as a part of the next header.
 
 TRL {version}, a byte-level tokenizer. Empty cells: no difference. "As TRL": whether the options below the table give exactly TRL's
 mask. "Refused": conversations that the template does not render.
 
-| template | generation prompt | header | after the stop token | others | as TRL | refused |
-|---|---|---|---|---|---|---|
+| template | generation prompt | empty reasoning | header | after the stop token | others | as TRL | refused |
+|---|---|---|---|---|---|---|---|
 """
 TAIL = """
 ## Train what TRL trains
@@ -48,7 +51,8 @@ To go on with a run, or to compare losses, train the same tokens:
 
 | column of the table | option |
 |---|---|
-| generation prompt | `MaskPolicy(train_generation_prefill=True)` |
+| generation prompt | `MaskPolicy(train_generation_prefill=True)`; where it is an empty block of reasoning, also `reasoning="train"` |
+| empty reasoning | `MaskPolicy(reasoning="train")` |
 | header | `MaskPolicy(include_start=True)`; only its line break: a format whose header is a token shorter |
 | after the stop token | a format whose answers close with that text too |
 | others | a format without `stop_token_ids` |

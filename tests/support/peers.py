@@ -129,9 +129,16 @@ def places_of(turns: Turns, length: int) -> list[str]:
     """For each token where it lies, as seen from the answers."""
     places = ["after the stop token"] * length
     for number in range(len(turns)):
-        start, content, prefill, end, stop = (
+        start, content, prefill, reasoning, end, stop = (
             int(column[number])
-            for column in (turns.start, turns.content_start, turns.prefill_stop, turns.content_stop, turns.stop)
+            for column in (
+                turns.start,
+                turns.content_start,
+                turns.prefill_stop,
+                turns.reasoning_stop,
+                turns.content_stop,
+                turns.stop,
+            )
         )
         if turns.roles[turns.role[number]] != "assistant":
             places[start:stop] = ["other turn"] * (stop - start)
@@ -140,6 +147,7 @@ def places_of(turns: Turns, length: int) -> list[str]:
             (start, content, "header"),
             (content, prefill, "generation prompt"),
             (prefill, end, "content"),
+            (prefill, reasoning if turns.empty_reasoning[number] else prefill, "empty reasoning"),
             (end, stop, "closing tokens"),
         ):
             places[first:last] = [place] * max(last - first, 0)
@@ -151,6 +159,7 @@ def repeated(peer: Peer) -> tuple[MaskPolicy, ChatFormat]:
     found = peer.differences(MaskPolicy())
     places = {(each.place, each.text) for each in found}
     policy = MaskPolicy(
+        reasoning="train",
         include_start=any(place == "header" and text != "\n" for place, text in places),
         train_generation_prefill=any(place == "generation prompt" for place, _ in places),
     )
@@ -183,7 +192,7 @@ def with_shorter_header(chat_format: ChatFormat) -> ChatFormat:
     return replace(chat_format, boundaries=[shorter(b) if b.role == "assistant" else b for b in chat_format.boundaries])
 
 
-COLUMNS = ("generation prompt", "header", "after the stop token")
+COLUMNS = ("generation prompt", "empty reasoning", "header", "after the stop token")
 
 
 def table_row(peer: Peer) -> str:
