@@ -119,3 +119,18 @@ def test_contents_with_markers_are_not_searched_where_the_template_rewrites_them
     assert any("row 1 trains nothing" in (text := str(one.message)) and "special tokens" in text for one in caught)
     assert out.report.searched_rows == 1
     assert set(out.labels.to_list()[1]) == {-100}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), -0.0, 10**30, 731000002])
+def test_calls_with_unusual_numbers_are_aligned(value):
+    answer = {"role": "assistant", "content": "", "tool_calls": call(area="north", height=value)}
+    assert trained("qwen2_5", [ASK, answer]) == [
+        f'<tool_call>\n{{"name": "locate", "arguments": {{"area": "north", "height": {json.dumps(value)}}}}}\n</tool_call><|im_end|>'
+    ]
+
+
+@pytest.mark.parametrize("conversations", [None, 7, iter([[ASK]]), {"messages": None}])
+def test_conversations_of_a_wrong_type(conversations):
+    tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
+    with pytest.raises(TypeError, match="conversations: expected a list of conversations"):
+        encode_chat(tokenizer, conversations)
