@@ -134,3 +134,20 @@ def test_conversations_of_a_wrong_type(conversations):
     tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
     with pytest.raises(TypeError, match="conversations: expected a list of conversations"):
         encode_chat(tokenizer, conversations)
+
+
+@pytest.mark.parametrize("arguments", [({}, {}), ({"area": "north"}, {"area": "south"}), ({"area": "north"}, {})])
+def test_one_of_several_calls_that_the_template_leaves_out_is_told(arguments):
+    tokenizer, _ = derivation.tokenizer_with("trl", "gptoss", "byte_level")
+    calls = [
+        {"type": "function", "function": {"name": name, "arguments": some}}
+        for name, some in zip(("locate", "measure"), arguments, strict=True)
+    ]
+    results = [{"role": "tool", "name": name, "content": "Done."} for name in ("locate", "measure")]
+    with pytest.warns(SpanmaskWarning, match=r"row 0, message 1: the chat template leaves out its tool calls"):
+        encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": "", "tool_calls": calls}, *results]])
+
+
+def test_call_before_the_text_of_a_first_answer_trains():
+    messages = [{"role": "assistant", "content": "Let me look.", "tool_calls": call()}, ASK]
+    assert trained("diffusion_gemma", messages) == ["<|tool_call>call:locate{}<tool_call|>Let me look.<|tool_response>"]
