@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.chat.strings import policy_with_ids
 from spanmask.errors import SpanmaskWarning
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy
-from spanmask.ragged import Ragged, core_rows
+from spanmask.ragged import Ragged, core_rows, is_arrow
 from spanmask.report import MaskReport
 from spanmask.turns import TurnEntries, Turns
 
@@ -113,6 +113,8 @@ def encode_chat(
     check_length("max_length", max_length)
     check_flag("add_generation_prompt", add_generation_prompt)
     columns = conversations if isinstance(conversations, Mapping) else {"messages": conversations}
+    if not all(is_arrow(column) or isinstance(column, (Sequence, np.ndarray)) for column in columns.values()):
+        raise TypeError("conversations: expected a list of conversations, each a list of messages, or a dict of such columns.")
     read = conversations_of(columns, tools=tools, template_kwargs=template_kwargs)
     encoded = encode_conversations(
         encoder_of(tokenizer),

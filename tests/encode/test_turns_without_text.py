@@ -119,3 +119,35 @@ def test_contents_with_markers_are_not_searched_where_the_template_rewrites_them
     assert any("row 1 trains nothing" in (text := str(one.message)) and "special tokens" in text for one in caught)
     assert out.report.searched_rows == 1
     assert set(out.labels.to_list()[1]) == {-100}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), -0.0, 10**30, 731000002])
+def test_calls_with_unusual_numbers_are_aligned(value):
+    answer = {"role": "assistant", "content": "", "tool_calls": call(area="north", height=value)}
+    assert trained("qwen2_5", [ASK, answer]) == [
+        f'<tool_call>\n{{"name": "locate", "arguments": {{"area": "north", "height": {json.dumps(value)}}}}}\n</tool_call><|im_end|>'
+    ]
+
+
+@pytest.mark.parametrize("conversations", [None, 7, iter([[ASK]]), {"messages": None}])
+def test_conversations_of_a_wrong_type(conversations):
+    tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
+    with pytest.raises(TypeError, match="conversations: expected a list of conversations"):
+        encode_chat(tokenizer, conversations)
+
+
+@pytest.mark.parametrize("arguments", [({}, {}), ({"area": "north"}, {"area": "south"}), ({"area": "north"}, {})])
+def test_one_of_several_calls_that_the_template_leaves_out_is_told(arguments):
+    tokenizer, _ = derivation.tokenizer_with("trl", "gptoss", "byte_level")
+    calls = [
+        {"type": "function", "function": {"name": name, "arguments": some}}
+        for name, some in zip(("locate", "measure"), arguments, strict=True)
+    ]
+    results = [{"role": "tool", "name": name, "content": "Done."} for name in ("locate", "measure")]
+    with pytest.warns(SpanmaskWarning, match=r"row 0, message 1: the chat template leaves out its tool calls"):
+        encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": "", "tool_calls": calls}, *results]])
+
+
+def test_call_before_the_text_of_a_first_answer_trains():
+    messages = [{"role": "assistant", "content": "Let me look.", "tool_calls": call()}, ASK]
+    assert trained("diffusion_gemma", messages) == ["<|tool_call>call:locate{}<tool_call|>Let me look.<|tool_response>"]

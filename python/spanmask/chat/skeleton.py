@@ -397,6 +397,9 @@ class Reading:
         """The text before a turn that an answer without reasoning or calls would have as well."""
         lead = self.text[left : span.first_leaf]
         if self.twin.leaves[span.leaves[0][2]].kind is Kind.CONTENT:
+            header = self.reader.plain.headers.get(ASSISTANT, "")
+            if header in lead and any(name in lead for name in call_names(self.twin.messages[span.message])):
+                return lead[: lead.rfind(header) + len(header)]  # calls without arguments, before the text of their message
             tags = self.tags_before_marks(span.message)
             return lead.removesuffix(tags if lead.endswith(tags) else tags.lstrip())
         answer = mark(len(self.twin.leaves))
@@ -446,11 +449,18 @@ class Reading:
                 [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is kind]
                 for kind in (Kind.CALL, Kind.CONTENT)
             )
-            if names and not (present.intersection(values) if values else any(mark(leaf) in names for leaf in present)):
+            if names and not (present.issuperset(values) and self.names_written(number, names)):
                 dropped.append((number, "tool calls"))
             if texts and (number not in rendered or not present.intersection(texts)):
                 dropped.append((number, "content"))
         return tuple(dropped)
+
+    def names_written(self, message: int, names: Sequence[str]) -> bool:
+        """Whether a message is written with the name of each of its calls. Its results, which may repeat them, come later."""
+        beginning, before = self.beginning(message + 1, False), self.beginning(message, False) or ""
+        if beginning is None:
+            return any(name in self.text for name in names)
+        return sum(beginning.count(name) - before.count(name) for name in dict.fromkeys(names)) >= len(names)
 
 
 def call_names(message: Mapping[str, Any]) -> list[str]:

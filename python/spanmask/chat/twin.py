@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import isfinite
 from typing import Any, NamedTuple
 
 from spanmask.chat.coverage import REASONING_FIELDS
@@ -175,7 +176,7 @@ class Exchange:
             return {name: self._argument(number, item) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._argument(number, item) for item in value]
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
             self.leaves.append(Leaf(number, Kind.CALL, repr(value)))
             return NUMBER + len(self.leaves) - 1
         return value
