@@ -22,7 +22,7 @@ from spanmask.errors import SpanmaskWarning
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy
 from spanmask.ragged import Ragged, core_rows, is_arrow
 from spanmask.report import MaskReport
-from spanmask.turns import TurnEntries, Turns
+from spanmask.turns import Turns, turn_columns
 
 __all__ = ["EncodedChat", "encode_chat"]
 
@@ -79,8 +79,9 @@ def encode_chat(
     Args:
         tokenizer: a transformers tokenizer with a chat template.
         conversations: a list of conversations, each a list of messages (dicts with `role` and `content`, or `from` and `value`); or a dict
-            of columns, such as a batch of a dataset: `messages`, `prompt` and `completion`, or `conversations`, with `tools` and
-            `chat_template_kwargs` where present. A message may state `weight`, `train`, `training`, `trainable` or `loss`: its loss weight.
+            of columns, such as a batch of a dataset: `messages`, `prompt` and `completion`, or `conversations`, with `tools`,
+            `chat_template_kwargs`, `turn_mask` or `turn_weights` (an entry for each message of a trained role) and `labels` (intersected)
+            where present. A message may state `weight`, `train`, `training`, `trainable` or `loss`: its loss weight.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
         tools: tools for all conversations, or a list with one entry for each.
         template_kwargs: variables of the template, for all conversations, or a list with one dict for each.
@@ -123,13 +124,13 @@ def encode_chat(
         partial(format_of, tokenizer, chat_format),
         add_generation_prompt=add_generation_prompt,
     )
-    entries = encoded.turn_entries(policy.roles, TurnEntries())
+    entries = encoded.turn_entries(policy.roles, turn_columns(columns.get("turn_mask"), columns.get("turn_weights")))
     plan = _core.plan_labels(
         core_rows(encoded.ids, "messages"),
         turns=encoded.turns,
         policy=policy._compile(encoded.turns.roles, () if chat_format is None else chat_format.ignore_ids),
         attention_mask=None,
-        labels=None,
+        labels=None if columns.get("labels") is None else core_rows(columns["labels"], "labels", int64=True),
         turn_mask=entries.turn_mask,
         turn_weights=entries.turn_weights,
         ignore_index=check_ignore_index("ignore_index", ignore_index),

@@ -267,3 +267,14 @@ def test_nothing_is_reported_about_right_rows():
             "b<|z|>",
             "c<|z|>",
         ]
+
+
+def test_columns_of_flags_and_labels_are_read():
+    tokenizer = tokenizer_with(CHATML, *TAGS)
+    chat = [asked("1?"), said("one"), asked("2?"), said("two")]
+    assert trained(tokenizer, {"messages": chat, "turn_mask": [0, 1]}) == ["two<|z|>"]
+    labels = encode_chat(tokenizer, {"messages": [chat], "turn_mask": [[1, 0]]}).labels.to_list()[0]
+    assert trained(tokenizer, {"messages": chat, "labels": labels}) == ["one<|z|>"]
+    assert encode_chat(tokenizer, {"messages": [chat], "turn_weights": [[0.5, 1]]}).weights is not None
+    with pytest.raises(ValueError, match="labels: row 0 has 1 entries"):
+        encode_chat(tokenizer, {"messages": [chat], "labels": [[1]]})

@@ -373,7 +373,7 @@ class Reading:
         supplied = gap if lead.startswith(gap) else common_prefix({gap, lead}, self.added)
         if len(supplied) < len(gap.rstrip()) and lead.startswith(gap.rstrip()):  # calls without the header's last line break
             supplied = gap.rstrip()
-        if not self.added.distinctive(lead):  # the header closes the question (Llama 2: ` [/INST]`)
+        if not lead.strip():  # the header closes the question (Llama 2: ` [/INST]`)
             return supplied
         headers = self.reader.plain.headers
         header = headers.get(ASSISTANT, "")
