@@ -74,7 +74,7 @@ def test_trl_template_masks_as_transformers_does(derived, name, kind):
             return_assistant_tokens_mask=True,
         )
         offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        ours = trained(tokenizer, text, chat_format, MaskPolicy(train_generation_prefill=True))
+        ours = trained(tokenizer, text, chat_format, MaskPolicy(train_generation_prefill=True, reasoning="train"))
         for at, (our, their) in enumerate(zip(ours, out["assistant_masks"], strict=True)):
             if our != bool(their):
                 token = text[slice(*offsets[at])]

@@ -10,10 +10,11 @@ probes occurs.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from random import Random
 from string import ascii_letters, digits
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from spanmask.ragged import Column
 
 __all__ = ["Trial", "check"]
 
+CLOSES_REASONING = r"(?i)(?:[<\[]/[^<>\[\]\s]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<channel\|>)\s*$"
 WORDS = (
     "Hello there", "the park", "42", "3.14", "你好，世界", "Zoë", "😀 ok", "x = [1, 2]", "def f(x):", "{curly}", "(round)", "<b>bold</b>",
     "- item", "end.", "Why?", "a_b", "C:\\dir", "it's", '"quoted"', "50%", "#1", "user", "tool", "привет", "e\u0301",
@@ -166,7 +168,11 @@ def wrong_token(
         wrong = wrong_in_gap(found, gap, row, flags, added, closings)
         if wrong is None and after is not None:
             trains = role_of(after.kind) == ASSISTANT
-            wrong = next((at for at in pieces[2 * number + 1] if flags[at] != trains), None)
+            tokens = pieces[2 * number + 1]
+            if re.search(CLOSES_REASONING, found.text[edges[2 * number] : edges[2 * number + 1]]):
+                # A search cannot tell the line breaks at the head of an answer from those after the reasoning.
+                tokens = list(dropwhile(lambda at: found.text[slice(*row.spans[at])].isspace(), tokens))
+            wrong = next((at for at in tokens if flags[at] != trains), None)
         if wrong is not None:
             return wrong
     return None
