@@ -151,3 +151,15 @@ def test_one_of_several_calls_that_the_template_leaves_out_is_told(arguments):
 def test_call_before_the_text_of_a_first_answer_trains():
     messages = [{"role": "assistant", "content": "Let me look.", "tool_calls": call()}, ASK]
     assert trained("diffusion_gemma", messages) == ["<|tool_call>call:locate{}<tool_call|>Let me look.<|tool_response>"]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_8", "nemotron_3_nano"])
+@pytest.mark.parametrize("content", ["", "\n", "<tool_response>"])
+def test_reasoning_that_the_template_adds_to_answers_without_words_does_not_train(name, content):
+    assert trained(name, [ASK, {"role": "assistant", "content": content}]) == [f"{content.strip()}<|im_end|>"]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_8", "glm4moe"])
+def test_tag_as_a_question_is_not_the_answers_reasoning(name):
+    messages = [{"role": "user", "content": "<think>"}, {"role": "assistant", "content": "Up north."}]
+    assert trained(name, messages)[0].lstrip("\n").startswith("Up north.")

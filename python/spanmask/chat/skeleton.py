@@ -348,14 +348,16 @@ class Reading:
         if header and header in lead:
             span.start = left + lead.rfind(header)
         span.content_start = span.prefill_stop = span.first_leaf
-        if span.role != ASSISTANT or not span.leaves:
+        if span.role != ASSISTANT:
             return True
-        supplied = self.supplied(span, previous, left)
-        if supplied is None:
-            supplied = self.common_with_plain(span, left)
+        supplied = lead
+        if span.leaves:
+            prompt = self.supplied(span, previous, left)
+            supplied = self.common_with_plain(span, left) if prompt is None else prompt
         span.content_start = span.prefill_stop = left + len(supplied)
-        tag = re.compile(OPENING_TAG).search(supplied)
-        if tag and self.added.distinctive(supplied[: tag.start()]):
+        tag = next(reversed([*re.finditer(OPENING_TAG, supplied)]), None)
+        header = re.split(OPENING_TAG, header)[0].strip()  # a tag before it is the content of another message
+        if tag and self.added.distinctive(supplied[: tag.start()]) and not (header and header in supplied[tag.start() :]):
             span.content_start = left + tag.start() + len(tag[0]) - len(tag[0].lstrip())
         span.start = min(span.start, span.content_start)
         return True
@@ -435,7 +437,8 @@ class Reading:
                 span.reasoning_stop = thoughts[-1]
             return
         span.reasoning_stop = close.end()
-        span.empty_reasoning = close.end() <= span.first_leaf and not self.text[tag.end() : close.start()].strip()
+        is_before_text = not span.leaves or close.end() <= span.first_leaf
+        span.empty_reasoning = is_before_text and not self.text[tag.end() : close.start()].strip()
 
     def dropped(self, rendered: set[int]) -> tuple[tuple[int, str], ...]:
         """What the template leaves out of the assistant's messages. Reasoning is not counted: many templates drop it from history."""
