@@ -6,7 +6,7 @@ import json
 import warnings
 
 import pytest
-from spanmask import SpanmaskWarning, encode_chat
+from spanmask import ChatFormat, SpanmaskWarning, encode_chat
 from support import derivation
 
 ASK = {"role": "user", "content": "Where?"}
@@ -108,6 +108,7 @@ def test_call_trains_to_its_end_whatever_its_last_argument(last):
 
 def test_contents_with_markers_are_not_searched_where_the_template_rewrites_them():
     tokenizer, _ = derivation.tokenizer_with("style", "chatml", "byte_level")
+    chat_format = ChatFormat.from_tokenizer(tokenizer)
     tokenizer.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'] | lower")
     rows = [
         [ASK, {"role": "assistant", "content": text}, ASK, {"role": "assistant", "content": "There."}]
@@ -115,7 +116,7 @@ def test_contents_with_markers_are_not_searched_where_the_template_rewrites_them
     ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpanmaskWarning)
-        out = encode_chat(tokenizer, rows)
+        out = encode_chat(tokenizer, rows, chat_format=chat_format)
     assert any("row 1 trains nothing" in (text := str(one.message)) and "special tokens" in text for one in caught)
     assert out.report.searched_rows == 1
     assert set(out.labels.to_list()[1]) == {-100}

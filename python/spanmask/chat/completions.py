@@ -8,7 +8,7 @@ from typing import Any
 from spanmask.chat.conversation import Conversation
 from spanmask.chat.encode import AlignedTurn, EncodedRow
 from spanmask.chat.encoded import EncodedConversations, with_turns
-from spanmask.chat.token_edges import encode_with_edges
+from spanmask.chat.text.token_edges import encode_with_edges
 
 __all__ = ["encode_completions", "encode_texts"]
 

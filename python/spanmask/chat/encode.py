@@ -14,13 +14,15 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from spanmask.chat.align import align
 from spanmask.chat.conversation import Conversation, MessageForms, adapt
-from spanmask.chat.skeleton import Skeleton, SkeletonReader
 from spanmask.chat.template.probe import Template
-from spanmask.chat.token_edges import TokenEdges, encode_with_edges
+from spanmask.chat.text.align import align
+from spanmask.chat.text.reading import read_skeleton
+from spanmask.chat.text.skeleton import Skeleton
+from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges
+from spanmask.chat.text.turn_edges import TurnEdges
+from spanmask.chat.text.twin import Exchange, mentioned_in, tags_pattern
 from spanmask.chat.tokens import added_tokens, text_tokenizer
-from spanmask.chat.twin import Exchange, mentioned_in, tags_pattern
 from spanmask.errors import ChatFormatError
 
 __all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow"]
@@ -76,7 +78,7 @@ class ChatEncoder:
         self.template = Template(renderer, {})
         self.template.detect_message_format()
         self.tags = tags_pattern(name for text in texts for name in mentioned_in(text))
-        self.reader = SkeletonReader(
+        self.turn_edges = TurnEdges(
             added_tokens(self.tokenizer),
             lambda role, text: {"role": role, "content": self.template.content(role, text)},
             lambda messages, generation: self._try_render(messages, {}, generation),
@@ -173,14 +175,17 @@ class ChatEncoder:
             starts = align(text, skeleton.gaps, [twin.leaves[number].text for number in skeleton.order])
             if starts is not None:
                 return EncodedRow(edges.ids, turns_at(skeleton, starts, edges), skeleton.dropped)
-        holds_tokens = any(self.reader.added.spans(leaf.text) for leaf in twin.leaves)
+        holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
         return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
 
     def _read_twin(self, twin: Exchange, options: Mapping[str, Any], generation: bool) -> Skeleton | None:
         text = self._try_render(twin.messages, options, generation)
         if text is None:
             return None
-        return self.reader.read(twin, lambda messages, prompt: self._try_render(messages, options, prompt), text)
+        context = f"{options!r} {generation}"
+        return read_skeleton(
+            self.turn_edges, twin, lambda messages, prompt: self._try_render(messages, options, prompt), text, context
+        )
 
     def _keep(self, key: str, skeleton: Skeleton | None) -> None:
         if len(self.skeletons) >= SHAPES:

@@ -14,11 +14,11 @@ from spanmask import _core
 from spanmask.chat.conversation import Conversation, adapt, conversations_of
 from spanmask.chat.encode import ChatEncoder
 from spanmask.chat.encoded import EncodedConversations, with_turns
-from spanmask.chat.expanded import expanded_row
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.chat.placeholders import VisionTemplate
-from spanmask.chat.token_edges import encode_with_edges
+from spanmask.chat.text.expanded import expanded_row
+from spanmask.chat.text.token_edges import encode_with_edges
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
 from spanmask.collators.media import KINDS

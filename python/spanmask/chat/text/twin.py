@@ -90,6 +90,11 @@ def marks_in(text: str) -> list[tuple[int, int, int]]:
     return [(*match.span(), int(match[1] or match[2])) for match in re.finditer(ANY_MARK, text)]
 
 
+def without_marks(text: str) -> str:
+    """A text in which all marks are the same, for comparisons."""
+    return re.sub(ANY_MARK, mark(0), text)
+
+
 @dataclass(slots=True)
 class Exchange:
     """The twin of one conversation: its messages, and the texts that its marks stand for.
@@ -99,13 +104,14 @@ class Exchange:
 
     messages: list[dict[str, Any]]
     leaves: list[Leaf]
+    calls: list[tuple[int, list[int]]]  # for each call: the number of its message, and the leaves of its arguments
     tags: re.Pattern[str]
     _ids: dict[str, int]  # the leaf of each name or id
 
     @classmethod
     def of(cls, messages: Sequence[Mapping[str, Any]], tags: re.Pattern[str]) -> Exchange:
         """Exchange all texts of a conversation."""
-        twin = cls([], [], tags, {})
+        twin = cls([], [], [], tags, {})
         twin.messages = [twin._message(number, message) for number, message in enumerate(messages)]
         return twin
 
@@ -126,7 +132,7 @@ class Exchange:
             elif name in REASONING_FIELDS and isinstance(value, str):
                 twin[name] = self._text(number, Kind.THOUGHT, value)
             elif name == "tool_calls" and isinstance(value, (list, tuple)):
-                twin[name] = [self._call(number, call) for call in value]
+                twin[name] = [self._counted_call(number, call) for call in value]
             elif name in ("tool_call_id", "name") and isinstance(value, str) and value:
                 twin[name] = self._id(number, value)
             else:
@@ -152,6 +158,13 @@ class Exchange:
                 twin[name] = self._text(number, kind, value)
             else:
                 twin[name] = "medium"  # an image, a path: templates ask only whether it is there
+        return twin
+
+    def _counted_call(self, number: int, call: Any) -> Any:
+        first = len(self.leaves)
+        twin = self._call(number, call)
+        values = [at for at in range(first, len(self.leaves)) if self.leaves[at].kind is Kind.CALL]
+        self.calls.append((number, values))
         return twin
 
     def _call(self, number: int, call: Any) -> Any:

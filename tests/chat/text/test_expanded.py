@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spanmask.chat.expanded import expanded_positions
 from spanmask.chat.media import media_ids
+from spanmask.chat.text.expanded import expanded_positions
 from support import text_truth as truth
 from support import tiny_processors as zoo
 

@@ -1,38 +1,33 @@
-"""A rendered twin -> its skeleton: the template's own text between the marks, and where turns begin and end in it.
-
-Which part of that text opens a turn, and which closes it, is found by rendering beginnings of the twin. What follows a message at the
-end of the text closes its turn. What the generation prompt puts there opens the assistant's turn, and the rest up to the first mark is
-written by the model (channels, the names of calls). Nothing is compared with markers of a format, so contents cannot confuse it.
-"""
+"""A rendered twin -> its skeleton. Nothing is compared with markers of a format, so contents cannot be confused with them."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from spanmask.chat.template.gaps import common_prefix, end_in
-from spanmask.chat.tokens import AddedTokens
-from spanmask.chat.twin import Exchange, Kind, Leaf, mark, marks_in
+from spanmask.chat.template.gaps import common_prefix
+from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
+from spanmask.chat.text.turn_edges import ASSISTANT, OPENING_TAG, Render, TurnEdges, after
+from spanmask.chat.text.twin import Exchange, Kind, Leaf, mark, marks_in
 
-__all__ = ["ASSISTANT", "Place", "Render", "Skeleton", "SkeletonReader", "TurnPlaces"]
+__all__ = ["read_skeleton"]
 
-ASSISTANT = "assistant"
-OPENING_TAG = r"(?i)\s*(?:[<\[][^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought)"
 CLOSING_TAG = (
     r"(?i)(?:[<\[]/[^<>\[\]\s]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|end_of_(?:thought|thinking)\|>|<channel\|>)\s*"
 )
 
-Render = Callable[[Sequence[Mapping[str, Any]], bool], str | None]
 
+def read_skeleton(edges: TurnEdges, twin: Exchange, render: Render, text: str, context: str) -> Skeleton | None:
+    """The skeleton of a rendered twin; `None` if its turns cannot be distinguished.
 
-class Place(NamedTuple):
-    """A place in a template's own text: a gap of the skeleton, and the characters before the place in it."""
-
-    gap: int
-    offset: int
+    Args:
+        render: renders beginnings of the twin, with or without the generation prompt.
+        context: what the template renders with, beside the messages.
+    """
+    return Reading(edges, twin, render, text, context).skeleton()
 
 
 @dataclass(slots=True)
@@ -57,104 +52,21 @@ class Span:
     empty_reasoning: bool = False
 
 
-class TurnPlaces(NamedTuple):
-    """A turn in a skeleton.
-
-    `places`: start, content_start, prefill_stop, reasoning_stop, content_stop and stop, as in the columns of `Turns`.
-    """
-
-    role: str
-    message: int
-    places: tuple[Place, Place, Place, Place, Place, Place]
-    stop_token: bool
-    empty_reasoning: bool
-
-
-class Skeleton(NamedTuple):
-    """What all conversations of one shape have in common.
-
-    `order`: the leaves in the order of the text; `gaps[i]` is before leaf `order[i]`, and the last gap ends the text.
-    `dropped`: messages of the assistant of which the template leaves something out, and what.
-    """
-
-    gaps: tuple[str, ...]
-    order: tuple[int, ...]
-    turns: tuple[TurnPlaces, ...]
-    dropped: tuple[tuple[int, str], ...]
-
-
-@dataclass(slots=True)
-class Plain:
-    """What plain conversations show: the text that ends each role's turn, and the header that begins it."""
-
-    ends: dict[str, str] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class SkeletonReader:
-    """Reads the skeletons of one template.
-
-    Args:
-        added: the texts of the tokenizer's added tokens.
-        plain_message: makes a message of a role and a text, in the form that the template takes.
-        render: renders plain conversations.
-    """
-
-    def __init__(self, added: AddedTokens, plain_message: Callable[[str, str], dict[str, Any]], render: Render) -> None:
-        self.added = added
-        self.plain = self._read_plain(plain_message, render)
-        self.plain_message = plain_message
-
-    def read(self, twin: Exchange, render: Render, text: str) -> Skeleton | None:
-        """The skeleton of a rendered twin; `None` if its turns cannot be distinguished."""
-        reading = Reading(self, twin, render, text)
-        return reading.skeleton()
-
-    def _read_plain(self, message: Callable[[str, str], dict[str, Any]], render: Render) -> Plain:
-        """Render two rounds, and their beginnings."""
-        roles = ("user", ASSISTANT, "user", ASSISTANT)
-        messages = [message(role, mark(number)) for number, role in enumerate(roles)]
-        plain = Plain()
-        text = render(messages, False)
-        if text is None:
-            return plain
-        for number in (1, 0):
-            role, next_role = roles[number], roles[number + 1]
-            gap = between(text, mark(number), mark(number + 1))
-            beginning = render(messages[: number + 1], False)
-            end = None if beginning is None else after(beginning, mark(number))
-            if gap is None or end is None:
-                continue
-            closing = common_prefix({gap, end}, self.added)
-            plain.ends[role] = end_in(closing, self.added)
-            plain.headers[next_role] = gap[len(closing) :].lstrip()
-        return plain
-
-
-def after(text: str, leaf: str) -> str | None:
-    """The text after the last occurrence of a mark."""
-    at = text.rfind(leaf)
-    return None if at < 0 else text[at + len(leaf) :]
-
-
-def between(text: str, left: str, right: str) -> str | None:
-    """The text between two marks."""
-    rest = text.partition(left)[2]
-    return rest.partition(right)[0] if right in rest else None
-
-
 @dataclass
 class Reading:
-    """The reading of one twin."""
+    """The reading of one twin.
 
-    reader: SkeletonReader
+    `context`: what the template renders with, beside the messages.
+    """
+
+    edges: TurnEdges
     twin: Exchange
     render: Render
     text: str
+    context: str
 
     def __post_init__(self) -> None:
         self.marks = marks_in(self.text)
-        self.added = self.reader.added
         self.beginnings: dict[tuple[int, bool], str | None] = {}
 
     def beginning(self, count: int, generation: bool) -> str | None:
@@ -165,15 +77,16 @@ class Reading:
         return self.beginnings[key]
 
     def skeleton(self) -> Skeleton | None:
-        """Put all together."""
+        """Find the turns, and cut the text at the marks. `None` if the turns cannot be distinguished."""
         spans = self.spans()
         if spans is None:
             return None
         previous: Span | None = None
         for at, span in enumerate(spans):
             limit = spans[at + 1].first_leaf if at + 1 < len(spans) else len(self.text)
-            if not self.close(span, limit) or not self.open(span, previous):
+            if not self.close(span, limit):
                 return None
+            self.open(span, previous)
             self.find_reasoning(span)
             previous = span
         dropped = self.dropped({span.message for span in spans})
@@ -262,12 +175,12 @@ class Reading:
     def blank_turn(self, message: int, left: int, right: int) -> int | None:
         """Where the content of a blank answer would be: after the generation prompt, or after the usual header."""
         before = self.beginning(message, True)
-        header = self.reader.plain.headers.get(ASSISTANT, "")
+        header = self.edges.plain.headers.get(ASSISTANT, "")
         if before is not None and self.text.startswith(before) and left <= len(before) <= right:
             # Some templates have no generation prompt, or none after results.
-            is_header = self.added.distinctive(header) and self.text.startswith(header, len(before))
+            is_header = self.edges.added.distinctive(header) and self.text.startswith(header, len(before))
             return len(before) + (len(header) if is_header else 0)
-        at = self.text.find(header, left, right) if self.added.distinctive(header) else -1
+        at = self.text.find(header, left, right) if self.edges.added.distinctive(header) else -1
         return at + len(header) if at >= 0 else None
 
     def leaves_in(self, text: str) -> list[Leaf]:
@@ -278,115 +191,59 @@ class Reading:
         return str(self.twin.messages[message].get("role", ""))
 
     def has_text(self, message: int) -> bool:
-        """Whether a message has any text beside reasoning, which many templates leave out."""
+        """Whether a message has any text other than reasoning, which many templates leave out."""
         return any(leaf.message == message and leaf.kind in (Kind.CONTENT, Kind.CALL) for leaf in self.twin.leaves)
 
-    def end_gap(self, span: Span) -> str | None:
-        """The text after a message at the end of the text."""
+    def end_gap(self, span: Span) -> tuple[str | None, bool]:
+        """The text after a message at the end of the text, and whether it has more of this message (Gemma 4: an answer that is written
+        after the results of its own calls, if there are any).
+        """
         beginning = self.beginning(span.message + 1, False)
         start, stop, _ = span.leaves[-1]
-        return None if beginning is None else after(beginning, self.text[start:stop])
+        end = None if beginning is None else after(beginning, self.text[start:stop])
+        more = any(leaf.message == span.message and leaf.kind is not Kind.NAME for leaf in self.leaves_in(end or ""))
+        return end, more
 
     def close(self, span: Span, limit: int) -> bool:
         """Find where a turn ends. `limit`: where the next turn's content begins. False if that cannot be told."""
         gap = self.text[span.last_leaf : limit]
-        plain = self.reader.plain.ends.get(span.role, "")
-        if not span.leaves:  # a blank answer: its blanks, and the usual end
-            at = gap.find(plain) if plain else 0
-            span.content_stop = span.last_leaf + max(at, 0)
-            span.stop = span.content_stop + (len(plain) if at >= 0 else 0)
-            return True
-        end = self.end_gap(span)
-        if end is None:
-            closing = gap[: gap.find(plain) + len(plain)] if plain and plain in gap else ""
-            if not closing and span.role == ASSISTANT:
-                return False
-        elif any(leaf.message == span.message and leaf.kind is not Kind.NAME for leaf in self.leaves_in(end)):
-            # The template writes another part of this message here if no results are in between (Gemma 4). The token that requests
-            # results follows directly.
-            closing = common_prefix({gap, end}, self.added)
-            closing = gap[: next((stop for start, stop in self.runs(gap) if start <= len(closing) <= stop), len(closing))]
+        if span.leaves:
+            has_call = bool(call_names(self.twin.messages[span.message]))
+            is_last = limit == len(self.text)
+            closing = self.edges.closing(
+                self.context, span.role, gap, has_call=has_call, is_last=is_last, end=lambda: self.end_gap(span)
+            )
         else:
-            closing = common_prefix({gap, end}, self.added)
-        span.content_stop = span.stop = span.last_leaf
-        has_call = bool(call_names(self.twin.messages[span.message]))
-        if plain and plain in closing:
-            span.content_stop += closing.find(plain)
-            span.stop = span.content_stop + len(plain)
-        elif runs := self.runs(closing):
-            first, last = runs[-1] if has_call else runs[0]
-            if has_call and closing[last:].strip():  # values without marks (true, null) and closing tags that are no tokens
-                first = last = len(closing.rstrip())
-            span.content_stop, span.stop = span.last_leaf + first, span.last_leaf + last
-        elif has_call:
-            span.content_stop = span.stop = span.last_leaf + len(closing.rstrip())
-        elif self.added.distinctive(closing):
-            span.stop = span.last_leaf + len(closing.rstrip())
-        if span.stop == span.content_stop and not plain:  # the model may end its turn with the token that opens the next (GLM)
-            following = self.added.spans(self.text[span.stop : limit])
-            if following and following[0][0] == 0:
-                token = self.text[span.stop : span.stop + following[0][1]]
-                span.stop_token = span.role == ASSISTANT and token not in self.added.neutral
+            closing = self.edges.blank_closing(span.role, gap)
+        if closing is None:
+            return False
+        span.content_stop, span.stop = span.last_leaf + closing.content_stop, span.last_leaf + closing.stop
+        span.stop_token = closing.stop_token
         return True
 
-    def runs(self, text: str) -> list[tuple[int, int]]:
-        """Where added tokens occur in a text; tokens that touch are one run."""
-        runs: list[tuple[int, int]] = []
-        for start, stop in self.added.spans(text):
-            if runs and runs[-1][1] == start:
-                runs[-1] = (runs[-1][0], stop)
-            else:
-                runs.append((start, stop))
-        return runs
-
-    def open(self, span: Span, previous: Span | None) -> bool:
+    def open(self, span: Span, previous: Span | None) -> None:
         """Find where a turn's header and content begin."""
         left = previous.stop if previous else 0
         lead = self.text[left : span.first_leaf]
-        span.start = left + len(lead) - len(lead.lstrip())
-        header = self.reader.plain.headers.get(span.role, "")
-        if header and header in lead:
-            span.start = left + lead.rfind(header)
-        span.content_start = span.prefill_stop = span.first_leaf
-        if span.role != ASSISTANT:
-            return True
-        supplied = lead
-        if span.leaves:
-            prompt = self.supplied(span, previous, left)
-            supplied = self.common_with_plain(span, left) if prompt is None else prompt
-        span.content_start = span.prefill_stop = left + len(supplied)
-        tag = next(reversed([*re.finditer(OPENING_TAG, supplied)]), None)
-        header = re.split(OPENING_TAG, header)[0].strip()  # a tag before it is the content of another message
-        if tag and self.added.distinctive(supplied[: tag.start()]) and not (header and header in supplied[tag.start() :]):
-            span.content_start = left + tag.start() + len(tag[0]) - len(tag[0].lstrip())
-        span.start = min(span.start, span.content_start)
-        return True
+        kind = self.twin.leaves[span.leaves[0][2]].kind if span.leaves else None
+        names = any(name in lead for name in call_names(self.twin.messages[span.message]))
+        tags = self.tags_before_marks(span.message) if kind is Kind.CONTENT else ""
+        opening = self.edges.opening(
+            (self.context, previous.role if previous else "", kind, names, tags),
+            span.role,
+            lead,
+            has_leaves=bool(span.leaves),
+            prompt=lambda: self.prompt_after(span, previous, left),
+            plain_lead=lambda: self.common_with_plain(span, left),
+        )
+        span.start, span.content_start, span.prefill_stop = (left + at for at in opening)
 
-    def supplied(self, span: Span, previous: Span | None, left: int) -> str | None:
-        """The text before a turn that is there at inference as well, when the model begins to write.
-
-        `None` if what the template writes there does not identify the assistant: it has no generation prompt, or another one than header.
-        """
+    def prompt_after(self, span: Span, previous: Span | None, left: int) -> str | None:
+        """What the generation prompt puts after the previous turn."""
         prompt = self.beginning(span.message, True)
-        gap = None if prompt is None else self.gap_after(prompt, previous, left)
-        if gap is None:
-            return None
-        lead = self.text[left : span.first_leaf]
-        supplied = gap if lead.startswith(gap) else common_prefix({gap, lead}, self.added)
-        if len(supplied) < len(gap.rstrip()) and lead.startswith(gap.rstrip()):  # calls without the header's last line break
-            supplied = gap.rstrip()
-        if not lead.strip():  # the header closes the question (Llama 2: ` [/INST]`)
-            return supplied
-        headers = self.reader.plain.headers
-        header = headers.get(ASSISTANT, "")
-        part = supplied[lead.rfind(header) :] if header and header in lead else supplied
-        others = [other.strip() for role, other in headers.items() if role != ASSISTANT and other.strip()]
-        is_header_of_others = any(part.strip() in other or supplied.rstrip().endswith(other) for other in others)
-        return supplied if self.added.distinctive(part) and not is_header_of_others else None
-
-    def gap_after(self, prompt: str, previous: Span | None, left: int) -> str | None:
-        """The part of a text from the end of a turn on."""
         head = self.text[:left]
+        if prompt is None:
+            return None
         if previous is None or prompt.startswith(head):
             return prompt[len(head) :]
         if not previous.leaves:
@@ -399,18 +256,18 @@ class Reading:
         """The text before a turn that an answer without reasoning or calls would have as well."""
         lead = self.text[left : span.first_leaf]
         if self.twin.leaves[span.leaves[0][2]].kind is Kind.CONTENT:
-            header = self.reader.plain.headers.get(ASSISTANT, "")
+            header = self.edges.plain.headers.get(ASSISTANT, "")
             if header in lead and any(name in lead for name in call_names(self.twin.messages[span.message])):
                 return lead[: lead.rfind(header) + len(header)]  # calls without arguments, before the text of their message
             tags = self.tags_before_marks(span.message)
             return lead.removesuffix(tags if lead.endswith(tags) else tags.lstrip())
         answer = mark(len(self.twin.leaves))
-        messages = [*self.twin.messages[: span.message], self.reader.plain_message(ASSISTANT, answer)]
+        messages = [*self.twin.messages[: span.message], self.edges.plain_message(ASSISTANT, answer)]
         text = self.render(messages, False)
         at = -1 if text is None else text.find(answer)
         if text is None or at < left:
             return lead
-        return common_prefix({text[left:at], lead}, self.added) if text.startswith(self.text[:left]) else lead
+        return common_prefix({text[left:at], lead}, self.edges.added) if text.startswith(self.text[:left]) else lead
 
     def tags_before_marks(self, message: int) -> str:
         """The tags and blanks with which a content begins."""
@@ -448,12 +305,11 @@ class Reading:
             if message.get("role") != ASSISTANT:
                 continue
             names = call_names(message)
-            values, texts = (
-                [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is kind]
-                for kind in (Kind.CALL, Kind.CONTENT)
-            )
-            if names and not (present.issuperset(values) and self.names_written(number, names)):
+            values = [leaves for owner, leaves in self.twin.calls if owner == number]
+            are_written = all(present.issuperset(some) for some in values)
+            if names and not (are_written and (all(values) or self.names_written(number, names))):
                 dropped.append((number, "tool calls"))
+            texts = [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is Kind.CONTENT]
             if texts and (number not in rendered or not present.intersection(texts)):
                 dropped.append((number, "content"))
         return tuple(dropped)

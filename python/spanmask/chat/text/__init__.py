@@ -1,0 +1,1 @@
+"""Turns from the rendered text: twins, their skeletons, and the places of contents and tokens in a text."""
