@@ -245,7 +245,8 @@ def search(
         if rows[row].holds_tokens:
             unknown[row] = f"{unaligned}, and a search could take the special tokens in its contents for the template's"
             continue
-        if fmt.uncovered_kind(messages) is not None or not same_roles(messages, [turn.role for turn in some], fmt):
+        is_covered = fmt.uncovered_kind(messages, conversations[row].tools) is None
+        if not (is_covered and same_roles(messages, [turn.role for turn in some], fmt)):
             unknown[row] = f"{unaligned}, and a search finds other turns"
             continue
         found[row] = some

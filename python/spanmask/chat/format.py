@@ -44,9 +44,9 @@ class ChatFormat:
             begin inside or directly after a generation prefill. Without a closing sequence it extends to the content's end.
             `MaskPolicy.reasoning` decides whether it trains.
         empty_reasoning: id sequences of whole blocks without reasoning, as the template adds them (`<think>`, `</think>` and line breaks).
-        uncovered: kinds of conversations in which these boundaries do not find the turns: "system messages", "reasoning", "tool calls",
-            "text before tool calls". Deriving a format from a template sets it; `uncovered_kind` finds such conversations. Other
-            descriptions are allowed, but are only printed.
+        uncovered: kinds of conversations in which these boundaries do not find the turns, among them "system messages", "reasoning", "tool
+            calls", "parallel tool calls", "declared tools", "two assistant messages in a row". Deriving a format from a template sets it;
+            `uncovered_kind` finds such conversations. Other descriptions are allowed, but are only printed.
         texts: the text of each marker, used for printing: pairs of (ids, text).
 
     Raises:
@@ -112,12 +112,13 @@ class ChatFormat:
         """The distinct roles, in the order of the boundaries: `Turns.role` is an index into this tuple."""
         return roles_of(self.boundaries)
 
-    def uncovered_kind(self, messages: Iterable[Mapping[str, Any]]) -> str | None:
+    def uncovered_kind(self, messages: Iterable[Mapping[str, Any]], tools: Any = None) -> str | None:
         """Find the first kind in `uncovered` that occurs in a conversation.
 
         Args:
             messages: one conversation, as for `apply_chat_template`. Reasoning and tool calls are recognized in the fields of messages
                 (`reasoning_content`, `tool_calls`), not in their texts.
+            tools: the tools that the conversation declares.
 
         Returns:
             The kind, or `None` if no kind in `uncovered` occurs. If one does, the turns that this format finds may be wrong.
@@ -128,7 +129,7 @@ class ChatFormat:
         """
         if not self.uncovered:
             return None
-        kinds = kinds_in(messages)
+        kinds = kinds_in(messages, tools)
         return next((kind for kind in self.uncovered if kind in kinds), None)
 
     @classmethod

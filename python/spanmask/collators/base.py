@@ -265,7 +265,7 @@ class ChatCollator:
             mismatched = self._act_on(rows.encoded.describe_unknown())
         else:
             outcomes = RowOutcomes(plan.counts, plan.outcomes, self._format().roles, self.max_length)
-            mismatched = self._act_on(self._mismatches(plan, columns["messages"])) if "messages" in columns else []
+            mismatched = self._act_on(self._mismatches(plan, columns)) if "messages" in columns else []
         decode = partial(self._decode, plan)
         kept = outcomes.kept_rows(self.policy)
         self._running.add(outcomes, mismatched)
@@ -291,17 +291,19 @@ class ChatCollator:
     def _decode(self, plan: _core.LabelPlan, row: int) -> str:
         return str(self._text_tokenizer.decode(plan.row(row)))
 
-    def _mismatches(self, plan: _core.LabelPlan, column: Any) -> dict[int, str]:
+    def _mismatches(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> dict[int, str]:
         """Rows of token ids whose turns may be wrong, and what is wrong: other roles than those of their messages, or a kind that the
         format does not cover.
         """
         fmt = self._format()
         mismatches = {}
-        found_roles = zip(column, plan.row_roles or (), plan.row_open or (), strict=True)
-        for row, (messages, numbers, is_open) in enumerate(found_roles):
+        messages_of_rows = columns["messages"]
+        tools_of_rows = columns.get("tools") or [None] * len(messages_of_rows)
+        found_roles = zip(messages_of_rows, tools_of_rows, plan.row_roles or (), plan.row_open or (), strict=True)
+        for row, (messages, tools, numbers, is_open) in enumerate(found_roles):
             wanted = roles_of_messages(messages, row)
             found = [fmt.roles[number] for number in numbers]
-            uncovered = fmt.uncovered_kind(messages)
+            uncovered = fmt.uncovered_kind(messages, tools)
             if uncovered is not None:
                 mismatches[row] = describe_uncovered(row, uncovered)
             elif not same_roles(messages, found, fmt, is_cut=is_open):
