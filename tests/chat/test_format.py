@@ -102,5 +102,6 @@ def test_chat_has_no_circle_of_imports_and_no_import_in_a_function():
     while ready := [module for module, targets in left.items() if not targets & left.keys()]:
         left = {module: targets for module, targets in left.items() if module not in ready}
     assert not left
-    below = {module for module in arrows if not module.endswith(("__init__", "chat.format"))}
+    above = ("__init__", "chat.format", "chat.encoded", "chat.roles")  # the last two search with a format
+    below = {module for module in arrows if not module.endswith(above)}
     assert all("spanmask.chat.format" not in arrows[module] for module in below)

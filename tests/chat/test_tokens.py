@@ -33,7 +33,7 @@ def test_covering_gives_gaps_to_the_next_token():
     assert covering([], 0) == []
 
 
-def test_only_tokens_py_and_probe_py_call_a_tokenizer():
+def test_only_the_files_that_tokens_py_names_call_a_tokenizer():
     """`tokens.py` says so; a call elsewhere in `chat/` would make that untrue."""
     methods = {
         "apply_chat_template", "get_added_vocab", "get_vocab", "decode", "encode", "tokenizer", "convert_ids_to_tokens",
@@ -45,7 +45,11 @@ def test_only_tokens_py_and_probe_py_call_a_tokenizer():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if name in methods and not (name == "encode" and isinstance(node.func, ast.Name)):  # our own `encode`
+                own = ast.unparse(node.func) in ("encode", "encoder.encode")
+                if name in methods and not own:
                     calls.add((path.relative_to(root).as_posix(), name))
-    assert {path for path, _ in calls} == {"tokens.py", "template/probe.py"}
-    assert {name for path, name in calls if path == "template/probe.py"} == {"apply_chat_template"}
+    assert {path for path, name in calls if name == "tokenizer"} == {"tokens.py", "text/token_edges.py", "completions.py"}
+    rendering = {path for path, name in calls if name == "apply_chat_template"}
+    assert rendering == {"template/probe.py", "encode.py", "placeholders.py"}
+    others = {(path, name) for path, name in calls if name not in ("tokenizer", "apply_chat_template") and path != "tokens.py"}
+    assert others == {("placeholders.py", "convert_ids_to_tokens")}

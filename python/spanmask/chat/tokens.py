@@ -1,6 +1,7 @@
 """What `chat/` needs from a tokenizer: ids with the characters that they cover, added tokens, vocabulary.
 
-All tokenizer methods that `chat/` uses are called here, except `apply_chat_template`: that is called in `template/probe.py`.
+Texts are also tokenized in `text/token_edges.py` and `completions.py`. `apply_chat_template` is called in `template/probe.py` for probes,
+in `encode.py` and `placeholders.py` for rows.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ ANY_MARK = r"zq(\d{5})kx|(?<!\d)731(\d{6})(?!\d)"
 # The tags of reasoning. They stay in the twin, because templates cut contents at them.
 REASONING_TAGS = r"[<\[]/?[^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought\n?|<channel\|>"
 # String methods whose argument is a text that a template looks for in contents.
-METHODS = frozenset(
-    "split rsplit partition rpartition startswith endswith replace find rfind index count strip lstrip rstrip "
-    "removeprefix removesuffix".split()
-)
+METHODS = "split|rsplit|partition|rpartition|startswith|endswith|replace|r?find|index|count|[lr]?strip|removeprefix|removesuffix"
+STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+LOOKED_FOR = rf"\b(?:{METHODS})\(\s*({STRING})|({STRING})\s+(?:not\s+)?in\b"
 
 
 class Kind(Enum):
@@ -54,24 +54,9 @@ def mentioned_in(template: str) -> tuple[str, ...]:
     >>> mentioned_in("{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip('\\\\n') }}{% endif %}<|end|>")
     ('</think>',)
     """
-    from jinja2 import Environment, TemplateError  # transformers' templates require it
-
-    try:
-        tokens = [(kind, text) for _, kind, text in Environment().lex(template) if kind != "whitespace"]
-    except TemplateError:
-        return ()
-    found: dict[str, None] = {}
-    for at, (kind, text) in enumerate(tokens):
-        if kind != "string":
-            continue
-        before = tokens[max(0, at - 2) : at]
-        is_argument = len(before) == 2 and before[1][1] == "(" and before[0][1] in METHODS
-        is_operand = any(name in ("in", "not") for _, name in tokens[at + 1 : at + 2])
-        if is_argument or is_operand:
-            value = text[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape") if "\\" in text else text[1:-1]
-            if value.strip() and not value.isalnum():
-                found[value] = None
-    return tuple(found)
+    literals = [match[1] or match[2] for match in re.finditer(LOOKED_FOR, template)]
+    texts = [re.sub(r"\\(.)", lambda escape: ESCAPES.get(escape[1], escape[1]), literal[1:-1]) for literal in literals]
+    return tuple(dict.fromkeys(text for text in texts if text.strip() and not text.isalnum()))
 
 
 def tags_pattern(mentioned: Iterable[str]) -> re.Pattern[str]:
