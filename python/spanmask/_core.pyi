@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.chat.boundary import Parts
-from spanmask.chat.format import ChatFormat
 from spanmask.ragged import Column, Ragged
 from spanmask.turns import Turns
 
@@ -24,7 +23,7 @@ _Column: TypeAlias = Column | Ragged | _Ids
 
 @final
 class Format:
-    def __new__(cls, parts: Parts | ChatFormat, *, roles: Sequence[str]) -> Format: ...
+    def __new__(cls, parts: Parts, *, roles: Sequence[str]) -> Format: ...
 
 @final
 class LabelBatch:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from spanmask import _core
 from spanmask._validate import MarkerIds, MarkerLike, as_markers, check_flag
 
-if TYPE_CHECKING:  # it builds on this module
-    from spanmask.chat.format import ChatFormat
 
 __all__ = ["MarkerIds", "MarkerLike", "Parts", "Reasoning", "RoleBoundary", "compile_format", "roles_of"]
 
@@ -98,6 +96,6 @@ def roles_of(boundaries: Sequence[RoleBoundary]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(boundary.role for boundary in boundaries))
 
 
-def compile_format(parts: Parts | ChatFormat) -> _core.Format:
+def compile_format(parts: Parts) -> _core.Format:
     """The markers in the form that the core searches for. A role is given as its index in `roles_of(parts.boundaries)`."""
     return _core.Format(parts, roles=roles_of(parts.boundaries))

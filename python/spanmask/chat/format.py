@@ -6,7 +6,7 @@ The core decides what the markers mean: `turns/mod.rs` finds the turns, `labels/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -224,7 +224,7 @@ class ChatFormat:
     @cached_property
     def _compiled(self) -> _core.Format:
         """The compiled markers. They are not pickled."""
-        return compile_format(self)
+        return compile_format(Parts(**{part.name: getattr(self, part.name) for part in fields(Parts)}))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_compiled", "roles")}
