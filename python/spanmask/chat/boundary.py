@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from spanmask import _core
 from spanmask._validate import MarkerIds, MarkerLike, as_markers, check_flag
 
-
 __all__ = ["MarkerIds", "MarkerLike", "Parts", "Reasoning", "RoleBoundary", "compile_format", "roles_of"]
 
 # What opens reasoning, and what closes it: two lists of alternatives, or nothing.
