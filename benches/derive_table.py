@@ -65,7 +65,8 @@ def main(count: int) -> None:
                 uncovered |= dict.fromkeys(chat_format.uncovered)
         stem = name.removesuffix("_training")
         notes = [CONVENTIONS[stem][2]] if name in MARKED and stem in CONVENTIONS and source == "trl" else []
-        notes += [f"not covered: {', '.join(uncovered)} ({PARTLY[name][1]})"] if uncovered else []
+        reason = f" ({PARTLY[name][1]})" if name in PARTLY else ""
+        notes += [f"not covered: {', '.join(uncovered)}{reason}"] if uncovered else []
         lines.append(
             f"| {'TRL ' if source == 'trl' else ''}{name} | {' | '.join(cells)} | {folded([*prefills])} | {'; '.join(notes)} |\n"
         )
