@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 import spanmask.chat
+from spanmask.chat.text.token_edges import encode_with_edges
 from spanmask.chat.tokens import covering, encode
 from support.text_truth import ENDS, MIDDLES
 from support.vocabularies import KINDS, tokenizer_of
@@ -48,8 +49,16 @@ def test_only_the_files_that_tokens_py_names_call_a_tokenizer():
                 own = ast.unparse(node.func) in ("encode", "encoder.encode")
                 if name in methods and not own:
                     calls.add((path.relative_to(root).as_posix(), name))
-    assert {path for path, name in calls if name == "tokenizer"} == {"tokens.py", "text/token_edges.py", "completions.py"}
+    assert {path for path, name in calls if name == "tokenizer"} == {"tokens.py", "completions.py"}
     rendering = {path for path, name in calls if name == "apply_chat_template"}
     assert rendering == {"template/probe.py", "encode.py", "placeholders.py"}
     others = {(path, name) for path, name in calls if name not in ("tokenizer", "apply_chat_template") and path != "tokens.py"}
     assert others == {("placeholders.py", "convert_ids_to_tokens")}
+
+
+def test_slow_tokenizers_have_edges_without_special_tokens():
+    """Only a text's own tokens can be found again by decoding."""
+    tokenizer = ByT5Tokenizer()
+    (edges,) = encode_with_edges(tokenizer, ["né"], add_special_tokens=True)
+    assert edges.ids == tokenizer("né", add_special_tokens=False)["input_ids"]
+    assert [edges.covering(1), edges.following(1), edges.following(2)] == [1, 1, 3]

@@ -1,6 +1,6 @@
 """What `chat/` needs from a tokenizer: ids with the characters that they cover, added tokens, vocabulary.
 
-Texts are also tokenized in `text/token_edges.py` and `completions.py`. `apply_chat_template` is called in `template/probe.py` for probes,
+Texts are also tokenized in `completions.py`. `apply_chat_template` is called in `template/probe.py` for probes,
 in `encode.py` and `placeholders.py` for rows.
 """
 
@@ -23,7 +23,9 @@ __all__ = [
     "added_vocabulary",
     "bos_and_eos",
     "encode",
+    "encode_fast",
     "identity",
+    "is_fast",
     "text_edge_ids",
     "text_tokenizer",
     "vocabulary",
@@ -155,20 +157,27 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
     """
     if not texts:
         return []
-    if getattr(tokenizer, "is_fast", False):
-        out = tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        return [
-            Tokens(ids, covering(offsets, len(text)))
-            for text, ids, offsets in zip(texts, out["input_ids"], out["offset_mapping"], strict=True)
-        ]
+    if is_fast(tokenizer):
+        encoded = encode_fast(tokenizer, texts)
+        return [Tokens(ids, covering(encoding.offsets, len(text))) for text, (ids, encoding) in zip(texts, encoded, strict=True)]
     return [encode_by_decoding(tokenizer, text) for text in texts]
+
+
+def is_fast(tokenizer: Any) -> bool:
+    """Whether a tokenizer knows which characters its tokens cover."""
+    return bool(getattr(tokenizer, "is_fast", False))
+
+
+def encode_fast(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[tuple[list[int], Any]]:
+    """The ids of texts, each with its `tokenizers.Encoding`; only for fast tokenizers."""
+    out = tokenizer(
+        list(texts),
+        add_special_tokens=add_special_tokens,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return list(zip(out["input_ids"], out.encodings, strict=True))
 
 
 def covering(offsets: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
-from spanmask.chat.tokens import Tokens, encode
+from spanmask.chat.tokens import Tokens, encode, encode_fast, is_fast
 
 __all__ = ["TokenEdges", "encode_with_edges"]
 
@@ -74,15 +74,7 @@ def encode_with_edges(tokenizer: Any, texts: Sequence[str], *, add_special_token
     """
     if not texts:
         return []
-    if not getattr(tokenizer, "is_fast", False) and not add_special_tokens:
+    if not is_fast(tokenizer):  # without special tokens, which no decoding finds again
         return [SlowEdges(tokens) for tokens in encode(tokenizer, texts)]
-    out = tokenizer(
-        list(texts),
-        add_special_tokens=add_special_tokens,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return [
-        FastEdges(ids, encoding, len(text)) for text, ids, encoding in zip(texts, out["input_ids"], out.encodings, strict=True)
-    ]
+    encoded = encode_fast(tokenizer, texts, add_special_tokens=add_special_tokens)
+    return [FastEdges(ids, encoding, len(text)) for text, (ids, encoding) in zip(texts, encoded, strict=True)]
