@@ -1,13 +1,12 @@
 """Text chats in TRL's SFTTrainer and transformers' Trainer: the labels that reach the model, for every route."""
 
-from itertools import pairwise
-
 import datasets
 import pytest
 import torch
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, mask_labels, reference
 from spanmask.integrations.weighted_loss import WeightedLossMixin, weighted_loss
 from support.tiny_models import ANSWERS, CONVERSATIONS, causal_model, chat_tokenizer
+from support.trainers import rows_of
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
@@ -80,16 +79,6 @@ def train(tokenizer, dataset, folder, cls=Watched, collator=None, with_losses=Fa
     assert all(0 < loss < 20 for loss in losses)
     assert len(trainer.seen) == STEPS
     return trainer.seen if not with_losses else (trainer.seen, losses)
-
-
-def rows_of(batch):
-    """The (ids, labels) of each row of a batch, without padding."""
-    if "position_ids" in batch:
-        edges = [*torch.nonzero(batch["position_ids"][0] == 0).flatten().tolist(), batch["position_ids"].shape[1]]
-        spans = [(0, slice(start, stop)) for start, stop in pairwise(edges)]
-    else:
-        spans = [(row, slice(0, length)) for row, length in enumerate(batch["attention_mask"].sum(1).tolist())]
-    return [(batch["input_ids"][row, span].tolist(), batch["labels"][row, span].tolist()) for row, span in spans]
 
 
 def unpadded(batch):

@@ -1,11 +1,10 @@
 """One line for SFTTrainer and Trainer: the labels that reach the model, and the loss on them, for every layout of data."""
 
-from itertools import pairwise
-
 import datasets
 import pytest
 import torch
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, reference, train_on_answers
+from support import trainers
 from support.tiny_models import ANSWERS, CONVERSATIONS, causal_model, chat_tokenizer
 from transformers import (
     DataCollatorForLanguageModeling,
@@ -17,17 +16,7 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
-SETTINGS = {
-    "per_device_train_batch_size": 2,
-    "max_steps": 3,
-    "learning_rate": 0.0,  # the weights stay, so that each step's loss can be computed again
-    "logging_steps": 1,
-    "report_to": [],
-    "save_strategy": "no",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "dataloader_pin_memory": False,
-}
+SETTINGS = {**trainers.SETTINGS, "max_steps": 3, "learning_rate": 0.0, "logging_steps": 1}
 PACKED = {"packing": True, "max_length": 90}
 WRAPPED = {"packing": True, "packing_strategy": "wrapped", "max_length": 37}
 PADDING_FREE = {"padding_free": True, "max_length": None}
@@ -72,16 +61,6 @@ def plain(tokenizer, dataset, folder, cls=Trainer, collator=None, evaluation=Non
     return cls(causal_model(tokenizer), args, data_collator=collator, processing_class=tokenizer, **data)
 
 
-def documents(batch):
-    """The (ids, labels) of each row of a batch, without padding."""
-    if "position_ids" in batch:
-        edges = [*torch.nonzero(batch["position_ids"][0] == 0).flatten().tolist(), batch["position_ids"].shape[1]]
-        spans = [(0, slice(start, stop)) for start, stop in pairwise(edges)]
-    else:
-        spans = [(row, slice(0, length)) for row, length in enumerate(batch["attention_mask"].sum(1).tolist())]
-    return [(batch["input_ids"][row, span].tolist(), batch["labels"][row, span].tolist()) for row, span in spans]
-
-
 def trained(trainer):
     """Train; the batches that reach the model, each with its logged loss."""
     seen = []
@@ -105,7 +84,7 @@ def check_training(trainer, tokenizer, expected):
     for batch, loss in trained(trainer):
         labels = torch.full_like(batch["input_ids"], -100)
         position = 0
-        for row, (ids, got) in enumerate(documents(batch)):
+        for row, (ids, got) in enumerate(trainers.rows_of(batch)):
             assert got == expected(ids)
             if "position_ids" in batch:
                 labels[0, position : position + len(ids)] = torch.tensor(expected(ids))

@@ -20,21 +20,13 @@ from spanmask import (
 from spanmask import train_on_answers as answers_only
 from spanmask.integrations.answers.labels import AnswerLabels
 from spanmask.integrations.weighted_loss import WeightedLossMixin, WeightedLossTrainer
+from support import trainers
 from support.tiny_models import CONVERSATIONS, causal_model, chat_tokenizer
 from transformers import DataCollatorForLanguageModeling, T5Config, T5ForConditionalGeneration, Trainer, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
-SETTINGS = {
-    "per_device_train_batch_size": 2,
-    "max_steps": 2,
-    "logging_steps": 1,
-    "report_to": [],
-    "save_strategy": "no",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "dataloader_pin_memory": False,
-}
+SETTINGS = {**trainers.SETTINGS, "logging_steps": 1}
 FORMAT = ChatFormat([RoleBoundary("assistant", [31, 32], [9]), RoleBoundary("user", [31, 33], [9])])
 ENDLESS = ChatFormat([RoleBoundary("assistant", [31, 32]), RoleBoundary("user", [31, 33])])
 

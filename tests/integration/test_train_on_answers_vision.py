@@ -7,6 +7,7 @@ import pytest
 import torch
 from spanmask import DataCollatorForVisionChat, MaskPolicy, train_on_answers
 from support import tiny_processors as zoo
+from support import trainers
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
@@ -14,17 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3"]),
 ]
-SETTINGS = {
-    "per_device_train_batch_size": 2,
-    "max_steps": 2,
-    "learning_rate": 0.0,
-    "logging_steps": 1,
-    "report_to": [],
-    "save_strategy": "no",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "dataloader_pin_memory": False,
-}
+SETTINGS = {**trainers.SETTINGS, "learning_rate": 0.0, "logging_steps": 1}
 SAID = ["seven cats", "a hat", "no", "one more dog"]
 
 

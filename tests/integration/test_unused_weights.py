@@ -7,22 +7,14 @@ import datasets
 import pytest
 from spanmask import DataCollatorForChat, MaskPolicy, SpanmaskWarning
 from spanmask.integrations.weighted_loss import WeightedLossMixin, WeightedLossTrainer
+from support import trainers
 from support.tiny_models import CONVERSATIONS, causal_model, chat_tokenizer
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 READER = "spanmask.integrations.weighted_loss"
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
-SETTINGS = {
-    "per_device_train_batch_size": 2,
-    "max_steps": 2,
-    "report_to": [],
-    "save_strategy": "no",
-    "disable_tqdm": True,
-    "use_cpu": True,
-    "dataloader_pin_memory": False,
-    "remove_unused_columns": False,
-}
+SETTINGS = {**trainers.SETTINGS, "remove_unused_columns": False}
 
 
 @pytest.fixture(scope="module")
