@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -169,15 +168,20 @@ def warn_or_raise(encoded: EncodedConversations, policy: MaskPolicy) -> None:
         warnings.warn(text, SpanmaskWarning, stacklevel=3)
 
 
-ENCODERS: WeakKeyDictionary[Any, tuple[str, ChatEncoder]] = WeakKeyDictionary()
+MOST_ENCODERS = 8
+ENCODERS: dict[int, tuple[str, ChatEncoder]] = {}  # by the id of a tokenizer, which its encoder keeps alive
 
 
 def encoder_of(tokenizer: Any) -> ChatEncoder:
     """The encoder of a tokenizer: that of earlier calls, unless its template or its tokens have changed since."""
     state = repr((getattr(tokenizer, "chat_template", None), len(tokenizer)))
-    known = ENCODERS.get(tokenizer)
+    known = ENCODERS.get(id(tokenizer))
     if known is None or known[0] != state:
-        known = ENCODERS[tokenizer] = (state, ChatEncoder(tokenizer, tokenizer))
+        known = (state, ChatEncoder(tokenizer, tokenizer))
+        ENCODERS.pop(id(tokenizer), None)
+        if len(ENCODERS) >= MOST_ENCODERS:
+            ENCODERS.pop(next(iter(ENCODERS)), None)
+        ENCODERS[id(tokenizer)] = known
     return known[1]
 
 

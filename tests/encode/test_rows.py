@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from datetime import datetime
 
 import pytest
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, SpanmaskWarning, encode_chat, mask_labels
+from spanmask.encode import MOST_ENCODERS
 from transformers import ByT5Tokenizer
 from transformers.utils import chat_template_utils
 
@@ -278,3 +281,15 @@ def test_columns_of_flags_and_labels_are_read():
     assert encode_chat(tokenizer, {"messages": [chat], "turn_weights": [[0.5, 1]]}).weights is not None
     with pytest.raises(ValueError, match="labels: row 0 has 1 entries"):
         encode_chat(tokenizer, {"messages": [chat], "labels": [[1]]})
+
+
+def test_only_some_tokenizers_are_kept():
+    """An encoder refers to its tokenizer: without a bound, a process that makes many of them would keep all."""
+    first = tokenizer_with(CHATML, *TAGS)
+    alive = weakref.ref(first)
+    encode_chat(first, [[asked("a"), said("b")]])
+    del first
+    for _ in range(MOST_ENCODERS):
+        encode_chat(tokenizer_with(CHATML, *TAGS), [[asked("a"), said("b")]])
+    gc.collect()
+    assert alive() is None
