@@ -324,12 +324,15 @@ class SpanSpec:
         sentinel_ids: Sequence[int],
         allow_sentinels: bool,
         eos_token_id: int | None,
+        bos_token_ids: Sequence[int],
         final_sentinel: bool,
         layout: str,
         on_exhausted: str,
         protected_ids: Sequence[int],
     ) -> SpanSpec: ...
-    def plan_lengths(self, inputs_length: int) -> list[tuple[int, int, int] | None]: ...
+    def plan_lengths(
+        self, inputs_length: int, targets_length: int | None = None, max_tokens: int | None = None
+    ) -> list[tuple[int, int, int] | None]: ...
 
 @final
 class RealRows:

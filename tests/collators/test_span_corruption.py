@@ -346,6 +346,7 @@ SPEC_OPTIONS = {
     "mean_noise_span_length": 2.0,
     "sentinel_ids": [50, 51],
     "eos_token_id": 1,
+    "bos_token_ids": [7],
     "layout": "classic",
     "final_sentinel": False,
     "on_exhausted": "raise",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_token_id, check_length
 from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, given_options, protects_spec
-from spanmask.noise.corrupt import check_protectable
+from spanmask.noise.corrupt import check_protectable, check_rates
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.row_options import RowOptions, per_row
 from spanmask.noise.spec import CorruptionSpec, FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
@@ -28,7 +28,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     In:  dicts with `input_ids` (integers, any length, with or without EOS). Columns that are read where present, each with an entry
          for each token: `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never
          hidden), `word_ids` (numbers; None or negative: not a word) or `word_starts` (flags): spans then cover whole words.
-         One number for each row: `noise_density`, `mean_noise_span_length`, which replace the spec's. An Arrow table or a dict with
+         One number for each row: `noise_density`, `mean_noise_span_length`, which replace the spec's (an error with a mixture, which has
+         its own for each denoiser). An Arrow table or a dict with
          these columns is also accepted.
     Out: `input_ids`, `attention_mask` int64 [B, longest input]; `labels` int64 [B, longest target], padded with
          `label_pad_token_id`; with `decoder_start_token_id` also `decoder_input_ids`, the labels shifted by one place. With
@@ -40,12 +41,14 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         tokenizer: a transformers tokenizer: sentinels, EOS, pad token, padding side.
         noise_density: fraction of tokens that is hidden, strictly between 0 and 1; .15 by default.
         mean_noise_span_length: tokens in a hidden span, on average; at least 1, 3 by default.
-        sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: see `SpanCorruption`;
-            by default what `SpanCorruption.from_tokenizer` chooses. All options up to here are those of the spec: read and change
+        sentinel_ids, eos_token_id, bos_token_ids, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: see `SpanCorruption`;
+            by default what `SpanCorruption.from_tokenizer` chooses. `layout="classic"` hides the end of every short row in every epoch:
+            use `"uniform"` for rows of a sentence. All options up to here are those of the spec: read and change
             them there (`collator.spec = dataclasses.replace(collator.spec, ...)`).
         spec: a `SpanCorruption` or a `DenoiserMixture` instead of the options above. The attribute `spec` always holds the spec in use.
-        inputs_length: fixes both widths: rows are cut so that their inputs fit, and every batch is [B, inputs_length] and
-            [B, targets_length].
+        inputs_length: fixes both widths: every batch is [B, inputs_length] and [B, targets_length]. Of a row that does not fit, a
+            beginning is used: the longest that fits; where lengths depend on the draw (words, protected tokens, a prefix that ends
+            anywhere), one that would not fit with one more token. A beginning that needs more sentinels than there are does not fit.
         targets_length: requires `inputs_length`; by default what `plan_lengths` returns.
         decoder_start_token_id: adds `decoder_input_ids`, for losses that are computed outside of the model.
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
@@ -63,7 +66,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         return_tensors: `"pt"` or `"np"`.
 
     Raises:
-        SentinelError: a row needs more sentinels than the spec has, or holds one already.
+        SentinelError: a row needs more sentinels than the spec has, or holds one already; the planned rows need more than there are.
         TypeError: `spec` together with an option that belongs in it.
         ValueError: an option or a row that cannot be used; the message names it.
 
@@ -77,6 +80,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     mean_noise_span_length: InitVar[float | None] = None
     sentinel_ids: InitVar[Iterable[int] | None] = None
     eos_token_id: InitVar[int | FromTokenizer | None] = "tokenizer"
+    bos_token_ids: InitVar[Iterable[int] | None] = None
     layout: InitVar[SpanLayout | None] = None
     final_sentinel: InitVar[bool | None] = None
     on_exhausted: InitVar[OnExhausted | None] = None
@@ -96,6 +100,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         mean_noise_span_length: float | None,
         sentinel_ids: Iterable[int] | None,
         eos_token_id: int | FromTokenizer | None,
+        bos_token_ids: Iterable[int] | None,
         layout: SpanLayout | None,
         final_sentinel: bool | None,
         on_exhausted: OnExhausted | None,
@@ -107,6 +112,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             "mean_noise_span_length": mean_noise_span_length,
             "sentinel_ids": sentinel_ids,
             "eos_token_id": eos_token_id,
+            "bos_token_ids": bos_token_ids,
             "layout": layout,
             "final_sentinel": final_sentinel,
             "on_exhausted": on_exhausted,
@@ -124,8 +130,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         if self.targets_length is not None and self.inputs_length is None:
             raise ValueError("targets_length: requires inputs_length.")
         if self.inputs_length is not None:
-            planned = self.spec.plan_lengths(self.inputs_length)[1]
-            self.targets_length = self.targets_length or planned
+            self.inputs_length, self.targets_length = self.spec._widths(self.inputs_length, self.targets_length, self.max_length)
         if self.decoder_start_token_id is not None:
             self.decoder_start_token_id = as_token_id("decoder_start_token_id", self.decoder_start_token_id)
         self._check_options()
@@ -138,6 +143,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             check_protectable(self.spec)
         count = len(rows) if isinstance(rows, list) else len(rows.starts)
         densities, span_lengths = (extra.rates.get(name) for name in self.rate_columns)
+        check_rates(self.spec, noise_density=densities, mean_noise_span_length=span_lengths)
         seed, epoch = seed_epoch
         out = _core.corrupt(
             rows,

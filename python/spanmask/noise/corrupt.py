@@ -126,7 +126,8 @@ def corrupt(
             word; a token with a negative number or `None` belongs to no word and is never hidden. `noise_density` and
             `mean_noise_span_length` then count words.
         word_starts: the same information as a flag for each token that begins a word.
-        noise_density, mean_noise_span_length: one number for each row, or one for all, instead of the spec's.
+        noise_density, mean_noise_span_length: one number for each row, or one for all, instead of the spec's. A mixture has its own for
+            each denoiser; unless it has one denoiser, and that hides spans, this is an error.
         num_threads: threads for bulk work; the result is the same for any number.
 
     Returns:
@@ -153,6 +154,7 @@ def corrupt(
         raise ValueError("noise_mask: cannot be combined with a DenoiserMixture, which draws its masks; pass a SpanCorruption.")
     if protected_mask is not None:
         check_protectable(spec)
+    check_rates(spec, noise_density=noise_density, mean_noise_span_length=mean_noise_span_length)
     arguments: CorruptArguments = {
         **row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts),
         "seed": as_uint64("seed", seed),
@@ -221,6 +223,17 @@ def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_lengt
     if lengths is None:
         raise ValueError(f"inputs_length: {inputs_length} does not fit a row of two tokens.")
     return lengths
+
+
+def check_rates(spec: CorruptionSpec, **rates: Any) -> None:
+    """Raise if rates by row would replace the different ones of several denoisers, or have no effect."""
+    if isinstance(spec, DenoiserMixture) and [denoiser.kind for denoiser in spec.denoisers] != ["spans"]:
+        for name, values in rates.items():
+            if values is not None:
+                raise ValueError(
+                    f"{name}: cannot be combined with a DenoiserMixture, each of whose denoisers has its own; remove it (for a collator, "
+                    "the column), or pass a SpanCorruption."
+                )
 
 
 def check_protectable(spec: CorruptionSpec) -> None:

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any
 
 from spanmask._validate import as_number
-from spanmask.noise.sentinels import eos_of, mode_id, sentinels_of
+from spanmask.noise.sentinels import bos_of, eos_of, mode_id, sentinels_of
 from spanmask.noise.spec import CorruptionSpec, Denoiser, OnExhausted, OnSentinel, SpanLayout
 
 __all__ = ["DenoiserMixture"]
@@ -26,8 +26,8 @@ class DenoiserMixture(CorruptionSpec):
         denoisers: one or more `Denoiser`.
         weights: how often each is used, relative to the others; finite numbers >= 0, at least one above 0. By default all are
             equal.
-        sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in `SpanCorruption`.
-            Without `sentinel_ids`, a collator uses the sentinels and EOS of its tokenizer.
+        sentinel_ids, eos_token_id, bos_token_ids, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in `SpanCorruption`.
+            Without `sentinel_ids`, a collator uses the sentinels and EOS of its tokenizer, and without `bos_token_ids` its BOS and CLS.
 
     Raises:
         ValueError: there is no denoiser, or the number of weights or a weight is wrong.
@@ -74,7 +74,8 @@ class DenoiserMixture(CorruptionSpec):
         return self.denoisers, self.weights or ()
 
     def for_tokenizer(self, tokenizer: Any) -> DenoiserMixture:
-        """The same mixture with ids from the tokenizer: of mode tokens and, if no sentinel ids were given, sentinels and EOS.
+        """The same mixture with ids from the tokenizer: of mode tokens, of BOS and CLS if none were given, and of sentinels and EOS if no
+        sentinels were given.
 
         Raises:
             SentinelError: the tokenizer has no `<extra_id_*>` tokens.
@@ -90,7 +91,10 @@ class DenoiserMixture(CorruptionSpec):
         if not sentinel_ids:
             sentinel_ids = sentinels_of(tokenizer)
             eos_token_id = eos_of(tokenizer) if eos_token_id is None else eos_token_id
-        return replace(self, denoisers=denoisers, sentinel_ids=sentinel_ids, eos_token_id=eos_token_id)
+        bos_token_ids = self.bos_token_ids or bos_of(tokenizer)
+        return replace(
+            self, denoisers=denoisers, sentinel_ids=sentinel_ids, eos_token_id=eos_token_id, bos_token_ids=bos_token_ids
+        )
 
     @classmethod
     def from_tokenizer(
@@ -101,6 +105,7 @@ class DenoiserMixture(CorruptionSpec):
         *,
         sentinel_ids: Sequence[int] = (),
         eos_token_id: int | None = None,
+        bos_token_ids: Sequence[int] = (),
         layout: SpanLayout = "classic",
         final_sentinel: bool = False,
         on_exhausted: OnExhausted = "raise",
@@ -118,6 +123,7 @@ class DenoiserMixture(CorruptionSpec):
             weights,
             sentinel_ids=sentinel_ids,
             eos_token_id=eos_token_id,
+            bos_token_ids=bos_token_ids,
             layout=layout,
             final_sentinel=final_sentinel,
             on_exhausted=on_exhausted,
@@ -134,6 +140,7 @@ class DenoiserMixture(CorruptionSpec):
         mode_tokens: bool | Mapping[str, str] = False,
         sentinel_ids: Sequence[int] = (),
         eos_token_id: int | None = None,
+        bos_token_ids: Sequence[int] = (),
         layout: SpanLayout = "classic",
         final_sentinel: bool = False,
         on_exhausted: OnExhausted = "raise",
@@ -146,8 +153,8 @@ class DenoiserMixture(CorruptionSpec):
             tokenizer: supplies sentinels, EOS and mode tokens; `None`: a collator takes them from its tokenizer.
             mode_tokens: `True` puts `[NLU]`, `[NLG]`, `[S2S]` before the inputs of R, X, S; a dict with keys `"R"`, `"X"`, `"S"`
                 gives other tokens.
-            sentinel_ids, eos_token_id, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in the class. Long rows
-                need more than T5's 100 sentinels (128 for 512 inputs): see `on_exhausted`.
+            sentinel_ids, eos_token_id, bos_token_ids, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in the
+                class. Long rows need more than T5's 100 sentinels (128 for 512 inputs): see `on_exhausted`.
 
         Source: Tay et al. 2022, "UL2: Unifying Language Learning Paradigms", section 3.1.2.
         """
@@ -162,6 +169,7 @@ class DenoiserMixture(CorruptionSpec):
             denoisers,
             sentinel_ids=sentinel_ids,
             eos_token_id=eos_token_id,
+            bos_token_ids=bos_token_ids,
             layout=layout,
             final_sentinel=final_sentinel,
             on_exhausted=on_exhausted,
@@ -178,6 +186,7 @@ class DenoiserMixture(CorruptionSpec):
         mode_tokens: bool | Mapping[str, str] = False,
         sentinel_ids: Sequence[int] = (),
         eos_token_id: int | None = None,
+        bos_token_ids: Sequence[int] = (),
         layout: SpanLayout = "classic",
         final_sentinel: bool = False,
         on_exhausted: OnExhausted = "raise",
@@ -200,6 +209,7 @@ class DenoiserMixture(CorruptionSpec):
             [0.25, 0.125, 0.125, 0.5],
             sentinel_ids=sentinel_ids,
             eos_token_id=eos_token_id,
+            bos_token_ids=bos_token_ids,
             layout=layout,
             final_sentinel=final_sentinel,
             on_exhausted=on_exhausted,
@@ -215,6 +225,7 @@ class DenoiserMixture(CorruptionSpec):
         *,
         sentinel_ids: Sequence[int] = (),
         eos_token_id: int | None = None,
+        bos_token_ids: Sequence[int] = (),
         layout: SpanLayout = "classic",
         final_sentinel: bool = False,
         on_exhausted: OnExhausted = "raise",
@@ -226,6 +237,7 @@ class DenoiserMixture(CorruptionSpec):
             [Denoiser(3.0, 0.15, name="R(3, 0.15)")],
             sentinel_ids=sentinel_ids,
             eos_token_id=eos_token_id,
+            bos_token_ids=bos_token_ids,
             layout=layout,
             final_sentinel=final_sentinel,
             on_exhausted=on_exhausted,

@@ -14,7 +14,7 @@ from spanmask import _core
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice, check_flag
 from spanmask.errors import SentinelError
-from spanmask.noise.sentinels import eos_of, sentinels_of
+from spanmask.noise.sentinels import bos_of, eos_of, sentinels_of
 
 __all__ = ["CorruptionSpec", "Denoiser", "FromTokenizer", "OnExhausted", "OnSentinel", "SpanCorruption", "SpanLayout"]
 
@@ -25,6 +25,10 @@ OnExhausted = Literal["raise", "merge_last", "fewer_spans"]
 OnSentinel = Literal["raise", "allow"]
 # For options in which None has a meaning: the option is taken from the tokenizer.
 FromTokenizer = Literal["tokenizer"]
+
+# ByT5's ids: padding, EOS, unknown, then the bytes. Bytes from 0xF5 on are in no UTF-8 text.
+BYT5_EOS = 1
+BYT5_SENTINELS = range(3 + 0xFF, 3 + 0xF4, -1)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class CorruptionSpec:
 
     sentinel_ids: Sequence[int] = ()
     eos_token_id: int | None = None
+    bos_token_ids: Sequence[int] = ()
     layout: SpanLayout = "classic"
     final_sentinel: bool = False
     on_exhausted: OnExhausted = "raise"
@@ -97,6 +102,7 @@ class CorruptionSpec:
         set_ = object.__setattr__
         set_(self, "sentinel_ids", as_token_ids("sentinel_ids", self.sentinel_ids))
         set_(self, "protected_ids", as_token_ids("protected_ids", self.protected_ids))
+        set_(self, "bos_token_ids", as_token_ids("bos_token_ids", self.bos_token_ids))
         if self.eos_token_id is not None:
             set_(self, "eos_token_id", as_token_id("eos_token_id", self.eos_token_id))
         check_choice("layout", self.layout, SpanLayout)
@@ -141,6 +147,7 @@ class CorruptionSpec:
             sentinel_ids=self.sentinel_ids,
             allow_sentinels=self.on_sentinel == "allow",
             eos_token_id=self.eos_token_id,
+            bos_token_ids=self.bos_token_ids,
             final_sentinel=self.final_sentinel,
             layout=self.layout,
             on_exhausted=self.on_exhausted,
@@ -160,18 +167,44 @@ class CorruptionSpec:
             ValueError: no row of two tokens fits.
             SentinelError: rows of this length need more sentinels than there are, and `on_exhausted="raise"`.
         """
+        lengths = self._lengths(check_inputs_length(inputs_length))
+        return max(tokens for tokens, _ in lengths), max(targets for _, targets in lengths)
+
+    def _widths(self, inputs_length: int, targets_length: int | None, max_tokens: int | None) -> tuple[int, int]:
+        """The widths of batches whose rows are cut to fit them: as given, or as `plan_lengths` returns them.
+
+        `max_tokens`: rows are cut to this length beforehand, so that they may need fewer sentinels.
+
+        Raises:
+            ValueError: no row of two tokens fits.
+            SentinelError: as `plan_lengths`.
+        """
+        inputs_length = check_inputs_length(inputs_length)
+        if targets_length is None:
+            planned = self._compiled.plan_lengths(inputs_length)
+            targets_length = max((plan[1] for plan in planned if plan), default=None)
+        self._lengths(inputs_length, targets_length, max_tokens and max(2, max_tokens))
+        assert targets_length is not None  # otherwise no row fits
+        return inputs_length, targets_length
+
+    def _lengths(
+        self, inputs_length: int, targets_length: int | None = None, max_tokens: int | None = None
+    ) -> list[tuple[int, int]]:
+        """For each denoiser, the greatest row length whose outputs fit, and the length of its targets."""
         lengths = []
-        for plan in self._compiled.plan_lengths(check_inputs_length(inputs_length)):
-            if plan is None:
+        for number, plan in enumerate(self._compiled.plan_lengths(inputs_length, targets_length, max_tokens)):
+            if plan is None and self._compiled.plan_lengths(inputs_length)[number] is None:
                 raise ValueError(f"inputs_length: {inputs_length} does not fit a row of two tokens with its sentinel and EOS.")
+            if plan is None:
+                raise ValueError(f"targets_length: {targets_length} does not fit the targets of a row of two tokens; raise it.")
             tokens, targets, spans = plan
             if spans + self.final_sentinel > len(self.sentinel_ids) and self.sentinel_ids:
                 raise SentinelError(
                     f"sentinel_ids: rows of {tokens} tokens need {spans} spans, but there are {len(self.sentinel_ids)} sentinels; "
-                    'add sentinels, shorten inputs_length, or set on_exhausted="fewer_spans" or "merge_last".'
+                    'shorten inputs_length or max_length, add sentinels, or set on_exhausted="fewer_spans" or "merge_last".'
                 )
             lengths.append((tokens, targets))
-        return max(tokens for tokens, _ in lengths), max(targets for _, targets in lengths)
+        return lengths
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,14 +216,17 @@ class SpanCorruption(CorruptionSpec):
         eos_token_id: ends inputs and targets, once each; a row's own EOS is removed before noising. `None`: no EOS anywhere.
         noise_density: the fraction of tokens that is hidden, strictly between 0 and 1.
         mean_noise_span_length: mean length of the hidden spans in tokens, at least 1.
-        layout: `"classic"`: a row begins clear and ends hidden. `"uniform"`: either may be first and last.
+        bos_token_ids: where a row begins with one of these, that token is not hidden. Only the uniform layout could hide it.
+        layout: `"classic"`, T5's own: a row begins clear and ends hidden, so a short row, which has one span, has its end hidden in every
+            epoch and nothing else. `"uniform"`: either may be first and last, and any part of a row may be hidden: better for short rows.
         final_sentinel: adds one more sentinel after the last span of the targets.
         on_exhausted: what happens to a row with more spans than sentinels: `"raise"`; `"fewer_spans"` draws fewer, longer spans;
             `"merge_last"` draws spans as planned and joins the last ones. If spans are fixed (by a custom mask, or because
             protected tokens split them), those without a sentinel stay clear in both cases. Ids outside of the list are never used.
         on_sentinel: rows that already contain a sentinel are an error (`"raise"`) or are accepted (`"allow"`; `merge` cannot
             undo them).
-        protected_ids: ids that are never hidden. `noise_density` is then a fraction of the other tokens.
+        protected_ids: ids that are never hidden. `noise_density` is then a fraction of the other tokens. By default every token may be
+            hidden, as in T5: an EOS inside a row, SEP and unknown tokens too.
 
     Raises:
         SentinelError: there is no sentinel, one occurs twice, or one is EOS.
@@ -226,23 +262,70 @@ class SpanCorruption(CorruptionSpec):
         mean_noise_span_length: float = 3.0,
         sentinel_ids: Sequence[int] | None = None,
         eos_token_id: int | FromTokenizer | None = "tokenizer",
+        bos_token_ids: Sequence[int] | None = None,
         layout: SpanLayout = "classic",
         final_sentinel: bool = False,
         on_exhausted: OnExhausted = "raise",
         on_sentinel: OnSentinel = "raise",
         protected_ids: Sequence[int] = (),
     ) -> SpanCorruption:
-        """The spec for a tokenizer: by default its `<extra_id_*>` tokens, found by name, and its EOS.
+        """The spec for a tokenizer: by default its `<extra_id_*>` tokens (mT5: `▁<extra_id_*>`), found by name, its EOS, BOS and CLS.
 
-        The options are those of the class.
+        The options are those of the class. For Google's released ByT5 models see `byt5`.
 
         Raises:
-            SentinelError: the tokenizer has no such tokens.
+            SentinelError: the tokenizer has no such tokens, or has both spellings, or some are missing.
             ValueError: it has no EOS token.
         """
         return cls(
             sentinels_of(tokenizer) if sentinel_ids is None else sentinel_ids,
             eos_of(tokenizer) if eos_token_id == "tokenizer" else eos_token_id,
+            noise_density=noise_density,
+            mean_noise_span_length=mean_noise_span_length,
+            bos_token_ids=bos_of(tokenizer) if bos_token_ids is None else bos_token_ids,
+            layout=layout,
+            final_sentinel=final_sentinel,
+            on_exhausted=on_exhausted,
+            on_sentinel=on_sentinel,
+            protected_ids=protected_ids,
+        )
+
+    @classmethod
+    def byt5(
+        cls,
+        *,
+        noise_density: float = 0.15,
+        mean_noise_span_length: float = 20.0,
+        sentinel_ids: Sequence[int] = BYT5_SENTINELS,
+        layout: SpanLayout = "classic",
+        final_sentinel: bool = False,
+        on_exhausted: OnExhausted = "raise",
+        on_sentinel: OnSentinel = "raise",
+        protected_ids: Sequence[int] = (),
+    ) -> SpanCorruption:
+        """The span corruption that the released ByT5 models were trained on: sentinels 258, 257, ..., spans of 20 bytes.
+
+        ByT5's vocabulary had no ids beyond the bytes, so T5's counting down from the last id yields ids of bytes: id 258 is byte 255. The
+        `<extra_id_*>` tokens of transformers' `ByT5Tokenizer` (259 to 383) were added later, and are untrained.
+
+        Args:
+            sentinel_ids: by default the 11 ids from 258 to 248, bytes 0xFF to 0xF5, which no UTF-8 text contains. They suffice for rows of
+                1,500 bytes, so for the 1,024 inputs of ByT5's own training. Lower ids are bytes of text (0xF4 to 0xF0 begin characters of
+                four bytes, such as emoji): a longer list makes every row that contains one an error, unless `on_sentinel="allow"`.
+            noise_density, mean_noise_span_length, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: as in the class.
+
+        Source: Xue et al. 2022, "ByT5: Towards a Token-Free Future with Pre-trained Byte-to-Byte Models", section 3.1; its task
+        definitions (google-research/byt5) and the byte vocabulary that they use (no extra ids).
+
+        >>> spec = SpanCorruption.byt5()
+        >>> spec.sentinel_ids[0], spec.sentinel_ids[-1]
+        (258, 248)
+        >>> spec.plan_lengths(1024)
+        (1194, 189)
+        """
+        return cls(
+            sentinel_ids,
+            BYT5_EOS,
             noise_density=noise_density,
             mean_noise_span_length=mean_noise_span_length,
             layout=layout,

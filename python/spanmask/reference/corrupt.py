@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,7 +14,7 @@ from spanmask.reference.plan import plan
 from spanmask.reference.rules import units_of
 from spanmask.reference.words import expand
 
-__all__ = ["corrupt", "corrupt_at", "noise_spans"]
+__all__ = ["corrupt", "corrupt_at", "cut", "noise_spans"]
 
 Span = tuple[int, int]
 
@@ -29,8 +29,12 @@ def corrupt(
     protected_mask: Sequence[bool] | None = None,
     word_ids: Sequence[int | None] | None = None,
     word_starts: Sequence[bool] | None = None,
+    inputs_length: int | None = None,
+    targets_length: int | None = None,
 ) -> tuple[list[int], list[int]]:
     """Inputs and targets of one row. `spec`: a `SpanCorruption` or `DenoiserMixture`; `key`: 64 bits, by default the row's hash.
+
+    With two lengths, a row that does not fit them is cut; see `cut`.
 
     >>> from spanmask import SpanCorruption
     >>> spec = SpanCorruption([99, 98], eos_token_id=1)
@@ -40,16 +44,60 @@ def corrupt(
     row = list(row)
     body = without_eos(row, spec.eos_token_id)
     check(body, spec)
-    if len(body) < 2:
-        return row, []
-    if noise_mask is not None:
-        denoiser = denoisers_of(spec)[0]
-        return corrupt_at(body, afford(runs(noise_mask[: len(body)]), denoiser, spec), spec, denoiser)
     key = row_key(body) if key is None else key
-    denoiser = denoisers_of(spec)[choose_denoiser(spec, seed, epoch, key)]
-    units = units_of(body, spec.protected_ids, protected_mask, word_ids, word_starts)
-    spans = noise_spans(units, spec, denoiser, seed, epoch, key)
-    return corrupt_at(body, spans, spec, denoiser) if spans else (row, [])
+    denoiser = denoisers_of(spec)[choose_denoiser(spec, seed, epoch, key) if noise_mask is None else 0]
+    leading_ids = spec.bos_token_ids if spec.layout == "uniform" else ()
+
+    def outputs(used: int) -> tuple[list[int], list[int]]:
+        """Those of the first `used` tokens; a row is copied unchanged, with its EOS if that fits."""
+        part = body[:used]
+        unchanged = row if used == len(body) and (inputs_length is None or len(row) <= inputs_length) else part
+        if used < 2:
+            return unchanged, []
+        if noise_mask is not None:
+            return corrupt_at(part, afford(runs(noise_mask[:used]), denoiser, spec), spec, denoiser)
+        units = units_of(part, spec.protected_ids, protected_mask, word_ids, word_starts, leading_ids=leading_ids)
+        spans = noise_spans(units, spec, denoiser, seed, epoch, key)
+        return corrupt_at(part, spans, spec, denoiser) if spans else (unchanged, [])
+
+    if inputs_length is None or targets_length is None:
+        return outputs(len(body))
+    free = noise_mask is not None or (
+        protected_mask is word_ids is word_starts is None
+        and not {*spec.protected_ids, *leading_ids}
+        and getattr(denoiser, "split", "density") == "density"
+    )
+    return cut(outputs, len(body), inputs_length, targets_length, free)
+
+
+def cut(
+    outputs: Callable[[int], tuple[list[int], list[int]]], length: int, inputs_length: int, targets_length: int, free: bool
+) -> tuple[list[int], list[int]]:
+    """The outputs of the longest beginning that fits; one that needs more sentinels than there are does not fit.
+
+    Lengths of outputs grow with the beginning if they do not depend on the draw (`free`). Otherwise not every beginning is tried: the
+    result is one that fits, and would not fit with one more token.
+    """
+
+    def fits(used: int) -> bool:
+        try:
+            inputs, targets = outputs(used)
+        except ValueError:
+            return False
+        return len(inputs) <= inputs_length and len(targets) <= targets_length
+
+    if fits(length):
+        return outputs(length)
+    if free:
+        return outputs(next(used for used in range(length, -1, -1) if fits(used)))
+    good, bad, step = 2, min(length, inputs_length + targets_length) + 1, 1024
+    while good + 1 < bad:
+        probe = good + step if bad - good > step else (good + bad) // 2
+        if fits(probe):
+            good, step = probe, 2 * step
+        else:
+            bad = probe
+    return outputs(good)
 
 
 def corrupt_at(body: Sequence[int], spans: Sequence[Span], spec: Any, denoiser: Any = None) -> tuple[list[int], list[int]]:

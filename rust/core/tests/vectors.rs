@@ -141,6 +141,7 @@ fn spec(name: &str) -> Spec {
             _ => OnExhausted::Raise,
         },
         protected_ids: IdSet::new(if name == "protected" { vec![100, 103, 111] } else { Vec::new() }),
+        bos_ids: IdSet::default(),
     }
 }
 

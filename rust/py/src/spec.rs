@@ -3,7 +3,7 @@
 use crate::enums::{Choice, Kind, Split};
 use crate::error;
 use pyo3::prelude::*;
-use spanmask_core::noise::corrupt::{OnExhausted, Spec};
+use spanmask_core::noise::corrupt::{Limits, OnExhausted, Spec};
 use spanmask_core::noise::draw::Layout;
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::merge::Merger;
@@ -45,7 +45,7 @@ impl From<Denoiser> for mixture::Denoiser {
 impl SpanSpec {
     #[new]
     #[pyo3(signature = (
-        *, denoisers, weights, sentinel_ids, allow_sentinels, eos_token_id, final_sentinel, layout, on_exhausted, protected_ids
+        *, denoisers, weights, sentinel_ids, allow_sentinels, eos_token_id, bos_token_ids, final_sentinel, layout, on_exhausted, protected_ids
     ))]
     fn new(
         denoisers: Vec<Denoiser>,
@@ -53,6 +53,7 @@ impl SpanSpec {
         sentinel_ids: Vec<u32>,
         allow_sentinels: bool,
         eos_token_id: Option<u32>,
+        bos_token_ids: Vec<u32>,
         final_sentinel: bool,
         layout: Choice<Layout>,
         on_exhausted: Choice<OnExhausted>,
@@ -73,14 +74,23 @@ impl SpanSpec {
             layout: layout.0,
             on_exhausted: on_exhausted.0,
             protected_ids: IdSet::new(protected_ids),
+            bos_ids: IdSet::new(bos_token_ids),
         };
         Ok(Self { spec, merger })
     }
 
-    /// For each denoiser: the greatest row length whose inputs fit, the length of its targets, and its spans.
-    fn plan_lengths(&self, inputs_length: usize) -> Vec<Option<(u32, u32, u32)>> {
+    /// For each denoiser: the greatest row length whose outputs fit, the length of its targets, and its spans.
+    #[pyo3(signature = (inputs_length, targets_length=None, max_tokens=None))]
+    fn plan_lengths(
+        &self,
+        inputs_length: usize,
+        targets_length: Option<usize>,
+        max_tokens: Option<u32>,
+    ) -> Vec<Option<(u32, u32, u32)>> {
+        let limits = Limits { inputs: inputs_length, targets: targets_length.unwrap_or(usize::MAX) };
+        let most = max_tokens.unwrap_or(u32::MAX).min(u32::MAX - 3);
         let denoisers = self.spec.mixture.denoisers();
-        denoisers.iter().map(|denoiser| self.spec.plan_lengths(denoiser, inputs_length)).collect()
+        denoisers.iter().map(|denoiser| self.spec.plan_lengths(denoiser, limits, most)).collect()
     }
 }
 

@@ -196,6 +196,7 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
         layout: draw::Layout::Classic,
         on_exhausted: OnExhausted::Raise,
         protected_ids: IdSet::default(),
+        bos_ids: IdSet::default(),
     }));
     let mut sources = epochs();
     let mut corruption =

@@ -22,8 +22,9 @@ pub fn plan(len: u32, density: f64, mean: f64) -> Plan {
     Plan { noise, spans }
 }
 
-/// The greatest length up to `most` for which `fits` holds; it must hold up to some length and not beyond. `None` if it does not hold for 2.
-pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
+/// The greatest length up to `most` for which `fits` holds, if it holds up to some length and not beyond; otherwise a length for which it holds
+/// and the next one does not. `None` if it does not hold for 2.
+pub fn longest(most: u32, mut fits: impl FnMut(u32) -> bool) -> Option<u32> {
     if most < 2 || !fits(2) {
         return None;
     }
@@ -46,22 +47,24 @@ pub fn longest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
 ///
 /// `None` if no row of two tokens fits, that is, below 3.
 pub fn plan_lengths(inputs_length: u32, density: f64, mean: f64) -> Option<(u32, u32)> {
-    fit(inputs_length as usize, density, |len| {
+    fit(u32::MAX - 3, [inputs_length as usize, usize::MAX], density, |len| {
         let plan = plan(len, density, mean);
         let added = plan.spans as usize + 1; // sentinels and EOS
         ((len - plan.noise) as usize + added, plan.noise as usize + added)
     })
 }
 
-/// The greatest row length whose inputs fit, and the length of its targets. `lengths` gives both for a row length, and they grow with it.
+/// The greatest row length up to `most` whose inputs and targets fit the two `limits`, and the length of its targets. `lengths` gives both for a
+/// row length, and they grow with it.
 ///
 /// At density .5 two row lengths may fill the same inputs. There, the shorter one wins, whose targets are not longer than its inputs.
 pub fn fit(
-    inputs_length: usize,
+    most: u32,
+    limits: [usize; 2],
     density: f64,
     lengths: impl Fn(u32) -> (usize, usize),
 ) -> Option<(u32, u32)> {
-    let mut len = longest(u32::MAX - 3, |len| lengths(len).0 <= inputs_length)?;
+    let mut len = longest(most, |len| lengths(len).0 <= limits[0] && lengths(len).1 <= limits[1])?;
     let (inputs, targets) = lengths(len);
     if density == 0.5 && len > 2 && targets > inputs && lengths(len - 1).0 == inputs {
         len -= 1;

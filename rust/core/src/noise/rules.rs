@@ -14,6 +14,8 @@ use core::ops::Range;
 pub struct Rules<'a> {
     /// Ids that are never hidden; a word that contains one is never hidden either.
     pub protected_ids: Option<&'a IdSet>,
+    /// Ids that are not hidden where a row begins with them.
+    pub leading_ids: Option<&'a IdSet>,
     /// Ids that continue the word before them.
     pub continuation_ids: Option<&'a IdSet>,
     /// A flag for each token that is never hidden.
@@ -25,7 +27,9 @@ pub struct Rules<'a> {
 impl Rules<'_> {
     /// Whether every token of every row may be hidden on its own.
     pub fn is_free(&self) -> bool {
-        self.protected_ids.is_none_or(|ids| ids.ids().is_empty())
+        let none = |ids: Option<&IdSet>| ids.is_none_or(|ids| ids.ids().is_empty());
+        none(self.protected_ids)
+            && none(self.leading_ids)
             && self.protected_mask.is_none()
             && !self.has_words()
     }
@@ -72,7 +76,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Moves the `places` that may be hidden in row `i` to the beginning. Requires that no words are hidden whole.
+    /// Moves the `places` that may be hidden in row `i` to the beginning. Requires that no words are hidden whole, and no leading ids.
     #[inline(never)] // leaves registers for the callers
     pub fn free_among<'p, T: Token>(&self, i: usize, row: &[T], places: &'p mut [u32]) -> &'p [u32] {
         let flags = self.protected_mask.map(|flags| flags.row(i));
@@ -149,6 +153,11 @@ impl Rules<'_> {
     /// One bit for each token of `block`, which is at `range` of row `i`: whether it is protected.
     fn protected<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         let mut protected = self.protected_ids.map_or(0, |ids| ids.find(block));
+        if range.start == 0
+            && let (Some(ids), Some(first)) = (self.leading_ids, block.first())
+        {
+            protected |= u64::from(ids.contains(first.to_i64() as u32));
+        }
         if let Some(flags) = self.protected_mask {
             protected |= bits(flags.row(i)[range.clone()].iter().copied());
         }

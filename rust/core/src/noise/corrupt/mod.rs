@@ -12,7 +12,7 @@ pub use plan_row::RowPlan;
 pub use spec::{Limits, OnExhausted, RowOptions, Spec};
 pub use write::{Batch, Outputs};
 
-use super::draw::{self, Span, draw};
+use super::draw::{self, Layout as SpanLayout, Span, draw};
 use super::mixture::{Denoiser, Objective};
 use super::rules::skip_protected;
 use super::words::expand;
@@ -52,6 +52,7 @@ impl<'a, T: Token> Corruption<'a, T> {
     ) -> Result<Self, Error> {
         options.check(rows.len())?;
         options.rules.protected_ids = Some(&spec.protected_ids);
+        options.rules.leading_ids = (spec.layout == SpanLayout::Uniform).then_some(&spec.bos_ids);
         let planned = options.noise_mask.is_none() && options.rules.is_free();
         Ok(Self { rows, spec, seed_epoch, options, planned })
     }

@@ -29,6 +29,10 @@ pub struct RowPlan {
 
 impl<T: Token> Corruption<'_, T> {
     /// Plans all rows.
+    ///
+    /// Of a row that does not fit the limits, a beginning is used: the longest that fits, if lengths follow from the settings, since they then grow
+    /// with the row. If they depend on the draw, neither do they grow with each token, nor may every beginning be drawn: a beginning is found by
+    /// bisection that fits, and that would not fit with one more token. A beginning that needs more sentinels than there are does not fit.
     pub fn plan_into(&self, plans: &mut [RowPlan]) -> Result<(), Error> {
         let mut scratch = Scratch::default();
         plans.iter_mut().enumerate().try_for_each(|(i, plan)| {
@@ -41,13 +45,11 @@ impl<T: Token> Corruption<'_, T> {
         let row = self.rows[i];
         check_len(i, row.len())?;
         let body = without_eos(row, self.spec.eos);
-        let unchanged = RowPlan { inputs: row.len(), used: body.len() as u32, ..RowPlan::default() };
         if body.len() < 2 {
-            return self.within_limits(i, unchanged);
+            return Ok(self.unchanged(i, body, RowPlan::default()));
         }
         self.check_columns(i, row.len())?;
-        let mut plan = unchanged;
-        plan.key = self.options.keys.map(|keys| keys[i]);
+        let mut plan = RowPlan { key: self.options.keys.map(|keys| keys[i]), ..RowPlan::default() };
         if self.needs_key() && plan.key.is_none() {
             plan.key = Some(check_and_key(i, body, &self.spec.forbidden, None, &mut scratch.pack)?);
         }
@@ -57,23 +59,25 @@ impl<T: Token> Corruption<'_, T> {
         };
         let denoiser = self.denoiser(i, number);
         plan.denoiser = Some(number as u32);
-        self.shorten(i, &denoiser, &mut plan);
-        loop {
-            if plan.used < 2 {
-                return self.within_limits(i, RowPlan { key: plan.key, ..unchanged });
-            }
-            let Some(planned) = self.plan_part(i, &body[..plan.used as usize], &denoiser, plan, scratch)?
-            else {
-                return self.within_limits(i, RowPlan { key: plan.key, ..unchanged });
-            };
-            let over = self.options.limits.map_or(0, |limits| {
-                let (inputs, targets) = (planned.inputs, planned.targets);
-                inputs.saturating_sub(limits.inputs).max(targets.saturating_sub(limits.targets))
-            });
-            if over == 0 {
-                return Ok(planned);
-            }
-            plan.used = plan.used.saturating_sub(over.min(u32::MAX as usize) as u32);
+        let mut plan_of = |len: usize| self.plan_part(i, &body[..len], &denoiser, plan, scratch);
+        let Some(limits) = self.options.limits else { return plan_of(body.len()) };
+        // Each token is in the inputs or in the targets: longer beginnings need not be drawn.
+        let most = body.len().min(limits.inputs.saturating_add(limits.targets));
+        let longest_part = plan_of(most);
+        match longest_part {
+            Ok(part) if most == body.len() && limits.hold(part.inputs, part.targets) => return Ok(part),
+            Ok(_) | Err(Error::Exhausted { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let fits = |len| plan_of(len as usize).is_ok_and(|part| limits.hold(part.inputs, part.targets));
+        match longest(most as u32, fits) {
+            Some(len) => plan_of(len as usize),
+            None => longest_part.and_then(|RowPlan { inputs, targets, .. }| {
+                let over_inputs = inputs > limits.inputs;
+                let (len, width) =
+                    if over_inputs { (inputs, limits.inputs) } else { (targets, limits.targets) };
+                Err(Error::Width { row: i, len, width })
+            }),
         }
     }
 
@@ -88,23 +92,7 @@ impl<T: Token> Corruption<'_, T> {
         }
     }
 
-    /// Finds the longest beginning of row `i` that fits the limits, if lengths follow from the plan: they grow with the row, so nothing
-    /// has to be drawn.
-    fn shorten(&self, i: usize, denoiser: &Denoiser, plan: &mut RowPlan) {
-        let Some(limits) = self.options.limits else { return };
-        if !self.planned || !matches!(denoiser.objective, Objective::Spans { .. }) {
-            return;
-        }
-        let fits = |len| {
-            let plan = self.planned_row(i, denoiser, len, 0).unwrap_or_default();
-            plan.inputs <= limits.inputs && plan.targets <= limits.targets
-        };
-        if !fits(plan.used) {
-            plan.used = longest(plan.used, fits).unwrap_or(0);
-        }
-    }
-
-    /// The plan for a beginning of row `i`; `None` if fewer than two of its units may be hidden.
+    /// The plan for a beginning of row `i`; it is copied unchanged if fewer than two of its units may be hidden.
     fn plan_part(
         &self,
         i: usize,
@@ -112,33 +100,34 @@ impl<T: Token> Corruption<'_, T> {
         denoiser: &Denoiser,
         plan: RowPlan,
         scratch: &mut Scratch,
-    ) -> Result<Option<RowPlan>, Error> {
-        let key = plan.key.unwrap_or(0);
+    ) -> Result<RowPlan, Error> {
+        let (used, key) = (part.len() as u32, plan.key.unwrap_or(0));
         let drawn = self.options.noise_mask.is_none();
+        if drawn && part.len() < 2 {
+            return Ok(self.unchanged(i, part, plan));
+        }
         if self.planned || drawn && self.options.rules.leave_free(i, part) {
-            let RowPlan { inputs, targets, hidden, spans, .. } =
-                self.planned_row(i, denoiser, plan.used, key)?;
-            return Ok(Some(RowPlan { inputs, targets, hidden, spans, ..plan }));
+            let RowPlan { inputs, targets, hidden, spans, .. } = self.planned_row(i, denoiser, used, key)?;
+            return Ok(RowPlan { inputs, targets, hidden, spans, used, ..plan });
         }
         self.spans_of(i, part, denoiser, key, scratch)?;
         if scratch.spans.is_empty() && drawn {
-            return Ok(None);
+            return Ok(self.unchanged(i, part, plan));
         }
         let hidden: u32 = scratch.spans.iter().map(|span| span.stop - span.start).sum();
         let spans = scratch.spans.len();
         let affixes = self.spec.affixes(denoiser);
-        let (inputs, targets) = affixes.lengths(plan.used as usize, hidden as usize, spans);
-        Ok(Some(RowPlan { inputs, targets, hidden, spans: spans as u32, ..plan }))
+        let (inputs, targets) = affixes.lengths(part.len(), hidden as usize, spans);
+        Ok(RowPlan { inputs, targets, hidden, spans: spans as u32, used, ..plan })
     }
 
-    /// Errors: [`Error::Width`] for a row that is copied unchanged and does not fit, since no plan chose its length.
-    fn within_limits(&self, row: usize, plan: RowPlan) -> Result<RowPlan, Error> {
-        match self.options.limits {
-            Some(limits) if plan.inputs > limits.inputs => {
-                Err(Error::Width { row, len: plan.inputs, width: limits.inputs })
-            }
-            _ => Ok(plan),
-        }
+    /// The plan for a beginning of row `i` that is copied unchanged: with the row's own EOS, if it is the whole row and fits.
+    fn unchanged(&self, i: usize, part: &[T], plan: RowPlan) -> RowPlan {
+        let row = self.rows[i];
+        let most = self.options.limits.map_or(usize::MAX, |limits| limits.inputs);
+        let whole = part.len() == without_eos(row, self.spec.eos).len() && row.len() <= most;
+        let inputs = if whole { row.len() } else { part.len() };
+        RowPlan { inputs, used: part.len() as u32, key: plan.key, ..RowPlan::default() }
     }
 
     /// Whether lengths depend on the key.

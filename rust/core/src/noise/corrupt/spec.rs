@@ -39,6 +39,8 @@ pub struct Spec {
     pub on_exhausted: OnExhausted,
     /// Ids that are never hidden.
     pub protected_ids: IdSet,
+    /// Ids that are not hidden where a row begins with them. They matter in the uniform layout alone: the classic one never hides the first unit.
+    pub bos_ids: IdSet,
 }
 
 impl Spec {
@@ -69,10 +71,10 @@ impl Spec {
         }
     }
 
-    /// The greatest row length whose inputs fit `inputs_length` under a denoiser, the length of its targets, and its spans.
+    /// The greatest row length up to `most` whose outputs fit `limits` under a denoiser, the length of its targets, and its spans.
     ///
     /// `None` if not even two tokens fit. `spans` may exceed the number of sentinels: rows of this length are then errors.
-    pub fn plan_lengths(&self, denoiser: &Denoiser, inputs_length: usize) -> Option<(u32, u32, u32)> {
+    pub fn plan_lengths(&self, denoiser: &Denoiser, limits: Limits, most: u32) -> Option<(u32, u32, u32)> {
         let affixes = self.affixes(denoiser);
         let (density, plan_of): (f64, &dyn Fn(u32) -> Plan) = match denoiser.objective {
             Objective::Spans { density, mean } => (density, &move |len| plan(len, density, mean)),
@@ -81,8 +83,8 @@ impl Spec {
             }
             Objective::Prefix(Split::Uniform) => {
                 // Any split is possible: the longest inputs and the longest targets are each one token shorter than the row.
-                let lengths = |len: u32| affixes.lengths(len as usize, 1, 1).0;
-                let len = longest(u32::MAX - 3, |len| lengths(len) <= inputs_length)?;
+                let least = |len: u32| affixes.lengths(len as usize, 1, 1);
+                let len = longest(most, |len| least(len).0 <= limits.inputs && least(2).1 <= limits.targets)?;
                 let targets = affixes.lengths(len as usize, len as usize - 1, 1).1;
                 return Some((len, u32::try_from(targets).ok()?, 1));
             }
@@ -91,7 +93,7 @@ impl Spec {
             OnExhausted::Raise => spans,
             OnExhausted::MergeLast | OnExhausted::FewerSpans => spans.min(self.most_spans()),
         };
-        let (len, targets) = fit(inputs_length, density, |len| {
+        let (len, targets) = fit(most, [limits.inputs, limits.targets], density, |len| {
             let plan = plan_of(len);
             affixes.lengths(len as usize, plan.noise as usize, spans(plan.spans) as usize)
         })?;
@@ -99,13 +101,20 @@ impl Spec {
     }
 }
 
-/// Greatest lengths of inputs and targets; rows are truncated until theirs fit.
+/// Greatest lengths of inputs and targets. Of a row that does not fit, a beginning is used: see `Corruption::plan_into`.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The limit for inputs.
     pub inputs: usize,
     /// The limit for targets.
     pub targets: usize,
+}
+
+impl Limits {
+    /// Whether outputs of these lengths fit.
+    pub(super) fn hold(&self, inputs: usize, targets: usize) -> bool {
+        inputs <= self.inputs && targets <= self.targets
+    }
 }
 
 /// The options of a call, in addition to rows and spec.
@@ -119,7 +128,7 @@ pub struct RowOptions<'a> {
     pub means: Option<&'a [f64]>,
     /// A flag for each token that is hidden: nothing is drawn.
     pub noise_mask: Option<Ragged<'a, bool>>,
-    /// What may be hidden. `protected_ids` is set from the spec.
+    /// What may be hidden. `protected_ids` and `leading_ids` are set from the spec.
     pub rules: Rules<'a>,
     /// Fixed lengths.
     pub limits: Option<Limits>,

@@ -88,7 +88,7 @@ impl<T: Token> Corruption<'_, T> {
         let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
         plan.key = Some(key);
         let Some(number) = plan.denoiser else {
-            T::copy_into(row, inputs);
+            T::copy_into(&row[..inputs.len()], inputs);
             return Ok(());
         };
         let body = &body[..plan.used as usize];
