@@ -4,8 +4,19 @@ import math
 
 import numpy as np
 import pytest
-from spanmask import Denoiser, DenoiserMixture, SentinelError, SpanCorruption, corrupt, merge
-from support.denoising import EOS, SENTINELS, WORDS, t5_tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+from spanmask import (
+    DataCollatorForSpanCorruption,
+    Denoiser,
+    DenoiserMixture,
+    SentinelError,
+    SpanCorruption,
+    corrupt,
+    merge,
+    reference,
+)
+from support.denoising import EOS, SENTINELS, WORDS, body, rows, seeds, t5_tokenizer
 
 SPEC = SpanCorruption(SENTINELS, EOS)
 ROW = list(range(2, 60))
@@ -28,6 +39,24 @@ def test_presets():
     assert sum(DenoiserMixture.ul2r().weights) == 1
     t5 = DenoiserMixture.t5(sentinel_ids=SENTINELS, eos_token_id=EOS)
     assert corrupt([ROW], t5, seed=3).input_ids == corrupt([ROW], SPEC, seed=3).input_ids
+
+
+@pytest.mark.parametrize("rate", [0.3, [0.3]])
+@pytest.mark.parametrize("name", ["noise_density", "mean_noise_span_length"])
+def test_rates_by_row_are_not_those_of_a_mixture(name, rate):
+    """They would make R and X the same, and leave prefixes as they are."""
+    rate = np.multiply(rate, 10).tolist() if name != "noise_density" else rate
+    message = f"^{name}: cannot be combined with a DenoiserMixture, each of whose denoisers has its own; remove it"
+    prefix = DenoiserMixture([Denoiser(kind="prefix")], sentinel_ids=SENTINELS)
+    for mixture in (DenoiserMixture.ul2r(sentinel_ids=SENTINELS), prefix):
+        with pytest.raises(ValueError, match=message):
+            corrupt([ROW], mixture, **{name: rate})
+    tokenizer = t5_tokenizer(WORDS)
+    collator = DataCollatorForSpanCorruption(tokenizer, spec=DenoiserMixture.ul2(tokenizer))
+    with pytest.raises(ValueError, match=message):
+        collator([{"input_ids": [3, 4, 5], name: np.ravel(rate)[0]}])
+    one = DenoiserMixture.t5(sentinel_ids=SENTINELS, eos_token_id=EOS)
+    assert corrupt([ROW], one, **{name: rate}).labels == corrupt([ROW], SPEC, **{name: rate}).labels
 
 
 def test_mode_tokens_come_first_and_are_never_hidden():
@@ -54,6 +83,25 @@ def test_a_prefix_is_the_row_up_to_its_split():
     plain = corrupt([ROW], DenoiserMixture([Denoiser(kind="prefix", noise_density=0.25, sentinel=False)], **spec))
     assert plain.input_ids[0].tolist() == [*ROW[:44], EOS]
     assert plain.labels[0].tolist() == [*ROW[44:], EOS]
+
+
+@given(row=rows, seed=seeds, split=st.sampled_from(["density", "uniform"]), data=st.data())
+def test_a_prefix_without_a_sentinel_is_followed_by_the_whole_rest(row, seed, split, data):
+    """Tokens of no word may stand in the prefix; in the rest, their places could not be told from its own."""
+    denoiser = Denoiser(kind="prefix", noise_density=0.5, split=split, sentinel=False)
+    mixture = DenoiserMixture([denoiser], sentinel_ids=SENTINELS, eos_token_id=EOS)
+    words = data.draw(st.lists(st.sampled_from([*range(9), None]), min_size=len(row), max_size=len(row)))
+    try:
+        wanted = reference.corrupt(row, mixture, seed, word_ids=words)
+    except ValueError:
+        with pytest.raises(
+            ValueError, match="word_ids: row 0 has tokens of no word after its prefix; a prefix without a sentinel"
+        ):
+            corrupt([row], mixture, seed=seed, word_ids=[words])
+        return
+    out = corrupt([row], mixture, seed=seed, word_ids=[words])
+    assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == wanted
+    assert merge(out.input_ids, out.labels, mixture) == [body(row)]
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,7 @@ class SpanCorruption(CorruptionSpec):
         >>> spec.sentinel_ids[0], spec.sentinel_ids[-1]
         (258, 248)
         >>> spec.plan_lengths(1024)
-        (1194, 189)
+        (1193, 189)
         """
         return cls(
             sentinel_ids,

@@ -58,6 +58,8 @@ def corrupt(
             return corrupt_at(part, afford(runs(noise_mask[:used]), denoiser, spec), spec, denoiser)
         units = units_of(part, spec.protected_ids, protected_mask, word_ids, word_starts, leading_ids=leading_ids)
         spans = noise_spans(units, spec, denoiser, seed, epoch, key)
+        if not getattr(denoiser, "sentinel", True) and any(stop != used for _, stop in spans):
+            raise ValueError("a prefix without a sentinel cannot leave tokens out")
         return corrupt_at(part, spans, spec, denoiser) if spans else (unchanged, [])
 
     if inputs_length is None or targets_length is None:

@@ -35,6 +35,8 @@ pub enum Error {
     Sentinel { row: usize, position: usize, id: i64 },
     /// A row has more spans than there are sentinels.
     Exhausted { row: usize, spans: usize, sentinels: usize },
+    /// Tokens that may not be hidden lie inside what comes after a prefix, and no sentinels mark the parts.
+    SplitPrefix { row: usize },
     /// The next sentinel on the other side differs from a sentinel of inputs (or targets).
     StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
 }
@@ -74,6 +76,7 @@ impl Error {
             | Self::RowLength { row, .. }
             | Self::Sentinel { row, .. }
             | Self::Exhausted { row, .. }
+            | Self::SplitPrefix { row }
             | Self::StraySentinel { row, .. } => *row += first,
             Self::Length { .. } | Self::TurnRow { .. } => {}
         }
@@ -117,6 +120,9 @@ impl fmt::Display for Error {
             }
             Self::Exhausted { row, spans, sentinels } => {
                 write!(f, "row {row} needs {spans} spans, {sentinels} sentinels given")
+            }
+            Self::SplitPrefix { row } => {
+                write!(f, "row {row} has tokens that may not be hidden after an unmarked prefix")
             }
             Self::StraySentinel { row, position, id, in_targets } => {
                 let side = if in_targets { "targets" } else { "inputs" };

@@ -152,6 +152,10 @@ fn words(error: Error, rows: &str) -> String {
             "sentinel_ids: row {row} needs {spans} spans, but there are {sentinels} sentinels; add sentinels, shorten the row, \
              or set on_exhausted=\"fewer_spans\" or \"merge_last\"."
         ),
+        Error::SplitPrefix { row } => format!(
+            "word_ids: row {row} has tokens of no word after its prefix; a prefix without a sentinel cannot leave tokens out. Set \
+             sentinel=True for that denoiser, or remove the column."
+        ),
         Error::StraySentinel { row, position, id, in_targets } => {
             let (here, there) = if in_targets { ("labels", "input_ids") } else { ("input_ids", "labels") };
             format!(

@@ -114,6 +114,9 @@ impl<'a, T: Token> Corruption<'a, T> {
         } else {
             skip_protected(&scratch.protected, &mut scratch.spans, &mut scratch.expanded);
         }
+        if !denoiser.sentinels && scratch.spans.iter().any(|span| span.stop as usize != body.len()) {
+            return Err(Error::SplitPrefix { row: i });
+        }
         self.keep_affordable(i, denoiser, &mut scratch.spans)
     }
 
