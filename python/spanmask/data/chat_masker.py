@@ -18,7 +18,7 @@ from spanmask.collators.chat import DataCollatorForChat
 from spanmask.collators.columns import RENDERED
 from spanmask.data.operator import Operator, list_kind
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged
+from spanmask.ragged import Ragged, is_arrow
 from spanmask.report import MaskReport, RunningReport
 
 __all__ = ["ChatMasker"]
@@ -164,7 +164,9 @@ class Labeller(DataCollatorForChat):
 
     def mask(self, columns: Mapping[str, Any]) -> MaskedRows:
         """Label the rows of these columns."""
-        columns = {name: column.to_pylist() if name in RENDERED else column for name, column in columns.items()}
+        columns = {
+            name: column.to_pylist() if name in RENDERED and is_arrow(column) else column for name, column in columns.items()
+        }
         rows = self._rows(columns)
         plan = self._plan(rows, columns)
         kept = self._kept(plan, rows, columns)

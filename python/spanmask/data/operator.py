@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask._validate import as_names
+from spanmask.collators.columns import select_rows
 from spanmask.noise.schedule import ALGORITHM
-from spanmask.ragged import import_pyarrow
+from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["Operator", "list_array", "list_kind"]
 
@@ -62,7 +63,8 @@ class Operator:
                 'dataset.with_format("arrow").map(masker, batched=True); with Ray: batch_format="pyarrow".'
             )
         schema = self.schema(whole.schema)
-        out = pa.concat_tables([schema.empty_table(), *(self._part(part, schema) for part in parts_of(whole))])
+        made = [self.table_of(dict(zip(part.column_names, part.columns, strict=True)), schema) for part in parts_of(whole)]
+        out = pa.concat_tables([schema.empty_table(), *made])
         if isinstance(table, pa.Table):
             return out
         batches = out.combine_chunks().to_batches()
@@ -91,7 +93,7 @@ class Operator:
             self._require(schema, "columns", name)
         for name in self._keep_columns or ():
             self._require(schema, "keep_columns", name)
-        made = self._made({known: schema.field(own).type for known, own in self._known(schema).items()})
+        made = self._made({known: schema.field(own).type for known, own in self._known(schema.names).items()})
         fields = []
         for field in schema:
             if field.name in made:
@@ -106,20 +108,34 @@ class Operator:
         if name not in schema.names:
             raise ValueError(f"{option}: no column {name!r}; the table has {', '.join(map(repr, schema.names))}.")
 
-    def _known(self, schema: Any) -> dict[str, str]:
+    def _known(self, names: Sequence[str]) -> dict[str, str]:
         """The table's columns by the names under which they are read."""
         renamed = {own: known for known, own in self._columns.items()}
-        return {renamed.get(name, name): name for name in schema.names if name not in self._columns or name in renamed}
+        return {renamed.get(name, name): name for name in names if name not in self._columns or name in renamed}
 
-    def _part(self, part: Any, schema: Any) -> Any:
-        """The output for some rows."""
+    def table_of(self, columns: Mapping[str, Any], schema: Any) -> Any:
+        """The output for some rows.
+
+        Args:
+            columns: the columns of the rows by name, each a list or an Arrow array.
+            schema: the schema of the output; a column that is not there is null.
+
+        Raises:
+            ValueError, TypeError: a row cannot be used; the message names it.
+        """
         pa = import_pyarrow(type(self).__name__)
-        columns = {known: part[own] for known, own in self._known(part.schema).items()}
-        made, kept = self._make(columns)
+        known = {name: columns[own] for name, own in self._known(list(columns)).items()}
+        made, kept = self._make(known)
         if kept is not None:
-            part = part.take(pa.array(kept))
+            columns = select_rows(columns, kept.tolist())
+        rows = len(next(iter(made.values()))[1]) - 1
         arrays = [
-            list_array(*made[field.name], field.type, field.name) if field.name in made else part[field.name] for field in schema
+            list_array(*made[field.name], field.type, field.name)
+            if field.name in made
+            else array_of(columns[field.name], field)
+            if field.name in columns
+            else pa.nulls(rows, field.type)
+            for field in schema
         ]
         return pa.Table.from_arrays(arrays, schema=schema)
 
@@ -167,3 +183,18 @@ def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: A
     if pa.types.is_large_list(kind):
         return pa.LargeListArray.from_arrays(pa.array(offsets), flat, type=kind)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat, type=kind)
+
+
+def array_of(column: Any, field: Any) -> Any:
+    """A column that is passed on, in the type of its field.
+
+    Raises:
+        ValueError: an entry of a list has another type.
+    """
+    pa = import_pyarrow("an Arrow table")
+    if is_arrow(column):
+        return column
+    try:
+        return pa.array(column, field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{field.name}: an entry is not {field.type} as in the rows before ({error}).") from error
