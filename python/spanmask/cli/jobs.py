@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -88,6 +89,7 @@ def run(
     keep: Sequence[str] | None,
     existing: Existing,
     on_bad_row: OnBadRow,
+    rows_per_file: int,
     workers: int,
     what: str,
 ) -> Totals:
@@ -101,6 +103,7 @@ def run(
         keep: the columns to pass on.
         existing: what is done about output that exists.
         on_bad_row: what happens to a row that cannot be used.
+        rows_per_file: rows of one output file, before any are left out.
         workers: processes.
         what: the command's name, for the progress.
 
@@ -111,7 +114,7 @@ def run(
         raise ValueError("IN... OUT: pass at least one input, and last the folder to write to.")
     *inputs, out = paths
     files = expand(inputs)
-    parts = parts_of_files(files)
+    parts = parts_of_files(files, rows_per_file)
     if not parts:
         raise DataError(f"{', '.join(inputs)}: no rows.")
     types = types_of(parts)
@@ -123,10 +126,15 @@ def run(
     whole = operator.schema(pa.schema(list(types.items())))
     makes = {field.name for field in whole} - set(types)
     changed = {name for name in types if whole.field(name).type != types[name]}
-    metadata = {**described, "inputs": [[str(file), file.stat().st_size] for file in files], "keep": passed}
+    metadata = {
+        **described,
+        "inputs": [[str(file), file.stat().st_size] for file in files],
+        "keep": passed,
+        "rows_per_file": rows_per_file,
+    }
     schema = pa.schema(
         [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}],
-        {"spanmask": repr(described)},
+        {"spanmask": json.dumps(described)},
     )
     folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
     totals = Totals(out)

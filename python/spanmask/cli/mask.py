@@ -52,6 +52,7 @@ def mask_command(
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="A column to keep; by default all but texts and messages.")] = None,
     on_bad_row: Annotated[OnBadRow, typer.Option(help="What happens to a row that cannot be used.")] = OnBadRow.stop,
+    rows_per_file: Annotated[int, typer.Option(min=1, help="Rows of one output file.")] = 10_000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     resume: Annotated[bool, typer.Option(help="Go on with a run that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace what an earlier run wrote.")] = False,
@@ -92,6 +93,7 @@ def mask_command(
             keep=keep,
             existing=Existing.of(resume=resume, overwrite=overwrite),
             on_bad_row=on_bad_row.value,
+            rows_per_file=rows_per_file,
             workers=workers,
             what="mask",
         )

@@ -14,7 +14,6 @@ from spanmask.ragged import import_pyarrow
 
 __all__ = ["DataError", "Part", "Piece", "expand", "parts_of_files", "read_part"]
 
-PART_ROWS = 10_000  # rows of one part, and so of one output file
 PIECE_ROWS = 1024  # rows in memory at once, fewer if they are long
 PIECE_BYTES = 8 << 20
 
@@ -107,7 +106,7 @@ def kind_of(path: Path) -> str | None:
     return SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
-def parts_of_files(paths: Sequence[Path], part_rows: int = PART_ROWS) -> list[Part]:
+def parts_of_files(paths: Sequence[Path], part_rows: int) -> list[Part]:
     """All rows of files in parts. The same files give the same parts.
 
     Lines are counted for this; Parquet and Arrow files state their rows.

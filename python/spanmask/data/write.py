@@ -75,7 +75,7 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=ignore_interrupts)
+    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=end_with_parent)
     try:
         futures = {pool.submit(write_part, job, parts[number], folder, number): number for number in missing}
         for future in as_completed(futures):
@@ -93,11 +93,24 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ignore_interrupts() -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent ends the workers."""
+def end_with_parent() -> None:
+    """Ctrl-C reaches all processes of a terminal, and the parent ends the workers. If it is killed, they end by themselves."""
+    import multiprocessing
+    import os
     import signal
+    import threading
+    from multiprocessing.connection import wait
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def watch() -> None:
+            wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
@@ -164,7 +177,7 @@ def count_tokens(table: Any, done: PartDone) -> None:
 
 def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]]) -> Iterator[Any]:
     """The output for the rows of a piece. Rows that cannot be used are added to `bad`: they are found by halving."""
-    if not len(piece):
+    if not len(piece) or (job.on_bad_row == "raise" and bad and min(bad) < piece.numbers[0]):
         return
     try:
         yield job.operator.table_of(piece.columns, job.schema)
@@ -177,8 +190,6 @@ def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]
             return
         for half in halves(piece):
             yield from tables_of(job, part, half, bad)
-            if bad and job.on_bad_row == "raise":
-                return
 
 
 def halves(piece: Piece) -> Iterator[Piece]:
