@@ -1,6 +1,7 @@
 # make demo                 train two small models: LLaVA on the answers only, T5 on span corruption; about three minutes after set-up
 # make test                 Rust and Python tests, against the built wheel
 # make test-thorough        the same with 100,000 examples for each property; takes hours
+# make test-engines         Ray and Spark on local clusters; installs both (500 MB), Spark needs Java
 # make lint                 rustfmt, clippy, ruff, mypy, stubtest
 # make docs                 the documentation, into site/
 # make bench                spanmask and other programs, timed: tables and pictures; about five minutes, on an otherwise idle machine
@@ -28,7 +29,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-thorough bench bench-instructions bench-loader lint docs clean
+.PHONY: demo test test-engines test-thorough bench bench-instructions bench-loader lint docs clean
 
 demo: $(VENV)/.installed
 	$(SAY) "Demo 1 of 2: train a small vision-language model on the answers only"
@@ -41,6 +42,10 @@ test: $(VENV)/.installed
 	cargo test --quiet --workspace --exclude spanmask-py
 	$(SAY) "Python tests, against the installed wheel; each benchmark runs once, untimed"
 	$(BIN)/python -m pytest --benchmark-disable
+
+test-engines: $(VENV)/.engines
+	$(SAY) "Ray and Spark, on local clusters"
+	$(BIN)/python -m pytest tests/engines -m engines
 
 test-thorough: $(VENV)/.installed
 	$(SAY) "100,000 examples for each property; this takes hours"
@@ -76,6 +81,12 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(SAY) "Documentation, into site/"
 	$(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.engines: $(VENV)/.installed
+	$(SAY) "Installing Ray and Spark"
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[engines]"
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
+	touch $@
 
 clean:
 	rm -rf target dist site $(VENV)

@@ -285,8 +285,11 @@ class ChatCollator:
             return None
         if not len(kept):
             reasons = ", ".join(outcomes.report.reasons) or "roles differ from messages"
-            raise ValueError(f"features: all rows of this batch were dropped: {reasons}.")
+            self._refuse_all_dropped(reasons)
         return [int(row) for row in kept]
+
+    def _refuse_all_dropped(self, reasons: str) -> None:
+        raise ValueError(f"features: all rows of this batch were dropped: {reasons}.")
 
     def _decode(self, plan: _core.LabelPlan, row: int) -> str:
         return str(self._text_tokenizer.decode(plan.row(row)))

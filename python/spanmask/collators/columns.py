@@ -74,7 +74,8 @@ def columns_of(features: Any) -> dict[str, Any]:
 
 def select_rows(columns: Mapping[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     """The columns of the rows `kept`."""
-    return {name: column.take(kept) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
+    places = np.asarray(kept, np.int64)
+    return {name: column.take(places) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
 
 
 def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:

@@ -1,0 +1,197 @@
+"""What the commands that write files have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from spanmask.cli.messages import Progress
+from spanmask.data.files import DataError, Part, expand, parts_of_files, read_part
+from spanmask.data.operator import Operator
+from spanmask.data.output import Folder
+from spanmask.data.write import Job, OnBadRow, PartDone, run_job
+from spanmask.ragged import import_pyarrow, is_arrow
+
+__all__ = ["Existing", "Totals", "run"]
+
+TYPED_ROWS = 1000  # of JSON lines, which have no types: those of their columns are found from so many rows
+
+
+class Existing(Enum):
+    """What is done about output that exists."""
+
+    REFUSE = "refuse"
+    RESUME = "resume"
+    OVERWRITE = "overwrite"
+
+    @classmethod
+    def of(cls, *, resume: bool, overwrite: bool) -> Existing:
+        """From the two options.
+
+        Raises:
+            ValueError: both are given.
+        """
+        if resume and overwrite:
+            raise ValueError("--resume, --overwrite: pass one of them.")
+        return cls.RESUME if resume else cls.OVERWRITE if overwrite else cls.REFUSE
+
+
+@dataclass
+class Totals:
+    """What a command did."""
+
+    out: str
+    files: int = 0
+    rows: int = 0
+    written: int = 0
+    bad: int = 0
+    tokens: int = 0
+    trained: int = 0
+    known: int = 0
+    first_bad: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, done: PartDone) -> None:
+        """Count a part."""
+        self.files += 1
+        for name in ("rows", "written", "bad", "tokens", "trained"):
+            setattr(self, name, getattr(self, name) + getattr(done, name))
+        self.first_bad = self.first_bad or done.first_bad
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        share = f" ({self.trained / self.tokens:.1%})" if self.tokens else ""
+        lines = [
+            f"{self.out}: {self.files} files" + (f", {self.known} of an earlier run" if self.known else ""),
+            f"rows     {self.written:,} of {self.rows:,}",
+            f"tokens   {self.tokens:,}",
+            f"trained  {self.trained:,}{share}",
+        ]
+        if self.bad:
+            lines.append(f"left out {self.bad:,} rows that cannot be used; the first: {self.first_bad}")
+        return "\n".join(lines)
+
+
+def run(
+    operator: Operator,
+    paths: Sequence[str],
+    described: dict[str, Any],
+    *,
+    read: Sequence[str],
+    keep: Sequence[str] | None,
+    existing: Existing,
+    on_bad_row: OnBadRow,
+    rows_per_file: int,
+    workers: int,
+    what: str,
+) -> Totals:
+    """Run an operator over files.
+
+    Args:
+        operator: makes the columns.
+        paths: inputs, and last the folder to write to.
+        described: everything that decides the bytes of the output, but the inputs.
+        read: columns that are not passed on by default.
+        keep: the columns to pass on.
+        existing: what is done about output that exists.
+        on_bad_row: what happens to a row that cannot be used.
+        rows_per_file: rows of one output file, before any are left out.
+        workers: processes.
+        what: the command's name, for the progress.
+
+    Raises:
+        DataError: an input or the output cannot be used.
+    """
+    if len(paths) < 2:
+        raise ValueError("IN... OUT: pass at least one input, and last the folder to write to.")
+    *inputs, out = paths
+    files = expand(inputs)
+    parts = parts_of_files(files, rows_per_file)
+    if not parts:
+        raise DataError(f"{', '.join(inputs)}: no rows.")
+    types = types_of(parts)
+    pa = import_pyarrow("a file of rows")
+    passed = [name for name in types if (name not in read and types[name] != pa.null() if keep is None else name in keep)]
+    for name in keep or ():
+        if name not in types:
+            raise ValueError(f"--keep: no column {name!r}; the input has {', '.join(map(repr, types))}.")
+    whole = operator.schema(pa.schema(list(types.items())))
+    makes = {field.name for field in whole} - set(types)
+    changed = {name for name in types if whole.field(name).type != types[name]}
+    metadata = {
+        **described,
+        "inputs": [[str(file), file.stat().st_size] for file in files],
+        "keep": passed,
+        "rows_per_file": rows_per_file,
+    }
+    schema = pa.schema(
+        [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}],
+        {"spanmask": json.dumps(described)},
+    )
+    folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
+    totals = Totals(out)
+    with folder.open():
+        totals.known = sum(folder.part(number).exists() for number in range(len(parts)))
+        left = sum(part.rows for number, part in enumerate(parts) if not folder.part(number).exists())
+        with Progress(left, what) as progress:
+
+            def done(number: int, part: PartDone) -> None:
+                totals.add(part)
+                progress.add(part.rows, part.tokens)
+                for text in part.warnings:
+                    if text not in totals.warnings:
+                        totals.warnings.append(text)
+                        print(f"warning: {text}", file=sys.stderr)
+
+            run_job(Job(operator, schema, tuple(types), on_bad_row), parts, folder, workers, done)
+    return totals
+
+
+def types_of(parts: Sequence[Part]) -> dict[str, Any]:
+    """The types of the columns of all files; of JSON lines, those that the first rows show.
+
+    Raises:
+        DataError: a column has different types in two files.
+    """
+    pa = import_pyarrow("a file of rows")
+    types: dict[str, Any] = {}
+    found_in: dict[str, Path] = {}
+    for part in {part.path: part for part in reversed(parts)}.values():
+        seen: dict[str, list[Any]] = {}
+        for piece in read_part(part):
+            for name, column in piece.columns.items():
+                if is_arrow(column):
+                    seen[name] = column.type
+                else:
+                    seen.setdefault(name, []).extend(column)
+            if (piece.numbers and piece.numbers[-1] - part.first >= TYPED_ROWS) or not isinstance(
+                next(iter(seen.values()), None), list
+            ):
+                break
+        for name, value in seen.items():
+            kind = type_of_values(pa, value) if isinstance(value, list) else value
+            if types.get(name, pa.null()) == pa.null():
+                types[name], found_in[name] = kind, part.path
+            elif kind not in (types[name], pa.null()):
+                raise DataError(
+                    f"{part.path}: column {name!r} is {kind}, but {types[name]} in {found_in[name]}; run the command on each, or leave out "
+                    "the column: --keep names those to keep."
+                )
+    return types
+
+
+def type_of_values(pa: Any, values: list[Any]) -> Any:
+    """The Arrow type of Python values: numbers, flags, texts, lists of integers; null for others."""
+    try:
+        kind = pa.infer_type([value for value in values if value is not None])
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.null()
+    return kind

@@ -1,0 +1,1 @@
+"""Whole data sets: operators for Arrow tables (`operator`, `chat_masker`, `noise_maskers`)."""

@@ -1,0 +1,307 @@
+"""Files of rows: Parquet, JSON lines (also .gz, .zst) and Arrow. They are read in parts, each part in pieces of bounded size."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from spanmask.ragged import import_pyarrow
+
+__all__ = ["DataError", "Part", "Piece", "expand", "parts_of_files", "read_part"]
+
+PIECE_ROWS = 1024  # rows in memory at once, fewer if they are long
+PIECE_BYTES = 8 << 20
+
+SUFFIXES = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+# What `datasets.save_to_disk` writes beside the data.
+NO_DATA = ("dataset_info.json", "state.json", "dataset_dict.json")
+
+
+class DataError(ValueError):
+    """A file, or a row of it, that cannot be used. The message names file, place and remedy."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows `first` to `stop` of a file.
+
+    `offset`: the byte at which the first of them begins, for uncompressed JSON lines.
+    """
+
+    path: Path
+    first: int
+    stop: int
+    offset: int = 0
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that are in memory.
+
+    Attributes:
+        first: the number of the first row in its file.
+        columns: the columns by name, each a list or an Arrow array.
+        bad: rows that could not be read, by their number in the file: what is wrong, and their text. They are not in the columns.
+        numbers: the number of each row in its file.
+    """
+
+    columns: Mapping[str, Any]
+    numbers: Sequence[int]
+    bad: Mapping[int, tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def expand(patterns: Iterable[str]) -> list[Path]:
+    """The files that names, folders and globs stand for, in sorted order for each.
+
+    Raises:
+        DataError: nothing matches, or a file is of an unknown kind.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(file for file in path.iterdir() if kind_of(file) and file.name not in NO_DATA and file.is_file())
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+        if not matches:
+            raise DataError(f"{pattern}: no such file, and no folder or pattern with files of rows ({', '.join(SUFFIXES)}).")
+        for file in matches:
+            if kind_of(file) is None:
+                raise DataError(
+                    f"{file}: expected a file with one of the endings {', '.join(SUFFIXES)}, the JSON ones also with .gz or .zst."
+                )
+        found += matches
+    return list(dict.fromkeys(found))
+
+
+def kind_of(path: Path) -> str | None:
+    """`parquet`, `jsonl` or `arrow`, by the file's name."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        return "jsonl" if len(suffixes) > 1 and SUFFIXES.get(suffixes[-2]) == "jsonl" else None
+    return SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
+def parts_of_files(paths: Sequence[Path], part_rows: int) -> list[Part]:
+    """All rows of files in parts. The same files give the same parts.
+
+    Lines are counted for this; Parquet and Arrow files state their rows.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    parts = []
+    for path in paths:
+        try:
+            edges = line_edges(path, part_rows) if kind_of(path) == "jsonl" else row_edges(rows_in(path), part_rows)
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}).") from error
+        parts += [Part(path, first, stop, offset) for (first, offset), (stop, _) in pairwise(edges)]
+    return parts
+
+
+def row_edges(rows: int, part_rows: int) -> list[tuple[int, int]]:
+    """Where parts begin, and where the last one ends."""
+    return [(first, 0) for first in (*range(0, rows, part_rows), rows)]
+
+
+def rows_in(path: Path) -> int:
+    """The rows of a Parquet or Arrow file."""
+    pa = import_pyarrow("a file of rows")
+    if kind_of(path) == "parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    with pa.memory_map(str(path)) as file:
+        return sum(batch.num_rows for batch in arrow_batches(file))
+
+
+def line_edges(path: Path, part_rows: int) -> list[tuple[int, int]]:
+    """Rows and bytes at which parts of JSON lines begin, and the end. Empty lines are counted, and skipped when they are read."""
+    edges, lines, position = [(0, 0)], 0, 0
+    with open_lines(path) as file:
+        last = b"\n"
+        for block in iter(lambda: file.read(1 << 20), b""):
+            count = block.count(b"\n")
+            if lines + count >= edges[-1][0] + part_rows:
+                place = 0
+                while (at := block.find(b"\n", place)) >= 0:
+                    lines, place = lines + 1, at + 1
+                    if lines == edges[-1][0] + part_rows:
+                        edges.append((lines, position + place))
+            else:
+                lines += count
+            if not position and block.lstrip()[:1] == b"[":
+                raise DataError(f"{path}: holds one JSON array; expected JSON lines, an object a line (jq -c '.[]' makes them).")
+            position, last = position + len(block), block[-1:]
+    if last != b"\n":
+        lines += 1
+    if lines > edges[-1][0]:
+        edges.append((lines, position))
+    return edges
+
+
+def open_lines(path: Path) -> Any:
+    """A file of lines, decompressed by its name."""
+    pa = import_pyarrow("a file of rows")
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    return pa.input_stream(str(path), compression=compression)
+
+
+def read_part(part: Part, columns: Sequence[str] | None = None) -> Iterator[Piece]:
+    """The rows of a part, in pieces of bounded size.
+
+    Args:
+        part: which rows.
+        columns: the columns to read, where a file lets one choose; by default all.
+
+    Raises:
+        DataError: the file cannot be read; the message names the row group or the row.
+    """
+    kind = kind_of(part.path)
+    if kind == "jsonl":
+        yield from read_lines(part)
+        return
+    read = read_parquet(part, columns) if kind == "parquet" else read_arrow(part)
+    for first, batch in read:
+        names = [name for name in batch.schema.names if columns is None or name in columns]
+        yield Piece({name: batch[name] for name in names}, range(first, first + batch.num_rows), {})
+
+
+def read_parquet(part: Part, columns: Sequence[str] | None) -> Iterator[tuple[int, Any]]:
+    """The batches of a part of a Parquet file, each with the number of its first row."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(part.path, pre_buffer=False) as file:
+        stop = 0
+        for group in range(file.metadata.num_row_groups):
+            described = file.metadata.row_group(group)
+            start, stop = stop, stop + described.num_rows
+            if stop <= part.first or start >= part.stop:
+                continue
+            size = max(1, described.total_byte_size // max(1, described.num_rows))
+            step = max(1, min(PIECE_ROWS, PIECE_BYTES // size))
+            at = start
+            try:
+                for batch in file.iter_batches(step, row_groups=[group], columns=columns, use_threads=False):
+                    low, high = max(part.first - at, 0), min(part.stop - at, batch.num_rows)
+                    if low < high:
+                        yield at + low, batch.slice(low, high - low)
+                    at += batch.num_rows
+                    if at >= part.stop:
+                        break
+            except (OSError, ValueError) as error:  # pyarrow's own errors are such
+                raise DataError(
+                    f"{part.path}: row group {group} cannot be read ({error}). Write the file again, or leave it out."
+                ) from error
+
+
+def read_arrow(part: Part) -> Iterator[tuple[int, Any]]:
+    """The batches of a part of an Arrow file, each with the number of its first row."""
+    pa = import_pyarrow("a file of rows")
+    with pa.memory_map(str(part.path)) as file:
+        at = 0
+        for batch in arrow_batches(file):
+            size = max(1, batch.nbytes // max(1, batch.num_rows))
+            step = max(1, min(PIECE_ROWS, PIECE_BYTES // size))
+            low, high = max(part.first - at, 0), min(part.stop - at, batch.num_rows)
+            for first in range(low, high, step):
+                yield at + first, batch.slice(first, min(step, high - first))
+            at += batch.num_rows
+
+
+def arrow_batches(file: Any) -> Iterator[Any]:
+    """The batches of an Arrow file, in the format with or without a footer (`datasets` writes the latter)."""
+    pa = import_pyarrow("a file of rows")
+    magic = file.read(6)
+    file.seek(0)
+    if magic == b"ARROW1":
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+    else:
+        yield from pa.ipc.open_stream(file)
+
+
+def read_lines(part: Part) -> Iterator[Piece]:
+    """The rows of a part of JSON lines. All columns are lists; a column that a row lacks is None there."""
+    with open_lines(part.path) as file:
+        if part.offset and part.path.suffix.lower() not in COMPRESSIONS:
+            file.close()
+            with part.path.open("rb") as plain:
+                plain.seek(part.offset)
+                yield from pieces_of(part, iter(plain))
+            return
+        yield from pieces_of(part, skipped(lines_of(file), part.first))
+
+
+def skipped(lines: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The lines after the first `count`."""
+    for _ in range(count):
+        next(lines, None)
+    return lines
+
+
+def lines_of(file: Any) -> Iterator[bytes]:
+    """The lines of a stream."""
+    left = b""
+    for block in iter(lambda: file.read(1 << 20), b""):
+        *lines, left = (left + block).split(b"\n")
+        yield from lines
+    if left:
+        yield left
+
+
+def pieces_of(part: Part, lines: Iterator[bytes]) -> Iterator[Piece]:
+    """Rows of JSON lines as columns."""
+    rows: dict[int, dict[str, Any]] = {}
+    bad: dict[int, tuple[str, str]] = {}
+    size = 0
+    for number, line in zip(range(part.first, part.stop), lines, strict=False):
+        size += len(line)
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"expected an object with columns, got {type(row).__name__}")
+            rows[number] = row
+        except ValueError as error:
+            bad[number] = f"is no row of JSON lines ({error})", line.decode("utf-8", "replace").rstrip("\r\n")
+        if len(rows) + len(bad) >= PIECE_ROWS or size >= PIECE_BYTES:
+            yield piece_of(rows, bad)
+            rows, bad, size = {}, {}, 0
+    if rows or bad:
+        yield piece_of(rows, bad)
+
+
+def piece_of(rows: Mapping[int, Mapping[str, Any]], bad: Mapping[int, tuple[str, str]]) -> Piece:
+    """The columns of rows: those of all rows together."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return Piece({name: [row.get(name) for row in rows.values()] for name in names}, list(rows), bad)

@@ -1,0 +1,200 @@
+"""The base of the operators: an Arrow table in, the same kind of table out, with columns added or replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask._validate import as_names
+from spanmask.collators.columns import select_rows
+from spanmask.noise.schedule import ALGORITHM
+from spanmask.ragged import import_pyarrow, is_arrow
+
+__all__ = ["Operator", "list_array", "list_kind"]
+
+# Rows and tokens that are handled at once: what is made on the way is about 100 MB.
+PART_ROWS, PART_TOKENS = 8192, 1 << 22
+
+# What `datasets` and pandas write about the columns of a table; wrong for a table with other columns.
+STALE_METADATA = (b"huggingface", b"pandas")
+
+
+class Operator:
+    """Adds columns to Arrow tables. Rows do not depend on their table: any partitioning of a data set gives the same rows.
+
+    An operator can be pickled, and is equal in all processes. `datasets` recognizes it in its cache: its state is its options and the
+    version of the algorithm, not what it has done.
+
+    Args:
+        columns: the names of columns that are read, where the table has other names: `{"messages": "dialogue"}`.
+        keep_columns: names of the table's columns to pass on; by default all of them.
+    """
+
+    def __init__(self, columns: Mapping[str, str] | None, keep_columns: Iterable[str] | None) -> None:
+        if columns is not None and not (
+            isinstance(columns, Mapping) and all(isinstance(name, str) for pair in columns.items() for name in pair)
+        ):
+            raise TypeError(f"columns: expected a dict such as {{'messages': 'dialogue'}}, got {columns!r}.")
+        self._columns = dict(columns or {})
+        self._keep_columns = None if keep_columns is None else as_names("keep_columns", keep_columns)
+        self._algorithm = ALGORITHM
+
+    def __call__(self, table: Any) -> Any:
+        """Handle a table or a record batch.
+
+        Returns:
+            The same kind, with the schema that `schema` gives.
+
+        Raises:
+            TypeError: not an Arrow table or record batch.
+            ValueError: a column is missing, or a row cannot be used; the message names it.
+        """
+        pa = import_pyarrow(type(self).__name__)
+        if isinstance(table, pa.RecordBatch):
+            whole = pa.Table.from_batches([table])
+        elif isinstance(table, pa.Table):
+            whole = table
+        else:
+            raise TypeError(
+                f"table: expected an Arrow table or record batch, got {type(table).__name__}. With datasets: "
+                'dataset.with_format("arrow").map(masker, batched=True); with Ray: batch_format="pyarrow".'
+            )
+        schema = self.schema(whole.schema)
+        made = [self.table_of(dict(zip(part.column_names, part.columns, strict=True)), schema) for part in parts_of(whole)]
+        out = pa.concat_tables([schema.empty_table(), *made])
+        if isinstance(table, pa.Table):
+            return out
+        batches = out.combine_chunks().to_batches()
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=schema)
+
+    def map_in_arrow(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Handle record batches one after the other, as Spark's `DataFrame.mapInArrow` calls it."""
+        for batch in batches:
+            yield self(batch)
+
+    def schema(self, schema: Any) -> Any:
+        """The schema of the output for a table of this schema.
+
+        Args:
+            schema: a `pyarrow.Schema`, or the schema of a Spark data frame.
+
+        Returns:
+            The same kind.
+        """
+        if type(schema).__module__.partition(".")[0] == "pyspark":
+            from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+
+            return from_arrow_schema(self.schema(to_arrow_schema(schema)))
+        pa = import_pyarrow(type(self).__name__)
+        for name in self._columns.values():
+            self._require(schema, "columns", name)
+        for name in self._keep_columns or ():
+            self._require(schema, "keep_columns", name)
+        made = self._made({known: schema.field(own).type for known, own in self._known(schema.names).items()})
+        fields = []
+        for field in schema:
+            if field.name in made:
+                fields.append(pa.field(field.name, made.pop(field.name)))
+            elif self._keep_columns is None or field.name in self._keep_columns:
+                fields.append(field)
+        fields += [pa.field(name, kind) for name, kind in made.items()]
+        metadata = {key: value for key, value in (schema.metadata or {}).items() if key not in STALE_METADATA}
+        return pa.schema(fields, metadata or None)
+
+    def _require(self, schema: Any, option: str, name: str) -> None:
+        if name not in schema.names:
+            raise ValueError(f"{option}: no column {name!r}; the table has {', '.join(map(repr, schema.names))}.")
+
+    def _known(self, names: Sequence[str]) -> dict[str, str]:
+        """The table's columns by the names under which they are read."""
+        renamed = {own: known for known, own in self._columns.items()}
+        return {renamed.get(name, name): name for name in names if name not in self._columns or name in renamed}
+
+    def table_of(self, columns: Mapping[str, Any], schema: Any) -> Any:
+        """The output for some rows.
+
+        Args:
+            columns: the columns of the rows by name, each a list or an Arrow array.
+            schema: the schema of the output; a column that is not there is null.
+
+        Raises:
+            ValueError, TypeError: a row cannot be used; the message names it.
+        """
+        pa = import_pyarrow(type(self).__name__)
+        known = {name: columns[own] for name, own in self._known(list(columns)).items()}
+        made, kept = self._make(known)
+        if kept is not None:
+            columns = select_rows(columns, kept.tolist())
+        rows = len(next(iter(made.values()))[1]) - 1
+        arrays = [
+            list_array(*made[field.name], field.type, field.name)
+            if field.name in made
+            else array_of(columns[field.name], field)
+            if field.name in columns
+            else pa.nulls(rows, field.type)
+            for field in schema
+        ]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def _made(self, types: Mapping[str, Any]) -> dict[str, Any]:
+        """The types of the columns that are made, by name. `types`: those of the columns that are read."""
+        raise NotImplementedError
+
+    def _make(
+        self, columns: Mapping[str, Any]
+    ) -> tuple[dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]], npt.NDArray[np.int64] | None]:
+        """The columns that are made, as values and offsets, and the rows that they hold (`None`: all)."""
+        raise NotImplementedError
+
+
+def parts_of(table: Any) -> Iterator[Any]:
+    """The table in parts of bounded size."""
+    rows = table.num_rows
+    bytes_per_row = max(1, table.nbytes // max(1, rows))
+    step = max(1, min(PART_ROWS, 4 * PART_TOKENS // bytes_per_row))
+    for first in range(0, rows, step):
+        yield table.slice(first, step)
+
+
+def list_kind(kind: Any, values: str) -> Any:
+    """The list type for new values beside a column of type `kind`: a large list if that is one, else a list."""
+    pa = import_pyarrow("an Arrow table")
+    value_type = getattr(pa, values)()
+    return pa.large_list(value_type) if kind is not None and pa.types.is_large_list(kind) else pa.list_(value_type)
+
+
+def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: Any, name: str) -> Any:
+    """An Arrow list array of values, cast to the value type of `kind`.
+
+    Raises:
+        ValueError: a value does not fit.
+    """
+    pa = import_pyarrow("an Arrow table")
+    wanted = np.dtype(kind.value_type.to_pandas_dtype())
+    if values.dtype != wanted and wanted.kind == "i" and len(values):
+        least, most = int(values.min()), int(values.max())
+        limits = np.iinfo(wanted)
+        if least < limits.min or most > limits.max:
+            raise ValueError(f"{name}: the id {most if most > limits.max else least} does not fit in {wanted}.")
+    flat = pa.array(values.astype(wanted, copy=False))
+    if pa.types.is_large_list(kind):
+        return pa.LargeListArray.from_arrays(pa.array(offsets), flat, type=kind)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat, type=kind)
+
+
+def array_of(column: Any, field: Any) -> Any:
+    """A column that is passed on, in the type of its field.
+
+    Raises:
+        ValueError: an entry of a list has another type.
+    """
+    pa = import_pyarrow("an Arrow table")
+    if is_arrow(column):
+        return column
+    try:
+        return pa.array(column, field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{field.name}: an entry is not {field.type} as in the rows before ({error}).") from error

@@ -1,0 +1,123 @@
+"""Output that is whole or not there: files that appear under their names when they are complete, folders with a lock."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from spanmask.data.files import DataError
+
+__all__ = ["Folder", "replaced"]
+
+MANIFEST = "spanmask.json"
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A name to write to; the file appears as `path` when all is written and on the disk, or not at all.
+
+    Raises:
+        DataError: the disk is full, or the place cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        flush_folder(path.parent)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another place."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Folder:
+    """A folder of output files, one for each part of the input, and a manifest that says what they are.
+
+    Args:
+        path: the folder; it is made if it does not exist.
+        manifest: everything that the bytes of the files depend on, as JSON.
+        resume: go on with a folder of the same manifest.
+        overwrite: remove what another run has written.
+
+    Raises:
+        DataError: the folder holds other files; its manifest is another one; or another process writes to it.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = path
+        self._manifest = json.loads(json.dumps(manifest))
+        self._resume, self._overwrite = resume, overwrite
+
+    @contextmanager
+    def open(self) -> Iterator[Folder]:
+        """Lock the folder and check what is in it. The lock ends with the process, however that ends."""
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be made ({error.strerror}).") from error
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(f"{self.path}: another process writes to this folder; wait for it, or choose another one.") from None
+        try:
+            self._check()
+            yield self
+        finally:
+            lock.release()
+            with suppress(OSError):
+                (self.path / ".lock").unlink()
+
+    def _check(self) -> None:
+        known = self.path / MANIFEST
+        files = [file for file in self.path.iterdir() if file.name != ".lock"]
+        for file in files:
+            if file.name.startswith(".") and file.name.endswith(".tmp"):
+                file.unlink()  # of a run that was killed
+        files = [file for file in files if file.exists()]
+        if not files:
+            pass
+        elif not known.exists():
+            raise DataError(f"{self.path}: holds files that this command did not write; choose another folder.")
+        elif self._overwrite:
+            for file in files:
+                if file.suffix in (".parquet", ".jsonl") or file == known:
+                    file.unlink()
+        elif not self._resume:
+            raise DataError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to write it again.")
+        elif (old := json.loads(known.read_text())) != self._manifest:
+            differ = sorted(name for name in {*old, *self._manifest} if old.get(name) != self._manifest.get(name))
+            raise DataError(
+                f"{self.path}: was written with another {' and another '.join(differ)}; pass the same options and inputs, or --overwrite."
+            )
+        with replaced(known) as file:
+            file.write_text(json.dumps(self._manifest, indent=1))
+
+    def part(self, number: int) -> Path:
+        """The file of part `number`."""
+        return self.path / f"part-{number:05d}.parquet"
+
+    def bad_rows(self, number: int) -> Path:
+        """The file of the rows of part `number` that could not be used."""
+        return self.path / f"bad-{number:05d}.jsonl"

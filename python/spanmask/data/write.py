@@ -1,0 +1,205 @@
+"""Parts of the input -> Parquet files, one for each part; in this process or in several."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from spanmask.collators.columns import select_rows
+from spanmask.data.files import DataError, Part, Piece, read_part
+from spanmask.data.operator import Operator
+from spanmask.data.output import Folder, replaced
+from spanmask.errors import ChatFormatError, SpanmaskWarning
+from spanmask.ragged import import_pyarrow, is_arrow
+
+__all__ = ["Job", "OnBadRow", "PartDone", "run_job", "write_part"]
+
+OnBadRow = Literal["raise", "skip", "quarantine"]
+GROUP_BYTES = 32 << 20  # of a row group, before compression
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with each part.
+
+    Attributes:
+        operator: makes columns.
+        schema: the schema of the output files.
+        columns: the columns that are read.
+        on_bad_row: what happens to a row that cannot be used: an error, it is left out, or it is left out and written to a file beside.
+    """
+
+    operator: Operator
+    schema: Any
+    columns: Sequence[str]
+    on_bad_row: OnBadRow = "raise"
+
+
+@dataclass
+class PartDone:
+    """What became of a part.
+
+    Attributes:
+        rows, written, bad: rows read, written, and left out because they cannot be used.
+        tokens, trained: of the rows written.
+        first_bad: what is wrong with the first bad row.
+        warnings: the distinct warnings, in order.
+    """
+
+    rows: int = 0
+    written: int = 0
+    bad: int = 0
+    tokens: int = 0
+    trained: int = 0
+    first_bad: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_done: Callable[[int, PartDone], None]) -> None:
+    """Write the files of all parts that are missing. `on_done` is called with the number of each part that is written.
+
+    Raises:
+        DataError: a row or a file cannot be used, or a worker died.
+    """
+    missing = [number for number in range(len(parts)) if not folder.part(number).exists()]
+    if workers == 1 or len(missing) < 2:
+        for number in missing:
+            on_done(number, write_part(job, parts[number], folder, number))
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=end_with_parent)
+    try:
+        futures = {pool.submit(write_part, job, parts[number], folder, number): number for number in missing}
+        for future in as_completed(futures):
+            on_done(futures[future], future.result())
+    except BrokenProcessPool:
+        raise DataError(
+            f"{folder.path}: a worker process died, perhaps for lack of memory. What is complete is kept: run the command again with "
+            "--resume, or with fewer workers."
+        ) from None
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Ctrl-C reaches all processes of a terminal, and the parent ends the workers. If it is killed, they end by themselves."""
+    import multiprocessing
+    import os
+    import signal
+    import threading
+    from multiprocessing.connection import wait
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def watch() -> None:
+            wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
+    """Write the file of one part, and that of its bad rows if there are any and they are kept.
+
+    Raises:
+        DataError: a row cannot be used, and bad rows are errors; or a file cannot be read or written.
+    """
+    import pyarrow.parquet
+
+    done = PartDone()
+    with ExitStack() as stack:
+        seen = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always", SpanmaskWarning)
+        beside = None
+        path = stack.enter_context(replaced(folder.part(number)))
+        writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, job.schema, compression="zstd"))
+        pending: list[Any] = []
+        for piece in read_part(part, job.columns):
+            bad = dict(piece.bad)
+            for table in tables_of(job, part, piece, bad):
+                done.written += table.num_rows
+                count_tokens(table, done)
+                pending.append(table)
+                if sum(one.nbytes for one in pending) >= GROUP_BYTES:
+                    write_group(writer, pending)
+            done.rows += len(piece) + len(piece.bad)
+            done.bad += len(bad)
+            if bad and job.on_bad_row == "raise":
+                row, (why, _) = min(bad.items())
+                raise DataError(f"{part.path}: row {row}: {why} Mend it, or pass --on-bad-row skip or quarantine.")
+            if bad:
+                row, (why, _) = min(bad.items())
+                done.first_bad = done.first_bad or f"{part.path}: row {row}: {why}"
+            if bad and job.on_bad_row == "quarantine":
+                if beside is None:
+                    beside = stack.enter_context(stack.enter_context(replaced(folder.bad_rows(number))).open("w"))
+                for row, (why, text) in sorted(bad.items()):
+                    beside.write(json.dumps({"file": str(part.path), "row": row, "why": why, "text": text}) + "\n")
+        write_group(writer, pending)
+        done.warnings = list(dict.fromkeys(str(one.message) for one in seen if issubclass(one.category, SpanmaskWarning)))
+    return done
+
+
+def write_group(writer: Any, pending: list[Any]) -> None:
+    """Write tables as one row group."""
+    pa = import_pyarrow("a Parquet file")
+    if pending:
+        table = pa.concat_tables(pending)
+        writer.write_table(table, row_group_size=max(1, table.num_rows))
+        pending.clear()
+
+
+def count_tokens(table: Any, done: PartDone) -> None:
+    """Add the tokens of a table to the counts."""
+    import pyarrow.compute as pc
+
+    done.tokens += int(pc.sum(pc.list_value_length(table["input_ids"])).as_py() or 0)
+    if "loss_mask" in table.column_names:
+        done.trained += int(pc.sum(pc.list_flatten(table["loss_mask"])).as_py() or 0)
+    elif "labels" in table.column_names:
+        done.trained += int(pc.sum(pc.not_equal(pc.list_flatten(table["labels"]), -100)).as_py() or 0)
+
+
+def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]]) -> Iterator[Any]:
+    """The output for the rows of a piece. Rows that cannot be used are added to `bad`: they are found by halving."""
+    if not len(piece) or (job.on_bad_row == "raise" and bad and min(bad) < piece.numbers[0]):
+        return
+    try:
+        yield job.operator.table_of(piece.columns, job.schema)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ChatFormatError):
+            raise DataError(f"{part.path}: {error}") from error
+        if len(piece) == 1:
+            row = piece.numbers[0]
+            bad[row] = re.sub(r"\brow 0\b", f"row {row}", str(error)), text_of(piece.columns)
+            return
+        for half in halves(piece):
+            yield from tables_of(job, part, half, bad)
+
+
+def halves(piece: Piece) -> Iterator[Piece]:
+    """The two halves of a piece."""
+    middle = len(piece) // 2
+    for rows in (range(middle), range(middle, len(piece))):
+        yield Piece(select_rows(piece.columns, list(rows)), [piece.numbers[row] for row in rows], {})
+
+
+def text_of(columns: Mapping[str, Any]) -> str:
+    """A single row as JSON."""
+    row = {name: (column.to_pylist() if is_arrow(column) else column)[0] for name, column in columns.items()}
+    return json.dumps(row, default=str, ensure_ascii=False)

@@ -1,0 +1,98 @@
+"""Files of rows are read in parts and pieces; the rows are the same whatever the parts."""
+
+import pytest
+from spanmask.data import files
+from spanmask.data.files import DataError, expand, parts_of_files, read_part
+from spanmask.ragged import is_arrow
+from support.files import chat_rows, write_rows
+
+ROWS = chat_rows(53)
+NAMES = ["a.parquet", "a.arrow", "a.jsonl", "a.ndjson", "a.json", "a.jsonl.gz", "a.jsonl.zst"]
+
+
+def rows_of(parts):
+    """The rows of pieces, and their numbers."""
+    rows, numbers = [], []
+    for part in parts:
+        for piece in read_part(part):
+            lists = {name: column.to_pylist() if is_arrow(column) else column for name, column in piece.columns.items()}
+            rows += [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+            numbers += list(piece.numbers)
+            assert not piece.bad
+    return rows, numbers
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part_rows", [1, 10, 53, 1000])
+@pytest.mark.parametrize("piece_rows", [1, 4, 1024])
+def test_all_rows_are_read_once_in_order(name, part_rows, piece_rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE_ROWS", piece_rows)
+    path = write_rows(tmp_path / name, ROWS, **({"row_group_size": 8} if name.endswith("parquet") else {}))
+    parts = parts_of_files([path], part_rows)
+    assert [part.rows for part in parts] == [part_rows] * (53 // part_rows) + ([53 % part_rows] if 53 % part_rows else [])
+    rows, numbers = rows_of(parts)
+    assert numbers == list(range(53))
+    assert rows == ROWS
+
+
+def test_pieces_of_long_rows_are_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE_BYTES", 500)
+    for name in ("a.jsonl", "a.parquet", "a.arrow"):
+        (part,) = parts_of_files([write_rows(tmp_path / name, ROWS)], 100)
+        assert max(map(len, read_part(part))) < 20
+
+
+def test_lines_of_all_kinds(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": 1}\r\n\n{"b": "\\u2028"}\n   \nnot json\n[1]\n{"a": 3}')
+    (part,) = parts_of_files([path], 100)
+    assert part.rows == 7
+    (piece,) = read_part(part)
+    assert piece.columns == {"a": [1, None, 3], "b": [None, "\u2028", None]}
+    assert piece.numbers == [0, 2, 6]
+    assert sorted(piece.bad) == [4, 5]
+    assert piece.bad[4][1] == "not json"
+
+
+def test_names_folders_and_globs(tmp_path):
+    for name in ("b.jsonl", "a.parquet", "state.json", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "c.jsonl.gz").touch()
+    assert [path.name for path in expand([str(tmp_path)])] == ["a.parquet", "b.jsonl"]
+    assert [path.name for path in expand([f"{tmp_path}/**/*.gz", f"{tmp_path}/b.jsonl", f"{tmp_path}/*.jsonl"])] == [
+        "c.jsonl.gz",
+        "b.jsonl",
+    ]
+    for wrong in ("none.jsonl", "notes.txt", "*.csv"):
+        with pytest.raises(DataError, match=r"no such file|expected a file with one of the endings"):
+            expand([f"{tmp_path}/{wrong}"])
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match=r"broken\.parquet: cannot be read"):
+        parts_of_files([broken], 100)
+    array = tmp_path / "array.json"
+    array.write_text('[{"a": 1}]')
+    with pytest.raises(DataError, match="one JSON array"):
+        parts_of_files([array], 100)
+    cut = write_rows(tmp_path / "cut.jsonl.gz", ROWS)
+    cut.write_bytes(cut.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"cut\.jsonl\.gz: cannot be read"):
+        parts_of_files([cut], 100)
+
+
+def test_an_unreadable_row_group_is_named(tmp_path):
+    path = write_rows(tmp_path / "a.parquet", ROWS, row_group_size=10, compression="zstd")
+    import pyarrow.parquet as pq
+
+    column = pq.read_metadata(path).row_group(2).column(0)
+    bytes_ = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    bytes_[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(bytes_)
+    (part,) = parts_of_files([path], 100)
+    with pytest.raises(DataError, match=r"a\.parquet: row group 2 cannot be read"):
+        list(read_part(part))
