@@ -300,9 +300,11 @@ def real_rows(rows: Any, attention_mask: Any, word_ids: Any, name: str) -> RealR
         return RealRows(Ragged._unchecked(ids.values, np.append(ids.starts, ids.stops[-1:])), ids, None)
     mask = None if attention_mask is None else core_rows(as_integers(attention_mask), "attention_mask")
     words = word_ids
-    if words is not None and not (isinstance(words, list) and words and isinstance(words[0], (list, tuple))):
-        in_place = is_list_of_arrays(words) and words[0].dtype == np.int64 and not any_masked(words)
-        words = words if in_place else word_rows(words, "word_ids").column()
+    if words is not None:
+        kinds = set(map(type, words)) if isinstance(words, list) else set()
+        in_place = kinds == {np.ndarray} and words[0].dtype == np.int64
+        if not in_place and not (kinds and kinds <= {list, tuple}):
+            words = word_rows(words, "word_ids").column()
     try:
         read = _core.read_rows(ids, attention_mask=mask, word_ids=words, name=name)
     except UnreadableRowsError:
@@ -528,13 +530,12 @@ def word_rows(words: Any, name: str) -> Ragged:
         if values.dtype.kind != "f":
             return Ragged(token_array(values, name).astype(np.int64, copy=False), offsets)
         words = np.split(values, offsets[1:-1]) if len(offsets) > 1 else []
-    if is_tensor(words):
-        words = words.detach().cpu().numpy()
+    words = tensor_or_array(words)
     if isinstance(words, (str, bytes, Mapping)) or not isinstance(words, Iterable) or getattr(words, "ndim", 2) == 0:
         raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(words).__name__}.")
     rows = list(words)
-    if is_list_of_arrays(rows) and not any_masked(rows) and (read := _core.from_arrays(rows)) is not None:
-        return Ragged._unchecked(read.values.astype(np.int64, copy=False), read.offsets)
+    if set(map(type, rows)) == {np.ndarray} and rows[0].dtype == np.int64 and (read := _core.from_arrays(rows)) is not None:
+        return Ragged._unchecked(read.values, read.offsets)
     if not any(isinstance(row, (list, tuple)) for row in rows):
         rows = [word_row(row, f"{name}: row {number}") for number, row in enumerate(rows)]
     if any(isinstance(row, (list, tuple)) for row in rows):
@@ -544,22 +545,25 @@ def word_rows(words: Any, name: str) -> Ragged:
     return Ragged._unchecked(np.concatenate(rows) if rows else np.empty(0, np.int64), offsets)
 
 
-def any_masked(rows: list[Any]) -> bool:
-    """Whether a row is a masked array. The core would read the entries below the mask."""
-    return any(isinstance(row, np.ma.MaskedArray) for row in rows)
+def tensor_or_array(value: Any) -> Any:
+    """A tensor of integers or floats as an array, floats as float64; anything else is returned unchanged."""
+    if not is_tensor(value):
+        return value
+    return to_numpy(value.double() if value.is_floating_point() else value)
 
 
 def word_row(row: Any, where: str) -> Any:
     """One row for `word_rows`: an int64 array, or a list if numbers may be missing in other ways than as NaN."""
     if row is None:
         raise TypeError(f"{where} is None; remove such rows or fill them.")
-    array = row.detach().cpu().numpy() if is_tensor(row) else np.asanyarray(row)  # a masked array stays one
+    array = np.asanyarray(tensor_or_array(row))  # a masked array stays one
     if array.ndim != 1:
         raise TypeError(f"{where} has shape {array.shape}; expected the number of a word for each token.")
     if array.dtype == np.object_ or isinstance(array, np.ma.MaskedArray):
         return array.tolist()
     if array.dtype.kind != "f":
         return token_array(array, where).astype(np.int64, copy=False)
+    array = array.astype(np.float64)
     numbers = np.where(np.isnan(array), -1, array)
     wrong = np.flatnonzero((numbers != np.trunc(numbers)) | (np.abs(numbers) >= 2.0**63))
     if len(wrong):

@@ -26,7 +26,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
 
     In:  dicts with `input_ids` (integers, any length). Columns that are read where present, each with an entry for each token:
          `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never chosen), `word_ids`
-         (numbers; None or negative: not a word) or `word_starts` (flags): words are then chosen whole. One number for each row:
+         (numbers; None, NaN, null or negative: not a word) or `word_starts` (flags): words are then chosen whole. One number for each row:
          `mlm_probability`, which replaces the spec's. An Arrow table or a dict with these columns is also accepted.
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row]; labels are `label_pad_token_id` where nothing was chosen.
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._short_repr import short_repr
 from spanmask._validate import (
     as_density,
     as_fraction,
@@ -34,7 +35,7 @@ __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
 Mode = Literal["token", "span"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskedLM:
     """Which tokens a masked LM must predict, and what takes their place (BERT; spans: SpanBERT).
 
@@ -175,6 +176,10 @@ class MaskedLM:
             word_end_ids=self.word_end_ids if self.whole_word_mask and self.word_end_ids else None,
         )
 
+    def __repr__(self) -> str:
+        """The options that differ from their defaults; long lists of ids are shortened."""
+        return short_repr(self)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
@@ -224,8 +229,8 @@ def mask_tokens(
             ids.
         protected_mask: a flag for each token that must not be chosen, in addition to `spec.special_ids`. Like `word_ids` and
             `word_starts`, it requires ragged rows.
-        word_ids: the number of each token's word, so that words are chosen whole; a token with a negative number or `None` belongs
-            to no word and is never chosen.
+        word_ids: the number of each token's word, so that words are chosen whole; a token without one (`None`, a negative
+            number, NaN, an Arrow null, `pandas.NA`, a masked entry) belongs to no word and is never chosen.
         word_starts: the same information as a flag for each token that begins a word.
         mlm_probability: one number for each row, or one for all, instead of the spec's.
         ignore_index: the label of tokens that were not chosen; any int64.

@@ -1,7 +1,7 @@
 """How the tokens of a vocabulary show words: `vocabulary_words`. `words.rs` finds the words of rows by it.
 
-The tokenizer decides: its model's prefix or suffix (`##ing`, `dog</w>`), or the text that its decoder makes of each token (`Ġdog`, `▁dog`, `Ċ`).
-A few tokens that look like those of another kind decide nothing: vocabularies of web text have `##`, `▁` and `Ġ` among their tokens.
+The tokenizer decides: its model's prefix or suffix (`##ing`, `dog</w>`), or the text that its decoder makes of each token (`Ġdog`,
+`▁dog`, `Ċ`). A few tokens that look like those of another kind decide nothing: vocabularies of web text have `##`, `▁` and `Ġ` among their tokens.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class VocabularyWords:
 
 @dataclass(frozen=True)
 class Affixes:
-    """Words are shown by how tokens are spelled: those with `prefix` continue a word (`##ing`), those with `suffix` end one (`dog</w>`), those
-    with `joiner` do not end one (`do@@`). With a prefix alone, the token that follows a special token also shows whether it continues a word.
+    """Words are shown by how tokens are spelled: those with `prefix` continue a word (`##ing`), those with `suffix` end one (`dog</w>`),
+    those with `joiner` do not end one (`do@@`).
     """
 
     prefix: str | None = None
@@ -52,8 +52,8 @@ class Affixes:
 def vocabulary_words(tokenizer: Any) -> VocabularyWords:
     """How the tokens of a transformers tokenizer show words.
 
-    Tokens are judged by the text that they stand for: one that begins with white space begins a word, after one that ends with white space a
-    word begins. Special and added tokens are words of their own. The unknown token may stand for a part of a word: it continues one, except
+    Tokens are judged by the text that they stand for: one that begins with white space begins a word, and after one that ends with white
+    space a word begins. Special and added tokens are words of their own. The unknown token may stand for a part of a word: it continues one, except
     where it stands for a whole word (WordPiece, WordLevel).
 
     Raises:
@@ -64,7 +64,7 @@ def vocabulary_words(tokenizer: Any) -> VocabularyWords:
     spelling = spelling_of(tokenizer, tokens)
     if isinstance(spelling, Affixes):
         continuing = {number for token, number in tokens.items() if not spelling.begins(token)}
-        if spelling.suffix is None and spelling.joiner is None:
+        if spelling.suffix is None and spelling.joiner is None:  # every token shows itself whether it continues a word
             return VocabularyWords(tuple(sorted(continuing)), ())
         ends = {number for token, number in tokens.items() if spelling.ends(token)}
         if unknown is not None:  # whether it ends a word cannot be known
@@ -120,8 +120,8 @@ def spelling_of(tokenizer: Any, tokens: Mapping[str, int]) -> Affixes | ToText:
 
 
 def space_before_word(backend: Any) -> str | None:
-    """What a fast tokenizer gives to its model for a space between two words: a mark, or `""` if the model does not see the space. `None`: not
-    known.
+    """What a fast tokenizer gives to its model for a space between two words: a mark, or `""` if the model does not see the space.
+    `None`: not known.
     """
     if backend is None:
         return None
@@ -163,7 +163,10 @@ def by_marks(tokens: Mapping[str, int]) -> Affixes | ToText | None:
         (sum(carries(token, prefix="##") for token in tokens), Affixes(prefix="##")),
         (sum(carries(token, suffix="</w>") for token in tokens), Affixes(suffix="</w>")),
         (sum(carries(token, suffix="@@") for token in tokens), Affixes(joiner="@@")),
-        (sum(carries(token, prefix=METASPACE) for token in tokens), lambda token: byte_fallback_text(token.replace(METASPACE, " "))),
+        (
+            sum(carries(token, prefix=METASPACE) for token in tokens),
+            lambda token: byte_fallback_text(token.replace(METASPACE, " ")),
+        ),
         (sum(carries(token, prefix=BYTE_SPACE) for token in tokens), byte_level_text),
         (sum(token[:1].isspace() for token in tokens), str),  # tokens are spelled as their text
     ]
@@ -191,7 +194,7 @@ def byte_level_text(token: str) -> str:
 
 
 def byte_alphabet() -> dict[str, int]:
-    """The byte of each character of byte-level tokens: visible Latin-1 characters stand for their own code, the others follow from 256 on."""
+    """The byte of each character of byte-level tokens: visible Latin-1 characters stand for their code, the others follow from 256 on."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in visible]
     return {**{chr(byte): byte for byte in visible}, **{chr(256 + n): byte for n, byte in enumerate(others)}}
