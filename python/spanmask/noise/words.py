@@ -1,7 +1,8 @@
 """How the tokens of a vocabulary show words: `vocabulary_words`. `words.rs` finds the words of rows by it.
 
 The tokenizer decides: its model's prefix or suffix (`##ing`, `dog</w>`), or the text that its decoder makes of each token (`Ġdog`,
-`▁dog`, `Ċ`). A few tokens that look like those of another kind decide nothing: vocabularies of web text have `##`, `▁` and `Ġ` among their tokens.
+`▁dog`, `Ċ`). A few tokens that look like those of another kind decide nothing: vocabularies of web text have `##`, `▁` and `Ġ` among
+their tokens.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def vocabulary_words(tokenizer: Any) -> VocabularyWords:
     """How the tokens of a transformers tokenizer show words.
 
     Tokens are judged by the text that they stand for: one that begins with white space begins a word, and after one that ends with white
-    space a word begins. Special and added tokens are words of their own. The unknown token may stand for a part of a word: it continues one, except
-    where it stands for a whole word (WordPiece, WordLevel).
+    space a word begins. Special and added tokens are words of their own. The unknown token may stand for a part of a word: it
+    continues one, except where it stands for a whole word (WordPiece, WordLevel).
 
     Raises:
         ValueError: the tokens do not show where words begin.
