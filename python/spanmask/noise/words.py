@@ -82,7 +82,7 @@ def vocabulary_words(tokenizer: Any) -> VocabularyWords:
 
 def words_of_their_own(tokenizer: Any) -> tuple[set[int], int | None]:
     """The ids of special and added tokens, and the id of the unknown token if that has no other use."""
-    special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    special = {name: token for name, token in getattr(tokenizer, "special_tokens_map", {}).items() if isinstance(token, str)}
     alone = {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
     unknown = special.pop("unk_token", None)
     if unknown is None or unknown in special.values():
