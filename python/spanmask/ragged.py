@@ -299,16 +299,19 @@ def real_rows(rows: Any, attention_mask: Any, word_ids: Any, name: str) -> RealR
     if attention_mask is None and word_ids is None and isinstance(ids, Column):
         return RealRows(Ragged._unchecked(ids.values, np.append(ids.starts, ids.stops[-1:])), ids, None)
     mask = None if attention_mask is None else core_rows(as_integers(attention_mask), "attention_mask")
-    words = None
-    if word_ids is not None:
-        words = core_rows(word_ids.to_pylist() if is_arrow(word_ids) else word_ids, "word_ids", int64=True)
+    words = word_ids
+    if words is not None:
+        kinds = set(map(type, words)) if isinstance(words, list) else set()
+        in_place = kinds == {np.ndarray} and words[0].dtype == np.int64
+        if not in_place and not (kinds and kinds <= {list, tuple}):
+            words = word_rows(words, "word_ids").column()
     try:
         read = _core.read_rows(ids, attention_mask=mask, word_ids=words, name=name)
     except UnreadableRowsError:
         read = _core.read_rows(
             in_one_array(ids, name),
             attention_mask=in_one_array(mask, "attention_mask"),
-            word_ids=in_one_array(words, "word_ids", int64=True),
+            word_ids=word_rows(words, "word_ids").column() if isinstance(words, list) else words,
             name=name,
         )
     return RealRows(Ragged._unchecked(read.values, read.offsets), Column(read.values, read.starts, read.stops), read.word_ids)
@@ -433,6 +436,18 @@ def is_arrow(value: Any) -> bool:
 
 def from_arrow(array: Any, name: str) -> Ragged:
     """An Arrow list array of integers, from any library."""
+    flat, offsets = arrow_lists(array, name)
+    if flat.null_count:
+        position = flat.is_null().index(True).as_py()
+        row = int(np.searchsorted(offsets, position, side="right")) - 1
+        raise ValueError(f"{name}: row {row} has a null at position {position - offsets[row]}; remove or fill it.")
+    if not import_pyarrow(f"an Arrow {name}").types.is_integer(flat.type):
+        raise TypeError(f"{name}: expected an Arrow list of integers, got a list of {flat.type}; cast it.")
+    return Ragged(token_array(flat.to_numpy(), name), offsets)
+
+
+def arrow_lists(array: Any, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
+    """The values of an Arrow list array, as an Arrow array, and the offsets of its rows."""
     pa = import_pyarrow(f"an Arrow {name}")
     if not isinstance(array, (pa.Array, pa.ChunkedArray)):
         if hasattr(array, "column_names") or hasattr(array, "columns"):
@@ -452,13 +467,7 @@ def from_arrow(array: Any, name: str) -> Ragged:
         offsets = array.offsets.to_numpy()
         flat = array.values[offsets[0] : offsets[-1]] if len(offsets) else array.values
         offsets = offsets - offsets[0] if len(offsets) else np.zeros(1, np.int64)
-    if flat.null_count:
-        position = flat.is_null().index(True).as_py()
-        row = int(np.searchsorted(offsets, position, side="right")) - 1
-        raise ValueError(f"{name}: row {row} has a null at position {position - offsets[row]}; remove or fill it.")
-    if not pa.types.is_integer(flat.type):
-        raise TypeError(f"{name}: expected an Arrow list of integers, got {kind}; cast it.")
-    return Ragged(token_array(flat.to_numpy(), name), offsets)
+    return flat, offsets
 
 
 def import_pyarrow(what: str) -> Any:
@@ -505,11 +514,61 @@ def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> 
     return Ragged(np.ascontiguousarray(values), offsets)
 
 
-def without_none(words: Any) -> Any:
-    """Replace `None`, which fast tokenizers give to special tokens, by -1: not a word."""
-    if isinstance(words, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in words):
-        return [[-1 if word is None else word for word in row] if isinstance(row, (list, tuple)) else row for row in words]
-    return words
+def word_rows(words: Any, name: str) -> Ragged:
+    """The number of each token's word, int64, in any type that users pass. Where a number is missing, it is -1: no word.
+
+    Fast tokenizers give `None` to special tokens. A data set stores it as a null, and returns NaN in the formats "numpy", "torch" and
+    "pandas"; a masked array masks it.
+    """
+    if isinstance(words, Ragged):
+        return Ragged._unchecked(words.values.astype(np.int64, copy=False), words.offsets)
+    if is_arrow(words) and type(words).__module__.partition(".")[0] != "pandas":  # rows of a pandas column may differ in dtype
+        flat, offsets = arrow_lists(words, name)
+        if flat.null_count:
+            flat = flat.fill_null(-1) if str(flat.type) != "null" else flat.cast("int64").fill_null(-1)
+        values = flat.to_numpy(zero_copy_only=False)
+        if values.dtype.kind != "f":
+            return Ragged(token_array(values, name).astype(np.int64, copy=False), offsets)
+        words = np.split(values, offsets[1:-1]) if len(offsets) > 1 else []
+    words = tensor_or_array(words)
+    if isinstance(words, (str, bytes, Mapping)) or not isinstance(words, Iterable) or getattr(words, "ndim", 2) == 0:
+        raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(words).__name__}.")
+    rows = list(words)
+    if set(map(type, rows)) == {np.ndarray} and rows[0].dtype == np.int64 and (read := _core.from_arrays(rows)) is not None:
+        return Ragged._unchecked(read.values, read.offsets)
+    if not any(isinstance(row, (list, tuple)) for row in rows):
+        rows = [word_row(row, f"{name}: row {number}") for number, row in enumerate(rows)]
+    if any(isinstance(row, (list, tuple)) for row in rows):
+        read = _core.from_lists([row.tolist() if isinstance(row, np.ndarray) else row for row in rows], name, word_ids=True)
+        return Ragged._unchecked(read.values, read.offsets)
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return Ragged._unchecked(np.concatenate(rows) if rows else np.empty(0, np.int64), offsets)
+
+
+def tensor_or_array(value: Any) -> Any:
+    """A tensor of integers or floats as an array, floats as float64; anything else is returned unchanged."""
+    if not is_tensor(value):
+        return value
+    return to_numpy(value.double() if value.is_floating_point() else value)
+
+
+def word_row(row: Any, where: str) -> Any:
+    """One row for `word_rows`: an int64 array, or a list if numbers may be missing in other ways than as NaN."""
+    if row is None:
+        raise TypeError(f"{where} is None; remove such rows or fill them.")
+    array = np.asanyarray(tensor_or_array(row))  # a masked array stays one
+    if array.ndim != 1:
+        raise TypeError(f"{where} has shape {array.shape}; expected the number of a word for each token.")
+    if array.dtype == np.object_ or isinstance(array, np.ma.MaskedArray):
+        return array.tolist()
+    if array.dtype.kind != "f":
+        return token_array(array, where).astype(np.int64, copy=False)
+    array = array.astype(np.float64)
+    numbers = np.where(np.isnan(array), -1, array)
+    wrong = np.flatnonzero((numbers != np.trunc(numbers)) | (np.abs(numbers) >= 2.0**63))
+    if len(wrong):
+        raise TypeError(f"{where} has {array[wrong[0]]} at position {wrong[0]}; expected an integer. Cast or remove it.")
+    return numbers.astype(np.int64)
 
 
 def as_integers(column: Any) -> Any:

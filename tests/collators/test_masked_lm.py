@@ -151,6 +151,7 @@ SPEC_OPTIONS = {
     "mask_replace_prob": 0.8,
     "random_replace_prob": 0.1,
     "continuation_ids": (7,),
+    "word_end_ids": (8,),
     "mode": "token",
     "span_length_p": 0.2,
     "max_span_length": 10,

@@ -80,7 +80,8 @@ def masked_lms(draw):
         mask_replace_prob=mask_replace_prob,
         random_replace_prob=draw(st.floats(0, 1)) * (1 - mask_replace_prob),
         whole_word_mask=whole_word_mask,
-        continuation_ids=(8, 9, 10, 11) if whole_word_mask else None,
+        continuation_ids=draw(st.sampled_from([(8, 9, 10, 11), range(45), range(3, 40, 2)])) if whole_word_mask else None,
+        word_end_ids=draw(st.sampled_from([(), (9,), (1, 8, 20), range(0, 60, 5)])) if whole_word_mask else (),
         mode=draw(st.sampled_from(["token", "span"])),
     )
 

@@ -34,6 +34,14 @@ MASK_SPECS = {
     "words": MaskedLM(
         103, 30522, special_ids=(0, 100, 101, 102, 103), whole_word_mask=True, continuation_ids=tuple(range(105, 200, 3))
     ),
+    "words_with_ends": MaskedLM(
+        103,
+        30522,
+        special_ids=(0, 100, 101, 102, 103),
+        whole_word_mask=True,
+        continuation_ids=tuple(range(105, 200, 3)),
+        word_end_ids=(101, 105, 120, 121, 150),
+    ),
     "spans": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mode="span"),
     "all": MaskedLM(
         103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6

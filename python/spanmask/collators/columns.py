@@ -25,13 +25,15 @@ RENDERED = ("messages", "tools")
 
 
 def columns_of(features: Any) -> dict[str, Any]:
-    """The columns of a batch of examples: a list of dicts, an Arrow table or record batch, or a dict of columns.
+    """The columns of a batch of examples: a list of dicts, a table (Arrow or pandas) or a list of tables, or a dict of columns.
 
     Raises:
         ValueError: there is no example, one does not have the same columns as the first (the message names both), or columns differ in
             length.
         TypeError: the examples are not dicts, or a column has no entries.
     """
+    if is_data_frame(features):
+        features = {str(name): list(features[name]) for name in features.columns}
     if is_arrow(features) and hasattr(features, "column_names"):
         if not features.num_rows:
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
@@ -54,6 +56,9 @@ def columns_of(features: Any) -> dict[str, Any]:
     examples = list(features)
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
+    if any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
+        # A data set in the format "arrow" or "pandas" returns each example as a table of one row.
+        examples = [example for table in examples for example in examples_of(table)]
     if set(map(type, examples)) == {dict} and len(set(map(len, examples))) == 1:
         # The usual case. If an example lacks a name, it is found below.
         with suppress(KeyError):
@@ -70,6 +75,20 @@ def columns_of(features: Any) -> dict[str, Any]:
                 f"features: example {lacks} has no {name!r}, which example {has} has; give all examples the same columns."
             )
     return {name: [example[name] for example in examples] for name in names}
+
+
+def is_data_frame(value: Any) -> bool:
+    """Whether `value` is a pandas DataFrame, without importing pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
+
+
+def examples_of(table: Any) -> list[Any]:
+    """The examples of a table as dicts; anything else is returned as a single example."""
+    if not is_data_frame(table) and not is_arrow(table):
+        return [table]
+    columns = columns_of(table)
+    rows = zip(*(column.to_pylist() if is_arrow(column) else column for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def select_rows(columns: Mapping[str, Any], kept: Sequence[int]) -> dict[str, Any]:

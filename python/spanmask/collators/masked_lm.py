@@ -26,7 +26,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
 
     In:  dicts with `input_ids` (integers, any length). Columns that are read where present, each with an entry for each token:
          `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never chosen), `word_ids`
-         (numbers; None or negative: not a word) or `word_starts` (flags): words are then chosen whole. One number for each row:
+         (numbers; None, NaN, null or negative: not a word) or `word_starts` (flags): words are then chosen whole. One number for each row:
          `mlm_probability`, which replaces the spec's. An Arrow table or a dict with these columns is also accepted.
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row]; labels are `label_pad_token_id` where nothing was chosen.
 
@@ -36,8 +36,8 @@ class DataCollatorForMaskedLM(NoiseCollator):
         tokenizer: a transformers tokenizer: mask token, special tokens, vocabulary, pad token, padding side.
         mlm_probability: each unprotected token (or word) is chosen with this probability; above 0 and at most 1, .15 by default.
         whole_word_mask: words are chosen whole: those of the columns `word_ids` or `word_starts`, otherwise those of the vocabulary.
-        mask_token_id, vocab_size, special_ids, mask_replace_prob, random_replace_prob, continuation_ids, mode, span_length_p,
-            max_span_length: see `MaskedLM`; by default what `MaskedLM.from_tokenizer` chooses.
+        mask_token_id, vocab_size, special_ids, mask_replace_prob, random_replace_prob, continuation_ids, word_end_ids, mode,
+            span_length_p, max_span_length: see `MaskedLM`; by default what `MaskedLM.from_tokenizer` chooses.
         spec: a `MaskedLM` instead of the options above. The attribute `spec` always holds the spec in use.
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
             every pass has fresh noise, and `torch.manual_seed` repeats a run.
@@ -71,6 +71,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
     mask_replace_prob: InitVar[float | None] = None
     random_replace_prob: InitVar[float | None] = None
     continuation_ids: InitVar[Iterable[int] | FromTokenizer | None] = "tokenizer"
+    word_end_ids: InitVar[Iterable[int] | None] = None
     mode: InitVar[Mode | None] = None
     span_length_p: InitVar[float | None] = None
     max_span_length: InitVar[int | None] = None
@@ -88,6 +89,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
         mask_replace_prob: float | None,
         random_replace_prob: float | None,
         continuation_ids: Iterable[int] | FromTokenizer | None,
+        word_end_ids: Iterable[int] | None,
         mode: Mode | None,
         span_length_p: float | None,
         max_span_length: int | None,
@@ -101,6 +103,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
             "mask_replace_prob": mask_replace_prob,
             "random_replace_prob": random_replace_prob,
             "continuation_ids": continuation_ids,
+            "word_end_ids": word_end_ids,
             "mode": mode,
             "span_length_p": span_length_p,
             "max_span_length": max_span_length,

@@ -27,7 +27,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
 
     In:  dicts with `input_ids` (integers, any length, with or without EOS). Columns that are read where present, each with an entry
          for each token: `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never
-         hidden), `word_ids` (numbers; None or negative: not a word) or `word_starts` (flags): spans then cover whole words.
+         hidden), `word_ids` (numbers; None, NaN, null or negative: not a word) or `word_starts` (flags): spans then cover whole words.
          One number for each row: `noise_density`, `mean_noise_span_length`, which replace the spec's (an error with a mixture, which has
          its own for each denoiser). An Arrow table or a dict with
          these columns is also accepted.

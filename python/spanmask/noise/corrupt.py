@@ -123,8 +123,8 @@ def corrupt(
         noise_mask: a flag for each token that is hidden; nothing is drawn. Flags at a trailing EOS have no effect.
         protected_mask: a flag for each token that must not be hidden, in addition to `spec.protected_ids`.
         word_ids: the number of each token's word, so that words are hidden whole: adjacent tokens with the same number form one
-            word; a token with a negative number or `None` belongs to no word and is never hidden. `noise_density` and
-            `mean_noise_span_length` then count words.
+            word; a token without one (`None`, a negative number, NaN, an Arrow null, `pandas.NA`, a masked entry) belongs to no
+            word and is never hidden. `noise_density` and `mean_noise_span_length` then count words.
         word_starts: the same information as a flag for each token that begins a word.
         noise_density, mean_noise_span_length: one number for each row, or one for all, instead of the spec's. A mixture has its own for
             each denoiser; unless it has one denoiser, and that hides spans, this is an error.

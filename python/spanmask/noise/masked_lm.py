@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._short_repr import short_repr
 from spanmask._validate import (
     as_density,
     as_fraction,
@@ -26,6 +27,7 @@ from spanmask._validate import (
 )
 from spanmask.noise.row_options import per_row, row_options
 from spanmask.noise.spec import FromTokenizer
+from spanmask.noise.words import vocabulary_words
 from spanmask.ragged import RowsView
 
 __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
@@ -33,7 +35,7 @@ __all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
 Mode = Literal["token", "span"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskedLM:
     """Which tokens a masked LM must predict, and what takes their place (BERT; spans: SpanBERT).
 
@@ -47,6 +49,8 @@ class MaskedLM:
             the rest are not changed.
         whole_word_mask: words are chosen whole. Words are given by `word_ids=` or `word_starts=` of the call, or by `continuation_ids`.
         continuation_ids: ids that continue the word before them (`##ing`). `None`: each call must pass words.
+        word_end_ids: ids after which a word begins, even with one of `continuation_ids`: line breaks, `dog</w>`, special tokens. Only with
+            `continuation_ids`.
         mode: `"token"`: each token (or word) is chosen independently; `"span"`: spans of them are chosen, of geometric length, with an
             unchosen token (or word) between any two and one replacement decision per span.
         span_length_p, max_span_length: parameter and maximum of the (truncated) geometric distribution of span lengths.
@@ -70,6 +74,7 @@ class MaskedLM:
     random_replace_prob: float = 0.1
     whole_word_mask: bool = False
     continuation_ids: Sequence[int] | None = None
+    word_end_ids: Sequence[int] = ()
     mode: Mode = "token"
     span_length_p: float = 0.2
     max_span_length: int = 10
@@ -81,6 +86,11 @@ class MaskedLM:
         set_(self, "special_ids", as_token_ids("special_ids", self.special_ids))
         if self.continuation_ids is not None:
             set_(self, "continuation_ids", as_token_ids("continuation_ids", self.continuation_ids))
+        set_(self, "word_end_ids", as_token_ids("word_end_ids", self.word_end_ids))
+        if self.word_end_ids and self.continuation_ids is None:
+            raise ValueError(
+                "word_end_ids: requires continuation_ids; pass the ids that continue a word (all, if only the ends of words are marked)."
+            )
         set_(self, "mlm_probability", as_probability("mlm_probability", self.mlm_probability))
         set_(self, "mask_replace_prob", as_fraction("mask_replace_prob", self.mask_replace_prob))
         set_(self, "random_replace_prob", as_fraction("random_replace_prob", self.random_replace_prob))
@@ -111,11 +121,12 @@ class MaskedLM:
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
         continuation_ids: Sequence[int] | FromTokenizer | None = "tokenizer",
+        word_end_ids: Sequence[int] | None = None,
     ) -> MaskedLM:
         """The spec for a tokenizer: by default its mask token, vocabulary and special ids; with `whole_word_mask` also the ids that
-        continue words.
+        continue words and those that end them.
 
-        The options are those of the class.
+        The options are those of the class. `word_end_ids` is only taken from the tokenizer together with `continuation_ids`.
 
         Raises:
             ValueError: the tokenizer has no mask token; or `whole_word_mask` is set and its tokens do not show where words begin.
@@ -125,7 +136,10 @@ class MaskedLM:
             if mask_token_id is None:
                 raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or pass mask_token_id.")
         if continuation_ids == "tokenizer":
-            continuation_ids = continuation_ids_of(tokenizer) if whole_word_mask else None
+            words = vocabulary_words(tokenizer) if whole_word_mask else None
+            continuation_ids = None if words is None else words.continuation_ids
+            if words is not None and word_end_ids is None:
+                word_end_ids = words.word_end_ids
         return cls(
             mask_token_id=mask_token_id,
             vocab_size=len(tokenizer) if vocab_size is None else vocab_size,
@@ -135,6 +149,7 @@ class MaskedLM:
             random_replace_prob=random_replace_prob,
             whole_word_mask=whole_word_mask,
             continuation_ids=continuation_ids,
+            word_end_ids=() if word_end_ids is None else word_end_ids,
             mode=mode,
             span_length_p=span_length_p,
             max_span_length=max_span_length,
@@ -158,29 +173,15 @@ class MaskedLM:
             span_weights=weights,
             protected_ids=self.special_ids,
             continuation_ids=self.continuation_ids if self.whole_word_mask else None,
+            word_end_ids=self.word_end_ids if self.whole_word_mask and self.word_end_ids else None,
         )
+
+    def __repr__(self) -> str:
+        """The options that differ from their defaults; long lists of ids are shortened."""
+        return short_repr(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
-
-
-def continuation_ids_of(tokenizer: Any) -> tuple[int, ...]:
-    """The ids of a vocabulary that continue a word, determined from how its tokens are written.
-
-    WordPiece marks tokens that continue a word (`##ing`); SentencePiece (`▁`) and byte-level BPE (`Ġ`) mark those that begin one.
-
-    Raises:
-        ValueError: the vocabulary has none of these marks.
-    """
-    vocabulary = tokenizer.get_vocab()
-    special = set(tokenizer.all_special_ids)
-    for mark, begins in (("##", False), ("▁", True), ("Ġ", True)):
-        if any(token.startswith(mark) for token in vocabulary):
-            marked = {number for token, number in vocabulary.items() if token.startswith(mark)}
-            return tuple(sorted(set(vocabulary.values()) - marked - special if begins else marked))
-    raise ValueError(
-        "tokenizer: its tokens do not show where words begin; pass continuation_ids, or None and word_ids= with each call."
-    )
 
 
 @dataclass(eq=False)  # not frozen: that costs 0.3 us for each call
@@ -228,8 +229,8 @@ def mask_tokens(
             ids.
         protected_mask: a flag for each token that must not be chosen, in addition to `spec.special_ids`. Like `word_ids` and
             `word_starts`, it requires ragged rows.
-        word_ids: the number of each token's word, so that words are chosen whole; a token with a negative number or `None` belongs
-            to no word and is never chosen.
+        word_ids: the number of each token's word, so that words are chosen whole; a token without one (`None`, a negative
+            number, NaN, an Arrow null, `pandas.NA`, a masked entry) belongs to no word and is never chosen.
         word_starts: the same information as a flag for each token that begins a word.
         mlm_probability: one number for each row, or one for all, instead of the spec's.
         ignore_index: the label of tokens that were not chosen; any int64.

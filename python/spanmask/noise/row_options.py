@@ -17,7 +17,7 @@ from spanmask.ragged import (
     is_arrow,
     is_tensor,
     tensor_to_numpy,
-    without_none,
+    word_rows,
 )
 
 __all__ = ["RowOptions", "as_keys", "flag_column", "per_row", "row_options"]
@@ -50,8 +50,7 @@ def row_options(
         raise ValueError("word_starts: cannot be combined with word_ids; pass one of them.")
     numbers = None
     if word_ids is not None:
-        numbers = counted(Ragged.from_rows(without_none(word_ids), "word_ids"), rows, "word_ids")
-        numbers = numbers._replace(values=numbers.values.astype(np.int64, copy=False))
+        numbers = counted(word_rows(word_ids, "word_ids"), rows, "word_ids")
     return {
         "keys": as_keys(keys, rows),
         "protected_mask": flag_column(protected_mask, "protected_mask", rows),

@@ -19,6 +19,7 @@ def units_of(
     word_starts: Sequence[bool] | None = None,
     continuation_ids: Collection[int] | None = None,
     leading_ids: Collection[int] = (),
+    word_end_ids: Collection[int] = (),
 ) -> list[Span]:
     """The tokens, or words, of a row that may be hidden: those without a protected token. A first token is protected by `leading_ids`.
 
@@ -34,5 +35,5 @@ def units_of(
         number = 0 if word_ids is None else word_ids[at]
         return number is None or number < 0
 
-    words = words_of(row, word_ids, word_starts, continuation_ids)
+    words = words_of(row, word_ids, word_starts, continuation_ids, word_end_ids)
     return [(start, stop) for start, stop in words if not any(map(protected, range(start, stop)))]

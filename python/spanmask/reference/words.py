@@ -14,14 +14,18 @@ def words_of(
     word_ids: Sequence[int | None] | None = None,
     word_starts: Sequence[bool] | None = None,
     continuation_ids: Collection[int] | None = None,
+    word_end_ids: Collection[int] = (),
 ) -> list[Span]:
-    """The words of a row, or its tokens if no argument says what a word is.
+    """The words of a row, or its tokens if no argument says what a word is. After a token of `word_end_ids` a word begins, even with one
+    of `continuation_ids`.
 
     >>> words_of([5, 6, 7, 8], word_ids=[0, 0, None, 1])
     [(0, 2), (2, 3), (3, 4)]
     >>> words_of([5, 6, 7, 8], word_starts=[True, False, True, True])
     [(0, 2), (2, 3), (3, 4)]
     >>> words_of([5, 6, 7, 8], continuation_ids=[6])
+    [(0, 2), (2, 3), (3, 4)]
+    >>> words_of([5, 6, 7, 8], continuation_ids=[6, 7], word_end_ids=[6])
     [(0, 2), (2, 3), (3, 4)]
     """
 
@@ -30,7 +34,7 @@ def words_of(
             return word_ids[at] != word_ids[at - 1]
         if word_starts is not None:
             return bool(word_starts[at])
-        return continuation_ids is None or row[at] not in continuation_ids
+        return continuation_ids is None or row[at] not in continuation_ids or row[at - 1] in word_end_ids
 
     starts = [at for at in range(len(row)) if at == 0 or begins(at)]
     return list(zip(starts, [*starts[1:], len(row)], strict=False))

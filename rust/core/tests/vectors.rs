@@ -181,7 +181,8 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
         random_below: threshold(mask_replace_prob + random_replace_prob),
         random_ids: RandomIds::new(vocab_size, &special()).unwrap(),
         protected_ids: special(),
-        continuation_ids: (name == "words").then(|| IdSet::new((105..200).step_by(3))),
+        continuation_ids: name.starts_with("words").then(|| IdSet::new((105..200).step_by(3))),
+        word_end_ids: (name == "words_with_ends").then(|| IdSet::new([101, 105, 120, 121, 150])),
     }
 }
 

@@ -29,7 +29,7 @@ impl MaskSpec {
     #[new]
     #[pyo3(signature = (
         *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
-        continuation_ids
+        continuation_ids, word_end_ids
     ))]
     fn new(
         mlm_probability: f64,
@@ -40,6 +40,7 @@ impl MaskSpec {
         span_weights: Vec<f64>,
         protected_ids: Vec<u32>,
         continuation_ids: Option<Vec<u32>>,
+        word_end_ids: Option<Vec<u32>>,
     ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids);
         let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(error::no_random_id)?;
@@ -57,6 +58,7 @@ impl MaskSpec {
             random_ids,
             protected_ids,
             continuation_ids: continuation_ids.map(IdSet::new),
+            word_end_ids: word_end_ids.map(IdSet::new),
         }))
     }
 }

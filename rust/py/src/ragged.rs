@@ -28,10 +28,17 @@ pub struct RowBounds {
     stops: Py<PyArray1<i64>>,
 }
 
-/// Lists (or tuples) of integers -> int64 values and offsets, in one pass.
+/// Lists (or tuples) of integers -> int64 values and offsets, in one pass. `word_ids`: entries are numbers of words, -1 where there is none.
 #[pyfunction]
-pub fn from_lists(py: Python<'_>, rows: &Bound<'_, PyList>, name: &str) -> PyResult<RaggedArrays> {
-    let (values, offsets) = read_lists(rows, name, Entries::Ids)?;
+#[pyo3(signature = (rows, name, word_ids=false))]
+pub fn from_lists(
+    py: Python<'_>,
+    rows: &Bound<'_, PyList>,
+    name: &str,
+    word_ids: bool,
+) -> PyResult<RaggedArrays> {
+    let entries = if word_ids { Entries::WordIds } else { Entries::Ids };
+    let (values, offsets) = read_lists(rows, name, entries)?;
     Ok(RaggedArrays {
         values: values.into_pyarray(py).into_any().unbind(),
         offsets: offsets.into_pyarray(py).unbind(),
@@ -45,7 +52,7 @@ pub enum Entries {
     Ids,
     /// Integers, or bools as 0 and 1.
     Flags,
-    /// Numbers of words: integers, or `None` as -1. A bool is an error.
+    /// Numbers of words: integers, also as floats, or -1 for what means "missing": `None`, NaN, `pandas.NA`. A bool is an error.
     WordIds,
 }
 
@@ -101,8 +108,10 @@ fn read_other(item: &Bound<'_, PyAny>, position: usize, place: Place) -> PyResul
             _ => Err(not_an_id(name, row, position, &described(item))),
         };
     }
-    if item.is_none() && entries == Entries::WordIds {
-        return Ok(-1);
+    if entries == Entries::WordIds
+        && let Some(number) = float_or_missing(item)?
+    {
+        return Ok(number);
     }
     item.extract().map_err(|e: PyErr| {
         if e.is_instance_of::<PyOverflowError>(item.py()) {
@@ -111,6 +120,21 @@ fn read_other(item: &Bound<'_, PyAny>, position: usize, place: Place) -> PyResul
             not_an_id(name, row, position, &described(item))
         }
     })
+}
+
+/// The number of a word that is not given as an integer; -1 if it is missing, `None` if the entry is neither.
+fn float_or_missing(item: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
+    if item.is_none() || item.get_type().name()? == "NAType" {
+        return Ok(Some(-1));
+    }
+    let Ok(float) = item.extract::<f64>() else { return Ok(None) };
+    if float.is_nan() {
+        return Ok(Some(-1));
+    }
+    // Integers are exact only if they are read as such, which the caller does.
+    let is_float = item.extract::<i64>().is_err();
+    let in_range = float.fract() == 0.0 && float.abs() < 9_223_372_036_854_775_808.0;
+    Ok((is_float && in_range).then_some(float as i64))
 }
 
 /// The length of a list or tuple.

@@ -237,6 +237,7 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
         random_ids: RandomIds::new(30_000, &special).unwrap(),
         protected_ids: special,
         continuation_ids: whole_words.then(|| IdSet::new(20_000..30_000)),
+        word_end_ids: None,
     };
     let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
     let mut reports = vec![masked_lm::RowReport::default(); rows.len()];

@@ -41,6 +41,8 @@ pub struct Spec {
     pub protected_ids: IdSet,
     /// Ids that continue the word before them, if words are chosen whole and a call gives no words.
     pub continuation_ids: Option<IdSet>,
+    /// Ids after which a word begins, even if the next id continues words. Only with `continuation_ids`.
+    pub word_end_ids: Option<IdSet>,
 }
 
 /// The ids below the size of a vocabulary, except the excluded ones.
@@ -79,7 +81,7 @@ pub struct RowOptions<'a> {
     pub keys: Option<&'a [u64]>,
     /// Probability by row.
     pub probabilities: Option<&'a [f64]>,
-    /// What may be chosen. Protected ids and continuation ids are set from the spec.
+    /// What may be chosen. All ids are set from the spec.
     pub rules: Rules<'a>,
     /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. If `None`, all entries are tokens.
     pub bounds: Option<&'a [Range<usize>]>,
@@ -159,6 +161,7 @@ pub fn mask_tokens_into<T: Token>(
     let rules = Rules {
         protected_ids: Some(&spec.protected_ids),
         continuation_ids: spec.continuation_ids.as_ref().filter(|_| options.rules.words.is_none()),
+        word_end_ids: spec.word_end_ids.as_ref().filter(|_| options.rules.words.is_none()),
         ..options.rules
     };
     let call = Call { spec, seed_epoch, rules, options, ignore_index: batch.ignore_index };

@@ -3,7 +3,7 @@
 
 use super::draw::Span;
 use super::ids::IdSet;
-use super::words::{WordMap, Words, blocks, word_starts};
+use super::words::{WordMap, Words, after_word_ends, blocks, word_starts};
 use crate::bitblock::{BLOCK, bits, set_bits_into};
 use crate::error::Column;
 use crate::{Error, Ragged, Token};
@@ -18,6 +18,8 @@ pub struct Rules<'a> {
     pub leading_ids: Option<&'a IdSet>,
     /// Ids that continue the word before them.
     pub continuation_ids: Option<&'a IdSet>,
+    /// Ids after which a word begins, even if the next id continues words.
+    pub word_end_ids: Option<&'a IdSet>,
     /// A flag for each token that is never hidden.
     pub protected_mask: Option<Ragged<'a, bool>>,
     /// Words, by token.
@@ -97,11 +99,14 @@ impl Rules<'_> {
     pub fn units_into<T: Token>(&self, i: usize, body: &[T], units: &mut Vec<Span>) {
         // The open unit, and whether it contains a protected token. No unit is open yet, so none may be taken.
         let (mut start, mut is_protected) = (0, true);
-        let mut count = 0;
+        let (mut count, mut ended) = (0, false);
         for (range, block) in blocks(body) {
             let first = range.start;
             let mut left = self.protected(i, block, range.clone());
             let mut starts = self.starts(i, block, range);
+            if let Some(ids) = self.word_end_ids {
+                starts |= after_word_ends(ids, block, &mut ended);
+            }
             units.resize(units.len().max(count + BLOCK), Span::default());
             while starts != 0 {
                 let at = (first + starts.trailing_zeros() as usize) as u32;
@@ -127,6 +132,9 @@ impl Rules<'_> {
             (self.starts(i, block, range.clone()), self.protected(i, block, range))
         };
         map.fill(row.len(), blocks(row).map(bits));
+        if let Some(ids) = self.word_end_ids {
+            map.begin_after(ids, row);
+        }
     }
 
     /// Whether every token of row `i` may be hidden on its own.
@@ -145,7 +153,7 @@ impl Rules<'_> {
         protected.truncate(found);
     }
 
-    /// One bit for each token of `block`, which is at `range` of row `i`: whether a unit begins with it.
+    /// One bit for each token of `block`, which is at `range` of row `i`: whether a unit begins with it, by all but `word_end_ids`.
     fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         word_starts(self.words, self.continuation_ids, i, block, range)
     }

@@ -28,7 +28,7 @@ impl Words<'_> {
 }
 
 /// One bit for each token of `block`, which is at `range` of row `i`: whether a word begins with it. Without words and continuation ids,
-/// each token is a word.
+/// each token is a word. [`after_word_ends`] has further ones.
 pub(super) fn word_starts<T: Token>(
     words: Option<Words>,
     continuation_ids: Option<&IdSet>,
@@ -50,6 +50,16 @@ pub(super) fn word_starts<T: Token>(
         (None, None) => all,
     };
     (starts | u64::from(range.start == 0)) & all
+}
+
+/// One bit for each token of `block`: whether it follows one of `word_end_ids`. `last` is whether the token before the block is one of
+/// them, and is set to whether the last token of the block is.
+#[inline]
+pub(super) fn after_word_ends<T: Token>(word_end_ids: &IdSet, block: &[T], last: &mut bool) -> u64 {
+    let found = word_end_ids.find(block);
+    let after = found << 1 | u64::from(*last);
+    *last = found >> (block.len() - 1) & 1 != 0;
+    after & u64::MAX >> (BLOCK - block.len())
 }
 
 /// Which tokens of a row begin a word, and which are protected. For callers that look up few of a row's words.
@@ -75,6 +85,16 @@ impl WordMap {
         self.len = len;
         self.blocks.clear();
         self.blocks.extend(blocks.map(|(starts, protected)| WordBlock { starts, protected }));
+    }
+
+    /// Lets a word begin after each token of `row`, the mapped one, that is in `word_end_ids`. A pass of its own, so that vocabularies
+    /// without such ids do not take more instructions.
+    #[inline(never)]
+    pub(super) fn begin_after<T: Token>(&mut self, word_end_ids: &IdSet, row: &[T]) {
+        let mut last = false;
+        for (map, block) in self.blocks.iter_mut().zip(row.chunks(BLOCK)) {
+            map.starts |= after_word_ends(word_end_ids, block, &mut last);
+        }
     }
 
     /// All positions of the words that begin at one of `places` (ascending), without words that contain a protected token.
@@ -193,6 +213,33 @@ mod tests {
             let mut places: Vec<u32> = (0..ids.len() as u32).filter(|&at| tried[at as usize]).collect();
             let want: Vec<u32> = units.iter().flat_map(|unit| unit.start..unit.stop).collect();
             prop_assert_eq!(words.positions_at(&mut places, &mut scratch), want);
+        }
+
+        #[test]
+        fn a_word_begins_after_each_word_end(
+            row in prop::collection::vec(0i64..60, 0..300),
+            continuing in prop::collection::btree_set(0u32..60, 0..60),
+            ends in prop::collection::btree_set(0u32..60, 1..20),
+        ) {
+            let (continuation_ids, word_end_ids) = (IdSet::new(continuing), IdSet::new(ends));
+            let rules = Rules {
+                continuation_ids: Some(&continuation_ids),
+                word_end_ids: Some(&word_end_ids),
+                ..Rules::default()
+            };
+            let (mut units, mut words, mut scratch) = (Vec::new(), WordMap::default(), Vec::new());
+            rules.units_into(0, &row, &mut units);
+            let is_start = |at: &usize| {
+                *at == 0
+                    || !continuation_ids.contains(row[*at] as u32)
+                    || word_end_ids.contains(row[at - 1] as u32)
+            };
+            let starts: Vec<u32> = (0..row.len()).filter(is_start).map(|at| at as u32).collect();
+            prop_assert_eq!(units.iter().map(|unit| unit.start).collect::<Vec<_>>(), starts);
+            prop_assert_eq!(units.last().map_or(0, |unit| unit.stop as usize), row.len());
+            rules.map_words(0, &row, &mut words);
+            let mut places: Vec<u32> = (0..row.len() as u32).collect();
+            prop_assert_eq!(words.positions_at(&mut places, &mut scratch), (0..row.len() as u32).collect::<Vec<_>>());
         }
     }
 }
