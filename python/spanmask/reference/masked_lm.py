@@ -33,7 +33,9 @@ def mask_tokens(
     choices, words, random_ids = (stream(seed, epoch, key, purpose) for purpose in (CHOICE, REPLACEMENT, RANDOM_ID))
     in_spec = spec.whole_word_mask and word_ids is None and word_starts is None
     continuation_ids = spec.continuation_ids if in_spec else None
-    units = units_of(row, spec.special_ids, protected_mask, word_ids, word_starts, continuation_ids, spec.word_end_ids)
+    units = units_of(
+        row, spec.special_ids, protected_mask, word_ids, word_starts, continuation_ids, word_end_ids=spec.word_end_ids
+    )
     inputs, labels = list(row), [ignore_index] * len(row)
     for group in chosen_groups(len(row), units, spec, choices):
         replacement = next_replacement(words, spec)
