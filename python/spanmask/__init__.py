@@ -9,10 +9,12 @@ from spanmask.labels import mask_labels
 from spanmask.noise import (
     Denoiser,
     DenoiserMixture,
+    MaskedDiffusion,
     MaskedLM,
     SpanCorruption,
     corrupt,
     denoise,
+    diffuse,
     mask_tokens,
     merge,
     plan_lengths,
@@ -27,6 +29,7 @@ from spanmask.turns import Turns, find_turns
 if TYPE_CHECKING:
     from spanmask.collators import (
         DataCollatorForChat,
+        DataCollatorForMaskedDiffusion,
         DataCollatorForMaskedLM,
         DataCollatorForSpanCorruption,
         DataCollatorForVisionChat,
@@ -38,6 +41,7 @@ __all__ = [
     "ChatFormat",
     "ChatFormatError",
     "DataCollatorForChat",
+    "DataCollatorForMaskedDiffusion",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
     "DataCollatorForVisionChat",
@@ -45,6 +49,7 @@ __all__ = [
     "DenoiserMixture",
     "MaskPolicy",
     "MaskReport",
+    "MaskedDiffusion",
     "MaskedLM",
     "Ragged",
     "RoleBoundary",
@@ -54,6 +59,7 @@ __all__ = [
     "Turns",
     "corrupt",
     "denoise",
+    "diffuse",
     "encode_chat",
     "find_turns",
     "mask_labels",
@@ -68,6 +74,7 @@ __all__ = [
 # Loaded with their first use, so that `import spanmask` costs little more than `import numpy`.
 LOADED_LATER = {
     "DataCollatorForChat": "collators",
+    "DataCollatorForMaskedDiffusion": "collators",
     "DataCollatorForMaskedLM": "collators",
     "DataCollatorForSpanCorruption": "collators",
     "DataCollatorForVisionChat": "collators",

@@ -231,6 +231,33 @@ class CorruptedBatch:
     def stats(self) -> RowStats: ...
 
 @final
+class DiffusionSpec:
+    def __new__(
+        cls, *, mask_token_id: int, eps: float, protected_ids: Sequence[int], antithetic: bool, by_row: bool
+    ) -> DiffusionSpec: ...
+
+@final
+class DiffusedBatch:
+    """Rows with masks: concatenated, or [rows, width]."""
+
+    @property
+    def input_ids(self) -> _Int64: ...
+    @property
+    def labels(self) -> _Int64: ...
+    @property
+    def loss_weights(self) -> _Float32: ...
+    @property
+    def attention_mask(self) -> _Int64 | None: ...
+    @property
+    def keys(self) -> _Uint64: ...
+    @property
+    def mask_ratio(self) -> _Float64: ...
+    @property
+    def eligible(self) -> _Int64: ...
+    @property
+    def masked(self) -> _Int64: ...
+
+@final
 class MaskSpec:
     def __new__(
         cls,
@@ -368,6 +395,24 @@ def corrupt(
     name: str = "rows",
     num_threads: int = 1,
 ) -> CorruptedBatch: ...
+def diffuse(
+    rows: _Rows,
+    spec: DiffusionSpec,
+    *,
+    seed: int,
+    epoch: int,
+    ignore_index: int,
+    layout: Layout | None = None,
+    keys: _Uint64 | list[str] | None = None,
+    mask_ratio: _Float64 | None = None,
+    protected_mask: _Column | None = None,
+    labels: _Column | None = None,
+    loss_weights: _Column | None = None,
+    fill: int | None = None,
+    pad_token_id: int = 0,
+    name: str = "rows",
+    num_threads: int = 1,
+) -> DiffusedBatch: ...
 def mask_tokens(
     rows: _Rows,
     spec: MaskSpec,

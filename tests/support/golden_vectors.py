@@ -8,8 +8,8 @@ The vectors come from `spanmask.reference`; Rust and Python tests read them.
 import json
 from pathlib import Path
 
-from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, reference
-from spanmask.reference import bounded, key, philox, plan
+from spanmask import Denoiser, DenoiserMixture, MaskedDiffusion, MaskedLM, SpanCorruption, reference
+from spanmask.reference import bounded, diffusion, key, philox, plan
 from spanmask.reference.trials import successes
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -46,6 +46,11 @@ MASK_SPECS = {
     "all": MaskedLM(
         103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6
     ),
+}
+
+DIFFUSION_SPECS = {
+    "llada": MaskedDiffusion(126336),
+    "special": MaskedDiffusion(103, eps=0.25, special_ids=(101, 102, 107, 114)),
 }
 
 
@@ -108,8 +113,40 @@ def maskings():
     return cases
 
 
+def diffusions():
+    """Mask ratios, inputs and labels of masked diffusion, by spec; labels are given for some rows."""
+    cases = []
+    for name, spec in DIFFUSION_SPECS.items():
+        for length in (1, 9, 70):
+            row = [101, *row_of(length), 102]
+            trained = None if length == 9 else [token if at % 3 else -100 for at, token in enumerate(row)]
+            inputs, labels, _ = reference.diffuse(row, spec, seed=42, epoch=1, labels=trained)
+            ratio = diffusion.ratio_of(spec.eps, diffusion.uniform(42, 1, key.row_key(row), philox.RATE))
+            case = {"spec": name, "row": row, "trained": trained, "seed": 42, "epoch": 1, "mask_ratio": ratio}
+            cases.append({**case, "input_ids": inputs, "labels": labels})
+    return cases
+
+
+def ratios():
+    """Antithetic mask ratios of batches."""
+    cases = []
+    for count in (1, 2, 7):
+        keys = [key.row_key(row_of(length)) for length in range(count)]
+        made = diffusion.antithetic_ratios(keys, 42, 1, 0.001)
+        cases.append({"keys": list(map(str, keys)), "seed": 42, "epoch": 1, "eps": 0.001, "ratios": made})
+    return cases
+
+
 if __name__ == "__main__":
-    for name, content in [("rng", rng()), ("plans", plans()), ("corrupt", corruptions()), ("mask_tokens", maskings())]:
+    vectors = {
+        "rng": rng(),
+        "plans": plans(),
+        "corrupt": corruptions(),
+        "mask_tokens": maskings(),
+        "diffusion": diffusions(),
+        "diffusion_ratios": ratios(),
+    }
+    for name, content in vectors.items():
         cases = content if isinstance(content, list) else None
         text = json.dumps(content) if cases is None else "[\n" + ",\n".join(map(json.dumps, cases)) + "\n]"
         (FOLDER / f"{name}.json").write_text(text + "\n")

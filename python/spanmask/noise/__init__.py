@@ -1,7 +1,8 @@
-"""Denoising: the settings (`spec`, `mixture`), the functions that hide tokens (`corrupt`, `masked_lm`), a quick example (`denoise`)."""
+"""Denoising: the settings (`spec`, `mixture`), the functions that hide tokens (`corrupt`, `masked_lm`, `diffusion`), a quick example (`denoise`)."""
 
 from spanmask.noise.corrupt import Corrupted, NoiseReport, corrupt, merge, plan_lengths
 from spanmask.noise.denoise import denoise
+from spanmask.noise.diffusion import Diffused, MaskedDiffusion, diffuse
 from spanmask.noise.masked_lm import MaskedLM, MaskedTokens, mask_tokens
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.spec import Denoiser, SpanCorruption
@@ -10,12 +11,15 @@ __all__ = [
     "Corrupted",
     "Denoiser",
     "DenoiserMixture",
+    "Diffused",
+    "MaskedDiffusion",
     "MaskedLM",
     "MaskedTokens",
     "NoiseReport",
     "SpanCorruption",
     "corrupt",
     "denoise",
+    "diffuse",
     "mask_tokens",
     "merge",
     "plan_lengths",

@@ -27,6 +27,8 @@ pub enum Error {
     Cut { row: usize, max_len: usize, needed: usize },
     /// A column with one entry per token differs in length from the ids of a row.
     ColumnLength { row: usize, column: Column, ids: usize, got: usize },
+    /// A label is neither the ignored one nor the token at its position.
+    Label { row: usize, position: usize, label: i64, id: i64 },
     /// An id that no vocabulary contains: below 0, or at least 2^32.
     IdRange { row: usize, position: usize, id: i64 },
     /// A row is too long for its positions to be drawn in 32 bits.
@@ -58,6 +60,8 @@ pub enum Column {
     TurnMask,
     /// Loss weights of turns.
     TurnWeights,
+    /// Loss weights of tokens.
+    LossWeights,
 }
 
 impl Error {
@@ -72,6 +76,7 @@ impl Error {
             | Self::Turn { row, .. }
             | Self::Cut { row, .. }
             | Self::ColumnLength { row, .. }
+            | Self::Label { row, .. }
             | Self::IdRange { row, .. }
             | Self::RowLength { row, .. }
             | Self::Sentinel { row, .. }
@@ -110,6 +115,9 @@ impl fmt::Display for Error {
             }
             Self::ColumnLength { row, column, ids, got } => {
                 write!(f, "row {row} has {ids} ids but {got} entries of {column:?}")
+            }
+            Self::Label { row, position, label, id } => {
+                write!(f, "row {row} has the label {label} for {id} at position {position}")
             }
             Self::IdRange { row, position, id } => {
                 write!(f, "row {row} has {id} at position {position}, not in 0..2^32")

@@ -7,8 +7,10 @@
 )]
 
 use serde_json::Value;
+use spanmask_core::Ragged;
 use spanmask_core::batch::{Layout as BatchLayout, Shape};
 use spanmask_core::noise::corrupt::{Corruption, OnExhausted, RowOptions, RowPlan, Scratch, Spec};
+use spanmask_core::noise::diffusion::{self, Weighting, antithetic_ratios, diffuse_into};
 use spanmask_core::noise::draw::Layout;
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
@@ -207,7 +209,71 @@ fn maskings() {
         )
         .unwrap();
         assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
-        let expected: Vec<i64> = list(&case["labels"]).iter().map(|label| label.as_i64().unwrap()).collect();
-        assert_eq!(labels, expected, "{case}");
+        assert_eq!(labels, signed(&case["labels"]), "{case}");
+    }
+}
+
+fn signed(value: &Value) -> Vec<i64> {
+    list(value).iter().map(|label| label.as_i64().unwrap()).collect()
+}
+
+/// As `DIFFUSION_SPECS` in `tests/support/golden_vectors.py`.
+fn diffusion_spec(name: &str) -> diffusion::Spec {
+    let (mask_token_id, eps, special) =
+        if name == "llada" { (126_336, 1e-3, vec![]) } else { (103, 0.25, vec![101, 102, 107, 114]) };
+    diffusion::Spec {
+        mask_token_id,
+        eps,
+        protected_ids: IdSet::new(special.into_iter().chain([mask_token_id])),
+        weighting: Weighting::Token,
+    }
+}
+
+#[test]
+fn diffusions() {
+    let layout = BatchLayout { shape: Shape::Packed, max_len: usize::MAX };
+    for case in list(&vectors("diffusion")) {
+        let row = numbers::<u32>(&case["row"]);
+        let (mut inputs, mut labels, mut weights) =
+            (vec![0; row.len()], vec![0; row.len()], vec![0.0; row.len()]);
+        let trained = case["trained"].as_array().map(|_| signed(&case["trained"]));
+        let offsets = [0, row.len() as i64];
+        let mut reports = [diffusion::RowReport::default()];
+        diffuse_into(
+            &[&row],
+            &diffusion_spec(case["spec"].as_str().unwrap()),
+            SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
+            &diffusion::RowOptions {
+                labels: trained.as_ref().map(|labels| Ragged::new(labels, &offsets).unwrap()),
+                ..diffusion::RowOptions::default()
+            },
+            &diffusion::Batch { layout, padding: 0, ignore_index: -100, fill: None },
+            diffusion::Outputs {
+                inputs: &mut inputs,
+                attention: &mut [],
+                labels: &mut labels,
+                weights: &mut weights,
+                reports: &mut reports,
+            },
+        )
+        .unwrap();
+        assert_eq!(reports[0].ratio, case["mask_ratio"].as_f64().unwrap(), "{case}");
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        assert_eq!(labels, signed(&case["labels"]), "{case}");
+        let expected: Vec<f32> = labels
+            .iter()
+            .map(|&label| if label == -100 { 0.0 } else { (1.0 / reports[0].ratio) as f32 })
+            .collect();
+        assert_eq!(weights, expected, "{case}");
+    }
+}
+
+#[test]
+fn ratios_of_batches() {
+    for case in list(&vectors("diffusion_ratios")) {
+        let seed_epoch = SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let expected: Vec<f64> = list(&case["ratios"]).iter().map(|ratio| ratio.as_f64().unwrap()).collect();
+        let keys = numbers::<u64>(&case["keys"]);
+        assert_eq!(antithetic_ratios(&keys, seed_epoch, case["eps"].as_f64().unwrap()), expected, "{case}");
     }
 }

@@ -8,7 +8,7 @@ use crate::error::to_py;
 use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_rows};
 use crate::spec::SpanSpec;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::Token;
 use spanmask_core::batch::{Layout, Shape, Side};
@@ -214,11 +214,11 @@ fn write<T: Token>(
 }
 
 /// An output in the shape of its layout: [rows, width] if all cells have the same width.
-pub fn shaped(array: Bound<'_, PyArray1<i64>>, layout: Layout, rows: usize) -> PyResult<Py<PyAny>> {
+pub fn shaped<O: Element>(array: Bound<'_, PyArray1<O>>, layout: Layout, rows: usize) -> PyResult<Py<PyAny>> {
     Ok(match layout.shape {
         Shape::Packed => array.into_any().unbind(),
         Shape::Padded { width, .. } | Shape::InPlace { width } => {
-            let table: Bound<'_, PyArray2<i64>> = array.reshape([rows, width])?;
+            let table: Bound<'_, PyArray2<O>> = array.reshape([rows, width])?;
             table.into_any().unbind()
         }
     })

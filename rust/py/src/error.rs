@@ -137,6 +137,10 @@ fn words(error: Error, rows: &str) -> String {
             let name = name_of(column);
             format!("{name}: row {row} has {got} entries for {ids} ids; pass one for each token.")
         }
+        Error::Label { row, position, label, id } => format!(
+            "labels: row {row} has the label {label} at position {position}, where the token is {id}; masked diffusion takes labels that are \
+             the tokens themselves, at their own positions (not shifted), and the ignored label elsewhere."
+        ),
         Error::IdRange { row, position, id } => format!(
             "{rows}: row {row} has {id} at position {position}; noise accepts ids from 0 to 2**32 - 1. \
              Remove placeholders and padding first."
@@ -177,5 +181,6 @@ fn name_of(column: Column) -> &'static str {
         Column::WordStarts => "word_starts",
         Column::TurnMask => "turn_mask",
         Column::TurnWeights => "turn_weights",
+        Column::LossWeights => "loss_weights",
     }
 }

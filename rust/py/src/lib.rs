@@ -5,6 +5,7 @@ mod batch;
 mod bulk;
 mod columns;
 mod corrupt;
+mod diffusion;
 mod enums;
 mod error;
 mod held;
@@ -29,6 +30,8 @@ mod _core {
     use super::batch::{Layout, pad};
     #[pymodule_export]
     use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
+    #[pymodule_export]
+    use super::diffusion::{DiffusedBatch, DiffusionSpec, diffuse};
     #[pymodule_export]
     use super::held::{RealRows, read_rows};
     #[pymodule_export]

@@ -10,11 +10,13 @@
 //! | [`apply`], [`merge`] | what corrupted rows look like, and the inverse |
 //! | [`corrupt`] | span corruption: all of this, row by row, into a batch |
 //! | [`masked_lm`] | masked LM: tokens are replaced in place |
+//! | [`diffusion`] | masked diffusion: tokens become the mask, each row with its own probability |
 //!
 //! Rows are slices, one for each row, so that rows in separate arrays are read in place.
 
 pub mod apply;
 pub mod corrupt;
+pub mod diffusion;
 pub mod draw;
 pub mod ids;
 pub mod masked_lm;

@@ -34,6 +34,10 @@ pub enum Purpose {
     Replacement = 3,
     /// Which random ids are used.
     RandomId = 4,
+    /// The mask ratio of masked diffusion.
+    Rate = 6,
+    /// Where in its part of the range a mask ratio is, if those of a batch are antithetic.
+    RateOffset = 7,
 }
 
 impl SeedEpoch {

@@ -1,0 +1,483 @@
+//! Masked diffusion: a row's tokens become the mask with one probability, its mask ratio, which is drawn too (Nie et al. 2025).
+//! Oracle: `spanmask.reference.diffusion`.
+
+use super::ids::IdSet;
+use super::row::{check_and_key, check_len};
+use super::words::blocks;
+use crate::batch::{Layout, Shape};
+use crate::bitblock::{BLOCK, bits};
+use crate::error::Column;
+use crate::level::{Kernel, SimdLevel};
+use crate::rng::bounded::threshold;
+use crate::rng::{Purpose, SeedEpoch};
+use crate::{Error, Ragged, Token};
+use core::ops::Range;
+
+/// How rows are masked.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The id that hides a token.
+    pub mask_token_id: u32,
+    /// The lowest mask ratio that is drawn.
+    pub eps: f64,
+    /// Ids that are never masked, the mask itself among them.
+    pub protected_ids: IdSet,
+    /// What the weights of a row add up to.
+    pub weighting: Weighting,
+}
+
+/// What the weights of a row add up to, in expectation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weighting {
+    /// The tokens that may be masked: a weight is 1 / ratio.
+    Token,
+    /// 1: a weight is 1 / (ratio * tokens that may be masked).
+    Row,
+}
+
+/// The options of a call, in addition to rows and spec.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowOptions<'a> {
+    /// Keys of the rows, instead of hashes of their ids.
+    pub keys: Option<&'a [u64]>,
+    /// Mask ratios, instead of drawn ones.
+    pub ratios: Option<&'a [f64]>,
+    /// A flag for each token that is never masked.
+    pub protected_mask: Option<Ragged<'a, bool>>,
+    /// Labels: a token may be masked if its label is not `ignore_index`. It is then the token itself.
+    pub labels: Option<Ragged<'a, i64>>,
+    /// A factor for the weight of each token.
+    pub weights: Option<Ragged<'a, f32>>,
+    /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. If `None`, all entries are tokens.
+    pub bounds: Option<&'a [Range<usize>]>,
+}
+
+impl RowOptions<'_> {
+    /// The same for the rows `range`.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        Self {
+            keys: self.keys.map(|keys| &keys[range.clone()]),
+            ratios: self.ratios.map(|ratios| &ratios[range.clone()]),
+            protected_mask: self.protected_mask.map(|flags| flags.slice(range.clone())),
+            labels: self.labels.map(|labels| labels.slice(range.clone())),
+            weights: self.weights.map(|weights| weights.slice(range.clone())),
+            bounds: self.bounds.map(|bounds| &bounds[range]),
+        }
+    }
+
+    fn check(&self, rows: usize) -> Result<(), Error> {
+        let counts = [
+            self.keys.map(<[_]>::len),
+            self.ratios.map(<[_]>::len),
+            self.protected_mask.map(|flags| flags.len()),
+            self.labels.map(|labels| labels.len()),
+            self.weights.map(|weights| weights.len()),
+            self.bounds.map(<[_]>::len),
+        ];
+        match counts.into_iter().flatten().find(|&got| got != rows) {
+            Some(got) => Err(Error::Length { want: rows, got }),
+            None => Ok(()),
+        }
+    }
+
+    /// Errors: [`Error::ColumnLength`] if a column is not aligned with row `i`, which has `len` tokens.
+    fn check_row(&self, i: usize, len: usize) -> Result<(), Error> {
+        let columns = [
+            (Column::ProtectedMask, self.protected_mask.map(|flags| flags.bounds(i).len())),
+            (Column::Labels, self.labels.map(|labels| labels.bounds(i).len())),
+            (Column::LossWeights, self.weights.map(|weights| weights.bounds(i).len())),
+        ];
+        for (column, got) in columns {
+            if let Some(got) = got.filter(|&got| got != len) {
+                return Err(Error::ColumnLength { row: i, column, ids: len, got });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was done with a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RowReport {
+    /// The mask ratio.
+    pub ratio: f64,
+    /// Tokens that could be masked.
+    pub eligible: u32,
+    /// Tokens that were.
+    pub masked: u32,
+    /// The row's key.
+    pub key: u64,
+}
+
+/// What a batch looks like.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// The layout of all outputs. It cuts rows before they are masked.
+    pub layout: Layout,
+    /// Pads inputs.
+    pub padding: i64,
+    /// Pads labels, and is the label of tokens that are not masked.
+    pub ignore_index: i64,
+    /// An id that continues rows up to the width of the batch, like tokens that may be masked, where the padding would be. Rows of which
+    /// nothing may be masked are padded.
+    pub fill: Option<u32>,
+}
+
+/// The buffers of a batch. If `attention` is empty, it is not written.
+#[derive(Debug)]
+pub struct Outputs<'o> {
+    /// The rows, with masks.
+    pub inputs: &'o mut [i64],
+    /// 1 for tokens, 0 for padding.
+    pub attention: &'o mut [i64],
+    /// The masked tokens.
+    pub labels: &'o mut [i64],
+    /// The loss weights of masked tokens; 0 for others.
+    pub weights: &'o mut [f32],
+    /// One entry per row.
+    pub reports: &'o mut [RowReport],
+}
+
+/// The mask ratio of a random number from 0 to 1: uniform from `eps` to 1.
+fn ratio_of(eps: f64, uniform: f64) -> f64 {
+    eps + (1.0 - eps) * uniform
+}
+
+/// A uniform number from 0 to 1, 1 excluded, for one example and purpose.
+fn uniform(seed_epoch: SeedEpoch, key: u64, purpose: Purpose) -> f64 {
+    f64::from(seed_epoch.stream(key, purpose).next_u32()) / 4_294_967_296.0
+}
+
+/// Mask ratios of a batch that together cover the range evenly: each of as many equal parts of it as there are rows holds one.
+///
+/// A row's part is the rank of the number that it would get alone, so the order of the rows does not matter; where in the part is drawn
+/// separately. Each ratio on its own is uniform, as without this.
+pub fn antithetic_ratios(keys: &[u64], seed_epoch: SeedEpoch, eps: f64) -> Vec<f64> {
+    let mut ranked: Vec<(f64, usize)> =
+        keys.iter().enumerate().map(|(i, &key)| (uniform(seed_epoch, key, Purpose::Rate), i)).collect();
+    ranked.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+    let mut ratios = vec![0.0; keys.len()];
+    for (rank, &(_, i)) in ranked.iter().enumerate() {
+        let place = rank as f64 + uniform(seed_epoch, keys[i], Purpose::RateOffset);
+        ratios[i] = ratio_of(eps, place / keys.len() as f64);
+    }
+    ratios
+}
+
+/// The keys of rows, as [`diffuse_into`] computes them.
+///
+/// Errors: [`Error::Length`] for options of the wrong size, [`Error::IdRange`], [`Error::RowLength`].
+pub fn row_keys<T: Token>(rows: &[&[T]], layout: Layout, options: &RowOptions) -> Result<Vec<u64>, Error> {
+    options.check(rows.len())?;
+    let mut pack = Vec::new();
+    let key = |(i, whole): (usize, &&[T])| {
+        let row = options.bounds.map_or(*whole, |bounds| &whole[bounds[i].clone()]);
+        check_len(i, row.len())?;
+        let row = &row[..row.len().min(layout.max_len)];
+        check_and_key(i, row, &IdSet::default(), options.keys.map(|keys| keys[i]), &mut pack)
+    };
+    rows.iter().enumerate().map(key).collect()
+}
+
+/// Masks `rows` into a batch.
+///
+/// Errors: [`Error::Length`] for outputs or options of the wrong size, [`Error::Width`], [`Error::IdRange`], [`Error::ColumnLength`],
+/// [`Error::RowLength`], [`Error::Label`] for a label that is not its token.
+pub fn diffuse_into<T: Token>(
+    rows: &[&[T]],
+    spec: &Spec,
+    seed_epoch: SeedEpoch,
+    options: &RowOptions,
+    batch: &Batch,
+    outputs: Outputs,
+) -> Result<(), Error> {
+    options.check(rows.len())?;
+    let Outputs { mut inputs, mut attention, mut labels, mut weights, reports } = outputs;
+    if reports.len() != rows.len() {
+        return Err(Error::Length { want: rows.len(), got: reports.len() });
+    }
+    let with_attention = !attention.is_empty();
+    let mut call =
+        Call { spec, seed_epoch, options, batch, level: SimdLevel::detect(), scratch: Scratch::default() };
+    for (i, (whole, report)) in rows.iter().zip(reports).enumerate() {
+        let bounds = options.bounds.map_or(0..whole.len(), |bounds| bounds[i].clone());
+        let row = &whole[bounds.clone()];
+        check_len(i, row.len())?;
+        options.check_row(i, row.len())?;
+        if options.bounds.is_some() && whole.len() > batch.layout.max_len {
+            return Err(Error::Width { row: i, len: whole.len(), width: batch.layout.max_len });
+        }
+        let row = &row[..row.len().min(batch.layout.max_len)];
+        let plan = call.plan_row(i, row)?;
+        // Padding that is copied, and ids that fill the row, count as content of the cell.
+        let len = match (options.bounds, plan.filled) {
+            (Some(_), _) => whole.len(),
+            (None, true) => row.len().max(call.width()),
+            (None, false) => row.len(),
+        };
+        let mut input = batch.layout.next_cell(i, 0..len, &mut inputs)?;
+        let mut label = batch.layout.next_cell(i, 0..len, &mut labels)?;
+        let mut weight = batch.layout.next_cell(i, 0..len, &mut weights)?;
+        input.fill_padding(batch.padding);
+        label.fill_padding(batch.ignore_index);
+        weight.fill_padding(0.0);
+        if with_attention {
+            batch.layout.next_cell(i, 0..len, &mut attention)?.fill(1, 0);
+        }
+        if options.bounds.is_some() {
+            T::copy_into(&whole[..len], input.content);
+            label.content.fill(batch.ignore_index);
+            weight.content.fill(0.0);
+        }
+        let kept = if plan.filled { 0..len } else { bounds.start..bounds.start + row.len() };
+        let target = Target {
+            input: &mut input.content[kept.clone()],
+            label: &mut label.content[kept.clone()],
+            weight: &mut weight.content[kept],
+        };
+        *report = call.mask_row(i, row, plan, target);
+    }
+    match [inputs.len(), labels.len(), weights.len()].into_iter().find(|&rest| rest > 0) {
+        Some(got) => Err(Error::Length { want: 0, got }),
+        None => Ok(()),
+    }
+}
+
+/// What is known of a row before anything is written.
+#[derive(Clone, Copy)]
+struct RowPlan {
+    key: u64,
+    /// Tokens that may be masked, without those that fill the row.
+    eligible: usize,
+    /// The row is continued up to the width of the batch.
+    filled: bool,
+}
+
+/// The part of the outputs that belongs to the tokens of a row.
+struct Target<'o> {
+    input: &'o mut [i64],
+    label: &'o mut [i64],
+    weight: &'o mut [f32],
+}
+
+/// Memory that is reused from row to row.
+#[derive(Default)]
+struct Scratch {
+    pack: Vec<[u8; 4]>,
+    /// One bit for each token, block by block: whether it may be masked, then whether it is.
+    bits: Vec<u64>,
+}
+
+/// One call of [`diffuse_into`].
+struct Call<'a> {
+    spec: &'a Spec,
+    seed_epoch: SeedEpoch,
+    options: &'a RowOptions<'a>,
+    batch: &'a Batch,
+    level: SimdLevel,
+    scratch: Scratch,
+}
+
+impl Call<'_> {
+    /// Places of a row's cell, where rows can be filled.
+    fn width(&self) -> usize {
+        match self.batch.layout.shape {
+            Shape::Padded { width, .. } => width,
+            _ => 0,
+        }
+    }
+
+    /// Checks row `i`, and finds which of its tokens may be masked.
+    fn plan_row<T: Token>(&mut self, i: usize, row: &[T]) -> Result<RowPlan, Error> {
+        let known = self.options.keys.map(|keys| keys[i]);
+        let key = check_and_key(i, row, &IdSet::default(), known, &mut self.scratch.pack)?;
+        let flags = self.options.protected_mask.map(|flags| flags.row(i));
+        let labels = self.options.labels.map(|labels| labels.row(i));
+        let ignore_index = self.batch.ignore_index;
+        let mut eligible = 0;
+        self.scratch.bits.clear();
+        for (range, block) in blocks(row) {
+            let mut free = u64::MAX >> (BLOCK - block.len()) & !self.spec.protected_ids.find(block);
+            if let Some(flags) = flags {
+                free &= !bits(flags[range.clone()].iter().copied());
+            }
+            if let Some(labels) = labels {
+                let found = self.level.run(Labelled { block, labels: &labels[range.clone()], ignore_index });
+                if found.wrong {
+                    return Err(find_wrong(i, row, labels, ignore_index));
+                }
+                free &= found.trained;
+            }
+            eligible += free.count_ones() as usize;
+            self.scratch.bits.push(free);
+        }
+        let filled = self.batch.fill.is_some() && self.options.bounds.is_none() && eligible > 0;
+        Ok(RowPlan { key, eligible, filled })
+    }
+
+    /// Masks row `i`, whose plan was made last.
+    fn mask_row<T: Token>(&mut self, i: usize, row: &[T], plan: RowPlan, target: Target) -> RowReport {
+        let ratio = self.options.ratios.map_or_else(
+            || ratio_of(self.spec.eps, uniform(self.seed_epoch, plan.key, Purpose::Rate)),
+            |ratios| ratios[i],
+        );
+        let fill = self.batch.fill.unwrap_or_default();
+        let len = target.input.len();
+        let eligible = plan.eligible + (len - row.len());
+        let weight = match self.spec.weighting {
+            Weighting::Token => 1.0 / ratio,
+            Weighting::Row => 1.0 / (ratio * eligible as f64),
+        };
+        self.allow_fill(row.len(), len);
+        let masked = self.draw(plan.key, threshold(ratio), len);
+        let bits = &self.scratch.bits;
+        let factors = self.options.weights.map(|weights| weights.row(i));
+        let pieces =
+            bits.iter().enumerate().map(|(n, &bits)| (n * BLOCK..(n * BLOCK + BLOCK).min(len), bits));
+        for (range, bits) in pieces {
+            let own = range.start.min(row.len())..range.end.min(row.len());
+            let shared = Shared {
+                bits,
+                mask: i64::from(self.spec.mask_token_id),
+                ignore_index: self.batch.ignore_index,
+                weight: weight as f32,
+            };
+            let (input, tail) = target.input[range.clone()].split_at_mut(own.len());
+            let (label, label_tail) = target.label[range.clone()].split_at_mut(own.len());
+            let (weight, weight_tail) = target.weight[range].split_at_mut(own.len());
+            self.level.run(Write { block: &row[own.clone()], shared, input, label, weight });
+            for (at, ((input, label), weight)) in tail.iter_mut().zip(label_tail).zip(weight_tail).enumerate()
+            {
+                (*input, *label, *weight) = shared.of(at + own.len(), i64::from(fill));
+            }
+            if let Some(factors) = factors {
+                weight.iter_mut().zip(&factors[own]).for_each(|(weight, factor)| *weight *= factor);
+            }
+        }
+        RowReport { ratio, eligible: eligible as u32, masked, key: plan.key }
+    }
+
+    /// Sets the bits of the tokens that fill a row of `len` tokens up to `stop`.
+    fn allow_fill(&mut self, len: usize, stop: usize) {
+        let all = &mut self.scratch.bits;
+        all.resize(stop.div_ceil(BLOCK), 0);
+        for at in len..stop {
+            all[at / BLOCK] |= 1 << (at % BLOCK);
+        }
+    }
+
+    /// Draws one word for each token, also for those that may not be masked, so that they do not change what happens to the others. It
+    /// keeps the bits of those that are masked: their word is below the threshold. Returns their number.
+    fn draw(&mut self, key: u64, threshold: u64, len: usize) -> u32 {
+        let mut words = self.seed_epoch.stream(key, Purpose::Choice);
+        let mut masked = 0;
+        for (n, free) in self.scratch.bits.iter_mut().enumerate() {
+            let count = BLOCK.min(len - n * BLOCK);
+            *free &= bits((0..count).map(|_| u64::from(words.next_u32()) < threshold));
+            masked += free.count_ones();
+        }
+        masked
+    }
+}
+
+/// Which tokens of a block have labels.
+struct Labelled<'a, T> {
+    block: &'a [T],
+    labels: &'a [i64],
+    ignore_index: i64,
+}
+
+struct Found {
+    trained: u64,
+    /// A label is not its token.
+    wrong: bool,
+}
+
+impl<T: Token> Kernel for Labelled<'_, T> {
+    type Out = Found;
+
+    #[inline(always)]
+    fn run(self) -> Found {
+        let Self { block, labels, ignore_index } = self;
+        let wrong = block.iter().zip(labels).fold(false, |wrong, (token, &label)| {
+            wrong | ((label != ignore_index) & (label != token.to_i64()))
+        });
+        Found { trained: bits(labels.iter().map(|&label| label != ignore_index)), wrong }
+    }
+}
+
+#[cold]
+fn find_wrong<T: Token>(row: usize, ids: &[T], labels: &[i64], ignore_index: i64) -> Error {
+    let wrong = |(token, label): (&T, &i64)| *label != ignore_index && *label != token.to_i64();
+    let position = ids.iter().zip(labels).position(wrong).unwrap_or_default();
+    Error::Label { row, position, label: labels[position], id: ids[position].to_i64() }
+}
+
+/// What is the same for all tokens of a block: one bit for each that is masked, and what is written for those.
+#[derive(Clone, Copy)]
+struct Shared {
+    bits: u64,
+    mask: i64,
+    ignore_index: i64,
+    weight: f32,
+}
+
+impl Shared {
+    /// Input, label and weight of the token at `at`.
+    #[inline(always)]
+    fn of(self, at: usize, id: i64) -> (i64, i64, f32) {
+        let masked = self.bits >> at & 1 != 0;
+        (
+            if masked { self.mask } else { id },
+            if masked { id } else { self.ignore_index },
+            if masked { self.weight } else { 0.0 },
+        )
+    }
+}
+
+/// Writes a block.
+struct Write<'a, 'o, T> {
+    block: &'a [T],
+    shared: Shared,
+    input: &'o mut [i64],
+    label: &'o mut [i64],
+    weight: &'o mut [f32],
+}
+
+impl<T: Token> Kernel for Write<'_, '_, T> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { block, shared, input, label, weight } = self;
+        let places = input.iter_mut().zip(label).zip(weight);
+        for (at, (((input, label), weight), token)) in places.zip(block).enumerate() {
+            (*input, *label, *weight) = shared.of(at, token.to_i64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn antithetic_ratios_have_one_in_each_part_and_ignore_the_order(keys: Vec<u64>, seed: u64, eps in 0.001..0.5f64) {
+            let seed_epoch = SeedEpoch { seed, epoch: 1 };
+            let ratios = antithetic_ratios(&keys, seed_epoch, eps);
+            let mut sorted = ratios.clone();
+            sorted.sort_by(f64::total_cmp);
+            for (part, ratio) in sorted.iter().enumerate() {
+                let place = (ratio - eps) / (1.0 - eps) * keys.len() as f64;
+                prop_assert!((part as f64 - 1e-6..=part as f64 + 1.0 + 1e-6).contains(&place));
+            }
+            let mut turned = keys.clone();
+            turned.reverse();
+            let mut again = antithetic_ratios(&turned, seed_epoch, eps);
+            again.sort_by(f64::total_cmp);
+            prop_assert_eq!(again, sorted);
+        }
+    }
+}
