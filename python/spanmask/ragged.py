@@ -514,6 +514,35 @@ def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> 
     return Ragged(np.ascontiguousarray(values), offsets)
 
 
+def column_of_weights(column: Any, name: str) -> Ragged:
+    """A loss weight for each token of each row, as float32: a `Ragged` of them, arrays, tensors or lists of numbers.
+
+    Raises:
+        ValueError: a weight is negative, or not finite in float32.
+        TypeError: a row holds something else.
+    """
+    if isinstance(column, Ragged):
+        rows, offsets = [column.values], column.offsets
+    else:
+        items = column.to_pylist() if is_arrow(column) else column
+        if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+            raise TypeError(f"{name}: expected a row of weights for each row of ids, got {type(items).__name__}.")
+        rows = [np.asarray(tensor_to_numpy(row, name) if is_tensor(row) else row) for row in items]
+        for number, row in enumerate(rows):
+            if row.ndim != 1 or (len(row) and row.dtype.kind not in "iuf"):
+                raise TypeError(f"{name}: row {number} is not a row of weights; pass one number for each token.")
+        offsets = np.cumsum([0, *map(len, rows)])
+    values = np.concatenate([np.empty(0, np.float32), *(row.astype(np.float32, copy=False) for row in rows)])
+    wrong = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
+    if len(wrong):
+        number = int(np.searchsorted(offsets, wrong[0], side="right")) - 1
+        raise ValueError(
+            f"{name}: row {number} has {values[wrong[0]]} at position {wrong[0] - offsets[number]}; expected weights >= 0 that are finite "
+            "in float32."
+        )
+    return Ragged._unchecked(values, offsets)
+
+
 def word_rows(words: Any, name: str) -> Ragged:
     """The number of each token's word, int64, in any type that users pass. Where a number is missing, it is -1: no word.
 

@@ -51,7 +51,9 @@ def test_diffuse_equals_the_reference(row, spec, seed, epoch, data):
         ignore_index=ignore_index,
         **{name: [column] for name, column in options.items()},
     )
-    inputs, labels, weights = reference.diffuse(row, spec, seed, epoch, key, mask_ratio=ratio, ignore_index=ignore_index, **options)
+    inputs, labels, weights = reference.diffuse(
+        row, spec, seed, epoch, key, mask_ratio=ratio, ignore_index=ignore_index, **options
+    )
     assert out.input_ids[0].tolist() == inputs
     assert out.labels[0].tolist() == labels
     assert out.loss_weights[0].tolist() == np.array(weights, np.float32).tolist()
@@ -239,7 +241,9 @@ class TestTokenizers:
 
     def test_a_tokenizer_without_a_mask_or_with_two_is_an_error(self):
         tokenizer = t5_tokenizer(["a"])
-        with pytest.raises(ValueError, match="tokenizer: has no mask token; set tokenizer.mask_token, pass mask_token_id, or add"):
+        with pytest.raises(
+            ValueError, match="tokenizer: has no mask token; set tokenizer.mask_token, pass mask_token_id, or add"
+        ):
             MaskedDiffusion.from_tokenizer(tokenizer)
         tokenizer.add_tokens(["<|mdm_mask|>", "<|mask|>"])
         with pytest.raises(ValueError, match=r"has <\|mdm_mask\|> and <\|mask\|>, but does not say which is the mask"):
@@ -282,7 +286,7 @@ def test_bad_specs(options, error, message):
         ({"rows": [[5, 2**33]]}, ValueError, "rows: row 0 has 8589934592 at position 1"),
         ({"rows": [[0.5]]}, TypeError, "rows: row 0 has 0.5"),
         ({"spec": None}, TypeError, "spec: expected MaskedDiffusion, got NoneType"),
-        ({"labels": [ROW[1:] + [-100]]}, ValueError, "labels: row 0 has the label 51 at position 0, where the token is 50"),
+        ({"labels": [[*ROW[1:], -100]]}, ValueError, "labels: row 0 has the label 51 at position 0, where the token is 50"),
         ({"rows": [[5], [5, 6]], "labels": [[5], [5, 7]]}, ValueError, "labels: row 1 has the label 7 at position 1"),
         ({"labels": [ROW[1:]]}, ValueError, "labels: row 0 has 99 entries for 100 ids"),
         ({"labels": [ROW, ROW]}, ValueError, "labels: 2 rows for 1 rows"),

@@ -1,12 +1,14 @@
 """Collators: lists of examples in, batches out. One file per collator."""
 
 from spanmask.collators.chat import DataCollatorForChat
+from spanmask.collators.diffusion import DataCollatorForMaskedDiffusion
 from spanmask.collators.masked_lm import DataCollatorForMaskedLM
 from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 from spanmask.collators.vision import DataCollatorForVisionChat
 
 __all__ = [
     "DataCollatorForChat",
+    "DataCollatorForMaskedDiffusion",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
     "DataCollatorForVisionChat",

@@ -39,6 +39,10 @@ __all__ = ["ChatCollator", "TokenRows"]
 Kept = list[int] | None
 # Whoever imports it has a loss that reads weights.
 READER = "spanmask.integrations.weighted_loss"
+UNREAD = (
+    "so that every token with a label counts fully, prompts included if prompt_weight is set. Use WeightedLossMixin or weighted_loss of "
+    f"{READER}, or remove prompt_weight, role_weights and turn weights."
+)
 
 
 @dataclass
@@ -156,8 +160,8 @@ class ChatCollator:
     def _write(self, plan: _core.LabelPlan, rows: TokenRows, columns: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _add_weights(self, batch: dict[str, Any], weights: Any) -> None:
-        """Put the loss weights into a batch, if there are any."""
+    def _add_weights(self, batch: dict[str, Any], weights: Any, unread: str = UNREAD) -> None:
+        """Put the loss weights into a batch, if there are any. `unread`: what happens if nothing reads them, and what to do about it."""
         if weights is None:
             return
         key = self.weight_key or "loss_weights"
@@ -167,9 +171,8 @@ class ChatCollator:
         self._weights_are_read |= READER in sys.modules
         if not self._weights_are_read and self._running.is_first("weights"):
             warnings.warn(
-                f"{key}: this batch has loss weights. The trainers of transformers and TRL ignore them, so that every token with a label "
-                "counts fully, prompts included if prompt_weight is set. Use WeightedLossMixin or weighted_loss of "
-                f"{READER}, or remove prompt_weight, role_weights and turn weights. If your own loss reads them, pass weight_key={key!r}.",
+                f"{key}: this batch has loss weights. The trainers of transformers and TRL ignore them, {unread} If your own loss reads "
+                f"them, pass weight_key={key!r}.",
                 SpanmaskWarning,
                 stacklevel=4,
             )

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from transformers import Trainer
 
-from spanmask._validate import check_choice
+from spanmask._validate import check_choice, check_flag
 
 __all__ = ["WeightedLossMixin", "WeightedLossTrainer", "refuse_unused_weights", "weighted_loss"]
 
-Normalize = Literal["weights", "tokens"]
+Normalize = Literal["weights", "tokens", "rows"]
 
 
 def weighted_loss(
@@ -32,10 +32,12 @@ def weighted_loss(
         weights: [..., T], aligned with `labels`: what a collator puts into `loss_weights`.
         normalize: what the sum of weighted losses is divided by. `"weights"`: the sum of weights, so that their common scale does not
             matter (weights .5 and 1 train like 1 and 2). `"tokens"`: the number of trained tokens, so that it does matter (a batch
-            of weights .5 has half the loss). With weights of 1 both are the usual mean.
+            of weights .5 has half the loss). With weights of 1 both are the usual mean. `"rows"`: the number of rows, for weights that are
+            scaled for it (`MaskedDiffusion(weighting="row")`); not for rows that are concatenated.
         amount: the divisor of a larger batch that these tokens are a part of (`loss_amount`), for gradient accumulation.
         shift: labels are aligned with their own tokens, so the logits of the previous position predict them (causal language models
-            in transformers). `False` for labels made with `MaskPolicy(shift="left")`, and for encoder-decoder models.
+            in transformers). `False` for labels made with `MaskPolicy(shift="left")`, for encoder-decoder models, and for models that
+            predict the token at each position (masked diffusion).
         ignore_index: the label of a token without loss.
 
     Returns:
@@ -73,6 +75,8 @@ def loss_amount(
     check_choice("normalize", normalize, Normalize)
     if shift:
         labels, weights = labels[..., 1:], weights[..., 1:]  # no logits predict the first token
+    if normalize == "rows":
+        return weights.new_tensor(labels.shape[:-1].numel())
     trained = labels != ignore_index
     return weights[trained].sum() if normalize == "weights" else trained.sum().to(weights.dtype)
 
@@ -89,13 +93,14 @@ def check_shapes(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tens
 class WeightedLossMixin:
     """Makes a transformers `Trainer` (or TRL's `SFTTrainer`) use the batch's loss weights.
 
-    Put it before the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For causal language models only. The
+    Put it before the trainer's class: `class MyTrainer(WeightedLossMixin, SFTTrainer): ...`. For decoder-only models and encoders. The
     divisor is that of the whole step, under gradient accumulation and, with `average_tokens_across_devices`, across devices; so the
     loss does not depend on how a step is divided into batches.
 
     Args:
-        normalize: `"weights"` or `"tokens"`; see `weighted_loss`.
+        normalize: `"weights"`, `"tokens"` or `"rows"`; see `weighted_loss`.
         weight_key: the batch's key for weights, as the collator names it.
+        shift: the model predicts the next token, as causal ones do; `False` for models that predict the token at each position.
         *args, **kwargs: arguments of the trainer.
 
     Raises:
@@ -114,9 +119,13 @@ class WeightedLossMixin:
                 f"{cls.__name__}: put WeightedLossMixin before the trainer's class; otherwise the trainer's own loss is used."
             )
 
-    def __init__(self, *args: Any, normalize: Normalize, weight_key: str = "loss_weights", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, normalize: Normalize, weight_key: str = "loss_weights", shift: bool = True, **kwargs: Any
+    ) -> None:
         check_choice("normalize", normalize, Normalize)
+        check_flag("shift", shift)
         self.normalize: Normalize = normalize
+        self.shift = shift
         self.weight_key = weight_key
         super().__init__(*args, **kwargs)
         config = self.model.config  # type: ignore[attr-defined]
@@ -141,7 +150,7 @@ class WeightedLossMixin:
         del inputs["labels"], inputs[self.weight_key]
         outputs = model(**inputs)
         logits = outputs["logits"] if isinstance(outputs, dict) else outputs[0]
-        loss = weighted_loss(logits, labels, weights, normalize=self.normalize, amount=num_items_in_batch)
+        loss = weighted_loss(logits, labels, weights, normalize=self.normalize, amount=num_items_in_batch, shift=self.shift)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:  # type: ignore[attr-defined]
             loss = loss * self.accelerator.num_processes  # type: ignore[attr-defined]  # gradients are averaged over them
         return (loss, outputs) if return_outputs else loss
@@ -151,7 +160,7 @@ class WeightedLossMixin:
         if not batch_samples:
             return None
         pairs = [self._labels_and_weights(batch) for batch in batch_samples]
-        amount = torch.stack([loss_amount(*pair, normalize=self.normalize) for pair in pairs]).sum().to(device)
+        amount = torch.stack([loss_amount(*pair, normalize=self.normalize, shift=self.shift) for pair in pairs]).sum().to(device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:  # type: ignore[attr-defined]
             amount = self.accelerator.gather(amount).sum()  # type: ignore[attr-defined]
         return amount

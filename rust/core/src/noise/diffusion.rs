@@ -46,7 +46,7 @@ pub struct RowOptions<'a> {
     pub protected_mask: Option<Ragged<'a, bool>>,
     /// Labels: a token may be masked if its label is not `ignore_index`. It is then the token itself.
     pub labels: Option<Ragged<'a, i64>>,
-    /// A factor for the weight of each token.
+    /// A factor for the weight of each token. A token of factor 0 has no loss, and is never masked.
     pub weights: Option<Ragged<'a, f32>>,
     /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. If `None`, all entries are tokens.
     pub bounds: Option<&'a [Range<usize>]>,
@@ -293,6 +293,7 @@ impl Call<'_> {
         let key = check_and_key(i, row, &IdSet::default(), known, &mut self.scratch.pack)?;
         let flags = self.options.protected_mask.map(|flags| flags.row(i));
         let labels = self.options.labels.map(|labels| labels.row(i));
+        let factors = self.options.weights.map(|weights| weights.row(i));
         let ignore_index = self.batch.ignore_index;
         let mut eligible = 0;
         self.scratch.bits.clear();
@@ -307,6 +308,9 @@ impl Call<'_> {
                     return Err(find_wrong(i, row, labels, ignore_index));
                 }
                 free &= found.trained;
+            }
+            if let Some(factors) = factors {
+                free &= bits(factors[range].iter().map(|&factor| factor > 0.0));
             }
             eligible += free.count_ones() as usize;
             self.scratch.bits.push(free);
