@@ -1,4 +1,4 @@
-"""Denoising: settings (`spec`, `mixture`), functions that hide tokens (`corrupt`, `masked_lm`, `diffusion`), a quick example (`denoise`)."""
+"""Denoising: settings (`spec`, `mixture`), functions that hide tokens (`corrupt`, `masked_lm`, `diffusion`), an example (`denoise`)."""
 
 from spanmask.noise.corrupt import Corrupted, NoiseReport, corrupt, merge, plan_lengths
 from spanmask.noise.denoise import denoise
