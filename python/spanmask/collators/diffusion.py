@@ -85,7 +85,7 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
             trained like the row's own, as in LLaDA's fine-tuning; the attention mask is 1 there. The model then learns to end its answer
             within a longer space. Requires padding on the right. These tokens depend on the batch's width; the row's own do not.
         policy, chat_format, template_kwargs, turn_column, on_untrained_batch: for conversations, as in `DataCollatorForChat`. `report`
-            counts conversations, before anything is masked.
+            counts conversations, before anything is masked. They are read when the collator is made; changing them later has no effect.
         prepare: called with each example first; returns a dict with the columns above. Must be picklable for workers.
         weight_key: the batch's key for loss weights, by default `"loss_weights"`. Naming it says that your loss reads them.
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
