@@ -9,7 +9,7 @@ use crate::bitblock::{BLOCK, bits};
 use crate::error::Column;
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::threshold;
-use crate::rng::{Purpose, SeedEpoch};
+use crate::rng::{Purpose, SeedEpoch, Stream};
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
 
@@ -264,7 +264,7 @@ struct Target<'o> {
 #[derive(Default)]
 struct Scratch {
     pack: Vec<[u8; 4]>,
-    /// One bit for each token, block by block: whether it may be masked, then whether it is.
+    /// One bit for each token, block by block: whether it may be masked.
     bits: Vec<u64>,
 }
 
@@ -333,26 +333,29 @@ impl Call<'_> {
             Weighting::Row => 1.0 / (ratio * eligible as f64),
         };
         self.allow_fill(row.len(), len);
-        let masked = self.draw(plan.key, threshold(ratio), len);
-        let bits = &self.scratch.bits;
         let factors = self.options.weights.map(|weights| weights.row(i));
-        let pieces =
-            bits.iter().enumerate().map(|(n, &bits)| (n * BLOCK..(n * BLOCK + BLOCK).min(len), bits));
-        for (range, bits) in pieces {
+        let shared = Shared {
+            threshold: threshold(ratio),
+            mask: i64::from(self.spec.mask_token_id),
+            ignore_index: self.batch.ignore_index,
+            weight: weight as f32,
+        };
+        let mut stream = self.seed_epoch.stream(plan.key, Purpose::Choice);
+        let (mut words, mut masked) = ([0; BLOCK], 0);
+        for (n, &free) in self.scratch.bits.iter().enumerate() {
+            let range = n * BLOCK..(n * BLOCK + BLOCK).min(len);
+            draw_words(&mut stream, free, &mut words[..range.len()]);
             let own = range.start.min(row.len())..range.end.min(row.len());
-            let shared = Shared {
-                bits,
-                mask: i64::from(self.spec.mask_token_id),
-                ignore_index: self.batch.ignore_index,
-                weight: weight as f32,
-            };
             let (input, tail) = target.input[range.clone()].split_at_mut(own.len());
             let (label, label_tail) = target.label[range.clone()].split_at_mut(own.len());
             let (weight, weight_tail) = target.weight[range].split_at_mut(own.len());
-            self.level.run(Write { block: &row[own.clone()], shared, input, label, weight });
-            for (at, ((input, label), weight)) in tail.iter_mut().zip(label_tail).zip(weight_tail).enumerate()
-            {
-                (*input, *label, *weight) = shared.of(at + own.len(), i64::from(fill));
+            let block = &row[own.clone()];
+            masked +=
+                self.level.run(Write { block, words: &words[..own.len()], shared, input, label, weight });
+            let places = tail.iter_mut().zip(label_tail).zip(weight_tail);
+            for (((input, label), weight), &word) in places.zip(&words[own.len()..]) {
+                (*input, *label, *weight) = shared.of(word, i64::from(fill));
+                masked += u32::from(word < shared.threshold);
             }
             if let Some(factors) = factors {
                 weight.iter_mut().zip(&factors[own]).for_each(|(weight, factor)| *weight *= factor);
@@ -369,18 +372,26 @@ impl Call<'_> {
             all[at / BLOCK] |= 1 << (at % BLOCK);
         }
     }
+}
 
-    /// Draws one word for each token, also for those that may not be masked, so that they do not change what happens to the others. It
-    /// keeps the bits of those that are masked: their word is below the threshold. Returns their number.
-    fn draw(&mut self, key: u64, threshold: u64, len: usize) -> u32 {
-        let mut words = self.seed_epoch.stream(key, Purpose::Choice);
-        let mut masked = 0;
-        for (n, free) in self.scratch.bits.iter_mut().enumerate() {
-            let count = BLOCK.min(len - n * BLOCK);
-            *free &= bits((0..count).map(|_| u64::from(words.next_u32()) < threshold));
-            masked += free.count_ones();
+/// A word that is below no threshold.
+const NEVER: u64 = u64::MAX;
+
+/// Draws one word for each token of a block, also for those that may not be masked, so that they do not change what happens to the others.
+/// Those get [`NEVER`]. `free`: a bit for each token that may be masked.
+fn draw_words(stream: &mut Stream, free: u64, words: &mut [u64]) {
+    if free == 0 && words.len() == BLOCK {
+        stream.skip(BLOCK); // most of a long prompt
+        words.fill(NEVER);
+        return;
+    }
+    for word in &mut *words {
+        *word = u64::from(stream.next_u32());
+    }
+    if free != u64::MAX {
+        for (at, word) in words.iter_mut().enumerate() {
+            *word |= (free >> at & 1).wrapping_sub(1); // all ones where the bit is clear
         }
-        masked
     }
 }
 
@@ -417,20 +428,21 @@ fn find_wrong<T: Token>(row: usize, ids: &[T], labels: &[i64], ignore_index: i64
     Error::Label { row, position, label: labels[position], id: ids[position].to_i64() }
 }
 
-/// What is the same for all tokens of a block: one bit for each that is masked, and what is written for those.
+/// What is the same for all tokens of a row.
 #[derive(Clone, Copy)]
 struct Shared {
-    bits: u64,
+    /// A token is masked if its word is below it.
+    threshold: u64,
     mask: i64,
     ignore_index: i64,
     weight: f32,
 }
 
 impl Shared {
-    /// Input, label and weight of the token at `at`.
+    /// Input, label and weight of a token.
     #[inline(always)]
-    fn of(self, at: usize, id: i64) -> (i64, i64, f32) {
-        let masked = self.bits >> at & 1 != 0;
+    fn of(self, word: u64, id: i64) -> (i64, i64, f32) {
+        let masked = word < self.threshold;
         (
             if masked { self.mask } else { id },
             if masked { id } else { self.ignore_index },
@@ -439,9 +451,10 @@ impl Shared {
     }
 }
 
-/// Writes a block.
+/// Writes a block, and counts the tokens that are masked.
 struct Write<'a, 'o, T> {
     block: &'a [T],
+    words: &'a [u64],
     shared: Shared,
     input: &'o mut [i64],
     label: &'o mut [i64],
@@ -449,15 +462,18 @@ struct Write<'a, 'o, T> {
 }
 
 impl<T: Token> Kernel for Write<'_, '_, T> {
-    type Out = ();
+    type Out = u32;
 
     #[inline(always)]
-    fn run(self) {
-        let Self { block, shared, input, label, weight } = self;
+    fn run(self) -> u32 {
+        let Self { block, words, shared, input, label, weight } = self;
+        let mut masked = 0;
         let places = input.iter_mut().zip(label).zip(weight);
-        for (at, (((input, label), weight), token)) in places.zip(block).enumerate() {
-            (*input, *label, *weight) = shared.of(at, token.to_i64());
+        for (((input, label), weight), (token, &word)) in places.zip(block.iter().zip(words)) {
+            (*input, *label, *weight) = shared.of(word, token.to_i64());
+            masked += u32::from(word < shared.threshold);
         }
+        masked
     }
 }
 

@@ -71,6 +71,17 @@ impl Stream {
         self.next = self.next.wrapping_add(1); // at most `WORDS`
         word
     }
+
+    /// Passes over `count` words.
+    pub fn skip(&mut self, mut count: usize) {
+        while self.next < WORDS && count > 0 {
+            (self.next, count) = (self.next + 1, count - 1);
+        }
+        self.counter[0] = self.counter[0].wrapping_add((count / WORDS * LANES) as u64);
+        for _ in 0..count % WORDS {
+            self.next_u32();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +110,22 @@ mod tests {
         ];
         for (key, counter, want) in cases {
             assert_eq!(block(key, counter), want);
+        }
+    }
+
+    #[test]
+    fn skipping_is_drawing() {
+        for drawn in [0, 1, 15, 16, 17] {
+            for count in [0, 1, 15, 16, 17, 31, 64, 100] {
+                let (mut one, mut other) = (Stream::new([1, 2], [0; 4]), Stream::new([1, 2], [0; 4]));
+                for _ in 0..drawn {
+                    one.next_u32();
+                    other.next_u32();
+                }
+                one.skip(count);
+                (0..count).for_each(|_| _ = other.next_u32());
+                assert_eq!([(); 20].map(|()| one.next_u32()), [(); 20].map(|()| other.next_u32()));
+            }
         }
     }
 
