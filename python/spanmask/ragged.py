@@ -527,7 +527,7 @@ def column_of_weights(column: Any, name: str) -> Ragged:
         items = column.to_pylist() if is_arrow(column) else column
         if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
             raise TypeError(f"{name}: expected a row of weights for each row of ids, got {type(items).__name__}.")
-        rows = [np.asarray(tensor_to_numpy(row, name) if is_tensor(row) else row) for row in items]
+        rows = [np.asarray(to_numpy(row.float()) if is_tensor(row) else row) for row in items]
         for number, row in enumerate(rows):
             if row.ndim != 1 or (len(row) and row.dtype.kind not in "iuf"):
                 raise TypeError(f"{name}: row {number} is not a row of weights; pass one number for each token.")

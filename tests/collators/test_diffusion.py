@@ -156,6 +156,9 @@ class TestConversations:
     def test_weights_of_rows_of_ids(self):
         factors = [[0, 0.5] + [2.0] * (len(row) - 2) for row in ROWS]
         batch = collator()(features(loss_weights=factors, mask_ratio=[1.0] * 3))
+        for made in (np.array, torch.tensor, lambda row: torch.tensor(row, dtype=torch.bfloat16)):
+            other = collator()(features(loss_weights=list(map(made, factors)), mask_ratio=[1.0] * 3))
+            assert torch.equal(other["loss_weights"], batch["loss_weights"])
         for number, row in enumerate(ROWS):
             assert batch["loss_weights"][number, : len(row)].tolist() == factors[number]
             assert batch["labels"][number, : len(row)].tolist() == [-100, *row[1:]]
