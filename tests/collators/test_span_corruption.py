@@ -81,6 +81,7 @@ def test_decoder_inputs_are_those_of_the_model():
     assert torch.equal(batch["decoder_input_ids"], model.prepare_decoder_input_ids_from_labels(batch["labels"]))
 
 
+@pytest.mark.filterwarnings("ignore:labels. this batch has none")
 @given(lengths=st.lists(st.integers(0, 400), min_size=1, max_size=6), inputs_length=st.integers(8, 120))
 def test_fixed_lengths(lengths, inputs_length):
     """Every batch has the same two shapes, and rows are cut, never more than they must."""
@@ -273,6 +274,7 @@ class TestRepeats:
             made.set_epoch(epoch)
             made(features())
 
+    @pytest.mark.filterwarnings("ignore:labels. this batch has none")
     @pytest.mark.parametrize("batch_size", [1, 5])
     def test_a_few_equal_rows_are_not_a_repeat(self, batch_size):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)

@@ -43,6 +43,17 @@ MASK_SPECS = {
         word_end_ids=(101, 105, 120, 121, 150),
     ),
     "spans": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mode="span"),
+    "min_one": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mlm_probability=0.01, min_one=True),
+    "words_min_one": MaskedLM(
+        103,
+        30522,
+        special_ids=(0, 100, 101, 102, 103),
+        mlm_probability=0.01,
+        min_one=True,
+        whole_word_mask=True,
+        continuation_ids=tuple(range(105, 200, 3)),
+    ),
+    "spans_min_one": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mode="span", min_one=True),
     "all": MaskedLM(
         103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6
     ),

@@ -19,7 +19,7 @@ from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.chat.strings import policy_with_ids
-from spanmask.collators.columns import columns_of, required_column, select_rows, stack_columns
+from spanmask.collators.columns import add_columns, columns_of, required_column, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
     check_unclosed,
@@ -137,11 +137,9 @@ class ChatCollator:
         plan = self._plan(rows, columns)
         kept = self._kept(plan, rows, columns)
         batch = self._write(plan, rows, columns, kept)
-        extra = stack_columns(columns if kept is None else select_rows(columns, kept), self.keep_columns)
-        for name in extra:
-            if name in batch:
-                raise ValueError(f"keep_columns: the collator creates the column {name!r} itself; remove it from keep_columns.")
-        return to_tensors({**batch, **extra}, return_tensors or self.return_tensors)
+        kept_rows = columns if kept is None else select_rows(columns, kept)
+        add_columns(batch, "keep_columns", stack_columns(kept_rows, self.keep_columns))
+        return to_tensors(batch, return_tensors or self.return_tensors)
 
     def _examples(self, features: Any) -> Any:
         """The examples of a batch, made from the collator's argument."""

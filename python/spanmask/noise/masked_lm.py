@@ -54,6 +54,10 @@ class MaskedLM:
         mode: `"token"`: each token (or word) is chosen independently; `"span"`: spans of them are chosen, of geometric length, with an
             unchosen token (or word) between any two and one replacement decision per span.
         span_length_p, max_span_length: parameter and maximum of the (truncated) geometric distribution of span lengths.
+        min_one: each row that has a token (or word) that may be chosen gets at least one label. Tokens are chosen as usual; if that
+            leaves a row without a label, one of its tokens (or words) is chosen, each with the same probability. Of n tokens, each is
+            then chosen with probability p + (1 - p)**n / n instead of p: no difference in long rows. With `mode="span"`, one token
+            (or word) is chosen where the fraction rounds to none.
 
     Raises:
         ValueError: a probability or fraction is out of range, the fractions add up to more than 1, or no id is left to draw.
@@ -78,6 +82,7 @@ class MaskedLM:
     mode: Mode = "token"
     span_length_p: float = 0.2
     max_span_length: int = 10
+    min_one: bool = False
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -101,6 +106,7 @@ class MaskedLM:
             )
         check_choice("mode", self.mode, Mode)
         check_flag("whole_word_mask", self.whole_word_mask)
+        check_flag("min_one", self.min_one)
         set_(self, "span_length_p", as_density("span_length_p", self.span_length_p))
         set_(self, "max_span_length", as_positive("max_span_length", self.max_span_length))
         self._compiled  # noqa: B018  # a vocabulary without an id to draw is an error here, not in the first batch
@@ -117,6 +123,7 @@ class MaskedLM:
         mode: Mode = "token",
         span_length_p: float = 0.2,
         max_span_length: int = 10,
+        min_one: bool = False,
         mask_token_id: int | None = None,
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
@@ -153,6 +160,7 @@ class MaskedLM:
             mode=mode,
             span_length_p=span_length_p,
             max_span_length=max_span_length,
+            min_one=min_one,
         )
 
     @cached_property
@@ -174,6 +182,7 @@ class MaskedLM:
             protected_ids=self.special_ids,
             continuation_ids=self.continuation_ids if self.whole_word_mask else None,
             word_end_ids=self.word_end_ids if self.whole_word_mask and self.word_end_ids else None,
+            min_one=self.min_one,
         )
 
     def __repr__(self) -> str:

@@ -112,7 +112,8 @@ def sources(row: Sequence[int], inputs: Sequence[int], labels: Sequence[int], sp
     if not labels:
         return list(range(len(inputs)))
     ends = spec.eos_token_id is not None
-    hidden, sentinel = {None: 0}, None  # None: hidden without a sentinel
+    sentinel = -1  # hidden without a sentinel
+    hidden = {sentinel: 0}
     for token in labels[: len(labels) - ends]:
         if token in spec.sentinel_ids:
             sentinel = token
@@ -124,7 +125,7 @@ def sources(row: Sequence[int], inputs: Sequence[int], labels: Sequence[int], sp
     for token in inputs[: len(inputs) - ends]:
         made.append(position)
         position += 0 if token in mode_tokens else hidden.get(token, 1)
-    used = position + hidden[None]
+    used = position + hidden[-1]
     whole = used == len(without_eos(list(row), spec.eos_token_id))
     return [*made, len(row) - 1 if whole else used - 1] if ends else made
 

@@ -64,12 +64,15 @@ def chosen_groups(length: int, units: Sequence[Span], spec: Any, choices: Stream
         return [[at for start, stop in span for at in range(start, stop)] for span in spans]
     # Each token has a trial, so that a protected one does not change what happens to the others. A word is chosen with its first token.
     tried = set(successes(choices, threshold(spec.mlm_probability), length))
-    return [[at] for start, stop in units if start in tried for at in range(start, stop)]
+    chosen = [unit for unit in units if unit[0] in tried]
+    if spec.min_one and units and not chosen:
+        chosen = [units[below(choices, len(units))]]
+    return [[at] for start, stop in chosen for at in range(start, stop)]
 
 
 def spans_of(length: int, spec: Any, choices: Stream) -> list[Span]:
     """SpanBERT: draw lengths until the fraction is reached, then a position for each, with a clear unit between any two."""
-    noise = min(round(length * spec.mlm_probability), length)
+    noise = min(max(round(length * spec.mlm_probability), spec.min_one), length)
     weights = [1.0]
     while len(weights) < spec.max_span_length:
         weights.append(weights[-1] * (1 - spec.span_length_p))

@@ -111,7 +111,8 @@ fn words(error: Error, rows: &str) -> String {
         }
         Error::MaskHole { row, position } => format!(
             "{rows}: row {row} has a 0 between 1s at position {position}; only leading and trailing padding is supported. \
-             Remove those tokens or list them in ignore_ids."
+             Remove those tokens, or set their entries to 1 and keep them without loss: with ignore_ids of a MaskPolicy, or with \
+             protected_mask where noise is drawn."
         ),
         Error::NoTrainedTurn { row } => format!(
             "{rows}: row {row} has no turn of a trained role, and on_no_trained_turn is 'raise'. Check that the chat format fits \

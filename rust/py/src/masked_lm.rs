@@ -29,7 +29,7 @@ impl MaskSpec {
     #[new]
     #[pyo3(signature = (
         *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
-        continuation_ids, word_end_ids
+        continuation_ids, word_end_ids, min_one
     ))]
     fn new(
         mlm_probability: f64,
@@ -41,6 +41,7 @@ impl MaskSpec {
         protected_ids: Vec<u32>,
         continuation_ids: Option<Vec<u32>>,
         word_end_ids: Option<Vec<u32>>,
+        min_one: bool,
     ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids);
         let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(error::no_random_id)?;
@@ -59,6 +60,7 @@ impl MaskSpec {
             protected_ids,
             continuation_ids: continuation_ids.map(IdSet::new),
             word_end_ids: word_end_ids.map(IdSet::new),
+            min_one,
         }))
     }
 }

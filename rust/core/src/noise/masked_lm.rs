@@ -43,6 +43,8 @@ pub struct Spec {
     pub continuation_ids: Option<IdSet>,
     /// Ids after which a word begins, even if the next id continues words. Only with `continuation_ids`.
     pub word_end_ids: Option<IdSet>,
+    /// If nothing is chosen in a row, choose one of its units, each with the same probability.
+    pub min_one: bool,
 }
 
 /// The ids below the size of a vocabulary, except the excluded ones.
@@ -141,10 +143,10 @@ pub struct Outputs<'o> {
     pub reports: &'o mut [RowReport],
 }
 
-/// Masks `rows` into a batch. Tokens are chosen before the layout truncates rows.
+/// Masks `rows` into a batch.
 ///
-/// Errors: [`Error::Length`] for outputs or options of the wrong size, [`Error::Width`], [`Error::IdRange`], [`Error::ColumnLength`],
-/// [`Error::RowLength`].
+/// Errors: [`Error::Length`] for outputs or options of the wrong size, [`Error::Width`] for a row that the layout would truncate,
+/// [`Error::IdRange`], [`Error::ColumnLength`], [`Error::RowLength`].
 pub fn mask_tokens_into<T: Token>(
     rows: &[&[T]],
     spec: &Spec,
@@ -179,6 +181,9 @@ pub fn mask_tokens_into<T: Token>(
             cell.content.fill(1);
         }
         let (mut row, mut input, mut label) = (*whole, input.content, label.content);
+        if input.len() != row.len() {
+            return Err(Error::Width { row: i, len: row.len(), width: input.len() });
+        }
         if let Some(bounds) = options.bounds {
             (row, input, label) = inside(whole, &bounds[i], input, label, batch.ignore_index);
         }
@@ -199,10 +204,9 @@ fn inside<'a, 'o, T: Token>(
     label: &'o mut [i64],
     ignore_index: i64,
 ) -> (&'a [T], &'o mut [i64], &'o mut [i64]) {
-    T::copy_into(&whole[..input.len()], input);
+    T::copy_into(whole, input);
     label.fill(ignore_index);
-    let kept = bounds.start.min(input.len())..bounds.end.min(input.len());
-    (&whole[bounds.clone()], &mut input[kept.clone()], &mut label[kept])
+    (&whole[bounds.clone()], &mut input[bounds.clone()], &mut label[bounds.clone()])
 }
 
 /// The values that are the same for all rows of a call.
@@ -215,7 +219,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Masks one row. Outputs may be shorter than the row: no position after their end is written.
+    /// Masks one row, into outputs of its length.
     fn mask_row<T: Token>(
         &self,
         i: usize,
@@ -245,10 +249,13 @@ impl Call<'_> {
             Choice::Each(shared) => {
                 let own = own.map(|probability| Trials::new(threshold(probability)));
                 self.mask_each(i, own.as_ref().unwrap_or(shared), &mut choices, &mut masker, scratch);
+                if self.spec.min_one && masker.chosen == 0 {
+                    self.mask_one(i, &mut choices, &mut masker, scratch);
+                }
             }
             Choice::Spans(shared, lengths) => {
                 self.rules.units_into(i, row, &mut scratch.units);
-                scratch.draw_spans(&mut choices, own.unwrap_or(*shared), lengths);
+                scratch.draw_spans(&mut choices, own.unwrap_or(*shared), self.spec.min_one, lengths);
                 masker.write_unchanged(row.len());
                 masker.hide_spans(&scratch.spans, &scratch.units);
             }
@@ -281,6 +288,25 @@ impl Call<'_> {
             masker.write_unchanged(chosen.last().map_or(at, |&last| at.max(last as usize + 1)));
             masker.hide(chosen, &mut scratch.random);
         }
+    }
+
+    /// Chooses one unit of row `i`, in which nothing is chosen, if there is a unit that may be chosen.
+    #[cold]
+    fn mask_one<T: Token>(
+        &self,
+        i: usize,
+        choices: &mut Stream,
+        masker: &mut Masker<T>,
+        scratch: &mut Scratch,
+    ) {
+        self.rules.units_into(i, masker.row, &mut scratch.units);
+        if scratch.units.is_empty() {
+            return;
+        }
+        let unit = scratch.units[below(choices, scratch.units.len() as u32) as usize];
+        scratch.chosen.clear();
+        scratch.chosen.extend(unit.start..unit.stop);
+        masker.hide(&scratch.chosen, &mut scratch.random);
     }
 }
 
@@ -321,12 +347,13 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Draws spans of units: their lengths from `lengths`, `probability` of all units together, with a clear unit between any two; every
-    /// placement is equally likely.
-    fn draw_spans(&mut self, stream: &mut Stream, probability: f64, lengths: &[u64]) {
+    /// Draws spans of units: their lengths from `lengths`, `probability` of all units together (one at least, with `min_one`), with a clear
+    /// unit between any two; every placement is equally likely.
+    fn draw_spans(&mut self, stream: &mut Stream, probability: f64, min_one: bool, lengths: &[u64]) {
         self.spans.clear();
         let len = self.units.len() as u32;
-        let noise = ((f64::from(len) * probability).round_ties_even() as u32).min(len);
+        let drawn = (f64::from(len) * probability).round_ties_even() as u32;
+        let noise = drawn.max(u32::from(min_one)).min(len);
         if noise == 0 {
             return;
         }
@@ -386,12 +413,8 @@ impl<T: Token> Masker<'_, T> {
     /// Draws what replaces the tokens at `chosen`, and replaces them.
     #[inline(never)] // it then has all registers
     fn hide(&mut self, chosen: &[u32], random: &mut Vec<u32>) {
-        let len = self.input.len();
-        let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
-        let mut chosen = chosen;
-        if chosen.last().is_some_and(|&last| last as usize >= len) {
-            chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // the row is truncated here
-        }
+        let len = self.row.len();
+        let (row, input, label) = (self.row, &mut self.input[..len], &mut self.label[..len]);
         let (mask_id, mask_below) = (i64::from(self.spec.mask_token_id), self.spec.mask_below);
         let (random_range, mut randoms) = (self.spec.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
@@ -433,16 +456,15 @@ impl<T: Token> Masker<'_, T> {
         }
     }
 
-    /// Replaces the token at `at`, unless the row is truncated before it.
+    /// Replaces the token at `at`.
     fn replace(&mut self, at: usize, replacement: Replacement) {
-        let Some((input, label)) = self.input.get_mut(at).zip(self.label.get_mut(at)) else { return };
         let id = self.row[at].to_i64();
-        *input = match replacement {
+        self.input[at] = match replacement {
             Replacement::Mask => i64::from(self.spec.mask_token_id),
             Replacement::RandomId => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
             Replacement::Itself => id,
         };
-        *label = id;
+        self.label[at] = id;
         self.chosen += 1;
     }
 }
