@@ -120,11 +120,8 @@ def test_next_to_a_spec():
     assert torch.equal(made(ROWS)["input_ids"], expected(ROWS)["input_ids"])
     with pytest.raises(TypeError, match="mlm_probability: cannot be combined with spec"):
         masked(spec=spec, mlm_probability=0.5)
-    mixture = DenoiserMixture.ul2(T5)
-    collator = DataCollatorForSpanCorruption(T5, seed=1, spec=mixture, noise_density=lambda step, epoch: 0.2, on_repeat="ignore")
-    by_row = DataCollatorForSpanCorruption(T5, seed=1, spec=mixture, on_repeat="ignore")
-    rows = [{**row, "noise_density": 0.2} for row in ROWS]
-    assert torch.equal(collator(ROWS)["labels"], by_row(rows)["labels"])
+    with pytest.raises(ValueError, match="noise_density: cannot be combined with a DenoiserMixture"):
+        DataCollatorForSpanCorruption(T5, spec=DenoiserMixture.ul2(T5), noise_density=LinearRate(0.1, 0.2, steps=3))
 
 
 def test_copies_keep_the_rate():

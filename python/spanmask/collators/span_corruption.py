@@ -127,6 +127,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             given.update(rates_at(self.moving_rates, 0, 0))
             self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **given)
         check_spec(self.spec)
+        check_rates(self.spec, **self.moving_rates)
         if isinstance(self.spec, DenoiserMixture):
             self.spec = self.spec.for_tokenizer(self.tokenizer)
         check_length("inputs_length", self.inputs_length)
