@@ -7,8 +7,10 @@ from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import mask_labels
 from spanmask.noise import (
+    CosineRate,
     Denoiser,
     DenoiserMixture,
+    LinearRate,
     MaskedLM,
     SpanCorruption,
     corrupt,
@@ -37,12 +39,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatFormat",
     "ChatFormatError",
+    "CosineRate",
     "DataCollatorForChat",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
     "DataCollatorForVisionChat",
     "Denoiser",
     "DenoiserMixture",
+    "LinearRate",
     "MaskPolicy",
     "MaskReport",
     "MaskedLM",

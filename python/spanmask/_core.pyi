@@ -382,6 +382,7 @@ def mask_tokens(
     layout: Layout | None = None,
     keys: _Uint64 | list[str] | None = None,
     mlm_probability: _Float64 | None = None,
+    token_probabilities: _Column | None = None,
     protected_mask: _Column | None = None,
     word_starts: _Column | None = None,
     word_ids: _Column | None = None,

@@ -154,7 +154,9 @@ def test_a_mixture_without_sentinels_uses_the_tokenizers():
 
 def test_collators_can_be_copied_and_pickled():
     made = collator(epoch=3)
+    made.set_step(9)
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert other.state_dict() == made.state_dict()
         assert (other.seed, other.epoch, repr(other)) == (42, 3, repr(made))
         assert torch.equal(other(features())["labels"], made(features())["labels"])
         other.set_epoch(4)  # only that of the copy
@@ -172,9 +174,11 @@ def test_threads_may_use_one_collator():
 class TestState:
     def test_state_dict_continues_where_it_was(self):
         made = collator(epoch=5)
-        assert made.state_dict() == {"seed": 42, "epoch": 5, "algorithm": 1}
+        made.set_step(70)
+        assert made.state_dict() == {"seed": 42, "epoch": 5, "step": 70, "algorithm": 1}
         other = collator(seed=1)
         other.load_state_dict(made.state_dict())
+        assert other.state_dict() == made.state_dict()
         assert torch.equal(other(features())["labels"], made(features())["labels"])
 
     @pytest.mark.parametrize(

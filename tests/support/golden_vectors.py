@@ -119,8 +119,28 @@ def maskings():
     return cases
 
 
+def maskings_by_token():
+    """The same with a probability for each token, 0 and 1 among them."""
+    cases = []
+    for name in ("bert", "words", "all"):
+        for length in (1, 9, 600):
+            row = [101, *row_of(length), 102]
+            probabilities = [at % 5 / 4 if at % 3 else 1 / (at + 1) for at in range(len(row))]
+            inputs, labels = reference.mask_tokens(row, MASK_SPECS[name], seed=43, epoch=2, mlm_probability=probabilities)
+            case = {"spec": name, "row": row, "mlm_probability": probabilities, "seed": 43, "epoch": 2}
+            cases.append({**case, "input_ids": inputs, "labels": labels})
+    return cases
+
+
 if __name__ == "__main__":
-    for name, content in [("rng", rng()), ("plans", plans()), ("corrupt", corruptions()), ("mask_tokens", maskings())]:
+    contents = {
+        "rng": rng(),
+        "plans": plans(),
+        "corrupt": corruptions(),
+        "mask_tokens": maskings(),
+        "mask_tokens_by_token": maskings_by_token(),
+    }
+    for name, content in contents.items():
         cases = content if isinstance(content, list) else None
         text = json.dumps(content) if cases is None else "[\n" + ",\n".join(map(json.dumps, cases)) + "\n]"
         (FOLDER / f"{name}.json").write_text(text + "\n")

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from spanmask import _core
 from spanmask._validate import as_probability
 from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, NoisedBatch, given_options, protects_spec
-from spanmask.noise.masked_lm import MaskedLM, Mode
+from spanmask.noise.masked_lm import MaskedLM, Mode, check_by_token
+from spanmask.noise.rates import Rate, rates_at, take_moving_rates
 from spanmask.noise.row_options import RowOptions, per_row
 from spanmask.noise.spec import FromTokenizer
 
@@ -24,7 +25,8 @@ class DataCollatorForMaskedLM(NoiseCollator):
     In:  dicts with `input_ids` (integers, any length). Columns that are read where present, each with an entry for each token:
          `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never chosen), `word_ids`
          (numbers; None, NaN, null or negative: not a word) or `word_starts` (flags): words are then chosen whole; `token_type_ids`. One
-         number for each row: `mlm_probability`, which replaces the spec's. An Arrow table or a dict with these columns is also accepted.
+         number for each row, or for each token: `mlm_probability`, which replaces the spec's. An Arrow table or a dict with these
+         columns is also accepted.
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row]; labels are `label_pad_token_id` where nothing was chosen.
          `token_type_ids` if the examples have it, and `token_columns`: padded as the ids are.
 
@@ -32,7 +34,8 @@ class DataCollatorForMaskedLM(NoiseCollator):
 
     Args:
         tokenizer: a transformers tokenizer: mask token, special tokens, vocabulary, pad token, padding side.
-        mlm_probability: each unprotected token (or word) is chosen with this probability; above 0 and at most 1, .15 by default.
+        mlm_probability: each unprotected token (or word) is chosen with this probability; above 0 and at most 1, .15 by default. Or
+            a function of (step, epoch) that returns it, such as `LinearRate`; it can also be given next to `spec`.
         whole_word_mask: words are chosen whole: those of the columns `word_ids` or `word_starts`, otherwise those of the vocabulary.
         mask_token_id, vocab_size, special_ids, mask_replace_prob, random_replace_prob, continuation_ids, word_end_ids, mode,
             span_length_p, max_span_length: see `MaskedLM`; by default what `MaskedLM.from_tokenizer` chooses.
@@ -68,7 +71,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
         `collator = DataCollatorForMaskedLM(tokenizer, mlm_probability=.15, whole_word_mask=True, seed=42)`
     """
 
-    mlm_probability: InitVar[float | None] = None
+    mlm_probability: InitVar[float | Rate | None] = None
     whole_word_mask: InitVar[bool | None] = None
     mask_token_id: InitVar[int | None] = None
     vocab_size: InitVar[int | None] = None
@@ -84,10 +87,11 @@ class DataCollatorForMaskedLM(NoiseCollator):
     spec: MaskedLM | None = None
 
     rate_columns: ClassVar[tuple[str, ...]] = ("mlm_probability",)
+    token_rate_columns: ClassVar[tuple[str, ...]] = ("mlm_probability",)
 
     def __post_init__(
         self,
-        mlm_probability: float | None,
+        mlm_probability: float | Rate | None,
         whole_word_mask: bool | None,
         mask_token_id: int | None,
         vocab_size: int | None,
@@ -116,8 +120,10 @@ class DataCollatorForMaskedLM(NoiseCollator):
             "max_span_length": max_span_length,
             "min_one": min_one,
         }
+        self.moving_rates = take_moving_rates(options)
         given = given_options(self.spec, options)
         if self.spec is None:
+            given.update(rates_at(self.moving_rates, 0, 0))
             self.spec = MaskedLM.from_tokenizer(self.tokenizer, **given)
         elif not isinstance(self.spec, MaskedLM):
             raise TypeError(f"spec: expected MaskedLM, got {type(self.spec).__name__}.")
@@ -128,6 +134,8 @@ class DataCollatorForMaskedLM(NoiseCollator):
         no_words = options["word_ids"] is None and options["word_starts"] is None
         if no_words and self.spec.whole_word_mask and self.spec.continuation_ids is None:
             raise ValueError("word_ids: whole_word_mask requires this column or word_starts, or a spec with continuation_ids.")
+        if extra.token_rates:
+            check_by_token(self.spec)
         count = len(rows) if isinstance(rows, list) else len(rows.starts)
         seed, epoch = seed_epoch
         out = _core.mask_tokens(
@@ -140,6 +148,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
             pad_token_id=self.pad_token_id,
             name="input_ids",
             mlm_probability=per_row("mlm_probability", extra.rates.get("mlm_probability"), count, as_probability),
+            token_probabilities=extra.token_rates.get("mlm_probability"),
             **options,
         )
         batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}

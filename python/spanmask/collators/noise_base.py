@@ -18,7 +18,8 @@ from spanmask.chat.conversation import row_name
 from spanmask.collators.columns import add_columns, columns_of, required_column, stack_columns, token_column
 from spanmask.collators.unread_columns import check_unread
 from spanmask.errors import SpanmaskWarning, UnreadableRowsError
-from spanmask.noise.row_options import RowOptions, as_keys
+from spanmask.noise.rates import Rate, rates_at
+from spanmask.noise.row_options import RowOptions, as_keys, column_of_probabilities, is_by_token
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
 from spanmask.ragged import (
     Column,
@@ -70,6 +71,7 @@ class NoiseCollator:
     tokenizer: Any
     _: KW_ONLY
     schedule: NoiseSchedule = field(default_factory=NoiseSchedule, init=False, repr=False)
+    moving_rates: dict[str, Rate] = field(default_factory=dict, init=False, repr=False)
     seed: int | None = ScheduleOption(None)  # type: ignore[assignment]
     epoch: int = ScheduleOption(0)  # type: ignore[assignment]
     on_repeat: OnRepeat = ScheduleOption("warn")  # type: ignore[assignment]  # noqa: RUF009  # a descriptor may be shared
@@ -84,6 +86,8 @@ class NoiseCollator:
 
     rate_columns: ClassVar[tuple[str, ...]] = ()
     """Columns with a number for each row that replaces the spec's."""
+    token_rate_columns: ClassVar[tuple[str, ...]] = ()
+    """Those of them that may also have a number for each token."""
 
     def _check_options(self) -> None:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
@@ -177,9 +181,18 @@ class NoiseCollator:
             ValueError, TypeError: not an integer from 0 to 2**64 - 1.
         """
         self.schedule.epoch = epoch
+        self.schedule.hold(False)  # an `EpochCallback` may have held it; it will do so again
+
+    def set_step(self, step: int) -> None:
+        """Set the step, for rates that are functions of it. Call after each optimizer step; all worker processes see it.
+
+        Raises:
+            ValueError, TypeError: not an integer from 0 to 2**64 - 1.
+        """
+        self.schedule.step = step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return seed, epoch and algorithm version: with a seed, everything that the noise depends on, except the rows."""
+        """Return seed, epoch, step and algorithm version: with a seed, everything that the noise depends on, except the rows."""
         return self.schedule.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -193,14 +206,16 @@ class NoiseCollator:
 
     def __repr__(self) -> str:
         """The options that differ from their defaults, long tuples shortened."""
-        return short_repr(self)
+        moving = "".join(f", {name}={rate!r}" for name, rate in self.moving_rates.items())
+        return f"{short_repr(self)[:-1]}{moving})"
 
 
 class NoiseColumns:
     """The columns of a batch in addition to `input_ids`: those that noise depends on, and those that are laid out as the ids are.
 
     Attributes:
-        rates: a number for each row, by column name; only columns that the batch has.
+        rates: a number for each row, by column name, for columns that the batch has; otherwise one for all rows, for rates that move.
+        token_rates: columns with a number for each token: as in the batch, and after `row_options` as the core takes them.
         names: the columns that are laid out as the ids are.
     """
 
@@ -209,13 +224,20 @@ class NoiseColumns:
         self._keys = None
         if collator.key_column is not None:
             self._keys = required_column(columns, "key_column", collator.key_column)
-        self.rates = {name: columns[name] for name in collator.rate_columns if columns.get(name) is not None}
         self.names = dict.fromkeys((*((TOKEN_TYPES,) if columns.get(TOKEN_TYPES) is not None else ()), *collator.token_columns))
+        self.rates: dict[str, Any] = {}
+        if collator.moving_rates:
+            self.rates.update(rates_at(collator.moving_rates, *collator.schedule.step_epoch()))
+        self.rates.update({name: columns[name] for name in collator.rate_columns if columns.get(name) is not None})
+        by_token = [name for name in collator.token_rate_columns if is_by_token(self.rates.get(name))]
+        self.token_rates = {name: self.rates.pop(name) for name in by_token}
 
     @property
     def has_token_columns(self) -> bool:
         """Whether there is a column with an entry for each token."""
-        return bool(self.names) or any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
+        if self.names or self.token_rates:
+            return True
+        return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
     def token_columns(self, read: RealRows) -> dict[str, Column]:
         """The columns that are laid out as the ids are, with the bounds of the rows.
@@ -256,6 +278,10 @@ class NoiseColumns:
         if flags:
             protected = np.logical_or.reduce([column.values for column in flags.values()])
             options["protected_mask"] = read.real._replace(values=protected)
+        for name, rates in self.token_rates.items():
+            numbers = column_of_probabilities(rates, name)
+            check_aligned(numbers, read.rows, name)
+            self.token_rates[name] = read.real._replace(values=numbers.values)
         if read.word_ids is not None:
             options["word_ids"] = read.real._replace(values=read.word_ids)
         return options
@@ -285,15 +311,22 @@ def protects_spec(cls: type[C]) -> type[C]:
 
 
 class SpecOption:
-    """An option of a collator's spec. Reading it returns "not given", which `dataclasses.replace` passes on; the spec holds the value."""
+    """An option of a collator's spec. Reading it returns "not given", which `dataclasses.replace` passes on; the spec holds the value.
+
+    A rate that moves is the exception: the collator holds it, and reading returns it.
+    """
 
     def __init__(self, name: str, default: object) -> None:
         self._name, self._default = name, default
 
     def __get__(self, collator: Any, owner: type) -> Any:
-        return self._default
+        return self._default if collator is None else collator.moving_rates.get(self._name, self._default)
 
     def __set__(self, collator: Any, value: Any) -> None:
+        if callable(value) or self._name in collator.moving_rates:
+            raise AttributeError(
+                f"{self._name}: a rate that moves is fixed; make another collator: dataclasses.replace(collator, {self._name}={value!r})."
+            )
         raise AttributeError(
             f"{self._name}: is an option of the spec; set collator.spec = dataclasses.replace(collator.spec, {self._name}={value!r})."
         )

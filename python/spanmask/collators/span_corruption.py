@@ -11,6 +11,7 @@ from spanmask._validate import as_density, as_span_length, as_token_id, check_le
 from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, NoisedBatch, given_options, protects_spec
 from spanmask.noise.corrupt import check_protectable, check_rates
 from spanmask.noise.mixture import DenoiserMixture
+from spanmask.noise.rates import Rate, rates_at, take_moving_rates
 from spanmask.noise.row_options import RowOptions, per_row
 from spanmask.noise.spec import CorruptionSpec, FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout, check_spec
 
@@ -37,7 +38,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     Args:
         tokenizer: a transformers tokenizer: sentinels, EOS, pad token, padding side.
         noise_density: fraction of tokens that is hidden, strictly between 0 and 1; .15 by default.
-        mean_noise_span_length: tokens in a hidden span, on average; at least 1, 3 by default.
+        mean_noise_span_length: tokens in a hidden span, on average; at least 1, 3 by default. Both rates may also be functions of
+            (step, epoch), such as `LinearRate`; these can be given next to `spec`.
         sentinel_ids, eos_token_id, bos_token_ids, layout, final_sentinel, on_exhausted, on_sentinel, protected_ids: see `SpanCorruption`;
             by default what `SpanCorruption.from_tokenizer` chooses. `layout="classic"` hides the end of every short row in every epoch:
             use `"uniform"` for rows of a sentence. All options up to here are those of the spec: read and change
@@ -79,8 +81,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         `collator = DataCollatorForSpanCorruption(tokenizer, noise_density=.15, mean_noise_span_length=3.0, seed=42)`
     """
 
-    noise_density: InitVar[float | None] = None
-    mean_noise_span_length: InitVar[float | None] = None
+    noise_density: InitVar[float | Rate | None] = None
+    mean_noise_span_length: InitVar[float | Rate | None] = None
     sentinel_ids: InitVar[Iterable[int] | None] = None
     eos_token_id: InitVar[int | FromTokenizer | None] = "tokenizer"
     bos_token_ids: InitVar[Iterable[int] | None] = None
@@ -98,8 +100,8 @@ class DataCollatorForSpanCorruption(NoiseCollator):
 
     def __post_init__(
         self,
-        noise_density: float | None,
-        mean_noise_span_length: float | None,
+        noise_density: float | Rate | None,
+        mean_noise_span_length: float | Rate | None,
         sentinel_ids: Iterable[int] | None,
         eos_token_id: int | FromTokenizer | None,
         bos_token_ids: Iterable[int] | None,
@@ -121,10 +123,13 @@ class DataCollatorForSpanCorruption(NoiseCollator):
             "on_sentinel": on_sentinel,
             "protected_ids": protected_ids,
         }
+        self.moving_rates = take_moving_rates(options)
         given = given_options(self.spec, options)
         if self.spec is None:
+            given.update(rates_at(self.moving_rates, 0, 0))
             self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **given)
         check_spec(self.spec)
+        check_rates(self.spec, **self.moving_rates)
         if isinstance(self.spec, DenoiserMixture):
             self.spec = self.spec.for_tokenizer(self.tokenizer)
         check_length("inputs_length", self.inputs_length)

@@ -4,12 +4,15 @@ from spanmask.noise.corrupt import Corrupted, NoiseReport, corrupt, merge, plan_
 from spanmask.noise.denoise import denoise
 from spanmask.noise.masked_lm import MaskedLM, MaskedTokens, mask_tokens
 from spanmask.noise.mixture import DenoiserMixture
+from spanmask.noise.rates import CosineRate, LinearRate
 from spanmask.noise.spec import Denoiser, SpanCorruption
 
 __all__ = [
     "Corrupted",
+    "CosineRate",
     "Denoiser",
     "DenoiserMixture",
+    "LinearRate",
     "MaskedLM",
     "MaskedTokens",
     "NoiseReport",

@@ -25,12 +25,12 @@ from spanmask._validate import (
     check_ignore_index,
     check_threads,
 )
-from spanmask.noise.row_options import per_row, row_options
+from spanmask.noise.row_options import column_of_probabilities, counted, is_by_token, per_row, row_options
 from spanmask.noise.spec import FromTokenizer
 from spanmask.noise.words import vocabulary_words
 from spanmask.ragged import RowsView
 
-__all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
+__all__ = ["MaskedLM", "MaskedTokens", "check_by_token", "mask_tokens"]
 
 Mode = Literal["token", "span"]
 
@@ -241,7 +241,9 @@ def mask_tokens(
         word_ids: the number of each token's word, so that words are chosen whole; a token without one (`None`, a negative
             number, NaN, an Arrow null, `pandas.NA`, a masked entry) belongs to no word and is never chosen.
         word_starts: the same information as a flag for each token that begins a word.
-        mlm_probability: one number for each row, or one for all, instead of the spec's.
+        mlm_probability: instead of the spec's, one number for each row, one for all, or one for each token: ragged, or in the shape of
+            2-D rows. Numbers by token are from 0 (never chosen) to 1 (always), apply to whole words by their first token, and are
+            drawn otherwise than one for all: equal numbers do not choose the same tokens. They require `mode="token"`.
         ignore_index: the label of tokens that were not chosen; any int64.
         num_threads: threads for bulk work; the result is the same for any number.
 
@@ -250,14 +252,16 @@ def mask_tokens(
 
     Raises:
         ValueError: an id, seed, key, probability or column is out of range or does not fit the rows; or `whole_word_mask` without
-            words.
-        TypeError: ids that are not integers.
+            words; or probabilities by token with `mode="span"`.
+        TypeError: ids that are not integers, or probabilities that are not numbers.
 
     >>> from spanmask import MaskedLM, mask_tokens
     >>> spec = MaskedLM(mask_token_id=4, vocab_size=1000, special_ids=range(5), mlm_probability=.5)
     >>> out = mask_tokens([[1, 70, 71, 72, 73, 2]], spec, seed=1)
     >>> out.labels.to_list()[0][0], out.labels.to_list()[0][-1]
     (-100, -100)
+    >>> mask_tokens([[1, 70, 71, 72, 2]], spec, mlm_probability=[[0, 1, 0, 1, 0]]).labels.to_list()  # an entity, always
+    [[-100, 70, -100, 72, -100]]
     """
     if not isinstance(spec, MaskedLM):
         raise TypeError(f"spec: expected MaskedLM, got {type(spec).__name__}.")
@@ -268,15 +272,29 @@ def mask_tokens(
         for name, column in (("protected_mask", protected_mask), ("word_ids", word_ids), ("word_starts", word_starts)):
             if column is not None:
                 raise TypeError(f"{name}: only supported for ragged rows; pass rows without padding.")
-    count = len(view)
+    count, by_token = len(view), None
+    if is_by_token(mlm_probability):
+        check_by_token(spec)
+        by_token = counted(column_of_probabilities(mlm_probability, "mlm_probability"), count, "mlm_probability")
+        mlm_probability = None
     out = _core.mask_tokens(
         view.rows,
         spec._compiled,
         seed=as_uint64("seed", seed),
         epoch=as_uint64("epoch", epoch),
         mlm_probability=per_row("mlm_probability", mlm_probability, count, as_probability),
+        token_probabilities=by_token,
         ignore_index=check_ignore_index("ignore_index", ignore_index),
         num_threads=check_threads(num_threads),
         **row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts),
     )
     return MaskedTokens(view.wrap(out.input_ids), view.wrap(out.labels), out.chosen, out.keys)
+
+
+def check_by_token(spec: MaskedLM) -> None:
+    """Raise unless a spec can take a probability for each token."""
+    if spec.mode != "token":
+        raise ValueError(
+            f"mlm_probability: one for each token requires mode='token'; mode={spec.mode!r} chooses an exact fraction of a row. "
+            "Pass one for each row, or another spec."
+        )

@@ -7,6 +7,7 @@
 )]
 
 use serde_json::Value;
+use spanmask_core::Ragged;
 use spanmask_core::batch::{Layout as BatchLayout, Shape};
 use spanmask_core::noise::corrupt::{Corruption, OnExhausted, RowOptions, RowPlan, Scratch, Spec};
 use spanmask_core::noise::draw::Layout;
@@ -193,14 +194,22 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
 #[test]
 fn maskings() {
     let layout = BatchLayout { shape: Shape::Packed, max_len: usize::MAX };
-    for case in list(&vectors("mask_tokens")) {
+    for case in list(&vectors("mask_tokens")).iter().chain(list(&vectors("mask_tokens_by_token"))) {
         let row = numbers::<u32>(&case["row"]);
+        let probabilities: Option<Vec<f64>> = case["mlm_probability"]
+            .as_array()
+            .map(|all| all.iter().map(|probability| probability.as_f64().unwrap()).collect());
+        let offsets = [0, row.len() as i64];
+        let options = masked_lm::RowOptions {
+            token_probabilities: probabilities.as_ref().map(|all| Ragged::new(all, &offsets).unwrap()),
+            ..Default::default()
+        };
         let (mut inputs, mut labels) = (vec![0; row.len()], vec![0; row.len()]);
         mask_tokens_into(
             &[&row],
             &mask_spec(case["spec"].as_str().unwrap()),
             SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
-            &masked_lm::RowOptions::default(),
+            &options,
             &masked_lm::Batch { layout, padding: 0, ignore_index: -100 },
             masked_lm::Outputs {
                 inputs: &mut inputs,

@@ -145,6 +145,10 @@ fn words(error: Error, rows: &str) -> String {
         Error::RowLength { row, len } => {
             format!("{rows}: row {row} has {len} tokens; noise accepts up to 2**32 - 4. Split the row.")
         }
+        Error::Probability { row, position, bits } => format!(
+            "mlm_probability: row {row} has {} at position {position}; expected a probability from 0 (never chosen) to 1 (always).",
+            f64::from_bits(bits)
+        ),
         Error::Sentinel { row, position, id } => format!(
             "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, pass other sentinel_ids, \
              or set on_sentinel=\"allow\" (merge cannot undo such rows)."
@@ -176,6 +180,7 @@ fn name_of(column: Column) -> &'static str {
         Column::ProtectedMask => "protected_mask",
         Column::WordIds => "word_ids",
         Column::WordStarts => "word_starts",
+        Column::Probabilities => "mlm_probability",
         Column::TurnMask => "turn_mask",
         Column::TurnWeights => "turn_weights",
     }

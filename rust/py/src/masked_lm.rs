@@ -2,7 +2,7 @@
 
 use crate::batch::{Layout, uninit_array};
 use crate::bulk::{self, take};
-use crate::columns::{Column, slice};
+use crate::columns::{Column, ragged, slice};
 use crate::corrupt::shaped;
 use crate::error;
 use crate::row_options::{Keys, RuleColumns};
@@ -81,8 +81,8 @@ pub struct MaskedBatch {
 /// Masks rows. Without a layout, rows of a 2-D array keep their places, and its padding is kept; others are concatenated.
 #[pyfunction]
 #[pyo3(signature = (
-    rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mlm_probability=None, protected_mask=None, word_starts=None,
-    word_ids=None, pad_token_id=0, name="rows", num_threads=1
+    rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mlm_probability=None, token_probabilities=None,
+    protected_mask=None, word_starts=None, word_ids=None, pad_token_id=0, name="rows", num_threads=1
 ))]
 pub fn mask_tokens<'py>(
     py: Python<'py>,
@@ -94,6 +94,7 @@ pub fn mask_tokens<'py>(
     layout: Option<&Layout>,
     keys: Option<Keys<'py>>,
     mlm_probability: Option<PyReadonlyArray1<'py, f64>>,
+    token_probabilities: Option<Column<'py, f64>>,
     protected_mask: Option<Column<'py, bool>>,
     word_starts: Option<Column<'py, bool>>,
     word_ids: Option<Column<'py, i64>>,
@@ -108,6 +109,7 @@ pub fn mask_tokens<'py>(
         let options = RowOptions {
             keys: keys.as_ref().map(Keys::as_slice).transpose()?,
             probabilities: slice(&mlm_probability)?,
+            token_probabilities: ragged(&token_probabilities, rows.len(), "mlm_probability")?,
             rules: columns.rules(rows.len())?,
             bounds: bounds.as_deref(),
         };
