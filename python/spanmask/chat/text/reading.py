@@ -11,7 +11,7 @@ from typing import Any
 from spanmask.chat.template.gaps import common_prefix
 from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
 from spanmask.chat.text.turn_edges import ASSISTANT, OPENING_TAG, Render, TurnEdges, after
-from spanmask.chat.text.twin import Exchange, Kind, Leaf, mark, marks_in
+from spanmask.chat.text.twin import Exchange, Kind, Leaf, mark, marks_in, without_marks
 
 __all__ = ["read_skeleton"]
 
@@ -68,6 +68,13 @@ class Reading:
     def __post_init__(self) -> None:
         self.marks = marks_in(self.text)
         self.beginnings: dict[tuple[int, bool], str | None] = {}
+        self.outlines = [outline(message) for message in self.twin.messages]
+        self.first_user = next((at for at, message in enumerate(self.twin.messages) if message.get("role") == "user"), None)
+
+    def surroundings(self, message: int) -> tuple[Any, ...]:
+        """What templates look at when they write the edges of a message: the message, the one before it, whether a question came before."""
+        before = self.outlines[message - 1] if message else ""
+        return self.context, before, self.outlines[message], self.first_user is not None and self.first_user < message
 
     def beginning(self, count: int, generation: bool) -> str | None:
         """The first messages, rendered."""
@@ -211,7 +218,12 @@ class Reading:
             has_call = bool(call_names(self.twin.messages[span.message]))
             is_last = limit == len(self.text)
             closing = self.edges.closing(
-                self.context, span.role, gap, has_call=has_call, is_last=is_last, end=lambda: self.end_gap(span)
+                self.surroundings(span.message),
+                span.role,
+                gap,
+                has_call=has_call,
+                is_last=is_last,
+                end=lambda: self.end_gap(span),
             )
         else:
             closing = self.edges.blank_closing(span.role, gap)
@@ -229,7 +241,7 @@ class Reading:
         names = any(name in lead for name in call_names(self.twin.messages[span.message]))
         tags = self.tags_before_marks(span.message) if kind is Kind.CONTENT else ""
         opening = self.edges.opening(
-            (self.context, previous.role if previous else "", kind, names, tags),
+            (self.surroundings(span.message), previous.role if previous else "", kind, names, tags),
             span.role,
             lead,
             has_leaves=bool(span.leaves),
@@ -322,10 +334,24 @@ class Reading:
         return sum(beginning.count(name) - before.count(name) for name in dict.fromkeys(names)) >= len(names)
 
 
+def outline(message: Mapping[str, Any]) -> str:
+    """What a template may look at in a message of a twin: its fields, tags and blanks, and which calls have arguments."""
+    fields = dict(message)
+    if isinstance(message.get("tool_calls"), list):
+        fields["tool_calls"] = [
+            bool(marks_in(repr(function.get("arguments") if isinstance(function, Mapping) else None)))
+            for function in functions_called(message)
+        ]
+    return without_marks(repr(fields))
+
+
+def functions_called(message: Mapping[str, Any]) -> list[Any]:
+    """The functions of a message's calls."""
+    calls = message.get("tool_calls") or ()
+    return [call.get("function", call) if isinstance(call, Mapping) else None for call in calls]
+
+
 def call_names(message: Mapping[str, Any]) -> list[str]:
     """The names of a message's calls."""
-    names = []
-    for call in message.get("tool_calls") or ():
-        function = call.get("function", call) if isinstance(call, Mapping) else {}
-        names.append(str(function.get("name", "")) if isinstance(function, Mapping) else "")
-    return names
+    functions = functions_called(message)
+    return [str(function.get("name", "")) if isinstance(function, Mapping) else "" for function in functions]

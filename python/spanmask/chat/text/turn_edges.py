@@ -86,12 +86,12 @@ class TurnEdges:
         return plain
 
     def closing(
-        self, context: str, role: str, gap: str, *, has_call: bool, is_last: bool, end: Callable[[], tuple[str | None, bool]]
+        self, context: Any, role: str, gap: str, *, has_call: bool, is_last: bool, end: Callable[[], tuple[str | None, bool]]
     ) -> Closing | None:
         """Where a turn ends in the gap after its last mark. `None` if that cannot be told.
 
         Args:
-            context: what the template renders with: results are kept for each.
+            context: what the result depends on beside the gap: results are kept for each.
             end: gives the text after the message at the end of the text, `None` if the template refuses such a text, and whether it has
                 more of the same message.
         """
