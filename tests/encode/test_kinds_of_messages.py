@@ -158,7 +158,7 @@ def test_declarations_before_the_last_question_do_not_hide_what_opens_an_earlier
         question(),
         answer("", tool_calls=[call]),
         {"role": "tool", "name": "weather", "tool_call_id": "c1abcdefg", "content": "Rain."},
-        question(),
+        {"role": "user", "content": "And now?"},
     ]
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
     said = '[TOOL_CALLS][{"name": "weather", "arguments": {}, "id": "c1abcdefg"}]</s>'
