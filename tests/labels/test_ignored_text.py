@@ -177,3 +177,12 @@ def test_a_region_that_closes_after_the_cut_is_closed(recwarn):
     assert batch["labels"].tolist() == [[-100, -100, 41, -100, -100, -100]]
     assert collator.report.unclosed_regions == 0
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("marker", ["<|", "<<", "think", "<think", "S|>", ">"])
+def test_a_marker_that_is_part_of_an_added_token_is_not_that_token(kind, marker):
+    tokenizer = tokenizer_of(kind, ("<|S|>", "<think>", "<<x>>", "think>"))
+    added = {tokenizer.convert_tokens_to_ids(token) for token in ("<|S|>", "<think>", "<<x>>", "think>")}
+    for ids in ids_in_context(tokenizer, marker):
+        assert added.isdisjoint(ids)

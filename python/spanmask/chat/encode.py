@@ -135,7 +135,7 @@ class ChatEncoder:
     def render(self, conversations: Sequence[Conversation], add_generation_prompt: bool = False) -> list[str]:
         """The texts of conversations. Neighbours with the same tools and variables are rendered in one call."""
         texts: list[str] = []
-        for _, group in groupby(conversations, key=lambda one: (id(one.tools), repr(one.template_kwargs))):
+        for _, group in groupby(conversations, key=lambda one: repr(options_of(one))):
             some = list(group)
             options = options_of(some[0])
             try:
