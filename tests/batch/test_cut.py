@@ -130,7 +130,10 @@ def test_turns_that_are_given_are_cut_like_those_that_are_found(rows, made, max_
     np.testing.assert_array_equal(written[0].labels, written[1].labels)
     # Only the search sees that a row ends inside a header.
     for found, given_ in zip(searched.outcomes, known.outcomes, strict=True):
-        in_header = REASONS[found] == "truncated before the answer" and REASONS[given_] in ("no turn marker found", "no trained turn")
+        in_header = REASONS[found] == "truncated before the answer" and REASONS[given_] in (
+            "no turn marker found",
+            "no trained turn",
+        )
         assert found == given_ or in_header
     assert searched.row_roles == known.row_roles
     cut = [

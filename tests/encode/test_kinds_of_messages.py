@@ -1,4 +1,4 @@
-"""Messages as real data has them: fields of their own, answers of tags alone, results inside answers; and rows that come one after another."""
+"""Messages as real data has them: fields of their own, answers of tags alone, results inside answers; and rows after other rows."""
 
 from __future__ import annotations
 
@@ -78,7 +78,12 @@ def test_a_template_may_compare_a_field(condition):
         f"{{% for m in messages %}}<|a|>{{{{ m.role }}}}: {{{{ m.content }}}}{{% if {condition} %}}!{{% endif %}}<|z|>{{% endfor %}}"
         "{% if add_generation_prompt %}<|a|>assistant: {% endif %}"
     )
-    row = [question(kind="final", level=2), answer(kind="final", level=2), question(kind="x", level=0), answer("So.", kind="x", level=0)]
+    row = [
+        question(kind="final", level=2),
+        answer(kind="final", level=2),
+        question(kind="x", level=0),
+        answer("So.", kind="x", level=0),
+    ]
     assert trained(tokenizer, row) == ["Because.!<|z|>", "So.<|z|>"]
 
 
@@ -109,7 +114,8 @@ def test_results_inside_an_answer_do_not_train(name, content, arguments):
     weighted = [row[0], {**row[1], "weight": 0}, question(), answer("So.")]
     assert trained(tokenizer, weighted) == ["So.<turn|>"]
     both = trained(tokenizer, row, MaskPolicy(roles=("tool",)))
-    assert len(both) == 1 and "clouds<turn|>" in both[0]
+    assert len(both) == 1
+    assert "clouds<turn|>" in both[0]
 
 
 @pytest.mark.parametrize(("source", "name"), EVERY, ids=[name for _, name in EVERY])
@@ -118,7 +124,9 @@ def test_rows_do_not_depend_on_those_before_them(source, name):
     in_parts, form = derivation.roles_in_parts(name), call_form(tokenizer, kwargs)
     rows = []
     for kind in sorted(set(KINDS) - {"unknown role"}):
-        row = KINDS[kind](Writer(Random(f"{name} {kind}"), in_parts=in_parts, as_json=form is not None and form.json_arguments)).row
+        row = KINDS[kind](
+            Writer(Random(f"{name} {kind}"), in_parts=in_parts, as_json=form is not None and form.json_arguments)
+        ).row
         bare = [
             {**message, "tool_calls": [without_arguments(call, form) for call in message["tool_calls"]]}
             if "tool_calls" in message

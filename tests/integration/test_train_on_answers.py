@@ -191,7 +191,8 @@ def test_completions_of_text_train_as_trl_says(options, tokenizer, tmp_path):
 
 @pytest.mark.parametrize("options", [PACKED, WRAPPED], ids=["packed", "wrapped"])
 def test_packed_sets_say_that_they_have_no_weights_and_labels_made_before_are_a_remedy(options, tokenizer, tmp_path, capsys):
-    said = [[{**message, "weight": 0} if message["content"] in ANSWERS[:1] else message for message in row] for row in CONVERSATIONS]
+    """The second answer of each row that has two is not to train."""
+    said = [[*row[:3], {**row[3], "weight": 0}, *row[4:]] if len(row) >= 4 else row for row in CONVERSATIONS]
     dataset = datasets.Dataset.from_list([{"messages": row} for row in said])
     trainer = train_on_answers(sft(tokenizer, dataset, tmp_path, **options))
     note = "weights in messages (weight, train, ...), turn_mask and turn_weights have no effect; where rows have them, map encode_chat"

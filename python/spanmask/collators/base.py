@@ -124,7 +124,7 @@ class ChatCollator:
     @property
     def _policy(self) -> MaskPolicy:
         """The policy, which `_check` sets if none was given."""
-        return cast(MaskPolicy, self.policy)
+        return cast("MaskPolicy", self.policy)
 
     @property
     def report(self) -> MaskReport:

@@ -79,12 +79,11 @@ def check_unclosed(counts: LabelCounts, running: RunningReport, decode: Callable
     """Warn once if a region of `ignore_between`, or reasoning that does not train, opened but did not close."""
     if counts.unclosed_row is not None and running.is_first("unclosed"):
         warnings.warn(
-            f"policy: row {counts.unclosed_row} has a region of ignore_between, or reasoning, that opens but does not close before its turn "
-            "ends, so that "
-            f"nothing after the opening trains (such regions in the batch: {counts.unclosed_regions}). The row was truncated there, or "
-            "the closing ids differ from those in the row, because they merge with the text next to them: pass the markers of ignore_between as "
-            f'text, ("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further occurrences are only counted; see '
-            "collator.report.",
+            f"policy: row {counts.unclosed_row} has a region of ignore_between, or reasoning, that opens but does not close before its "
+            f"turn ends, so that nothing after the opening trains (such regions in the batch: {counts.unclosed_regions}). The row was "
+            "truncated there, or the closing ids differ from those in the row, because they merge with the text next to them: pass the "
+            f'markers of ignore_between as text, ("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further '
+            "occurrences are only counted; see collator.report.",
             SpanmaskWarning,
             stacklevel=4,
         )

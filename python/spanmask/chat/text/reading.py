@@ -291,7 +291,9 @@ class Reading:
         before = text[: text.index(answer)]
         if before.startswith(self.text[:left]):
             return common_prefix({before[left:], lead}, self.edges.added)
-        if previous is None or not previous.leaves:  # else what is written before may differ (declarations before the last question)
+        if (
+            previous is None or not previous.leaves
+        ):  # else what is written before may differ (declarations before the last question)
             return lead
         start, stop, _ = previous.leaves[-1]
         rest = after(before, self.text[start:stop])

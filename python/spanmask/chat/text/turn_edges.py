@@ -90,7 +90,9 @@ class TurnEdges:
         others = [other for role, other in self.plain.headers.items() if role != ASSISTANT]
         cuts = (header[:stop] for stop in range(len(header), 0, -1) if self.added.may_cut(header, stop))
         return [
-            cut for cut in cuts if self.added.distinctive(cut) and not any(cut.strip() in other for other in others if other.strip())
+            cut
+            for cut in cuts
+            if self.added.distinctive(cut) and not any(cut.strip() in other for other in others if other.strip())
         ]
 
     def closing(

@@ -15,7 +15,18 @@ from typing import Any, NamedTuple
 
 from spanmask.chat.coverage import REASONING_FIELDS
 
-__all__ = ["OPENING_TAG", "REASONING_TAGS", "Exchange", "Kind", "Leaf", "Mentioned", "mark", "marks_in", "mentioned_in", "without_marks"]
+__all__ = [
+    "OPENING_TAG",
+    "REASONING_TAGS",
+    "Exchange",
+    "Kind",
+    "Leaf",
+    "Mentioned",
+    "mark",
+    "marks_in",
+    "mentioned_in",
+    "without_marks",
+]
 
 # A mark has nine letters and digits: the form of the call ids that Mistral's templates require. Numbers in arguments have marks too,
 # because each row has others.

@@ -34,7 +34,8 @@ class AnswersReport(Mapping[str, MaskReport]):
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{name}: {describe(self[name], later)}{f'; {note}' if note else ''}" for name, (_, later, note) in self._counted.items()
+            f"{name}: {describe(self[name], later)}{f'; {note}' if note else ''}"
+            for name, (_, later, note) in self._counted.items()
         )
 
     def __repr__(self) -> str:

@@ -87,7 +87,12 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
     row = next(row for row in labeled if trains(row))
     if isinstance(data, datasets.IterableDataset):
         counts = labels.report
-        report.add(name, lambda: labels.report, f"a stream, counted while it is read; at its start {counted(counts)}", packing_note(strategy, sample))
+        report.add(
+            name,
+            lambda: labels.report,
+            f"a stream, counted while it is read; at its start {counted(counts)}",
+            packing_note(strategy, sample),
+        )
         labels.count()
     warn_of_cut_answers(strategy, shuffled, counts, name)
     return labeled, row
