@@ -37,7 +37,7 @@ def packing_note(strategy: str | None, sample: Mapping[str, Any]) -> str:
         return ""
     return (
         "packed by TRL, which drops messages and their columns before: weights in messages (weight, train, ...), turn_mask and "
-        "turn_weights have no effect; where rows have them, map encode_chat over the rows first and give the trainer its input_ids and labels"
+        "turn_weights have no effect; where rows have them, map encode_chat over the rows first and give the trainer its input_ids, labels"
     )
 
 
