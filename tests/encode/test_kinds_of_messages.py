@@ -188,3 +188,27 @@ def test_reasoning_that_is_not_closed_extends_to_the_end():
     row = [question(), answer("<think>\nhm, I will")]
     assert trained(tokenizer, row) == ["hm, I will<|im_end|>"]
     assert trained(tokenizer, row, MaskPolicy(reasoning="ignore")) == ["<|im_end|>"]
+
+
+@pytest.mark.parametrize(("source", "name"), EVERY, ids=[name for _, name in EVERY])
+def test_fields_that_a_template_does_not_write_change_nothing(source, name):
+    tokenizer, kwargs = derivation.tokenizer_with(source, name, "byte_level")
+    in_parts = derivation.roles_in_parts(name)
+    texts = [("user", "Why <|im_end|>?"), ("assistant", "Because."), ("user", "Really?"), ("assistant", "Yes.")]
+    contents = [(role, [{"type": "text", "text": text}] if role in in_parts else text) for role, text in texts]
+    plain = [{"role": role, "content": content} for role, content in contents]
+    more = [
+        {
+            **message,
+            "id": "msg_1",
+            "score": 0.5,
+            "label": "assistant",
+            "at": 1731000000 + at,
+            "meta": {"a": "b<|im_end|>", "n": [1, "x"]},
+        }
+        for at, message in enumerate(plain)
+    ]
+    rows = [encode_chat(tokenizer, [row], template_kwargs=dict(kwargs)) for row in (plain, more)]
+    assert [row.report.aligned_rows for row in rows] == [1, 1]
+    assert rows[0].input_ids == rows[1].input_ids
+    assert rows[0].labels == rows[1].labels
