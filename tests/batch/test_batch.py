@@ -129,7 +129,13 @@ def test_labels_of_turns_equal_labels_of_the_search(batch, made, dtype):
     searched = mask_labels(arrays, chat_format, policy)
     known = mask_labels(arrays, find_turns(arrays, chat_format), policy, num_threads=2)
     assert known.labels == searched.labels
-    assert known.report == searched.report
+    # Only the search sees that a row ends inside a header, and that reasoning does not close.
+    for name in ("rows", "tokens", "trained_tokens", "turns", "truncated_turns", "untrained_row_count"):
+        assert getattr(known.report, name) == getattr(searched.report, name)
+    reasons = dict(known.report.untrained_rows), dict(searched.report.untrained_rows)
+    for row, reason in reasons[0].items():
+        in_header = reasons[1][row] == "truncated before the answer" and reason in ("no turn marker found", "no trained turn")
+        assert reason == reasons[1][row] or in_header
     assert (known.weights is None) == (searched.weights is None)
     if known.weights is not None:
         assert known.weights.values.tolist() == searched.weights.values.tolist()
