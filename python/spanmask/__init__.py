@@ -7,8 +7,10 @@ from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import mask_labels
 from spanmask.noise import (
+    CosineRate,
     Denoiser,
     DenoiserMixture,
+    LinearRate,
     MaskedDiffusion,
     MaskedLM,
     SpanCorruption,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatFormat",
     "ChatFormatError",
+    "CosineRate",
     "DataCollatorForChat",
     "DataCollatorForMaskedDiffusion",
     "DataCollatorForMaskedLM",
@@ -47,6 +50,7 @@ __all__ = [
     "DataCollatorForVisionChat",
     "Denoiser",
     "DenoiserMixture",
+    "LinearRate",
     "MaskPolicy",
     "MaskReport",
     "MaskedDiffusion",

@@ -191,7 +191,7 @@ def mask_labels(
     num_threads: int,
     layout: Layout | None = None,
 ) -> MaskedRows: ...
-def pad(rows: _Column, layout: Layout, padding: int) -> _Int64: ...
+def pad(rows: _Column, layout: Layout, padding: float) -> npt.NDArray[Any]: ...
 def paint(len: int, starts: _Int64, stops: _Int64, numbers: _Int64) -> _Int64: ...
 def plan_labels(
     rows: Any,
@@ -227,6 +227,8 @@ class CorruptedBatch:
     def attention_mask(self) -> _Int64 | None: ...
     @property
     def decoder_input_ids(self) -> _Int64 | None: ...
+    @property
+    def sources(self) -> _Int64 | None: ...
     @property
     def stats(self) -> RowStats: ...
 
@@ -271,6 +273,7 @@ class MaskSpec:
         protected_ids: Sequence[int],
         continuation_ids: Sequence[int] | None,
         word_end_ids: Sequence[int] | None,
+        min_one: bool,
     ) -> MaskSpec: ...
 
 @final
@@ -392,6 +395,7 @@ def corrupt(
     word_starts: _Column | None = None,
     word_ids: _Column | None = None,
     layout: SeqToSeqLayout | None = None,
+    with_sources: bool = False,
     name: str = "rows",
     num_threads: int = 1,
 ) -> CorruptedBatch: ...
@@ -423,6 +427,7 @@ def mask_tokens(
     layout: Layout | None = None,
     keys: _Uint64 | list[str] | None = None,
     mlm_probability: _Float64 | None = None,
+    token_probabilities: _Column | None = None,
     protected_mask: _Column | None = None,
     word_starts: _Column | None = None,
     word_ids: _Column | None = None,
@@ -448,4 +453,5 @@ def noise_mask(
     num_threads: int = 1,
 ) -> _Bool: ...
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int] | None: ...
+def take(rows: _Column, sources: _Int64, padding: float) -> npt.NDArray[Any]: ...
 def read_rows(rows: Any, *, attention_mask: Any, word_ids: Any, name: str) -> RealRows: ...

@@ -6,6 +6,7 @@ The only file that recognizes lists, NumPy, torch and Arrow; all other code sees
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
 from operator import index
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -168,15 +169,9 @@ class Ragged:
         """The rows as one array [rows, longest], int64 (masks and weights in their own type), `value` on one side of shorter ones."""
         if side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
-        starts, stops = self.bounds()
-        if self.values.dtype in TOKEN_DTYPES:
-            return _core.pad(self, _core.Layout.padded(side), check_ignore_index("value", value))
-        lengths = stops - starts
-        width = int(lengths.max(initial=0))
-        padded = np.full((len(self), width), value, self.values.dtype)
-        places = np.arange(width)
-        padded[places < lengths[:, None] if side == "right" else places >= width - lengths[:, None]] = self.values
-        return padded
+        kind = self.values.dtype.kind
+        padding = bool(value) if kind == "b" else float(value) if kind == "f" else check_ignore_index("value", value)
+        return _core.pad(self, _core.Layout.padded(side), padding)
 
     def column(self) -> Column:
         """The rows as the core reads them, without a copy."""
@@ -521,18 +516,9 @@ def column_of_weights(column: Any, name: str) -> Ragged:
         ValueError: a weight is negative, or not finite in float32.
         TypeError: a row holds something else.
     """
-    if isinstance(column, Ragged):
-        rows, offsets = [column.values], column.offsets
-    else:
-        items = column.to_pylist() if is_arrow(column) else column
-        if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
-            raise TypeError(f"{name}: expected a row of weights for each row of ids, got {type(items).__name__}.")
-        rows = [np.asarray(to_numpy(row.float()) if is_tensor(row) else row) for row in items]
-        for number, row in enumerate(rows):
-            if row.ndim != 1 or (len(row) and row.dtype.kind not in "iuf"):
-                raise TypeError(f"{name}: row {number} is not a row of weights; pass one number for each token.")
-        offsets = np.cumsum([0, *map(len, rows)])
-    values = np.concatenate([np.empty(0, np.float32), *(row.astype(np.float32, copy=False) for row in rows)])
+    with np.errstate(over="ignore"):  # it is found below
+        weights = column_of_numbers(column, name)
+    values, offsets = weights.values.astype(np.float32, copy=False), weights.offsets
     wrong = np.flatnonzero(~((values >= 0) & np.isfinite(values)))
     if len(wrong):
         number = int(np.searchsorted(offsets, wrong[0], side="right")) - 1
@@ -598,6 +584,38 @@ def word_row(row: Any, where: str) -> Any:
     if len(wrong):
         raise TypeError(f"{where} has {array[wrong[0]]} at position {wrong[0]}; expected an integer. Cast or remove it.")
     return numbers.astype(np.int64)
+
+
+def column_of_numbers(column: Any, name: str) -> Ragged:
+    """A number for each token of each row, in any form that `Ragged.from_rows` accepts: integers, bools, or floats as float32.
+
+    Raises:
+        TypeError: an entry is not a number.
+        ValueError: a row is not 1-D or is null, or an integer does not fit in int64.
+    """
+    if isinstance(column, Ragged):
+        return column
+    with suppress(TypeError):  # not integers
+        return Ragged.from_rows(column, name)
+    if is_arrow(column):
+        column = column.to_pylist()
+    if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
+        raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(column).__name__}.")
+    rows = [numbers_of(row, f"{name}: row {number}") for number, row in enumerate(column)]
+    kinds = {row.dtype.kind for row in rows if len(row)}
+    dtype = np.float32 if "f" in kinds else np.bool_ if kinds == {"b"} else np.int64
+    values = np.concatenate([row.astype(dtype) for row in rows]) if rows else np.empty(0, dtype)
+    return Ragged(values, np.cumsum([0, *map(len, rows)]))
+
+
+def numbers_of(row: Any, where: str) -> npt.NDArray[Any]:
+    """One row of numbers; `where` begins error messages."""
+    array = np.asarray((row.float() if row.is_floating_point() else row).numpy(force=True) if is_tensor(row) else row)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{where} is not a row of numbers; pass a number for each token.")
+    if array.ndim != 1:
+        raise ValueError(f"{where} has shape {array.shape}; expected 1-D.")
+    return token_array(array, where) if array.dtype.kind in "iu" else array
 
 
 def as_integers(column: Any) -> Any:

@@ -27,6 +27,8 @@ REASONS = (
     "no trained turn",
     "only the first token would train",
     "truncated by max_length={} before the answer",
+    "truncated in the answer, which truncated_turn='drop' leaves out",
+    "truncated by max_length={} in the answer, which truncated_turn='drop' leaves out",
 )
 # A report names this many untrained rows; it counts all of them.
 NAMED_ROWS = 100
@@ -40,7 +42,9 @@ class MaskReport:
         rows, tokens, trained_tokens: totals; padding is not counted.
         turns: turns found, by role.
         truncated_turns: rows that end inside their last turn, or are truncated there.
-        unclosed_regions: regions of `MaskPolicy.ignore_between` that opened but did not close before their turn ended.
+        unclosed_regions: regions of `MaskPolicy.ignore_between`, and reasoning that `reasoning="ignore"` leaves out, that opened but did
+            not close before their turn ended, so that nothing after the opening trains. Reasoning is counted only where turns are
+            searched for.
         reasons: how many rows have no trained tokens, by reason: "no turn marker found", "no trained turn", ...
         untrained_rows: the first of these rows, as (row, reason); rows count from 0, over all calls that were added.
         role_mismatches: of a collator: rows whose turns are not known, or have other roles than the example's messages, or that the chat

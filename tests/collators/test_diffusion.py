@@ -13,6 +13,7 @@ from spanmask import (
     ChatFormat,
     DataCollatorForChat,
     DataCollatorForMaskedDiffusion,
+    LinearRate,
     MaskedDiffusion,
     MaskPolicy,
     SpanmaskWarning,
@@ -204,6 +205,93 @@ def rename(example):
     return {"messages": example["chat"]}
 
 
+class TestColumns:
+    """Columns with an entry for each token follow the ids of rows, also where turns are searched for in these."""
+
+    @pytest.mark.parametrize("side", ["right", "left"])
+    @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+    def test_they_are_laid_out_as_the_ids_are(self, side, kind):
+        places = [[number * 100 + at for at in range(len(row))] for number, row in enumerate(ROWS)]
+        columns = {"token_type_ids": [[at % 2 for at in row] for row in places], "place": places}
+        rows = features(list(map(kind, ROWS)), **{name: list(map(kind, column)) for name, column in columns.items()})
+        for options in ({}, {"max_length": 20}, {"pad_to_multiple_of": 8}):
+            made = collator(padding_side=side, token_columns="place", **options)
+            batch = made(rows)
+            without = collator(padding_side=side, **options)(features())
+            assert all(torch.equal(batch[name], without[name]) for name in ("input_ids", "labels", "loss_weights"))
+            for number, row in enumerate(places):
+                real = batch["attention_mask"][number] == 1
+                assert batch["place"][number][real].tolist() == row[: options.get("max_length")]
+                assert batch["token_type_ids"][number][real].tolist() == [at % 2 for at in row][: options.get("max_length")]
+                assert not batch["place"][number][~real].any()
+
+    def test_padding_with_eos_has_no_entries(self):
+        ids = [[1, 2, 3], [4, 5, 6, 7, 8]]
+        batch = collator(CHAT, pad_with_eos=True, token_columns="place")(features(ids, place=ids, mask_ratio=[1.0, 1.0]))
+        assert batch["attention_mask"].all()
+        assert batch["place"].tolist() == [[1, 2, 3, 0, 0], ids[1]]
+
+    @pytest.mark.parametrize("max_length", [None, 25])
+    @pytest.mark.parametrize("kind", [list, np.array, "table"])
+    def test_of_rows_with_turns(self, kind, max_length):
+        """Padded rows of ids, one of which is dropped: their columns are cut, dropped and masked with them."""
+        chat = DataCollatorForChat(CHAT, return_tensors="np")([{"messages": messages} for messages in CONVERSATIONS[:3]])
+        lengths = chat["attention_mask"].sum(axis=1)
+        rows = [row[:length].tolist() for row, length in zip(chat["input_ids"], lengths, strict=True)]
+        rows.insert(1, [5, 6, 7])
+        trained = [row[:length] for row, length in zip(chat["labels"], lengths, strict=True)]
+        clear = [[int(at % 3 == 0) for at in range(len(row))] for row in rows]
+        factors = [[float(at % 5) for at in range(len(row))] for row in rows]
+        before = [[9] * (2 * number) for number in range(4)]
+        columns = {
+            "input_ids": [pad + row for pad, row in zip(before, rows, strict=True)],
+            "attention_mask": [[0] * len(pad) + [1] * len(row) for pad, row in zip(before, rows, strict=True)],
+            "protected_mask": [[0] * len(pad) + row for pad, row in zip(before, clear, strict=True)],
+            "loss_weights": [[0.0] * len(pad) + row for pad, row in zip(before, factors, strict=True)],
+            "place": [[0] * len(pad) + list(range(len(row))) for pad, row in zip(before, rows, strict=True)],
+            "mask_ratio": [1.0] * 4,
+        }
+        if kind == "table":
+            table = pa.table(columns)
+        else:
+            table = {name: column if name == "mask_ratio" else list(map(kind, column)) for name, column in columns.items()}
+        policy = MaskPolicy(on_untrained_row="drop", role_weights={"assistant": 3.0})
+        made = collator(CHAT, policy=policy, max_length=max_length, token_columns="place")
+        with pytest.warns(SpanmaskWarning, match="1 of 4 rows"):
+            batch = made(table)
+        assert len(batch["input_ids"]) == 3
+        for number, (row, place) in enumerate(zip(trained, (0, 2, 3), strict=True)):
+            row = row[:max_length]
+            kept = (row != -100) & ~np.array(clear[place][: len(row)], bool) & (np.array(factors[place][: len(row)]) > 0)
+            assert batch["labels"][number, : len(row)].tolist() == np.where(kept, row, -100).tolist()
+            weights = np.where(kept, 3 * np.array(factors[place][: len(row)]), 0)
+            assert batch["loss_weights"][number, : len(row)].tolist() == weights.tolist()
+            assert batch["place"][number, : len(row)].tolist() == list(range(len(row)))
+            assert not batch["attention_mask"][number, len(row) :].any()
+
+    def test_of_rendered_conversations(self):
+        """They have an entry for each token of the rendered row."""
+        whole = collator(CHAT)([{**row, "mask_ratio": 1.0} for row in conversations(2)])
+        lengths = whole["attention_mask"].sum(dim=1).tolist()
+        rows = [
+            {**row, "place": list(range(length)), "protected_mask": [0] * (length - 3) + [1] * 3, "mask_ratio": 1.0}
+            for row, length in zip(conversations(2), lengths, strict=True)
+        ]
+        batch = collator(CHAT, token_columns="place")(rows)
+        for number, length in enumerate(lengths):
+            assert batch["place"][number, :length].tolist() == list(range(length))
+            assert batch["labels"][number, : length - 3].tolist() == whole["labels"][number, : length - 3].tolist()
+            assert batch["labels"][number, length - 3 :].eq(-100).all()
+        with pytest.raises(ValueError, match="place: row 0 has 2 entries for"):
+            collator(CHAT, token_columns="place")([{**row, "place": [1, 2]} for row in rows])
+
+    @pytest.mark.parametrize("name", ["labels", "loss_weights", "input_ids", "attention_mask"])
+    def test_none_replaces_one_of_the_collator_s_own(self, name):
+        columns = {} if name == "input_ids" else {name: ROWS if name == "labels" else [[1] * len(row) for row in ROWS]}
+        with pytest.raises(ValueError, match=f"^token_columns: the collator creates the column '{name}' itself"):
+            collator(token_columns=name)(features(**columns))
+
+
 class TestPaddingWithEos:
     def test_rows_continue_with_eos_that_is_masked_and_trained(self):
         made = collator(CHAT, pad_with_eos=True)([{**row, "mask_ratio": 1.0} for row in conversations(3)])
@@ -231,7 +319,10 @@ class TestPaddingWithEos:
 
     def test_rows_without_anything_to_mask_are_padded(self):
         labels = [[-100] * len(row) for row in ROWS[1:]]
-        made = collator(with_mask(), pad_with_eos=True)(features(ROWS[1:], labels=labels))
+        with pytest.warns(
+            SpanmaskWarning, match=r"labels: this batch has none \(row 0, row 1\).*mask ratios are low.*weighted_loss"
+        ):
+            made = collator(with_mask(), pad_with_eos=True)(features(ROWS[1:], labels=labels))
         assert made["attention_mask"].sum(dim=1).tolist() == [3, 22]
         assert (made["labels"] == -100).all()
 
@@ -328,6 +419,7 @@ class TestLosses:
 
 
 class TestNoise:
+    @pytest.mark.filterwarnings("ignore:labels. this batch has none")
     def test_a_row_does_not_depend_on_the_batch_or_its_order(self):
         rows = conversations()
         one = collator(CHAT)(rows)
@@ -373,8 +465,8 @@ class TestNoise:
         second = made(conversations())["labels"]
         for other in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made), dataclasses.replace(made, epoch=1)):
             assert torch.equal(other(conversations())["labels"], second)
-        assert made.state_dict() == {"seed": 42, "epoch": 1, "algorithm": 1}
-        made.load_state_dict({"seed": 42, "epoch": 0, "algorithm": 1})
+        assert made.state_dict() == {"seed": 42, "epoch": 1, "step": 0, "algorithm": 1}
+        made.load_state_dict({"seed": 42, "epoch": 0, "step": 0, "algorithm": 1})
         assert torch.equal(made(conversations())["labels"], first)
 
     def test_antithetic_ratios_cover_the_range_in_each_batch(self):
@@ -428,6 +520,7 @@ def test_options_of_the_spec():
     ("options", "error", "message"),
     [
         ({"eps": 0}, ValueError, "eps: expected a fraction"),
+        ({"eps": LinearRate(0.1, 0.2, steps=5)}, TypeError, "eps: expected a number, got LinearRate"),
         ({"spec": "llada"}, TypeError, "spec: expected MaskedDiffusion, got str"),
         ({"tokenizer": chat_tokenizer()}, ValueError, "tokenizer: has no mask token"),
         ({"policy": MaskPolicy(shift="left")}, ValueError, "policy: has shift='left'"),
@@ -454,8 +547,16 @@ def test_bad_options(options, error, message):
         (features([[5, 6]], labels=[[6, -100]]), ValueError, "labels: row 0 has the label 6 at position 0, where the token is 5"),
         (features([[5, 6]], loss_weights=[[1.0]]), ValueError, "loss_weights: row 0 has 1 entries for 2 ids"),
         (features([[5], [5, 6]], loss_weights=[[1], [1, -2]]), ValueError, "loss_weights: row 1 has -2.0 at position 1"),
-        (features([[5, 6]], loss_weights=[["a", "b"]]), TypeError, "loss_weights: row 0 is not a row of weights"),
+        (features([[5, 6]], loss_weights=[["a", "b"]]), TypeError, "loss_weights: row 0 is not a row of numbers"),
         (features([[5, 6]], protected_mask=[[1]]), ValueError, "protected_mask: row 0 has 1 entries for 2 ids"),
+        (features([[5, 6]], mask_ratio=[[0.5, 0.5]]), TypeError, "mask_ratio: row 0"),
+        (
+            features([[5, 6]], mlm_probability=[0.5]),
+            ValueError,
+            "column 'mlm_probability' is not read.*Rename it to 'mask_ratio'",
+        ),
+        (features([[5, 6]], masking_ratio=[0.5]), ValueError, "column 'masking_ratio' is not read.*Rename it to 'mask_ratio'"),
+        (features([[5, 6]], protected=[[1, 0]]), ValueError, "column 'protected' is not read.*Rename it to 'protected_mask'"),
         (features([[5, 6]], mask_ratio=[0]), ValueError, "mask_ratio: row 0: expected a probability"),
         (features([[5, 6]], mask_ratio=[1.5]), ValueError, "mask_ratio: row 0: expected a probability"),
     ],

@@ -79,11 +79,12 @@ def test_whole_words():
 
 @pytest.mark.parametrize("options", [{}, {"whole_word_mask": True}, {"mode": "span"}])
 @pytest.mark.parametrize(("rows", "length"), [(ROWS, 20), ([np.arange(5, 40_005) % 500 + 5], 20_000)], ids=["short", "long"])
-def test_masks_are_made_before_the_cut(rows, length, options):
+def test_rows_are_cut_before_noise(rows, length, options):
     options = {"spec": MaskedLM.from_tokenizer(TOKENIZER, **options)}
-    whole, cut = collator(**options)(features(rows)), collator(max_length=length, **options)(features(rows))
-    assert torch.equal(whole["labels"][:, :length], cut["labels"])
-    assert torch.equal(whole["input_ids"][:, :length], cut["input_ids"])
+    expected = collator(**options)(features([row[:length] for row in rows]))
+    for kind in (list, np.array):
+        cut = collator(max_length=length, **options)(features([kind(row) for row in rows]))
+        assert all(torch.equal(cut[name], expected[name]) for name in expected)
 
 
 def test_left_padding_multiples_and_numpy():
@@ -155,6 +156,7 @@ SPEC_OPTIONS = {
     "mode": "token",
     "span_length_p": 0.2,
     "max_span_length": 10,
+    "min_one": True,
 }
 
 

@@ -81,6 +81,7 @@ def test_decoder_inputs_are_those_of_the_model():
     assert torch.equal(batch["decoder_input_ids"], model.prepare_decoder_input_ids_from_labels(batch["labels"]))
 
 
+@pytest.mark.filterwarnings("ignore:labels. this batch has none")
 @given(lengths=st.lists(st.integers(0, 400), min_size=1, max_size=6), inputs_length=st.integers(8, 120))
 def test_fixed_lengths(lengths, inputs_length):
     """Every batch has the same two shapes, and rows are cut, never more than they must."""
@@ -153,7 +154,9 @@ def test_a_mixture_without_sentinels_uses_the_tokenizers():
 
 def test_collators_can_be_copied_and_pickled():
     made = collator(epoch=3)
+    made.set_step(9)
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert other.state_dict() == made.state_dict()
         assert (other.seed, other.epoch, repr(other)) == (42, 3, repr(made))
         assert torch.equal(other(features())["labels"], made(features())["labels"])
         other.set_epoch(4)  # only that of the copy
@@ -171,9 +174,11 @@ def test_threads_may_use_one_collator():
 class TestState:
     def test_state_dict_continues_where_it_was(self):
         made = collator(epoch=5)
-        assert made.state_dict() == {"seed": 42, "epoch": 5, "algorithm": 1}
+        made.set_step(70)
+        assert made.state_dict() == {"seed": 42, "epoch": 5, "step": 70, "algorithm": 1}
         other = collator(seed=1)
         other.load_state_dict(made.state_dict())
+        assert other.state_dict() == made.state_dict()
         assert torch.equal(other(features())["labels"], made(features())["labels"])
 
     @pytest.mark.parametrize(
@@ -273,6 +278,7 @@ class TestRepeats:
             made.set_epoch(epoch)
             made(features())
 
+    @pytest.mark.filterwarnings("ignore:labels. this batch has none")
     @pytest.mark.parametrize("batch_size", [1, 5])
     def test_a_few_equal_rows_are_not_a_repeat(self, batch_size):
         made = DataCollatorForSpanCorruption(TOKENIZER, seed=42)

@@ -119,7 +119,10 @@ def test_a_cut_answer_is_truncated():
     row = [asked("Go on."), said("a very long answer")]
     assert trained(tokenizer, row, max_length=30) == ["a ver"]
     out = encode_chat(tokenizer, [row], MaskPolicy(truncated_turn="drop"), max_length=30)
-    assert (out.report.truncated_turns, out.report.untrained_rows) == (1, [(0, "truncated by max_length=30 before the answer")])
+    assert (out.report.truncated_turns, out.report.untrained_rows) == (
+        1,
+        [(0, "truncated by max_length=30 in the answer, which truncated_turn='drop' leaves out")],
+    )
     assert out.turns.closed.tolist() == [True, False]
     assert mask_labels(out.input_ids, out.turns).labels == encode_chat(tokenizer, [row], max_length=30).labels
 

@@ -14,10 +14,11 @@ import datasets
 import pytest
 import torch
 from spanmask import DataCollatorForMaskedLM, DataCollatorForSpanCorruption, SpanCorruption, SpanmaskWarning, corrupt
-from support.denoising import t5_tokenizer
+from support.denoising import bert_tokenizer, t5_tokenizer
 from torch.utils.data import DataLoader
 
 TOKENIZER = t5_tokenizer([f"w{number}" for number in range(150)])
+MASKING_TOKENIZER = bert_tokenizer()
 ROWS = [{"input_ids": list(range(3 + number, 3 + number + 20 + number)), "id": number} for number in range(24)]
 PLAIN = {"num_workers": 0}
 LOADERS = [
@@ -36,6 +37,16 @@ LOADERS = [
 
 def collator(**options):
     return DataCollatorForSpanCorruption(TOKENIZER, **{"seed": 42, "keep_columns": ["id"], **options})
+
+
+def masker(**options):
+    return DataCollatorForMaskedLM(MASKING_TOKENIZER, **{"mlm_probability": 0.4, **options})
+
+
+def shards_of(shards):
+    """Each shard has half of the rows."""
+    for shard in shards:
+        yield from ROWS[shard::2]
 
 
 def one_pass(loader):
@@ -114,14 +125,126 @@ class TestSeedNone:
         assert drawn[0] == drawn[3]  # one batch, one seed, one key
         assert drawn[0] != drawn[4]
 
-    def test_streams_that_map_the_collator_are_fresh(self):
-        """A stage after the collator must not freeze the masks."""
-        stream = datasets.IterableDataset.from_generator(lambda: iter(ROWS))
-        made = collator(seed=None, return_tensors="np")
-        mapped = stream.map(lambda batch: {"noised": list(made(batch)["labels"])}, batched=True, batch_size=4)
-        loader = DataLoader(mapped.filter(lambda row: True), batch_size=None, num_workers=1, persistent_workers=True)
-        passes = [[torch.as_tensor(row["noised"]).tolist() for row in loader] for _ in range(3)]
-        assert passes[0] != passes[1] != passes[2] != passes[0]
+    @pytest.mark.parametrize("stages", ["map", "map and filter", "interleave", "interleave and shuffle"])
+    @pytest.mark.parametrize("workers", WORKERS)
+    def test_streams_that_map_the_collator_are_fresh(self, stages, workers):
+        """No stage after the collator freezes the masks, and two workers draw different ones."""
+        made = masker(return_tensors="np")
+
+        def mapped():
+            options = {"batched": True, "batch_size": 4, "remove_columns": "id"}
+            return datasets.IterableDataset.from_generator(shards_of, gen_kwargs={"shards": [0, 1]}).map(made, **options)
+
+        stream = mapped()
+        if stages == "map and filter":
+            stream = stream.filter(lambda row: True)
+        elif stages != "map":
+            stream = datasets.interleave_datasets([stream, mapped()])
+            if stages == "interleave and shuffle":
+                stream = stream.shuffle(seed=1, buffer_size=3)
+        if not workers["num_workers"]:
+            self.check_fresh(stream)
+        self.check_fresh(DataLoader(stream, batch_size=None, **workers))
+
+    @pytest.mark.parametrize(
+        "workers",
+        [
+            *WORKERS,
+            pytest.param({"num_workers": 1, "persistent_workers": True, "multiprocessing_context": "spawn"}, id="spawned"),
+            pytest.param({"num_workers": 2, "multiprocessing_context": "spawn"}, id="spawned anew", marks=pytest.mark.slow),
+        ],
+    )
+    def test_transforms_are_fresh(self, workers):
+        data = datasets.Dataset.from_list([{"input_ids": list(range(5, 105))}] * 8)
+        self.check_fresh(DataLoader(data.with_transform(masker()), batch_size=2, **workers), rows=8)
+        data.set_transform(masker())
+        self.check_fresh(data)
+
+    @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata calls it
+    @pytest.mark.parametrize("workers", WORKERS)
+    def test_stateful_loaders_are_fresh(self, workers):
+        loaders = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
+        rows = [{"input_ids": list(range(5 + number, 105))} for number in range(8)]
+        self.check_fresh(loaders.StatefulDataLoader(rows, batch_size=2, collate_fn=masker(), **workers))
+        for seed, equal in [(None, False), (7, True)]:  # its state does not hold torch's random state
+            first, other = (
+                loaders.StatefulDataLoader(rows, batch_size=2, collate_fn=masker(seed=seed), **workers) for _ in range(2)
+            )
+            batches = iter(first)
+            next(batches)
+            other.load_state_dict(first.state_dict())
+            rest, again = ([batch["labels"].tolist() for batch in part] for part in (batches, other))
+            assert len(rest) == 3
+            assert (rest == again) is equal
+
+    @staticmethod
+    def check_fresh(loader, passes=3, rows=None):
+        """Each pass differs from the others; in a pass, rows of equal content from different calls differ too."""
+        drawn = []
+        for _ in range(passes):
+            labels = [torch.as_tensor(batch["labels"]) for batch in loader]
+            drawn.append([row.tolist() for batch in labels for row in (batch if batch.ndim == 2 else [batch])])
+        assert all(one != other for one, other in itertools.combinations(drawn, 2))
+        assert rows is None or all(len(set(map(str, one))) >= rows // 2 for one in drawn)
+
+    def test_equal_rows_of_two_workers_of_a_stream_differ(self):
+        stream = datasets.IterableDataset.from_generator(shards_of, gen_kwargs={"shards": [0, 0]})
+        mapped = stream.map(masker(return_tensors="np"), batched=True, batch_size=4)
+        loader = DataLoader(mapped, batch_size=None, num_workers=2)
+        rows = [(int(row["id"]), str(torch.as_tensor(row["labels"]).tolist())) for row in loader]
+        assert len(rows) == 24
+        assert len(set(rows)) == 24
+
+    def test_processes_of_map_start_from_a_copy(self, monkeypatch):
+        """As the page says: each process draws the same seeds, so only rows of equal content share noise; and so does mapping again."""
+        monkeypatch.setattr(os, "environ", os.environ)  # datasets leaves a copy there, which rich would not see
+        data = datasets.Dataset.from_list([{"input_ids": list(range(5, 105))}] * 4 + [{"input_ids": list(range(6, 106))}] * 4)
+        options = {"batched": True, "batch_size": 4, "load_from_cache_file": False}
+
+        def mapped(**more):
+            return [list(row) for row in data.map(masker(return_tensors="np"), **options, **more)["labels"]]
+
+        forked = mapped(num_proc=2)
+        assert [label == -100 for label in forked[0]] != [label == -100 for label in forked[4]]
+        assert forked == mapped(num_proc=2)
+        assert mapped() != mapped()
+
+    def test_the_cache_of_map_recognises_a_collator_and_its_epoch(self, tmp_path):
+        """A cached map keeps its noise: that is what a cache is for. Another epoch is another collator."""
+        datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path)
+        data = datasets.load_from_disk(tmp_path)
+
+        def mapped(**options):
+            made = masker(return_tensors="np", **options)
+            return [list(row) for row in data.map(made, batched=True, batch_size=4, remove_columns="id")["labels"]]
+
+        assert mapped() == mapped()
+        assert mapped(seed=1) == mapped(seed=1) != mapped(seed=1, epoch=1)
+
+
+NUMPY_ONLY = """
+import sys
+sys.modules["torch"] = None  # as if it were not installed
+import numpy as np
+from types import SimpleNamespace
+from spanmask import DataCollatorForMaskedLM, MaskedLM
+tokenizer = SimpleNamespace(pad_token_id=0, padding_side="right")
+made = DataCollatorForMaskedLM(tokenizer, spec=MaskedLM(4, 1000, mlm_probability=.5), return_tensors="np")
+rows = [{"input_ids": list(range(5, 105))}] * 2
+runs = []
+for _ in range(2):
+    np.random.seed(3)
+    runs.append([made(rows)["labels"].tolist() for _ in range(3)])
+assert runs[0] == runs[1]
+assert len(set(map(str, runs[0]))) == 3
+assert sys.modules["torch"] is None
+print("fresh")
+"""
+
+
+def test_without_torch_numpy_draws_the_seeds():
+    done = subprocess.run([sys.executable, "-c", NUMPY_ONLY], capture_output=True, text=True, timeout=90)
+    assert done.stdout.strip() == "fresh", done.stderr
 
 
 class TestRepeats:
@@ -244,7 +367,7 @@ class TestResume:
         made = collator()
         loader = DataLoader(ROWS, batch_size=4, collate_fn=made, num_workers=2, persistent_workers=True)
         assert one_pass(loader) == expected(0)
-        made.load_state_dict({"seed": 42, "epoch": 7, "algorithm": 1})
+        made.load_state_dict({"seed": 42, "epoch": 7, "step": 0, "algorithm": 1})
         assert one_pass(loader) == expected(7)
 
 

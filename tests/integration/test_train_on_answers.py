@@ -3,7 +3,7 @@
 import datasets
 import pytest
 import torch
-from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, reference, train_on_answers
+from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, encode_chat, reference, train_on_answers
 from support import trainers
 from support.tiny_models import ANSWERS, CONVERSATIONS, causal_model, chat_tokenizer
 from transformers import (
@@ -187,6 +187,29 @@ def test_completions_of_text_train_as_trl_says(options, tokenizer, tmp_path):
     (batch,) = trainer.get_train_dataloader()
     text = tokenizer.decode(batch["labels"][batch["labels"] != -100])
     assert sorted(text.split("<|im_end|>")) == ["", " a bird", " a red line"]
+
+
+@pytest.mark.parametrize("options", [PACKED, WRAPPED], ids=["packed", "wrapped"])
+def test_packed_sets_say_that_they_have_no_weights_and_labels_made_before_are_a_remedy(options, tokenizer, tmp_path, capsys):
+    """The second answer of each row that has two is not to train."""
+    said = [[*row[:3], {**row[3], "weight": 0}, *row[4:]] if len(row) >= 4 else row for row in CONVERSATIONS]
+    dataset = datasets.Dataset.from_list([{"messages": row} for row in said])
+    trainer = train_on_answers(sft(tokenizer, dataset, tmp_path, **options))
+    note = "weights in messages (weight, train, ...), turn_mask and turn_weights have no effect; where rows have them, map encode_chat"
+    assert note in str(trainer.spanmask_report)
+    assert note in capsys.readouterr().out
+    plain_trainer = train_on_answers(sft(tokenizer, dataset, tmp_path))
+    assert "packed" not in str(plain_trainer.spanmask_report)
+
+    def label(batch):
+        out = encode_chat(tokenizer, batch)
+        return {"input_ids": out.input_ids.to_list(), "labels": out.labels.to_list()}
+
+    labeled = dataset.map(label, batched=True, remove_columns=dataset.column_names)
+    remedied = train_on_answers(sft(tokenizer, labeled, tmp_path, **options))
+    counted = plain_trainer.spanmask_report["train"].trained_tokens
+    assert remedied.spanmask_report["train"].trained_tokens == counted < trainer.spanmask_report["train"].trained_tokens
+    assert "packed" not in str(remedied.spanmask_report)
 
 
 def test_assistant_only_loss_is_narrowed_not_widened(tokenizer, chat_format, rows, tmp_path):

@@ -129,6 +129,33 @@ def test_regions_that_do_not_close_are_counted(row, count):
     assert (f"unclosed regions             {count}" in str(report)) == (count > 0)
 
 
+THINKING = ChatFormat(
+    [RoleBoundary("assistant", start=[25, 26], end=[22]), RoleBoundary("user", start=[25, 27], end=[22])],
+    reasoning=([[50]], [[51], [51, 52]]),
+    empty_reasoning=[[50, 53, 51]],
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "count"),
+    [
+        pytest.param([25, 26, 50, 41, 51, 42, 22], 0, id="closed"),
+        pytest.param([25, 26, 50, 41, 51, 22], 0, id="closed at the end"),
+        pytest.param([25, 26, 50, 41, 51, 52, 22], 0, id="closed by the longer marker"),
+        pytest.param([25, 26, 50, 53, 51, 22], 0, id="empty"),
+        pytest.param([25, 26, 50, 41, 22], 1, id="not closed"),
+        pytest.param([25, 26, 50, 22], 1, id="nothing but the opening"),
+        pytest.param([25, 26, 50, 41], 1, id="the row ends"),
+        pytest.param([25, 27, 50, 41, 22, 25, 26, 42, 22], 0, id="in a turn that does not train"),
+        pytest.param([25, 26, 50, 41, 22, 25, 26, 50, 51, 22, 25, 26, 50, 22], 2, id="in two turns of three"),
+    ],
+)
+def test_reasoning_that_does_not_close_is_counted_where_it_does_not_train(row, count):
+    assert mask_labels([ROW, row], THINKING, MaskPolicy(reasoning="ignore")).report.unclosed_regions == count
+    for reasoning in ("train", "ignore_empty"):
+        assert mask_labels([row], THINKING, MaskPolicy(reasoning=reasoning)).report.unclosed_regions == 0
+
+
 def test_a_collator_warns_once_about_regions_that_do_not_close(recwarn):
     tokenizer = tokenizer_of("byte_level")
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=REGIONS, padding_free=True)
@@ -136,9 +163,9 @@ def test_a_collator_warns_once_about_regions_that_do_not_close(recwarn):
         collator([{"input_ids": ROW}, {"input_ids": [25, 26, 41, 50, 42, 22]}])
     (warning,) = recwarn
     assert warning.category is SpanmaskWarning
-    assert "policy.ignore_between: row 1 has a region that opens but does not close" in str(warning.message)
+    assert "policy: row 1 has a region of ignore_between, or reasoning, that opens but does not close" in str(warning.message)
     assert "such regions in the batch: 1" in str(warning.message)
-    assert "pass the markers as text" in str(warning.message)
+    assert "pass the markers of ignore_between as text" in str(warning.message)
     assert collator.report.unclosed_regions == 2
 
 
@@ -150,3 +177,12 @@ def test_a_region_that_closes_after_the_cut_is_closed(recwarn):
     assert batch["labels"].tolist() == [[-100, -100, 41, -100, -100, -100]]
     assert collator.report.unclosed_regions == 0
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("marker", ["<|", "<<", "think", "<think", "S|>", ">"])
+def test_a_marker_that_is_part_of_an_added_token_is_not_that_token(kind, marker):
+    tokenizer = tokenizer_of(kind, ("<|S|>", "<think>", "<<x>>", "think>"))
+    added = {tokenizer.convert_tokens_to_ids(token) for token in ("<|S|>", "<think>", "<<x>>", "think>")}
+    for ids in ids_in_context(tokenizer, marker):
+        assert added.isdisjoint(ids)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from spanmask import DenoiserMixture, SentinelError, SpanCorruption, _core, corrupt, merge, reference
+from spanmask import DenoiserMixture, Ragged, SentinelError, SpanCorruption, _core, corrupt, merge, reference
+from spanmask.ragged import column_of_flags
+from spanmask.reference.corrupt import sources
 from spanmask.reference.plan import plan
 from support.denoising import (
     EOS,
@@ -43,6 +45,21 @@ def test_corrupt_equals_the_reference(row, spec, seed, epoch, data):
     out = corrupt([row], spec, seed=seed, epoch=epoch, keys=None if key is None else [key], **batched(options))
     expected = reference.corrupt(row, spec, seed, epoch, key, **options)
     assert (out.input_ids[0].tolist(), out.labels[0].tolist()) == expected
+
+
+@given(row=rows, spec=specs() | mixtures(), seed=seeds, data=st.data())
+def test_sources_equal_the_reference(row, spec, seed, data):
+    options, columns = {}, {}
+    if isinstance(spec, SpanCorruption) and data.draw(st.booleans()):
+        options = {"noise_mask": flags_of(row, data)}
+    elif all(getattr(denoiser, "sentinel", True) for denoiser in getattr(spec, "denoisers", ())):
+        options = {"protected_mask": flags_of(row, data)}
+    for name, flags in options.items():
+        columns[name] = column_of_flags([flags], name).column()
+    out = _core.corrupt(Ragged.from_rows([row]), spec._compiled, seed=seed, epoch=0, with_sources=True, **columns)
+    inputs, labels = reference.corrupt(row, spec, seed, **options)
+    assert out.input_ids.tolist() == inputs
+    assert out.sources.tolist() == sources(row, inputs, labels, spec)
 
 
 @given(row=rows, spec=specs(), data=st.data())

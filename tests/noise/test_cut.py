@@ -18,11 +18,13 @@ from spanmask import (
     reference,
 )
 from spanmask.ragged import Ragged, column_of_flags
+from spanmask.reference.corrupt import sources
 from spanmask.reference.plan import plan
 from support.denoising import EOS, body, densities, flags_of, lengths, mixtures, rows, seeds, specs, t5_tokenizer, words_of
 
 TOKENIZER = t5_tokenizer([f"w{number}" for number in range(300)])
 T5 = SpanCorruption.from_tokenizer(TOKENIZER)
+pytestmark = pytest.mark.filterwarnings("ignore:labels. this batch has none")
 
 
 def cut(spec, features, **options):
@@ -72,9 +74,12 @@ def test_a_row_is_cut_as_in_the_reference(row, spec, policy, inputs_length, targ
         with pytest.raises(SentinelError, match="rows of .* tokens need"):
             cut(spec, features, **widths)
         return
-    _, inputs, labels = cut(spec, features, seed=seed, **widths)
+    features["place"] = [list(range(len(row)))]
+    collator, inputs, labels = cut(spec, features, seed=seed, token_columns="place", **widths)
     wanted = reference.corrupt(row, spec, seed, inputs_length=inputs_length, targets_length=targets_length, **options)
     assert (inputs[0], labels[0]) == wanted
+    batch = collator(features)
+    assert batch["place"][batch["attention_mask"] == 1].tolist() == sources(row, *wanted, spec)
     merged = merge(inputs, labels, spec)[0].tolist()
     assert merged == body(row, spec.eos_token_id)[: len(merged)]
 

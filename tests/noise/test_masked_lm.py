@@ -1,5 +1,6 @@
 """Masked LM: the core compared with the oracle, and everything that must be an error."""
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import MaskedLM, _core, mask_tokens, reference
+from spanmask.reference.rules import units_of
 from support.denoising import batched, body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
 from support.golden_vectors import MASK_SPECS
 
@@ -204,3 +206,72 @@ def test_empty():
     assert mask_tokens([], SPEC).input_ids.to_list() == []
     assert mask_tokens([[]], SPEC).labels.to_list() == [[]]
     assert body([]) == []
+
+
+class TestMinOne:
+    @given(row=rows, spec=masked_lms(), seed=seeds, data=st.data())
+    def test_every_row_in_which_something_may_be_chosen_has_a_label(self, row, spec, seed, data):
+        options = {**words_of(row, data), "protected_mask": flags_of(row, data)}
+        spec = dataclasses.replace(spec, min_one=True)
+        out = mask_tokens([row], spec, seed=seed, **batched(options), mlm_probability=0.001)
+        given_words = "word_ids" in options or "word_starts" in options
+        continuation_ids = spec.continuation_ids if spec.whole_word_mask and not given_words else None
+        units = units_of(row, spec.special_ids, continuation_ids=continuation_ids, word_end_ids=spec.word_end_ids, **options)
+        labelled = [at for at, label in enumerate(out.labels[0].tolist()) if label != -100]
+        assert bool(labelled) == bool(units)
+        assert all(set(range(*unit)) <= set(labelled) or not set(range(*unit)) & set(labelled) for unit in units)
+
+    @pytest.mark.parametrize("options", [{}, {"whole_word_mask": True, "continuation_ids": [100]}])
+    def test_nothing_changes_where_something_is_chosen(self, options):
+        plain = MaskedLM(4, 1000, special_ids=range(5), **options)
+        batch = [ROW] * 300
+        before = mask_tokens(batch, plain, keys=range(300), mlm_probability=0.02)
+        after = mask_tokens(batch, dataclasses.replace(plain, min_one=True), keys=range(300), mlm_probability=0.02)
+        empty = np.flatnonzero(before.chosen == 0)
+        assert 0 < len(empty) < 300
+        for number in range(300):
+            if number in empty:
+                assert after.chosen[number] > 0
+            else:
+                assert before.labels[number].tolist() == after.labels[number].tolist()
+                assert before.input_ids[number].tolist() == after.input_ids[number].tolist()
+
+    def test_each_unit_is_chosen_as_often_as_documented(self):
+        """Four words of different lengths, one of them protected: p + (1 - p)**3 / 3 for each of the others; 5 sigma."""
+        row, words = [70, 71, 72, 73, 74, 75, 3, 76], [0, 0, 1, 1, 1, 2, 2, 3]
+        spec = MaskedLM(4, 1000, special_ids=range(5), mlm_probability=0.15, min_one=True)
+        count = 40_000
+        out = mask_tokens([row] * count, spec, keys=range(count), word_ids=[words] * count)
+        labels = out.labels.values.reshape(count, -1) != -100
+        expected = 0.15 + 0.85**3 / 3
+        for at, word in enumerate(words):
+            found = labels[:, at].mean()
+            assert abs(found - (0 if word == 2 else expected)) < 5 * np.sqrt(0.25 / count)
+        assert (labels.sum(axis=1) > 0).all()
+
+    def test_replacements_keep_their_fractions(self):
+        spec = MaskedLM(4, 1000, special_ids=range(5), mlm_probability=0.001, min_one=True)
+        out = mask_tokens([[50, 60]] * 20_000, spec, keys=range(20_000))
+        ids, labels = out.input_ids.values, out.labels.values
+        chosen = labels != -100
+        for found, expected in [(ids == 4, 0.8), (ids == labels, 0.1)]:
+            assert abs(found[chosen].mean() - expected) < 5 * np.sqrt(0.25 / 20_000)
+
+    def test_spans_round_up_to_one_unit(self):
+        spec = MaskedLM(4, 1000, special_ids=range(5), mode="span", min_one=True)
+        out = mask_tokens([[1, 70, 71, 2]] * 500 + [[1, 2]], spec, keys=range(501))
+        assert set(out.chosen[:500].tolist()) == {1}
+        assert out.chosen[500] == 0
+        first = sum(row[1] != -100 for row in list(out.labels)[:500])
+        assert abs(first - 250) < 5 * np.sqrt(500 / 4)
+
+    def test_threads_and_padding_change_nothing(self):
+        spec = dataclasses.replace(SPEC, mlm_probability=0.01, min_one=True)
+        table = np.random.default_rng(1).integers(5, 1000, size=(3000, 6))
+        mask = np.ones_like(table)
+        mask[:, 4:] = 0
+        one = mask_tokens(table, spec, attention_mask=mask)
+        many = mask_tokens(list(table[:, :4]), spec, num_threads=4)
+        assert np.array_equal(one.labels[:, :4].reshape(-1), many.labels.values)
+        assert (one.labels[:, 4:] == -100).all()
+        assert (one.chosen > 0).all()

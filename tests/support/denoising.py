@@ -83,6 +83,7 @@ def masked_lms(draw):
         continuation_ids=draw(st.sampled_from([(8, 9, 10, 11), range(45), range(3, 40, 2)])) if whole_word_mask else None,
         word_end_ids=draw(st.sampled_from([(), (9,), (1, 8, 20), range(0, 60, 5)])) if whole_word_mask else (),
         mode=draw(st.sampled_from(["token", "span"])),
+        min_one=draw(st.booleans()),
     )
 
 

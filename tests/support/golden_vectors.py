@@ -43,6 +43,17 @@ MASK_SPECS = {
         word_end_ids=(101, 105, 120, 121, 150),
     ),
     "spans": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mode="span"),
+    "min_one": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mlm_probability=0.01, min_one=True),
+    "words_min_one": MaskedLM(
+        103,
+        30522,
+        special_ids=(0, 100, 101, 102, 103),
+        mlm_probability=0.01,
+        min_one=True,
+        whole_word_mask=True,
+        continuation_ids=tuple(range(105, 200, 3)),
+    ),
+    "spans_min_one": MaskedLM(103, 30522, special_ids=(0, 100, 101, 102, 103), mode="span", min_one=True),
     "all": MaskedLM(
         103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6
     ),
@@ -113,6 +124,19 @@ def maskings():
     return cases
 
 
+def maskings_by_token():
+    """The same with a probability for each token, 0 and 1 among them."""
+    cases = []
+    for name in ("bert", "words", "all"):
+        for length in (1, 9, 600):
+            row = [101, *row_of(length), 102]
+            probabilities = [at % 5 / 4 if at % 3 else 1 / (at + 1) for at in range(len(row))]
+            inputs, labels = reference.mask_tokens(row, MASK_SPECS[name], seed=43, epoch=2, mlm_probability=probabilities)
+            case = {"spec": name, "row": row, "mlm_probability": probabilities, "seed": 43, "epoch": 2}
+            cases.append({**case, "input_ids": inputs, "labels": labels})
+    return cases
+
+
 def diffusions():
     """Mask ratios, inputs and labels of masked diffusion, by spec; labels are given for some rows."""
     cases = []
@@ -138,15 +162,16 @@ def ratios():
 
 
 if __name__ == "__main__":
-    vectors = {
+    contents = {
         "rng": rng(),
         "plans": plans(),
         "corrupt": corruptions(),
         "mask_tokens": maskings(),
+        "mask_tokens_by_token": maskings_by_token(),
         "diffusion": diffusions(),
         "diffusion_ratios": ratios(),
     }
-    for name, content in vectors.items():
+    for name, content in contents.items():
         cases = content if isinstance(content, list) else None
         text = json.dumps(content) if cases is None else "[\n" + ",\n".join(map(json.dumps, cases)) + "\n]"
         (FOLDER / f"{name}.json").write_text(text + "\n")

@@ -40,6 +40,8 @@ def alternatives(tokenizer: Any, places: Iterable[PlacedMarker]) -> dict[MarkerI
     added, texts = added_token_ids(tokenizer), added_tokens(tokenizer)
     found: dict[MarkerIds, str] = {}
     for place, tokens in zip(places, encode(tokenizer, [place.text for place in places]), strict=True):
+        if any(start < edge < stop for start, stop in texts.spans(place.text) for edge in (place.start, place.stop)):
+            continue  # the marker and the text next to it make up an added token: that is another marker
         # Ids alone do not tell: a vocabulary may list the bytes of plain characters among its added tokens.
         hit = marker_ids(place, tokens, added if texts.spans(place.text[place.start : place.stop]) else frozenset())
         if hit is not None:

@@ -21,7 +21,7 @@ from spanmask.chat.text.reading import read_skeleton
 from spanmask.chat.text.skeleton import Skeleton
 from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges
 from spanmask.chat.text.turn_edges import TurnEdges
-from spanmask.chat.text.twin import Exchange, mentioned_in, tags_pattern
+from spanmask.chat.text.twin import Exchange, mentioned_in
 from spanmask.chat.tokens import added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError
 
@@ -77,7 +77,7 @@ class ChatEncoder:
             raise ChatFormatError("chat template: the tokenizer has none; set tokenizer.chat_template.")
         self.template = Template(renderer, {})
         self.template.detect_message_format()
-        self.tags = tags_pattern(name for text in texts for name in mentioned_in(text))
+        self.mentioned = mentioned_in(texts)
         self.turn_edges = TurnEdges(
             added_tokens(self.tokenizer),
             lambda role, text: {"role": role, "content": self.template.content(role, text)},
@@ -135,7 +135,7 @@ class ChatEncoder:
     def render(self, conversations: Sequence[Conversation], add_generation_prompt: bool = False) -> list[str]:
         """The texts of conversations. Neighbours with the same tools and variables are rendered in one call."""
         texts: list[str] = []
-        for _, group in groupby(conversations, key=lambda one: (id(one.tools), repr(one.template_kwargs))):
+        for _, group in groupby(conversations, key=lambda one: repr(options_of(one))):
             some = list(group)
             options = options_of(some[0])
             try:
@@ -162,8 +162,21 @@ class ChatEncoder:
             return None
 
     def read(self, conversation: Conversation, text: str, edges: TokenEdges, generation: bool = False) -> EncodedRow:
+        """The turns of one row, from the twin; if that does not fit, from one that keeps the fields of which nothing is known."""
+        twin = Exchange.of(conversation.messages, self.mentioned)
+        row = self._read_by(twin, conversation, text, edges, generation)
+        if row is None and twin.has_fields:
+            kept = Exchange.of(conversation.messages, self.mentioned, keep_fields=True)
+            row = self._read_by(kept, conversation, text, edges, generation)
+        if row is None:
+            holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
+            return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
+        return row
+
+    def _read_by(
+        self, twin: Exchange, conversation: Conversation, text: str, edges: TokenEdges, generation: bool
+    ) -> EncodedRow | None:
         """The turns of one row. A template may write the time: if an old skeleton does not fit, the twin is rendered again."""
-        twin = Exchange.of(conversation.messages, self.tags)
         options = options_of(conversation)
         key = f"{twin.key} {options!r} {generation}"
         for is_known in (True, False) if key in self.skeletons else (False,):
@@ -175,8 +188,7 @@ class ChatEncoder:
             starts = align(text, skeleton.gaps, [twin.leaves[number].text for number in skeleton.order])
             if starts is not None:
                 return EncodedRow(edges.ids, turns_at(skeleton, starts, edges), skeleton.dropped)
-        holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
-        return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
+        return None
 
     def _read_twin(self, twin: Exchange, options: Mapping[str, Any], generation: bool) -> Skeleton | None:
         text = self._try_render(twin.messages, options, generation)

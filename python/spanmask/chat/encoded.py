@@ -69,7 +69,12 @@ class EncodedConversations:
             by_ordinal = list(factors[row].values())
             ordinal = len(entries[row])
             entries[row].append(
-                factors[row][message] if message != NO_MESSAGE else by_ordinal[ordinal] if ordinal < len(by_ordinal) else 1.0
+                # A result in a message of another role has no weight of its own.
+                factors[row].get(message, float(message >= self.conversations[row].prompt_messages))
+                if message != NO_MESSAGE
+                else by_ordinal[ordinal]
+                if ordinal < len(by_ordinal)
+                else 1.0
             )
         values = [value for row in entries for value in row]
         are_flags = all(value in (0.0, 1.0) for value in values)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.chat.strings import policy_with_ids
-from spanmask.collators.columns import columns_of, required_column, select_rows, stack_columns
+from spanmask.collators.columns import add_columns, columns_of, required_column, select_rows, stack_columns
 from spanmask.collators.guard import (
     OnUntrainedBatch,
     check_unclosed,
@@ -126,6 +126,11 @@ class ChatCollator:
         return short_repr(self)
 
     @property
+    def _policy(self) -> MaskPolicy:
+        """The policy, which `_check` sets if none was given."""
+        return cast("MaskPolicy", self.policy)
+
+    @property
     def report(self) -> MaskReport:
         """What the batches of this process trained, and why rows have no trained tokens. The workers of a loader have their own reports."""
         return self._running.total
@@ -141,11 +146,9 @@ class ChatCollator:
         plan = self._plan(rows, columns)
         kept = self._kept(plan, rows, columns)
         batch = self._write(plan, rows, columns, kept)
-        extra = stack_columns(columns if kept is None else select_rows(columns, kept), self.keep_columns)
-        for name in extra:
-            if name in batch:
-                raise ValueError(f"keep_columns: the collator creates the column {name!r} itself; remove it from keep_columns.")
-        return to_tensors({**batch, **extra}, return_tensors or self.return_tensors)
+        kept_rows = columns if kept is None else select_rows(columns, kept)
+        add_columns(batch, "keep_columns", stack_columns(kept_rows, self.keep_columns))
+        return to_tensors(batch, return_tensors or self.return_tensors)
 
     def _examples(self, features: Any) -> Any:
         """The examples of a batch, made from the collator's argument."""
@@ -209,25 +212,22 @@ class ChatCollator:
 
     def _turns_and_policy(self, rows: TokenRows) -> tuple[_core.Format | Turns, _core.Policy]:
         """Where the turns of rows come from, and the policy for their roles."""
-        assert self.policy is not None  # `_check` sets it
         if rows.encoded is None:
             fmt = self._format()
-            return fmt._compiled, self.policy._compile(fmt.roles, fmt.ignore_ids)
+            return fmt._compiled, self._policy._compile(fmt.roles, fmt.ignore_ids)
         turns = rows.encoded.turns
         ignore_ids = () if self.chat_format is None else self.chat_format.ignore_ids
-        return turns, self.policy._compile(turns.roles, ignore_ids)
+        return turns, self._policy._compile(turns.roles, ignore_ids)
 
     def _entries_of_turns(self, rows: TokenRows, columns: Mapping[str, Any]) -> TurnEntries:
         """The flags or loss weights of turns. Where messages are known, the entries of columns count messages."""
-        assert self.policy is not None
         entries = self._turn_entries(columns)
         if rows.encoded is None:
             return entries
-        return rows.encoded.turn_entries(self.policy.roles, entries)
+        return rows.encoded.turn_entries(self._policy.roles, entries)
 
     def _plan(self, rows: TokenRows, columns: Mapping[str, Any], skip_first: bool = False) -> _core.LabelPlan:
         """Decide the labels of all rows in one scan. Nothing is written yet."""
-        assert self.policy is not None
         by_turn = self._entries_of_turns(rows, columns)
         turns, policy = self._turns_and_policy(rows)
         plan = partial(
@@ -237,7 +237,7 @@ class ChatCollator:
             turn_mask=by_turn.turn_mask,
             turn_weights=by_turn.turn_weights,
             ignore_index=self.label_pad_token_id,
-            weighted=self.policy.weighted or by_turn.turn_weights is not None,
+            weighted=self._policy.weighted or by_turn.turn_weights is not None,
             max_length=self.max_length,
             skip_first=skip_first,
             uncut_ids=rows.uncut_ids,
@@ -259,18 +259,17 @@ class ChatCollator:
         Raises:
             ValueError: the options do not allow a row or the whole batch.
         """
-        assert self.policy is not None
         if rows.encoded is not None:
             for what, text in rows.encoded.notes().items():
                 if self._running.is_first(what):
                     warnings.warn(text, SpanmaskWarning, stacklevel=3)
-            outcomes = rows.encoded.outcomes(plan, self.policy.roles, self.max_length)
+            outcomes = rows.encoded.outcomes(plan, self._policy.roles, self.max_length)
             mismatched = self._act_on(rows.encoded.describe_unknown())
         else:
             outcomes = RowOutcomes(plan.counts, plan.outcomes, self._format().roles, self.max_length)
             mismatched = self._act_on(self._mismatches(plan, columns)) if "messages" in columns else []
         decode = partial(self._decode, plan)
-        kept = outcomes.kept_rows(self.policy)
+        kept = outcomes.kept_rows(self._policy)
         self._running.add(outcomes, mismatched)
         if plan.counts.unclosed_regions:
             check_unclosed(plan.counts, self._running, decode)
@@ -282,7 +281,7 @@ class ChatCollator:
                 decode=decode,
                 name=lambda row: row_name(columns, row),
             )
-        if mismatched and self.policy.on_role_mismatch == "drop":
+        if mismatched and self._policy.on_role_mismatch == "drop":
             kept = np.setdiff1d(np.arange(len(plan.outcomes)) if kept is None else kept, mismatched)
         if kept is None:
             return None
@@ -318,10 +317,9 @@ class ChatCollator:
 
     def _act_on(self, mismatches: Mapping[int, str]) -> list[int]:
         """Raise or warn as the policy says about rows whose turns may be wrong; the rows."""
-        assert self.policy is not None
         for text in mismatches.values():
-            if self.policy.on_role_mismatch == "raise":
+            if self._policy.on_role_mismatch == "raise":
                 raise ValueError(text)
-            if self.policy.on_role_mismatch == "warn" and self._running.is_first("mismatch"):
+            if self._policy.on_role_mismatch == "warn" and self._running.is_first("mismatch"):
                 warnings.warn(text, SpanmaskWarning, stacklevel=4)
         return list(mismatches)

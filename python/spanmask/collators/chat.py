@@ -122,10 +122,9 @@ class DataCollatorForChat(ChatCollator):
 
     def _encode(self, columns: Mapping[str, Any]) -> EncodedConversations:
         """The ids and turns of messages, or of prompts and completions."""
-        assert self.policy is not None  # `_check` sets it
         if layout_of(columns).is_text:
             return encode_completions(self.tokenizer, entries(columns, "prompt"), entries(columns, "completion"))
         conversations = conversations_of(columns, template_kwargs=self.template_kwargs)
         if self._encoder is None:
             self._encoder = ChatEncoder(self.tokenizer, self.tokenizer)
-        return encode_conversations(self._encoder, conversations, self.policy.roles, self._format)
+        return encode_conversations(self._encoder, conversations, self._policy.roles, self._format)

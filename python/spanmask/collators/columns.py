@@ -13,6 +13,7 @@ import numpy.typing as npt
 from spanmask.ragged import is_arrow
 
 __all__ = [
+    "add_columns",
     "columns_of",
     "required_column",
     "select_rows",
@@ -95,6 +96,18 @@ def select_rows(columns: Mapping[str, Any], kept: Sequence[int]) -> dict[str, An
     """The columns of the rows `kept`."""
     places = np.asarray(kept, np.int64)
     return {name: column.take(places) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
+
+
+def add_columns(batch: dict[str, Any], option: str, columns: Mapping[str, Any]) -> None:
+    """Put columns that `option` names into a batch.
+
+    Raises:
+        ValueError: the batch has a column of this name already.
+    """
+    for name, column in columns.items():
+        if name in batch:
+            raise ValueError(f"{option}: the collator creates the column {name!r} itself; remove it from {option}.")
+        batch[name] = column
 
 
 def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:

@@ -7,7 +7,6 @@ from dataclasses import InitVar, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._validate import as_probability, check_flag
@@ -16,21 +15,12 @@ from spanmask.collators.base import READER
 from spanmask.collators.columns import columns_of, select_rows
 from spanmask.collators.guard import OnUntrainedBatch
 from spanmask.collators.labeller import ChatLabeller
-from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, given_options, protects_spec
+from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, NoisedBatch, given_options, protects_spec
 from spanmask.noise.diffusion import MaskedDiffusion, Weighting, check_diffusion
 from spanmask.noise.row_options import RowOptions, per_row
 from spanmask.noise.sentinels import eos_of
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import (
-    Column,
-    Ragged,
-    RealRows,
-    ReturnTensors,
-    check_aligned,
-    column_of_weights,
-    is_list_of_arrays,
-    real_rows,
-)
+from spanmask.ragged import Ragged, check_aligned, column_of_weights, real_rows
 from spanmask.report import MaskReport
 
 __all__ = ["DataCollatorForMaskedDiffusion"]
@@ -41,17 +31,16 @@ UNREAD = (
 )
 # Rows with one of these columns are conversations, also where they hold token ids.
 CHAT_COLUMNS = ("messages", "turn_mask", "turn_weights")
-# Columns with an entry for each token, which do not fit the rows that the labeller makes.
-LABELLED = (
-    "input_ids",
-    "labels",
-    "loss_weights",
-    "attention_mask",
-    "protected_mask",
-    "special_tokens_mask",
-    "word_ids",
-    "word_starts",
-)
+
+
+def column_of_labels(column: Any, name: str) -> Ragged:
+    """Labels as the core reads them.
+
+    Raises:
+        TypeError: entries are not integers.
+    """
+    labels = Ragged.from_rows(column, name)
+    return Ragged._unchecked(labels.values.astype(np.int64, copy=False), labels.offsets)
 
 
 @protects_spec
@@ -63,12 +52,13 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
          may, which is the token itself, not shifted); or with `messages`, `prompt` and `completion`, or `conversations`, as
          `DataCollatorForChat` takes them: the tokens that the policy trains may be masked, the rest of the conversation stays clear.
          Rows of ids are searched for turns if they have a column `messages`, `turn_mask` or `turn_weights`, or if the collator has a
-         `policy`, `chat_format` or `turn_column`. Further columns that are read where present, for rows whose turns are not searched for:
-         `attention_mask` (nonzero for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never masked), `loss_weights`
-         (factors of the weights; tokens of factor 0 are never masked). One number for each row: `mask_ratio`, which replaces the drawn
-         one. An Arrow table or a dict with these columns is also accepted.
+         `policy`, `chat_format` or `turn_column`. Further columns that are read where present: `attention_mask` (nonzero for real tokens),
+         `protected_mask` and `special_tokens_mask` (nonzero: never masked), `loss_weights` (factors of the weights; tokens of factor 0
+         are never masked). One number for each row: `mask_ratio`, which replaces the drawn one. An Arrow table or a dict with these
+         columns is also accepted.
     Out: `input_ids`, `attention_mask`, `labels` int64, `loss_weights` float32, all [B, longest row]. A masked token's label is at its own
          position, and its weight is 1 / ratio; others have `label_pad_token_id` and 0. `label_pad_token_id` and 0 also for padding.
+         `token_type_ids` if the examples have them, and `token_columns`, laid out as the ids are.
 
     A model that predicts the token at each position needs a loss without a shift: `weighted_loss(..., shift=False)`. Models that shift
     their labels, as causal ones in transformers do, must not be given `labels`. The model must see tokens on both sides.
@@ -99,12 +89,14 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
         pad_to_multiple_of: the width is rounded up to a multiple of it.
         padding_side: `"right"` or `"left"`; the tokenizer's own by default.
         label_pad_token_id: the label of tokens that are not masked and of padding; -100 carries no loss.
-        keep_columns: further columns to stack into the batch; all others are dropped.
+        keep_columns: further columns of one value for each row, stacked into the batch.
+        token_columns: further columns of a number for each token, laid out as `input_ids`, padded with 0. All other columns are dropped.
         return_tensors: `"pt"` or `"np"`.
 
     Raises:
         TypeError: `spec` together with an option that belongs in it.
-        ValueError: an option or a row that cannot be used; the message names it.
+        ValueError: an option, a row or a column that cannot be used; the message names it. A column of numbers is one if it is meant
+            for noise, but not read under its name, such as `mlm_probability`.
 
     Source: Nie et al. 2025 (LLaDA), sections 2.2 and 2.3, and its authors' guidelines.
 
@@ -128,7 +120,10 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
     weight_key: str | None = None
 
     rate_columns: ClassVar[tuple[str, ...]] = ("mask_ratio",)
-    cuts_before_noise: ClassVar[bool] = True
+    token_inputs: ClassVar[Mapping[str, Callable[[Any, str], Ragged]]] = {
+        "labels": column_of_labels,
+        "loss_weights": column_of_weights,
+    }
 
     def __post_init__(
         self,
@@ -180,55 +175,29 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
         """Set all counts of the report to zero."""
         self._labeller.reset_report()
 
-    def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
-        """Make one batch; see the class.
-
-        Args:
-            features: a list of dicts, an Arrow table or record batch, or a dict of columns.
-            return_tensors: `"pt"` or `"np"` instead of the collator's own.
-        """
+    def _columns(self, features: Any) -> Mapping[str, Any]:
+        """The columns of the examples; those of conversations with the labels of their tokens."""
         columns = columns_of(features if self.prepare is None else [self.prepare(example) for example in features])
-        return super().__call__(self._labelled(columns), return_tensors)
-
-    def _labelled(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The columns with ids and labels of conversations. Other rows are returned unchanged."""
         is_chat = self._finds_turns or any(columns.get(name) is not None for name in CHAT_COLUMNS)
         if not is_chat and ("input_ids" in columns or "text" in columns):
             return columns
         self._labeller.max_length = self.max_length
         rows = self._labeller.label(columns)
-        others = {name: column for name, column in columns.items() if name not in LABELLED}
-        others = others if rows.kept is None else select_rows(others, rows.kept)
-        weights = {} if rows.weights is None else {"loss_weights": rows.weights}
-        return {**others, "input_ids": rows.input_ids, "labels": rows.labels, **weights}
+        labels, weights = rows.labels, rows.weights
+        others = dict(columns) if rows.kept is None else select_rows(columns, rows.kept)
+        if "input_ids" in columns:  # they keep their padding, so that other columns stay aligned with them
+            read = real_rows(columns["input_ids"], columns.get("attention_mask"), None, "input_ids")
+            labels, weights = rows.padded(read, self.label_pad_token_id)
+        else:
+            others["input_ids"] = rows.input_ids
+            others.pop("attention_mask", None)  # padding is no part of the rows any more
+        if weights is not None and others.get("loss_weights") is not None:
+            factors = column_of_weights(others["loss_weights"], "loss_weights")
+            check_aligned(factors, labels, "loss_weights")
+            weights = Ragged._unchecked(weights.values * factors.values, weights.offsets)
+        return {**others, "labels": labels, **({} if weights is None else {"loss_weights": weights})}
 
-    def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        tokens = columns["input_ids"]
-        extra = NoiseColumns(self, columns)
-        aligned = {name: columns[name] for name in ("labels", "loss_weights") if columns.get(name) is not None}
-        if not aligned and self.max_length is None and not extra.has_token_columns and is_list_of_arrays(tokens):
-            return super()._collate(columns, seed_epoch)
-        read = real_rows(tokens, columns.get("attention_mask"), None, "input_ids")
-        if self.max_length is not None:
-            read = read._replace(real=read.real._replace(stops=np.minimum(read.real.stops, read.real.starts + self.max_length)))
-        options = extra.row_options(len(read.rows), read)
-        made = {name: aligned_column(column, name, read) for name, column in aligned.items()}
-        return self._diffuse(read.real, extra, options, seed_epoch, **made)
-
-    def _call_core(
-        self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
-    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        return self._diffuse(rows, extra, options, seed_epoch)
-
-    def _diffuse(
-        self,
-        rows: Any,
-        extra: NoiseColumns,
-        options: RowOptions,
-        seed_epoch: tuple[int, int],
-        labels: Column | None = None,
-        loss_weights: Column | None = None,
-    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
+    def _call_core(self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]) -> NoisedBatch:
         assert self.spec is not None  # `__post_init__` sets it
         count = len(rows) if isinstance(rows, list) else len(rows.starts)
         seed, epoch = seed_epoch
@@ -237,7 +206,7 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
             self.spec._compiled,
             seed=seed,
             epoch=epoch,
-            layout=_core.Layout.padded(str(self.padding_side), None, self.pad_to_multiple_of),
+            layout=self._layout(),
             ignore_index=self.label_pad_token_id,
             pad_token_id=self.pad_token_id,
             fill=self._fill,
@@ -245,25 +214,15 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
             keys=options["keys"],
             protected_mask=options["protected_mask"],
             mask_ratio=per_row("mask_ratio", extra.rates.get("mask_ratio"), count, as_probability),
-            labels=labels,
-            loss_weights=loss_weights,
+            labels=extra.token_inputs.get("labels"),
+            loss_weights=extra.token_inputs.get("loss_weights"),
         )
         batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
         self._labeller._add_weights(batch, out.loss_weights, UNREAD)
-        return batch, out.keys
+        return NoisedBatch(batch, out.keys, out.masked)
 
-
-def aligned_column(column: Any, name: str, read: RealRows) -> Column:
-    """Labels or loss weights as the core reads them, for the real tokens of the rows.
-
-    Raises:
-        ValueError: there is not one entry for each token, or a weight is negative or not finite.
-        TypeError: entries are not numbers.
-    """
-    if name == "labels":
-        ragged = Ragged.from_rows(column, name)
-        ragged = Ragged._unchecked(ragged.values.astype(np.int64, copy=False), ragged.offsets)
-    else:
-        ragged = column_of_weights(column, name)
-    check_aligned(ragged, read.rows, name)
-    return read.real._replace(values=ragged.values)
+    def _remedy_for_no_label(self) -> str:
+        return (
+            "By chance their mask ratios are low, which is usual in small batches and needs no remedy with weighted_loss: it returns 0. "
+            "If no batch has labels, all tokens are protected, special or without a label, or have weight 0."
+        )

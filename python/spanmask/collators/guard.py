@@ -26,6 +26,7 @@ REMEDIES = {
     "empty row": "Drop such rows from the dataset.",
     "no turn marker found": "The chat format does not fit these ids: print(collator.chat_format) and compare it with the row.",
     "truncated by max_length": "Raise max_length, or drop such rows.",
+    "truncated in the answer": "Keep more tokens where rows are made, or train such answers: truncated_turn='train'.",
     "truncated before the answer": "The row ends before an answer. Keep more tokens where rows are made, or drop such rows.",
     "all trained tokens ignored": "Check what the policy ignores (ids, sequences, regions, reasoning), and ignore_ids of the chat format.",
     "empty assistant turn": "Drop rows without an answer, or check the policy.",
@@ -75,14 +76,14 @@ def describe(report: MaskReport, decode: Callable[[int], str], name: Callable[[i
 
 
 def check_unclosed(counts: LabelCounts, running: RunningReport, decode: Callable[[int], str]) -> None:
-    """Warn once if a region of `ignore_between` opened but did not close."""
+    """Warn once if a region of `ignore_between`, or reasoning that does not train, opened but did not close."""
     if counts.unclosed_row is not None and running.is_first("unclosed"):
         warnings.warn(
-            f"policy.ignore_between: row {counts.unclosed_row} has a region that opens but does not close before its turn ends, so that "
-            f"nothing after the opening trains (such regions in the batch: {counts.unclosed_regions}). The row was truncated there, or "
-            "the closing ids differ from those in the row, because they merge with the text next to them: pass the markers as text, "
-            f'("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further occurrences are only counted; see '
-            "collator.report.",
+            f"policy: row {counts.unclosed_row} has a region of ignore_between, or reasoning, that opens but does not close before its "
+            f"turn ends, so that nothing after the opening trains (such regions in the batch: {counts.unclosed_regions}). The row was "
+            "truncated there, or the closing ids differ from those in the row, because they merge with the text next to them: pass the "
+            f'markers of ignore_between as text, ("<think>", "</think>"). Decoded: {shorten(decode(counts.unclosed_row))!r}. Further '
+            "occurrences are only counted; see collator.report.",
             SpanmaskWarning,
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""`ChatLabeller`: chat rows -> token ids with labels, not yet a batch. For collators that change the tokens that carry loss."""
+"""`ChatLabeller`: chat rows -> token ids with labels, not a batch. For Arrow tables, and for collators that change tokens with labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from spanmask import _core
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.chat import DataCollatorForChat
-from spanmask.ragged import Ragged
+from spanmask.ragged import Ragged, RealRows
 
 __all__ = ["ChatLabeller", "LabelledRows"]
 
@@ -28,6 +29,25 @@ class LabelledRows(NamedTuple):
     labels: Ragged
     weights: Ragged | None
     kept: Kept
+
+    def padded(self, read: RealRows, ignore_index: int) -> tuple[Ragged, Ragged | None]:
+        """The labels and weights at the places that their tokens have in the rows that were labelled.
+
+        Labels of padding and of what `max_length` cut off are `ignore_index`, their weights 0. `read`: all rows, with their padding.
+        """
+        kept = slice(None) if self.kept is None else self.kept
+        starts = (read.real.starts - read.rows.offsets[:-1])[kept]
+        offsets = np.append(0, np.cumsum(np.diff(read.rows.offsets)[kept]))
+        own = self.labels.offsets
+        places = np.repeat(offsets[:-1] + starts - own[:-1], np.diff(own)) + np.arange(own[-1])
+
+        def placed(values: npt.NDArray[Any], padding: int) -> Ragged:
+            padded = np.full(offsets[-1], padding, values.dtype)
+            padded[places] = values
+            return Ragged._unchecked(padded, offsets)
+
+        weights = None if self.weights is None else placed(self.weights.values, 0)
+        return placed(self.labels.values, ignore_index), weights
 
 
 class ChatLabeller(DataCollatorForChat):

@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from inspect import signature
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from spanmask import _core
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
-from spanmask.collators.columns import columns_of, required_column, stack_columns, token_column
-from spanmask.errors import UnreadableRowsError
-from spanmask.noise.row_options import RowOptions, as_keys
+from spanmask.chat.conversation import row_name
+from spanmask.collators.columns import add_columns, columns_of, required_column, stack_columns, token_column
+from spanmask.collators.unread_columns import check_unread
+from spanmask.errors import SpanmaskWarning, UnreadableRowsError
+from spanmask.noise.rates import Rate, rates_at
+from spanmask.noise.row_options import RowOptions, as_keys, column_of_probabilities, is_by_token
 from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
 from spanmask.ragged import (
+    Column,
+    Ragged,
     RealRows,
     ReturnTensors,
     check_aligned,
     column_of_flags,
+    column_of_numbers,
     is_list_of_arrays,
     real_rows,
     to_tensors,
 )
 
-__all__ = ["NoiseCollator", "NoiseColumns", "given_options", "protects_spec"]
+__all__ = ["NoiseCollator", "NoiseColumns", "NoisedBatch", "given_options", "protects_spec"]
 
 C = TypeVar("C", bound="NoiseCollator")
 PaddingSide = Literal["right", "left"]
 # Options of specs for which None is a meaningful value.
 NULLABLE = ("eos_token_id", "continuation_ids")
-# Columns with an entry for each token, in addition to the attention mask.
+# Columns with an entry for each token that noise depends on, in addition to the attention mask.
 TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
+# The column with an entry for each token that is in every batch if the examples have it.
+TOKEN_TYPES = "token_type_ids"
+# How many rows a warning names.
+NAMED_ROWS = 3
+
+
+class NoisedBatch(NamedTuple):
+    """What `_call_core` returns.
+
+    Attributes:
+        arrays: the columns of the batch.
+        keys: the keys of the rows that noise was drawn for.
+        labelled: int64 [rows]: tokens of each row that carry loss; sentinels and EOS may be left out.
+        sources: int64, in the shape of `input_ids`: which token of its row each place stands for, counted from the row's first real
+            token; -1 for padding. `None`: each token is at its own place, so that rows are padded as usual.
+    """
+
+    arrays: dict[str, Any]
+    keys: npt.NDArray[np.uint64]
+    labelled: npt.NDArray[np.int64]
+    sources: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -43,6 +72,7 @@ class NoiseCollator:
     tokenizer: Any
     _: KW_ONLY
     schedule: NoiseSchedule = field(default_factory=NoiseSchedule, init=False, repr=False)
+    moving_rates: dict[str, Rate] = field(default_factory=dict, init=False, repr=False)
     seed: int | None = ScheduleOption(None)  # type: ignore[assignment]
     epoch: int = ScheduleOption(0)  # type: ignore[assignment]
     on_repeat: OnRepeat = ScheduleOption("warn")  # type: ignore[assignment]  # noqa: RUF009  # a descriptor may be shared
@@ -52,12 +82,15 @@ class NoiseCollator:
     padding_side: PaddingSide | None = None
     label_pad_token_id: int = -100
     keep_columns: Iterable[str] = ()
+    token_columns: Iterable[str] = ()
     return_tensors: ReturnTensors = "pt"
 
     rate_columns: ClassVar[tuple[str, ...]] = ()
     """Columns with a number for each row that replaces the spec's."""
-    cuts_before_noise: ClassVar[bool] = False
-    """`max_length` cuts rows before noise is drawn; otherwise the core cuts the batch."""
+    token_rate_columns: ClassVar[tuple[str, ...]] = ()
+    """Those of them that may also have a number for each token."""
+    token_inputs: ClassVar[Mapping[str, Callable[[Any, str], Ragged]]] = {}
+    """Further columns with an entry for each token that the batch is made of, and what reads each: `read(column, name)`."""
 
     def _check_options(self) -> None:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
@@ -67,8 +100,10 @@ class NoiseCollator:
         check_side(self.padding_side)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
         self.keep_columns = as_names("keep_columns", self.keep_columns)
+        self.token_columns = as_names("token_columns", self.token_columns)
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         self.pad_token_id = pad_token_id(self.tokenizer)
+        self._warned_unlabelled = False
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """Make one batch; see the class.
@@ -77,32 +112,73 @@ class NoiseCollator:
             features: a list of dicts, an Arrow table or record batch, or a dict of columns.
             return_tensors: `"pt"` or `"np"` instead of the collator's own.
         """
-        columns = columns_of(features)
+        columns = self._columns(features)
         token_column(columns)
+        check_unread(columns, self._read_names(), self.rate_columns)
         seed_epoch = self.schedule.seed_epoch()
-        batch, keys = self._collate(columns, seed_epoch)
-        self.schedule.watch(seed_epoch, keys)
-        batch.update(stack_columns(columns, self.keep_columns))
-        return to_tensors(batch, return_tensors or self.return_tensors)
+        noised = self._collate(columns, seed_epoch)
+        self.schedule.watch(seed_epoch, noised.keys)
+        add_columns(noised.arrays, "keep_columns", stack_columns(columns, self.keep_columns))
+        if not self._warned_unlabelled and not np.count_nonzero(noised.labelled):
+            self._warned_unlabelled = True
+            names = [row_name(columns, row) for row in range(min(len(noised.labelled), NAMED_ROWS))]
+            more = len(noised.labelled) - len(names)
+            warnings.warn(
+                f"labels: this batch has none ({', '.join(names)}{f' and {more} more' if more else ''}), and the mean of no losses is NaN. "
+                + self._remedy_for_no_label(),
+                SpanmaskWarning,
+                stacklevel=2,
+            )
+        return to_tensors(noised.arrays, return_tensors or self.return_tensors)
 
-    def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        """Make the batch as arrays, and the keys of the rows that noise was drawn for."""
-        extra, tokens = NoiseColumns(self, columns), columns["input_ids"]
-        cut = self.max_length if self.cuts_before_noise else None
-        if cut is None and not extra.has_token_columns and is_list_of_arrays(tokens):
+    def _columns(self, features: Any) -> Mapping[str, Any]:
+        """The columns that the batch is made of."""
+        return columns_of(features)
+
+    def _read_names(self) -> tuple[str, ...]:
+        """The columns that this collator reads, and those that its options name."""
+        named = (*self.keep_columns, *self.token_columns, *(() if self.key_column is None else (self.key_column,)))
+        return ("input_ids", "attention_mask", TOKEN_TYPES, *TOKEN_COLUMNS, *self.token_inputs, *self.rate_columns, *named)
+
+    def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
+        """Make the batch as arrays."""
+        extra, tokens, cut = NoiseColumns(self, columns), columns["input_ids"], self.max_length
+        if not extra.has_token_columns and is_list_of_arrays(tokens):
+            rows = tokens if cut is None else [row[:cut] if isinstance(row, np.ndarray) and row.ndim else row for row in tokens]
             try:  # arrays are read in place
-                return self._call_core(tokens, extra, extra.row_options(len(tokens)), seed_epoch)
+                return self._call_core(rows, extra, extra.row_options(len(rows)), seed_epoch)
             except UnreadableRowsError:
                 pass  # they are copied below
         read = real_rows(tokens, columns.get("attention_mask"), columns.get("word_ids"), "input_ids")
         if cut is not None:
             read = read._replace(real=read.real._replace(stops=np.minimum(read.real.stops, read.real.starts + cut)))
-        return self._call_core(read.real, extra, extra.row_options(len(read.rows), read), seed_epoch)
+        noised = self._call_core(read.real, extra, extra.row_options(len(read.rows), read), seed_epoch)
+        laid_out = {name: self._lay_out(name, column, noised.sources) for name, column in extra.token_columns(read).items()}
+        add_columns(noised.arrays, "token_columns", laid_out)
+        return noised
 
-    def _call_core(
-        self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]
-    ) -> tuple[dict[str, Any], npt.NDArray[np.uint64]]:
-        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column."""
+    def _lay_out(self, name: str, column: Column, sources: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
+        """Lay out a column with an entry for each token as the ids are."""
+        padding = (getattr(self.tokenizer, "pad_token_type_id", 0) or 0) if name == TOKEN_TYPES else 0
+        if column.values.dtype == np.bool_:
+            padding = bool(padding)
+        if sources is None:
+            return _core.pad(column, self._layout(), padding)
+        return _core.take(column, sources, padding)
+
+    def _layout(self) -> _core.Layout:
+        """The layout of rows that are padded as they are."""
+        return _core.Layout.padded(str(self.padding_side), None, self.pad_to_multiple_of)
+
+    def _call_core(self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]) -> NoisedBatch:
+        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column, both cut already.
+
+        If the tokens of a row do not stay at their places, `sources` must be made where `extra.names` has a column.
+        """
+        raise NotImplementedError
+
+    def _remedy_for_no_label(self) -> str:
+        """What to do about a batch without any label, in a sentence or two."""
         raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
@@ -112,13 +188,23 @@ class NoiseCollator:
             ValueError, TypeError: not an integer from 0 to 2**64 - 1.
         """
         self.schedule.epoch = epoch
+        self.schedule.hold(False)  # an `EpochCallback` may have held it; it will do so again
+
+    def set_step(self, step: int) -> None:
+        """Set the step, for rates that are functions of it. Call after each optimizer step; all worker processes see it.
+
+        Raises:
+            ValueError, TypeError: not an integer from 0 to 2**64 - 1.
+        """
+        self.schedule.step = step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return seed, epoch and algorithm version: with a seed, everything that the noise depends on, except the rows."""
+        """Return seed, epoch, step and algorithm version: with a seed, everything that the noise depends on, except the rows."""
         return self.schedule.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state that `state_dict` returned.
+        """Continue from a state that `state_dict` returned: with a seed, exactly. Without one, noise follows torch's random state, which
+        the state does not hold.
 
         Raises:
             ValueError: an entry is missing, or the state is of another algorithm version.
@@ -127,14 +213,18 @@ class NoiseCollator:
 
     def __repr__(self) -> str:
         """The options that differ from their defaults, long tuples shortened."""
-        return short_repr(self)
+        moving = "".join(f", {name}={rate!r}" for name, rate in self.moving_rates.items())
+        return f"{short_repr(self)[:-1]}{moving})"
 
 
 class NoiseColumns:
-    """The columns of a batch that noise depends on, in addition to `input_ids`.
+    """The columns of a batch in addition to `input_ids`: those that noise depends on, and those that are laid out as the ids are.
 
     Attributes:
-        rates: a number for each row, by column name; only columns that the batch has.
+        rates: a number for each row, by column name, for columns that the batch has; otherwise one for all rows, for rates that move.
+        token_rates: columns with a number for each token: as in the batch, and after `row_options` as the core takes them.
+        token_inputs: the same of the columns of `NoiseCollator.token_inputs` that the batch has.
+        names: the columns that are laid out as the ids are.
     """
 
     def __init__(self, collator: NoiseCollator, columns: Mapping[str, Any]) -> None:
@@ -142,12 +232,36 @@ class NoiseColumns:
         self._keys = None
         if collator.key_column is not None:
             self._keys = required_column(columns, "key_column", collator.key_column)
-        self.rates = {name: columns[name] for name in collator.rate_columns if columns.get(name) is not None}
+        self.names = dict.fromkeys((*((TOKEN_TYPES,) if columns.get(TOKEN_TYPES) is not None else ()), *collator.token_columns))
+        self.rates: dict[str, Any] = {}
+        if collator.moving_rates:
+            self.rates.update(rates_at(collator.moving_rates, *collator.schedule.step_epoch()))
+        self.rates.update({name: columns[name] for name in collator.rate_columns if columns.get(name) is not None})
+        by_token = [name for name in collator.token_rate_columns if is_by_token(self.rates.get(name))]
+        self.token_rates = {name: self.rates.pop(name) for name in by_token}
+        self._readers = {**dict.fromkeys(by_token, column_of_probabilities), **collator.token_inputs}
+        self.token_inputs = {name: columns[name] for name in collator.token_inputs if columns.get(name) is not None}
 
     @property
     def has_token_columns(self) -> bool:
         """Whether there is a column with an entry for each token."""
+        if self.names or self.token_rates or self.token_inputs:
+            return True
         return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
+
+    def token_columns(self, read: RealRows) -> dict[str, Column]:
+        """The columns that are laid out as the ids are, with the bounds of the rows.
+
+        Raises:
+            ValueError: a column is missing, or not aligned with the rows.
+            TypeError: a column does not hold numbers.
+        """
+        columns = {}
+        for name in self.names:
+            column = column_of_numbers(required_column(self._columns, "token_columns", name), name)
+            check_aligned(column, read.rows, name)
+            columns[name] = read.real._replace(values=column.values)
+        return columns
 
     def row_options(self, count: int, read: RealRows | None = None) -> RowOptions:
         """The columns as the core takes them.
@@ -174,6 +288,11 @@ class NoiseColumns:
         if flags:
             protected = np.logical_or.reduce([column.values for column in flags.values()])
             options["protected_mask"] = read.real._replace(values=protected)
+        for entries in (self.token_rates, self.token_inputs):
+            for name, column in entries.items():
+                numbers = self._readers[name](column, name)
+                check_aligned(numbers, read.rows, name)
+                entries[name] = read.real._replace(values=numbers.values)
         if read.word_ids is not None:
             options["word_ids"] = read.real._replace(values=read.word_ids)
         return options
@@ -203,15 +322,22 @@ def protects_spec(cls: type[C]) -> type[C]:
 
 
 class SpecOption:
-    """An option of a collator's spec. Reading it returns "not given", which `dataclasses.replace` passes on; the spec holds the value."""
+    """An option of a collator's spec. Reading it returns "not given", which `dataclasses.replace` passes on; the spec holds the value.
+
+    A rate that moves is the exception: the collator holds it, and reading returns it.
+    """
 
     def __init__(self, name: str, default: object) -> None:
         self._name, self._default = name, default
 
     def __get__(self, collator: Any, owner: type) -> Any:
-        return self._default
+        return self._default if collator is None else collator.moving_rates.get(self._name, self._default)
 
     def __set__(self, collator: Any, value: Any) -> None:
+        if callable(value) or self._name in collator.moving_rates:
+            raise AttributeError(
+                f"{self._name}: a rate that moves is fixed; make another collator: dataclasses.replace(collator, {self._name}={value!r})."
+            )
         raise AttributeError(
             f"{self._name}: is an option of the spec; set collator.spec = dataclasses.replace(collator.spec, {self._name}={value!r})."
         )

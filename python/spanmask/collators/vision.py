@@ -117,7 +117,6 @@ class DataCollatorForVisionChat(ChatCollator):
 
     def _encode(self, inputs: Inputs, ids: Sequence[npt.NDArray[Any]]) -> EncodedConversations:
         """The turns of rows: those of the texts, moved to where their tokens are among the placeholders."""
-        assert self.policy is not None
         if self._encoder is None:
             self._encoder = ChatEncoder(self._template.renderer, self.processor)
         special = adds_special_tokens(self.processor, inputs.texts[0])
@@ -130,8 +129,8 @@ class DataCollatorForVisionChat(ChatCollator):
                 for match in re.finditer(re.escape(placeholder), text):
                     tokens = slice(row_edges.covering(match.start()), row_edges.following(match.end()))
                     encoded.ids[tokens] = [self.media_ids[0]] * len(encoded.ids[tokens])
-            rows.append(expanded_row(encoded, row_ids, self.media_ids, self.policy.roles))
-        return with_turns(rows, inputs.conversations, self.policy.roles, self._format)
+            rows.append(expanded_row(encoded, row_ids, self.media_ids, self._policy.roles))
+        return with_turns(rows, inputs.conversations, self._policy.roles, self._format)
 
     def _inputs(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> Inputs:
         """What the processor is called with."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from spanmask import _core
 from spanmask._validate import check_choice, check_flag
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.base import ChatCollator, TokenRows
-from spanmask.collators.chat import DataCollatorForChat
 from spanmask.collators.columns import RENDERED
+from spanmask.collators.labeller import ChatLabeller
 from spanmask.data.operator import Operator, list_kind
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, is_arrow
+from spanmask.ragged import is_arrow, real_rows
 from spanmask.report import MaskReport, RunningReport
 
 __all__ = ["ChatMasker"]
@@ -123,21 +120,29 @@ class ChatMasker(Operator):
     def _make(
         self, columns: Mapping[str, Any]
     ) -> tuple[dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]], npt.NDArray[np.int64] | None]:
-        masked = self._labeller.mask(columns)
-        if masked.weights is not None and not self._weights:
+        columns = {
+            name: column.to_pylist() if name in RENDERED and is_arrow(column) else column for name, column in columns.items()
+        }
+        max_length, ignore_index = self._labeller.max_length, self._labeller.label_pad_token_id
+        rows = self._labeller.label(columns)
+        labels, weights = rows.labels, rows.weights
+        if "input_ids" in columns and "attention_mask" in columns and max_length is None:  # rows keep their padding
+            read = real_rows(columns["input_ids"], columns["attention_mask"], None, "input_ids")
+            labels, weights = rows.padded(read, ignore_index)
+        if weights is not None and not self._weights:
             raise ValueError(
                 "weights: the rows have loss weights other than 0 and 1, for which the output has no column; pass weights=True."
             )
-        trained = masked.labels != self._labeller.label_pad_token_id
-        output = masked.labels if self._output == "labels" else trained
-        made: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]] = {self._output: (output, masked.offsets)}
-        if "input_ids" not in columns or self._labeller.max_length is not None:
-            made["input_ids"] = masked.input_ids, masked.offsets
+        trained = labels.values != ignore_index
+        output = labels.values if self._output == "labels" else trained
+        made: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]] = {self._output: (output, labels.offsets)}
+        if "input_ids" not in columns or max_length is not None:
+            made["input_ids"] = rows.input_ids.values, labels.offsets
             if "attention_mask" in columns:
-                made["attention_mask"] = np.ones(len(masked.input_ids), np.int8), masked.offsets
+                made["attention_mask"] = np.ones(len(labels.values), np.int8), labels.offsets
         if self._weights:
-            made["loss_weights"] = trained if masked.weights is None else masked.weights, masked.offsets
-        return made, masked.kept
+            made["loss_weights"] = trained if weights is None else weights.values, labels.offsets
+        return made, None if rows.kept is None else np.array(rows.kept, np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         labeller = copy(self._labeller)
@@ -148,60 +153,8 @@ class ChatMasker(Operator):
         return f"ChatMasker({self._labeller!r}, output={self._output!r})"
 
 
-@dataclass
-class MaskedRows:
-    """Rows with labels, without padding unless it was kept. `kept`: the rows there are; `None`: all."""
-
-    input_ids: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float32] | None
-    offsets: npt.NDArray[np.int64]
-    kept: npt.NDArray[np.int64] | None
-
-
-class Labeller(DataCollatorForChat):
-    """The chat collator, without a batch: rows stay rows."""
-
-    def mask(self, columns: Mapping[str, Any]) -> MaskedRows:
-        """Label the rows of these columns."""
-        columns = {
-            name: column.to_pylist() if name in RENDERED and is_arrow(column) else column for name, column in columns.items()
-        }
-        rows = self._rows(columns)
-        plan = self._plan(rows, columns)
-        kept = self._kept(plan, rows, columns)
-        written = plan.write(_core.Layout.packed(self.max_length), padding=0, kept=kept)
-        masked = MaskedRows(
-            written.input_ids.reshape(-1),
-            written.labels.reshape(-1),
-            None if written.weights is None else written.weights.reshape(-1),
-            np.asarray(written.cu_seq_lens, np.int64),
-            None if kept is None else np.array(kept, np.int64),
-        )
-        if "input_ids" in columns and "attention_mask" in columns and self.max_length is None:
-            return with_padding(masked, Ragged.from_rows(columns["attention_mask"], "attention_mask"), self.label_pad_token_id)
-        return masked
-
-    def _plan(self, rows: TokenRows, columns: Mapping[str, Any], skip_first: bool = False) -> _core.LabelPlan:
-        return ChatCollator._plan(self, rows, columns)  # a row's first token may train: rows are not concatenated
+class Labeller(ChatLabeller):
+    """The labeller of a table's parts."""
 
     def _refuse_all_dropped(self, reasons: str) -> None:
         """A part of a table may lose all rows."""
-
-
-def with_padding(masked: MaskedRows, mask: Ragged, ignore_index: int) -> MaskedRows:
-    """The same rows with the padding that their attention mask shows."""
-    lengths, is_real = np.diff(mask.offsets), mask.values != 0
-    if masked.kept is not None:
-        stays = np.zeros(len(lengths), np.bool_)
-        stays[masked.kept] = True
-        lengths, is_real = lengths[stays], is_real[np.repeat(stays, lengths)]
-    padded = {
-        name: np.full(len(is_real), value, getattr(masked, name).dtype)
-        for name, value in (("input_ids", 0), ("labels", ignore_index))
-    }
-    weights = None if masked.weights is None else np.zeros(len(is_real), np.float32)
-    padded["input_ids"][is_real], padded["labels"][is_real] = masked.input_ids, masked.labels
-    if weights is not None:
-        weights[is_real] = masked.weights
-    return MaskedRows(padded["input_ids"], padded["labels"], weights, np.append(0, np.cumsum(lengths)), masked.kept)

@@ -5,13 +5,16 @@ from spanmask.noise.denoise import denoise
 from spanmask.noise.diffusion import Diffused, MaskedDiffusion, diffuse
 from spanmask.noise.masked_lm import MaskedLM, MaskedTokens, mask_tokens
 from spanmask.noise.mixture import DenoiserMixture
+from spanmask.noise.rates import CosineRate, LinearRate
 from spanmask.noise.spec import Denoiser, SpanCorruption
 
 __all__ = [
     "Corrupted",
+    "CosineRate",
     "Denoiser",
     "DenoiserMixture",
     "Diffused",
+    "LinearRate",
     "MaskedDiffusion",
     "MaskedLM",
     "MaskedTokens",

@@ -25,12 +25,12 @@ from spanmask._validate import (
     check_ignore_index,
     check_threads,
 )
-from spanmask.noise.row_options import per_row, row_options
+from spanmask.noise.row_options import column_of_probabilities, counted, is_by_token, per_row, row_options
 from spanmask.noise.spec import FromTokenizer
 from spanmask.noise.words import vocabulary_words
 from spanmask.ragged import RowsView
 
-__all__ = ["MaskedLM", "MaskedTokens", "mask_tokens"]
+__all__ = ["MaskedLM", "MaskedTokens", "check_by_token", "mask_tokens"]
 
 Mode = Literal["token", "span"]
 
@@ -54,6 +54,10 @@ class MaskedLM:
         mode: `"token"`: each token (or word) is chosen independently; `"span"`: spans of them are chosen, of geometric length, with an
             unchosen token (or word) between any two and one replacement decision per span.
         span_length_p, max_span_length: parameter and maximum of the (truncated) geometric distribution of span lengths.
+        min_one: each row that has a token (or word) that may be chosen gets at least one label. Tokens are chosen as usual; if that
+            leaves a row without a label, one of its tokens (or words) is chosen, each with the same probability. Of n tokens, each is
+            then chosen with probability p + (1 - p)**n / n instead of p: no difference in long rows. With `mode="span"`, one token
+            (or word) is chosen where the fraction rounds to none.
 
     Raises:
         ValueError: a probability or fraction is out of range, the fractions add up to more than 1, or no id is left to draw.
@@ -78,6 +82,7 @@ class MaskedLM:
     mode: Mode = "token"
     span_length_p: float = 0.2
     max_span_length: int = 10
+    min_one: bool = False
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -101,6 +106,7 @@ class MaskedLM:
             )
         check_choice("mode", self.mode, Mode)
         check_flag("whole_word_mask", self.whole_word_mask)
+        check_flag("min_one", self.min_one)
         set_(self, "span_length_p", as_density("span_length_p", self.span_length_p))
         set_(self, "max_span_length", as_positive("max_span_length", self.max_span_length))
         self._compiled  # noqa: B018  # a vocabulary without an id to draw is an error here, not in the first batch
@@ -117,6 +123,7 @@ class MaskedLM:
         mode: Mode = "token",
         span_length_p: float = 0.2,
         max_span_length: int = 10,
+        min_one: bool = False,
         mask_token_id: int | None = None,
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
@@ -153,6 +160,7 @@ class MaskedLM:
             mode=mode,
             span_length_p=span_length_p,
             max_span_length=max_span_length,
+            min_one=min_one,
         )
 
     @cached_property
@@ -174,6 +182,7 @@ class MaskedLM:
             protected_ids=self.special_ids,
             continuation_ids=self.continuation_ids if self.whole_word_mask else None,
             word_end_ids=self.word_end_ids if self.whole_word_mask and self.word_end_ids else None,
+            min_one=self.min_one,
         )
 
     def __repr__(self) -> str:
@@ -232,7 +241,9 @@ def mask_tokens(
         word_ids: the number of each token's word, so that words are chosen whole; a token without one (`None`, a negative
             number, NaN, an Arrow null, `pandas.NA`, a masked entry) belongs to no word and is never chosen.
         word_starts: the same information as a flag for each token that begins a word.
-        mlm_probability: one number for each row, or one for all, instead of the spec's.
+        mlm_probability: instead of the spec's, one number for each row, one for all, or one for each token: ragged, or in the shape of
+            2-D rows. Numbers by token are from 0 (never chosen) to 1 (always), apply to whole words by their first token, and are
+            drawn otherwise than one for all: equal numbers do not choose the same tokens. They require `mode="token"`.
         ignore_index: the label of tokens that were not chosen; any int64.
         num_threads: threads for bulk work; the result is the same for any number.
 
@@ -241,14 +252,16 @@ def mask_tokens(
 
     Raises:
         ValueError: an id, seed, key, probability or column is out of range or does not fit the rows; or `whole_word_mask` without
-            words.
-        TypeError: ids that are not integers.
+            words; or probabilities by token with `mode="span"`.
+        TypeError: ids that are not integers, or probabilities that are not numbers.
 
     >>> from spanmask import MaskedLM, mask_tokens
     >>> spec = MaskedLM(mask_token_id=4, vocab_size=1000, special_ids=range(5), mlm_probability=.5)
     >>> out = mask_tokens([[1, 70, 71, 72, 73, 2]], spec, seed=1)
     >>> out.labels.to_list()[0][0], out.labels.to_list()[0][-1]
     (-100, -100)
+    >>> mask_tokens([[1, 70, 71, 72, 2]], spec, mlm_probability=[[0, 1, 0, 1, 0]]).labels.to_list()  # an entity, always
+    [[-100, 70, -100, 72, -100]]
     """
     if not isinstance(spec, MaskedLM):
         raise TypeError(f"spec: expected MaskedLM, got {type(spec).__name__}.")
@@ -259,15 +272,29 @@ def mask_tokens(
         for name, column in (("protected_mask", protected_mask), ("word_ids", word_ids), ("word_starts", word_starts)):
             if column is not None:
                 raise TypeError(f"{name}: only supported for ragged rows; pass rows without padding.")
-    count = len(view)
+    count, by_token = len(view), None
+    if is_by_token(mlm_probability):
+        check_by_token(spec)
+        by_token = counted(column_of_probabilities(mlm_probability, "mlm_probability"), count, "mlm_probability")
+        mlm_probability = None
     out = _core.mask_tokens(
         view.rows,
         spec._compiled,
         seed=as_uint64("seed", seed),
         epoch=as_uint64("epoch", epoch),
         mlm_probability=per_row("mlm_probability", mlm_probability, count, as_probability),
+        token_probabilities=by_token,
         ignore_index=check_ignore_index("ignore_index", ignore_index),
         num_threads=check_threads(num_threads),
         **row_options(count, keys=keys, protected_mask=protected_mask, word_ids=word_ids, word_starts=word_starts),
     )
     return MaskedTokens(view.wrap(out.input_ids), view.wrap(out.labels), out.chosen, out.keys)
+
+
+def check_by_token(spec: MaskedLM) -> None:
+    """Raise unless a spec can take a probability for each token."""
+    if spec.mode != "token":
+        raise ValueError(
+            f"mlm_probability: one for each token requires mode='token'; mode={spec.mode!r} chooses an exact fraction of a row. "
+            "Pass one for each row, or another spec."
+        )

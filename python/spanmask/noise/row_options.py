@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from operator import index
 from typing import Any, TypedDict
 
@@ -20,7 +21,7 @@ from spanmask.ragged import (
     word_rows,
 )
 
-__all__ = ["RowOptions", "as_keys", "flag_column", "per_row", "row_options"]
+__all__ = ["RowOptions", "as_keys", "column_of_probabilities", "counted", "flag_column", "is_by_token", "per_row", "row_options"]
 
 
 class RowOptions(TypedDict):
@@ -75,7 +76,7 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
     """A number for each row; `check(name, value)` raises if it is invalid. A single number applies to all rows."""
     if values is None:
         return None
-    if np.ndim(values) == 0:
+    if not isinstance(values, (list, tuple)) and np.ndim(values) == 0:
         values = [values] * rows
     if is_arrow(values):
         values = values.to_pylist()
@@ -84,6 +85,45 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
     if len(array) != rows:
         raise ValueError(f"{name}: {len(array)} values for {rows} rows; pass one for each, or one for all.")
     return np.array(array, dtype=np.float64)
+
+
+def is_by_token(values: Any) -> bool:
+    """Whether these are rows of numbers, one for each token, and not a number for each row or for all."""
+    if isinstance(values, Ragged):
+        return True
+    if is_arrow(values):
+        return hasattr(getattr(values, "type", None), "value_type")
+    if hasattr(values, "ndim") and getattr(values, "dtype", None) != np.object_:
+        return bool(values.ndim > 1)
+    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)):
+        return False
+    return len(values) > 0 and (isinstance(values[0], (list, tuple)) or getattr(values[0], "ndim", 0) > 0)
+
+
+def column_of_probabilities(column: Any, name: str) -> Ragged:
+    """A number for each token of each row, as float64: `Ragged`, a 2-D array or tensor, Arrow lists, or a list of rows.
+
+    Raises:
+        TypeError: entries are not numbers.
+    """
+    if isinstance(column, Ragged):
+        return Ragged._unchecked(as_numbers(column.values, name), column.offsets)
+    if is_arrow(column):
+        column = column.to_pylist()
+    rows = [as_numbers(row, f"{name}: row {number}") for number, row in enumerate(column)]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return Ragged._unchecked(np.concatenate(rows) if rows else np.empty(0), offsets)
+
+
+def as_numbers(row: Any, name: str) -> npt.NDArray[np.float64]:
+    """A row of numbers as a contiguous array."""
+    if is_tensor(row):
+        row = (row.double() if row.dtype.is_floating_point else row).detach().cpu().numpy()
+    with suppress(ValueError):  # lists of lists of different lengths
+        array = np.asarray(row)
+        if array.ndim == 1 and (not len(array) or array.dtype.kind in "fiu"):
+            return np.ascontiguousarray(array, dtype=np.float64)
+    raise TypeError(f"{name}: expected a number for each token, got {row!r:.80}.")
 
 
 def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | list[str] | None:

@@ -1,4 +1,4 @@
-"""When noise is drawn: the seed and the epoch of a collator, and a check for passes that repeat the same noise.
+"""When noise is drawn: seed, epoch and step of a collator, whether they are held, and a check for passes that repeat the same noise.
 
 multiprocessing takes as long to import as a third of spanmask, and only collators need it. It is therefore imported where it is used.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from spanmask._validate import as_uint64, check_choice
 from spanmask.errors import SpanmaskWarning
+from spanmask.noise.training import in_training
 
-__all__ = ["ALGORITHM", "HasSchedule", "NoiseSchedule", "OnRepeat", "ScheduleOption", "check_collators"]
+__all__ = ["ALGORITHM", "HasSchedule", "NoiseSchedule", "OnRepeat", "ScheduleOption", "check_collators", "schedules_of"]
 
 OnRepeat = Literal["warn", "ignore", "raise"]
 
@@ -26,13 +27,16 @@ ALGORITHM = 1
 # A pass is recognized when this many of the first rows have been seen again. A few are not enough: a dataset may hold some rows twice.
 WATCHED_KEYS = 32
 
+# Seed (of a collator without one), epoch and step of noise that is held.
+HELD_AT = 0
+
 
 class NoiseSchedule:
-    """The seed and the epoch of the next batch.
+    """Seed, epoch and step of the next batch.
 
-    Noise is a pure function of (seed, epoch, key of the row). The epoch is one integer in shared memory: worker processes see what
-    `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and forkserver. A plain pickle or a deep copy gets an
-    separate epoch.
+    Noise is a pure function of (seed, epoch, key of the row); the step only moves rates that are functions of it. Epoch and step are
+    integers in shared memory: worker processes see what `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and
+    forkserver. A plain pickle or a deep copy has its own.
 
     Args:
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state, or from NumPy's global random state
@@ -47,7 +51,8 @@ class NoiseSchedule:
     """
 
     def __init__(self, seed: int | None = None, epoch: int = 0, on_repeat: OnRepeat = "warn") -> None:
-        self._memory = shared_integer(0)
+        self._memory = shared_integers(0, 0, False)
+        self._held_when: Callable[[], bool] | None = None
         self.seed = seed
         self.epoch = epoch
         self.on_repeat = on_repeat
@@ -64,12 +69,21 @@ class NoiseSchedule:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next batch."""
-        return int(self._memory.value)
+        """The epoch that was set."""
+        return int(self._memory[0])
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._memory.value = as_uint64("epoch", epoch)
+        self._memory[0] = as_uint64("epoch", epoch)
+
+    @property
+    def step(self) -> int:
+        """The step that was set."""
+        return int(self._memory[1])
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._memory[1] = as_uint64("step", step)
 
     @property
     def on_repeat(self) -> OnRepeat:
@@ -81,9 +95,33 @@ class NoiseSchedule:
         check_choice("on_repeat", on_repeat, OnRepeat)
         self._on_repeat = on_repeat
 
+    def hold(self, when: bool | Callable[[], bool]) -> None:
+        """Hold noise for evaluation: epoch 0 and step 0 whatever is set, and without a seed, seed 0.
+
+        Args:
+            when: `True`: from now on, in all processes, except in batches of a loader that `for_training` has marked; `False`: not
+                any more; or a function that this process asks for each batch. Workers keep the answer of the time at which they start.
+        """
+        self._memory[2] = when is True
+        self._held_when = when if callable(when) else None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the next batch has the noise of evaluation."""
+        return self._held_here() or (bool(self._memory[2]) and not in_training())
+
+    def _held_here(self) -> bool:
+        return self._held_when is not None and self._held_when()
+
     def seed_epoch(self) -> tuple[int, int]:
-        """Seed and epoch of the next batch. Without a seed, each call draws a new one."""
+        """Seed and epoch of the next batch. Without a seed, each call draws a new one, unless noise is held."""
+        if self.is_held:
+            return (HELD_AT if self.seed is None else self.seed), HELD_AT
         return (draw_seed() if self.seed is None else self.seed), self.epoch
+
+    def step_epoch(self) -> tuple[int, int]:
+        """Step and epoch at which rates are taken."""
+        return (HELD_AT, HELD_AT) if self.is_held else (self.step, self.epoch)
 
     def watch(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> None:
         """Warn or raise, once for each seed and epoch, when the first rows drawn for them have all been seen again.
@@ -93,7 +131,7 @@ class NoiseSchedule:
         Raises:
             ValueError: the noise repeats, and `on_repeat="raise"`.
         """
-        if self.seed is None or self.on_repeat == "ignore" or not self._watch.repeats(seed_epoch, keys):
+        if self.seed is None or self.on_repeat == "ignore" or self.is_held or not self._watch.repeats(seed_epoch, keys):
             return
         seed, epoch = seed_epoch
         message = (
@@ -106,9 +144,13 @@ class NoiseSchedule:
             raise ValueError(message)
         warnings.warn(message, SpanmaskWarning, stacklevel=3)
 
+    def forget(self) -> None:
+        """Let the next pass draw the same noise again without a warning: what was drawn was an evaluation."""
+        self._watch = RepeatWatch()
+
     def state_dict(self) -> dict[str, Any]:
-        """Seed, epoch and algorithm version."""
-        return {"seed": self.seed, "epoch": self.epoch, "algorithm": ALGORITHM}
+        """Seed, epoch, step and algorithm version."""
+        return {"seed": self.seed, "epoch": self.epoch, "step": self.step, "algorithm": ALGORITHM}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state that `state_dict` returned.
@@ -127,21 +169,30 @@ class NoiseSchedule:
                 f"state_dict: has algorithm {state['algorithm']!r}, but this version of spanmask draws algorithm {ALGORITHM}, so the "
                 "noise would differ. Continue with the version of spanmask that started the run."
             )
-        self.seed, self.epoch = state["seed"], state["epoch"]
+        self.seed, self.epoch, self.step = state["seed"], state["epoch"], state.get("step", 0)
         self._watch = RepeatWatch()
 
     def __getstate__(self) -> dict[str, Any]:
         from multiprocessing.context import get_spawning_popen
 
-        # The shared memory itself can only be passed to a child process that is being started.
-        memory = self.epoch if get_spawning_popen() is None else self._memory
-        return {"seed": self.seed, "on_repeat": self.on_repeat, "memory": memory}
+        state = {"seed": self.seed, "on_repeat": self.on_repeat}
+        if get_spawning_popen() is None:
+            return {**state, "memory": (self.epoch, self.step, False)}
+        # The shared memory itself can only be passed to a child process that is being started. What decides whether noise is held may
+        # be a trainer: the child gets its answer.
+        return {**state, "memory": self._memory, "held": self._held_here()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory = state["memory"]
-        self._memory = shared_integer(memory) if isinstance(memory, int) else memory
+        self._memory = shared_integers(*memory) if isinstance(memory, tuple) else memory
+        self._held_when = always if state.get("held") else None
         self.seed, self.on_repeat = state["seed"], state["on_repeat"]
         self._watch = RepeatWatch()
+
+
+def always() -> bool:
+    """Noise is held in a process that was started for evaluation."""
+    return True
 
 
 class RepeatWatch:
@@ -170,11 +221,11 @@ class RepeatWatch:
         return self._reported
 
 
-def shared_integer(value: int) -> Any:
-    """A uint64 in multiprocessing's shared memory, with the attribute `value`."""
-    from multiprocessing.sharedctypes import RawValue
+def shared_integers(*values: int) -> Any:
+    """An array of uint64 in multiprocessing's shared memory."""
+    from multiprocessing.sharedctypes import RawArray
 
-    return RawValue("Q", value)
+    return RawArray("Q", values)
 
 
 def draw_seed() -> int:
@@ -227,3 +278,9 @@ def check_collators(collators: Iterable[object]) -> None:
             raise TypeError(
                 f"collators: expected collators with set_epoch, state_dict and load_state_dict, got {type(collator).__name__}."
             )
+
+
+def schedules_of(collators: Iterable[object]) -> list[NoiseSchedule]:
+    """The schedules of those collators that are this package's own."""
+    schedules = (getattr(collator, "schedule", None) for collator in collators)
+    return [schedule for schedule in schedules if isinstance(schedule, NoiseSchedule)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["attention_mask", "cut_turns", "flatten", "pad", "real_tokens", "width_of"]
+__all__ = ["attention_mask", "cut_turns", "flatten", "pad", "real_tokens", "take", "width_of"]
 
 
 def width_of(rows: Sequence[Sequence[Any]], max_length: int | None = None, multiple_of: int = 1) -> int:
@@ -35,6 +35,15 @@ def pad(
         padding = [value] * (width - len(kept))
         padded.append(kept + padding if side == "right" else padding + kept)
     return padded
+
+
+def take(rows: Sequence[Sequence[Any]], sources: Sequence[Sequence[int]], padding: Any) -> list[list[Any]]:
+    """For each place the value of the token of its row that it stands for, `padding` where it stands for none.
+
+    >>> take([[7, 8, 9], [4]], [[2, 0, 0], [0, -1, -1]], 5)
+    [[9, 7, 7], [4, 5, 5]]
+    """
+    return [[padding if at < 0 else row[at] for at in places] for row, places in zip(rows, sources, strict=True)]
 
 
 def attention_mask(

@@ -14,7 +14,7 @@ from spanmask.reference.plan import plan
 from spanmask.reference.rules import units_of
 from spanmask.reference.words import expand
 
-__all__ = ["corrupt", "corrupt_at", "cut", "noise_spans"]
+__all__ = ["corrupt", "corrupt_at", "cut", "noise_spans", "sources"]
 
 Span = tuple[int, int]
 
@@ -100,6 +100,34 @@ def cut(
         else:
             bad = probe
     return outputs(good)
+
+
+def sources(row: Sequence[int], inputs: Sequence[int], labels: Sequence[int], spec: Any) -> list[int]:
+    """Which token of the row each place of its inputs stands for. The row holds no sentinels and no mode tokens.
+
+    >>> from spanmask import SpanCorruption
+    >>> sources([5, 6, 7, 8], [5, 99, 8, 1], [99, 6, 7, 1], SpanCorruption([99], eos_token_id=1))
+    [0, 1, 3, 3]
+    """
+    if not labels:
+        return list(range(len(inputs)))
+    ends = spec.eos_token_id is not None
+    sentinel = -1  # hidden without a sentinel
+    hidden = {sentinel: 0}
+    for token in labels[: len(labels) - ends]:
+        if token in spec.sentinel_ids:
+            sentinel = token
+            hidden[sentinel] = 0
+        else:
+            hidden[sentinel] += 1
+    mode_tokens = {getattr(denoiser, "mode_token", None) for denoiser in denoisers_of(spec)}
+    made, position = [], 0
+    for token in inputs[: len(inputs) - ends]:
+        made.append(position)
+        position += 0 if token in mode_tokens else hidden.get(token, 1)
+    used = position + hidden[-1]
+    whole = used == len(without_eos(list(row), spec.eos_token_id))
+    return [*made, len(row) - 1 if whole else used - 1] if ends else made
 
 
 def corrupt_at(body: Sequence[int], spans: Sequence[Span], spec: Any, denoiser: Any = None) -> tuple[list[int], list[int]]:

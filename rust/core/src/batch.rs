@@ -179,6 +179,36 @@ pub fn values_into<T: Copy, O: Copy>(
     })
 }
 
+/// Writes for each place of an output the value of the token that it stands for, `padding` where it stands for none. `sources`: cells of
+/// `width`, a row's position or -1 for each place.
+///
+/// Errors: [`Error::Length`] if `sources` or `out` is not made for these rows, [`Error::Bounds`] for a position outside its row.
+pub fn take_into<T: Copy, O: Copy>(
+    rows: &Ragged<T>,
+    width: usize,
+    sources: &[i64],
+    convert: impl Fn(T) -> O,
+    padding: O,
+    out: &mut [O],
+) -> Result<(), Error> {
+    let want = rows.len().saturating_mul(width);
+    if let Some(got) = [sources.len(), out.len()].into_iter().find(|&got| got != want) {
+        return Err(Error::Length { want, got });
+    }
+    for (at, (place, &source)) in out.iter_mut().zip(sources).enumerate() {
+        *place = match usize::try_from(source) {
+            Ok(position) => {
+                let i = at / width;
+                let row = rows.row(i);
+                let outside = Error::Bounds { row: i, start: source, stop: source, len: row.len() };
+                convert(*row.get(position).ok_or(outside)?)
+            }
+            Err(_) => padding,
+        };
+    }
+    Ok(())
+}
+
 /// Writes decoder inputs: the whole cell of labels shifted by one place, after `start`, with `padding` in place of the labels' padding.
 /// Transformers' models do the same with labels. `out` is as long as the cell; the last label is dropped.
 pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &mut [i64]) {
@@ -250,6 +280,21 @@ mod tests {
         let layout = Layout { shape: Shape::InPlace { width: 3 }, max_len: usize::MAX };
         values_into(&rows, layout, |v| v, -1, &mut out).unwrap();
         assert_eq!(out, [-1, 1, 2, 3, -1, -1, -1, -1, -1]);
+    }
+
+    #[test]
+    fn places_take_the_values_of_their_tokens() {
+        let rows = Ragged::new(&[0.5f32, 1.5, 2.5], &[0, 2, 3]).unwrap();
+        let mut out = [9.0; 6];
+        take_into(&rows, 3, &[1, -1, 0, 0, 0, -1], |v| v, -1.0, &mut out).unwrap();
+        assert_eq!(out, [1.5, -1.0, 0.5, 2.5, 2.5, -1.0]);
+        let outside = take_into(&rows, 3, &[0, 0, 0, 0, 1, -1], |v| v, -1.0, &mut out);
+        assert_eq!(outside, Err(Error::Bounds { row: 1, start: 1, stop: 1, len: 1 }));
+        assert_eq!(
+            take_into(&rows, 2, &[0; 6], |v| v, -1.0, &mut out),
+            Err(Error::Length { want: 4, got: 6 })
+        );
+        assert_eq!(take_into(&rows, 0, &[], |v| v, -1.0, &mut []), Ok(()));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Error {
     IdRange { row: usize, position: usize, id: i64 },
     /// A row is too long for its positions to be drawn in 32 bits.
     RowLength { row: usize, len: usize },
+    /// A probability is below 0, above 1 or no number; `bits` are those of the `f64`.
+    Probability { row: usize, position: usize, bits: u64 },
     /// A row already contains a sentinel.
     Sentinel { row: usize, position: usize, id: i64 },
     /// A row has more spans than there are sentinels.
@@ -56,6 +58,8 @@ pub enum Column {
     WordIds,
     /// Words, given by flags at their first tokens.
     WordStarts,
+    /// The probability that a token is chosen.
+    Probabilities,
     /// Flags of turns.
     TurnMask,
     /// Loss weights of turns.
@@ -79,6 +83,7 @@ impl Error {
             | Self::Label { row, .. }
             | Self::IdRange { row, .. }
             | Self::RowLength { row, .. }
+            | Self::Probability { row, .. }
             | Self::Sentinel { row, .. }
             | Self::Exhausted { row, .. }
             | Self::SplitPrefix { row }
@@ -123,6 +128,9 @@ impl fmt::Display for Error {
                 write!(f, "row {row} has {id} at position {position}, not in 0..2^32")
             }
             Self::RowLength { row, len } => write!(f, "row {row} has {len} tokens, positions are 32 bits"),
+            Self::Probability { row, position, bits } => {
+                write!(f, "row {row} has probability {} at position {position}", f64::from_bits(bits))
+            }
             Self::Sentinel { row, position, id } => {
                 write!(f, "row {row} already contains sentinel {id} at position {position}")
             }

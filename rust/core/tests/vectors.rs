@@ -168,12 +168,15 @@ fn corruptions() {
 /// As `MASK_SPECS` in `tests/support/golden_vectors.py`.
 fn mask_spec(name: &str) -> masked_lm::Spec {
     let special = || IdSet::new([0, 100, 101, 102, 103]);
-    let (probability, mask_replace_prob, random_replace_prob, vocab_size) =
-        if name == "all" { (1.0, 0.2, 0.6, 500) } else { (0.15, 0.8, 0.1, 30522) };
+    let (probability, mask_replace_prob, random_replace_prob, vocab_size) = match name {
+        "all" => (1.0, 0.2, 0.6, 500),
+        "min_one" | "words_min_one" => (0.01, 0.8, 0.1, 30522),
+        _ => (0.15, 0.8, 0.1, 30522),
+    };
     // SpanBERT: lengths from 1 to 10, each .8 times as likely as the previous one.
     let lengths: Vec<f64> = std::iter::successors(Some(1.0), |weight| Some(weight * 0.8)).take(10).collect();
     masked_lm::Spec {
-        choice: if name == "spans" {
+        choice: if name.starts_with("spans") {
             Choice::Spans(probability, cumulative(&lengths).unwrap())
         } else {
             Choice::Each(Box::new(Trials::guided(threshold(probability))))
@@ -185,20 +188,29 @@ fn mask_spec(name: &str) -> masked_lm::Spec {
         protected_ids: special(),
         continuation_ids: name.starts_with("words").then(|| IdSet::new((105..200).step_by(3))),
         word_end_ids: (name == "words_with_ends").then(|| IdSet::new([101, 105, 120, 121, 150])),
+        min_one: name.ends_with("min_one"),
     }
 }
 
 #[test]
 fn maskings() {
     let layout = BatchLayout { shape: Shape::Packed, max_len: usize::MAX };
-    for case in list(&vectors("mask_tokens")) {
+    for case in list(&vectors("mask_tokens")).iter().chain(list(&vectors("mask_tokens_by_token"))) {
         let row = numbers::<u32>(&case["row"]);
+        let probabilities: Option<Vec<f64>> = case["mlm_probability"]
+            .as_array()
+            .map(|all| all.iter().map(|probability| probability.as_f64().unwrap()).collect());
+        let offsets = [0, row.len() as i64];
+        let options = masked_lm::RowOptions {
+            token_probabilities: probabilities.as_ref().map(|all| Ragged::new(all, &offsets).unwrap()),
+            ..Default::default()
+        };
         let (mut inputs, mut labels) = (vec![0; row.len()], vec![0; row.len()]);
         mask_tokens_into(
             &[&row],
             &mask_spec(case["spec"].as_str().unwrap()),
             SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) },
-            &masked_lm::RowOptions::default(),
+            &options,
             &masked_lm::Batch { layout, padding: 0, ignore_index: -100 },
             masked_lm::Outputs {
                 inputs: &mut inputs,

@@ -1,14 +1,13 @@
-//! `_core.Layout`, `_core.pad`, and the arrays that kernels write.
+//! `_core.Layout`, `_core.pad`, `_core.take`, and the arrays that kernels write.
 
-use crate::columns::IdColumn;
+use crate::columns::{NumberColumn, with_numbers};
 use crate::enums::Choice;
 use crate::error::{to_py, too_large};
-use crate::ids::with_ids;
 use numpy::ndarray::{Dimension, IntoDimension};
-use numpy::{Element, PyArray, PyArray2, PyArrayMethods};
+use numpy::{Element, PyArray, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Shape, Side};
-use spanmask_core::{Ragged, Token};
+use spanmask_core::{Error, Ragged};
 
 /// How rows are laid out in an output. The width of a padded output follows from its rows.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -68,26 +67,50 @@ pub fn shape_of<T>(layout: batch::Layout, rows: &Ragged<T>) -> [usize; 2] {
     }
 }
 
-/// Rows of ids with `padding` around them: int64, [rows, width] or [1, tokens].
+/// Rows with `padding` around them, [rows, width] or [1, values]: int64 for integers, float32 and bool as they are.
 #[pyfunction]
-pub fn pad<'py>(
-    py: Python<'py>,
-    rows: IdColumn<'py>,
+pub fn pad(
+    py: Python<'_>,
+    rows: NumberColumn<'_>,
     layout: &Layout,
-    padding: i64,
-) -> PyResult<Bound<'py, PyArray2<i64>>> {
-    with_ids!(&rows.values, |values| {
-        let rows = Ragged::from_bounds(values, rows.bounds.starts()?, rows.bounds.stops()?)
-            .map_err(|e| to_py(e, "rows"))?;
+    padding: &Bound<'_, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    with_numbers!(&rows, |rows, convert| {
         let layout = layout.of(&rows);
-        let out = uninit_array(py, shape_of(layout, &rows))?;
-        let mut writer = out.readwrite();
-        let places = writer.as_slice_mut()?;
-        py.detach(|| batch::values_into(&rows, layout, Token::to_i64, padding, places))
-            .map_err(|e| to_py(e, "rows"))?;
-        drop(writer);
-        Ok(out)
+        let padding = padding.extract()?;
+        write(py, shape_of(layout, &rows), |out| batch::values_into(&rows, layout, convert, padding, out))
     })
+}
+
+/// For each place of `sources` the value of the token that it stands for, `padding` where it is -1: int64 for integers, float32 and bool
+/// as they are.
+#[pyfunction]
+pub fn take(
+    py: Python<'_>,
+    rows: NumberColumn<'_>,
+    sources: PyReadonlyArray2<'_, i64>,
+    padding: &Bound<'_, PyAny>,
+) -> PyResult<Py<PyAny>> {
+    let (width, shape) = (sources.shape()[1], [sources.shape()[0], sources.shape()[1]]);
+    let sources = sources.as_slice()?;
+    with_numbers!(&rows, |rows, convert| {
+        let padding = padding.extract()?;
+        write(py, shape, |out| batch::take_into(&rows, width, sources, convert, padding, out))
+    })
+}
+
+/// A table that `fill` writes, without the GIL.
+fn write<O: Element + Send>(
+    py: Python<'_>,
+    shape: [usize; 2],
+    fill: impl FnOnce(&mut [O]) -> Result<(), Error> + Send,
+) -> PyResult<Py<PyAny>> {
+    let out = uninit_array(py, shape)?;
+    let mut writer = out.readwrite();
+    let places = writer.as_slice_mut()?;
+    py.detach(|| fill(places)).map_err(|e| to_py(e, "rows"))?;
+    drop(writer);
+    Ok(out.into_any().unbind())
 }
 
 /// An array for a kernel that writes every place of it.

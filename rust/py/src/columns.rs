@@ -123,6 +123,53 @@ impl<T: Element> Column<'_, T> {
     }
 }
 
+/// Numbers of rows, of any of the types that go into a batch.
+pub enum NumberColumn<'py> {
+    Ids(IdColumn<'py>),
+    Floats(Column<'py, f32>),
+    Flags(Column<'py, bool>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for NumberColumn<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(column) = object.extract() {
+            return Ok(Self::Floats(column));
+        }
+        if let Ok(column) = object.extract() {
+            return Ok(Self::Flags(column));
+        }
+        Ok(Self::Ids(object.extract()?))
+    }
+}
+
+/// Runs `$body` with `$rows` bound to the rows of a column, and `$convert` to the conversion of its values to those of a batch.
+macro_rules! with_numbers {
+    ($column:expr, |$rows:ident, $convert:ident| $body:expr) => {
+        match $column {
+            $crate::columns::NumberColumn::Ids(column) => $crate::ids::with_ids!(&column.values, |values| {
+                let bounds = &column.bounds;
+                let ($rows, $convert) = (
+                    spanmask_core::Ragged::from_bounds(values, bounds.starts()?, bounds.stops()?)
+                        .map_err(|e| $crate::error::to_py(e, "rows"))?,
+                    spanmask_core::Token::to_i64,
+                );
+                $body
+            }),
+            $crate::columns::NumberColumn::Floats(column) => {
+                let ($rows, $convert) = (column.ragged(column.row_count()?, "rows")?, |value: f32| value);
+                $body
+            }
+            $crate::columns::NumberColumn::Flags(column) => {
+                let ($rows, $convert) = (column.ragged(column.row_count()?, "rows")?, |value: bool| value);
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_numbers;
+
 /// The rows of an optional column.
 pub fn ragged<'a, T: Element>(
     column: &'a Option<Column<'_, T>>,

@@ -92,6 +92,8 @@ pub struct CorruptedBatch {
     attention_mask: Option<Py<PyAny>>,
     /// Only if the layout has a start token.
     decoder_input_ids: Option<Py<PyAny>>,
+    /// Only if asked for: which token of its row each place of `input_ids` stands for, -1 for padding.
+    sources: Option<Py<PyAny>>,
     stats: Py<RowStats>,
 }
 
@@ -130,7 +132,7 @@ impl RowStats {
 #[pyfunction]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, keys=None, noise_density=None, mean_noise_span_length=None, noise_mask=None, protected_mask=None,
-    word_starts=None, word_ids=None, layout=None, name="rows", num_threads=1
+    word_starts=None, word_ids=None, layout=None, with_sources=false, name="rows", num_threads=1
 ))]
 pub fn corrupt<'py>(
     py: Python<'py>,
@@ -146,6 +148,7 @@ pub fn corrupt<'py>(
     word_starts: Option<Column<'py, bool>>,
     word_ids: Option<Column<'py, i64>>,
     layout: Option<&SeqToSeqLayout>,
+    with_sources: bool,
     name: &str,
     num_threads: usize,
 ) -> PyResult<CorruptedBatch> {
@@ -155,7 +158,7 @@ pub fn corrupt<'py>(
         let options = options.get(rows.len(), layout.and_then(SeqToSeqLayout::limits))?;
         let corruption = Corruption::new(&rows, &spec.spec, SeedEpoch { seed, epoch }, options)
             .map_err(|e| to_py(e, name))?;
-        write(py, &corruption, layout, name, num_threads)
+        write(py, &corruption, layout, with_sources, name, num_threads)
     })
 }
 
@@ -163,6 +166,7 @@ fn write<T: Token>(
     py: Python<'_>,
     corruption: &Corruption<'_, T>,
     layout: Option<&SeqToSeqLayout>,
+    with_sources: bool,
     name: &str,
     num_threads: usize,
 ) -> PyResult<CorruptedBatch> {
@@ -183,11 +187,14 @@ fn write<T: Token>(
     let attention = uninit_array(py, if layout.is_some() { input_len } else { 0 })?;
     let labels = uninit_array(py, label_len)?;
     let decoder = uninit_array(py, if with_decoder { label_len } else { 0 })?;
+    let sources = uninit_array(py, if with_sources { input_len } else { 0 })?;
     {
         let (mut inputs, mut attention) = (inputs.readwrite(), attention.readwrite());
         let (mut labels, mut decoder) = (labels.readwrite(), decoder.readwrite());
+        let mut sources = sources.readwrite();
         let (mut inputs, mut attention) = (inputs.as_slice_mut()?, attention.as_slice_mut()?);
         let (mut labels, mut decoder) = (labels.as_slice_mut()?, decoder.as_slice_mut()?);
+        let mut sources = sources.as_slice_mut()?;
         let mut rest = plans.as_mut_slice();
         bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
             let plans = take(&mut rest, chunk.len());
@@ -197,6 +204,7 @@ fn write<T: Token>(
                 attention: take(&mut attention, if layout.is_some() { input_len } else { 0 }),
                 labels: take(&mut labels, label_len),
                 decoder: take(&mut decoder, if with_decoder { label_len } else { 0 }),
+                sources: take(&mut sources, if with_sources { input_len } else { 0 }),
             };
             let (part, batch) = (corruption.slice(chunk), &batch);
             move || part.write_into(plans, batch, outputs)
@@ -209,6 +217,7 @@ fn write<T: Token>(
         label_offsets: label_offsets.into_pyarray(py).unbind(),
         attention_mask: layout.map(|_| shaped(attention, batch.inputs, plans.len())).transpose()?,
         decoder_input_ids: with_decoder.then(|| shaped(decoder, batch.labels, plans.len())).transpose()?,
+        sources: with_sources.then(|| shaped(sources, batch.inputs, plans.len())).transpose()?,
         stats: RowStats::new(py, &plans)?,
     })
 }

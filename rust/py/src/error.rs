@@ -111,7 +111,8 @@ fn words(error: Error, rows: &str) -> String {
         }
         Error::MaskHole { row, position } => format!(
             "{rows}: row {row} has a 0 between 1s at position {position}; only leading and trailing padding is supported. \
-             Remove those tokens or list them in ignore_ids."
+             Remove those tokens, or set their entries to 1 and keep them without loss: with ignore_ids of a MaskPolicy, or with \
+             protected_mask where noise is drawn."
         ),
         Error::NoTrainedTurn { row } => format!(
             "{rows}: row {row} has no turn of a trained role, and on_no_trained_turn is 'raise'. Check that the chat format fits \
@@ -148,6 +149,10 @@ fn words(error: Error, rows: &str) -> String {
         Error::RowLength { row, len } => {
             format!("{rows}: row {row} has {len} tokens; noise accepts up to 2**32 - 4. Split the row.")
         }
+        Error::Probability { row, position, bits } => format!(
+            "mlm_probability: row {row} has {} at position {position}; expected a probability from 0 (never chosen) to 1 (always).",
+            f64::from_bits(bits)
+        ),
         Error::Sentinel { row, position, id } => format!(
             "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, pass other sentinel_ids, \
              or set on_sentinel=\"allow\" (merge cannot undo such rows)."
@@ -179,6 +184,7 @@ fn name_of(column: Column) -> &'static str {
         Column::ProtectedMask => "protected_mask",
         Column::WordIds => "word_ids",
         Column::WordStarts => "word_starts",
+        Column::Probabilities => "mlm_probability",
         Column::TurnMask => "turn_mask",
         Column::TurnWeights => "turn_weights",
         Column::LossWeights => "loss_weights",

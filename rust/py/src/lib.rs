@@ -27,7 +27,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::batch::{Layout, pad};
+    use super::batch::{Layout, pad, take};
     #[pymodule_export]
     use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
     #[pymodule_export]

@@ -2,7 +2,7 @@
 
 use crate::batch::{Layout, uninit_array};
 use crate::bulk::{self, take};
-use crate::columns::{Column, slice};
+use crate::columns::{Column, ragged, slice};
 use crate::corrupt::shaped;
 use crate::error;
 use crate::row_options::{Keys, RuleColumns};
@@ -29,7 +29,7 @@ impl MaskSpec {
     #[new]
     #[pyo3(signature = (
         *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
-        continuation_ids, word_end_ids
+        continuation_ids, word_end_ids, min_one
     ))]
     fn new(
         mlm_probability: f64,
@@ -41,6 +41,7 @@ impl MaskSpec {
         protected_ids: Vec<u32>,
         continuation_ids: Option<Vec<u32>>,
         word_end_ids: Option<Vec<u32>>,
+        min_one: bool,
     ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids);
         let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(error::no_random_id)?;
@@ -59,6 +60,7 @@ impl MaskSpec {
             protected_ids,
             continuation_ids: continuation_ids.map(IdSet::new),
             word_end_ids: word_end_ids.map(IdSet::new),
+            min_one,
         }))
     }
 }
@@ -79,8 +81,8 @@ pub struct MaskedBatch {
 /// Masks rows. Without a layout, rows of a 2-D array keep their places, and its padding is kept; others are concatenated.
 #[pyfunction]
 #[pyo3(signature = (
-    rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mlm_probability=None, protected_mask=None, word_starts=None,
-    word_ids=None, pad_token_id=0, name="rows", num_threads=1
+    rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mlm_probability=None, token_probabilities=None,
+    protected_mask=None, word_starts=None, word_ids=None, pad_token_id=0, name="rows", num_threads=1
 ))]
 pub fn mask_tokens<'py>(
     py: Python<'py>,
@@ -92,6 +94,7 @@ pub fn mask_tokens<'py>(
     layout: Option<&Layout>,
     keys: Option<Keys<'py>>,
     mlm_probability: Option<PyReadonlyArray1<'py, f64>>,
+    token_probabilities: Option<Column<'py, f64>>,
     protected_mask: Option<Column<'py, bool>>,
     word_starts: Option<Column<'py, bool>>,
     word_ids: Option<Column<'py, i64>>,
@@ -106,6 +109,7 @@ pub fn mask_tokens<'py>(
         let options = RowOptions {
             keys: keys.as_ref().map(Keys::as_slice).transpose()?,
             probabilities: slice(&mlm_probability)?,
+            token_probabilities: ragged(&token_probabilities, rows.len(), "mlm_probability")?,
             rules: columns.rules(rows.len())?,
             bounds: bounds.as_deref(),
         };

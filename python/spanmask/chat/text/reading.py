@@ -10,14 +10,17 @@ from typing import Any
 
 from spanmask.chat.template.gaps import common_prefix
 from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
-from spanmask.chat.text.turn_edges import ASSISTANT, OPENING_TAG, Render, TurnEdges, after
-from spanmask.chat.text.twin import Exchange, Kind, Leaf, mark, marks_in
+from spanmask.chat.text.turn_edges import ASSISTANT, Render, TurnEdges, after
+from spanmask.chat.text.twin import OPENING_TAG, Exchange, Kind, Leaf, mark, marks_in, without_marks
 
 __all__ = ["read_skeleton"]
 
 CLOSING_TAG = (
     r"(?i)(?:[<\[]/[^<>\[\]\s]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|end_of_(?:thought|thinking)\|>|<channel\|>)\s*"
 )
+# Kinds of leaves that make no turn: where their message has one, they are part of it, or of its header.
+PASSED_OVER = (Kind.NAME, Kind.FIELD)
+RESULT_ROLE = "tool"
 
 
 def read_skeleton(edges: TurnEdges, twin: Exchange, render: Render, text: str, context: str) -> Skeleton | None:
@@ -68,6 +71,13 @@ class Reading:
     def __post_init__(self) -> None:
         self.marks = marks_in(self.text)
         self.beginnings: dict[tuple[int, bool], str | None] = {}
+        self.outlines = [outline(message) for message in self.twin.messages]
+        self.first_user = next((at for at, message in enumerate(self.twin.messages) if message.get("role") == "user"), None)
+
+    def surroundings(self, message: int) -> tuple[Any, ...]:
+        """What templates look at when they write the edges of a message: the message, the one before it, whether a question came before."""
+        before = self.outlines[message - 1] if message else ""
+        return self.context, before, self.outlines[message], self.first_user is not None and self.first_user < message
 
     def beginning(self, count: int, generation: bool) -> str | None:
         """The first messages, rendered."""
@@ -124,13 +134,14 @@ class Reading:
             leaf = self.twin.leaves[number] if number < len(self.twin.leaves) else None
             if leaf is None:
                 return None
-            if leaf.kind is Kind.NAME:
+            if leaf.kind in PASSED_OVER:
                 continue
-            if spans and spans[-1].message == leaf.message:
+            role = RESULT_ROLE if leaf.kind is Kind.RESULT else self.role(leaf.message)
+            if spans and (spans[-1].message, spans[-1].role) == (leaf.message, role):
                 spans[-1].last_leaf = stop
                 spans[-1].leaves.append((start, stop, number))
             else:
-                spans.append(Span(self.role(leaf.message), leaf.message, start, stop, [(start, stop, number)]))
+                spans.append(Span(role, leaf.message, start, stop, [(start, stop, number)]))
         numbers = [number for span in spans if span.role == ASSISTANT for _, _, number in span.leaves]
         if len(numbers) != len(set(numbers)):
             return None
@@ -143,8 +154,9 @@ class Reading:
                 continue
             at = next((at for at, span in enumerate(spans) if span.message > number), len(spans))
             own = next((at for at, span in enumerate(spans) if span.message == number), None)
-            if own is not None and own < at:
+            if own is not None and own < at and spans[own].role == ASSISTANT:
                 continue  # else it has no marks, or its text is written after the results of its calls (Gemma 4)
+            at = at if own is None else min(own, at)
             left = spans[at - 1].last_leaf if at else 0
             right = spans[at].first_leaf if at < len(spans) else len(self.text)
             names = call_names(message)
@@ -180,8 +192,13 @@ class Reading:
             # Some templates have no generation prompt, or none after results.
             is_header = self.edges.added.distinctive(header) and self.text.startswith(header, len(before))
             return len(before) + (len(header) if is_header else 0)
-        at = self.text.find(header, left, right) if self.edges.added.distinctive(header) else -1
-        return at + len(header) if at >= 0 else None
+        headers = self.edges.beginnings_of_header()
+        at = min((at for some in headers if (at := self.text.find(some, left, right)) >= 0), default=None)
+        if at is None:
+            return None
+        begin = at + next(len(some) for some in headers if self.text.startswith(some, at))
+        prompt = "" if before is None else common_prefix({before, self.text}, self.edges.added)
+        return len(prompt) if begin < len(prompt) <= right else begin
 
     def leaves_in(self, text: str) -> list[Leaf]:
         """The leaves whose marks occur in a text."""
@@ -201,17 +218,22 @@ class Reading:
         beginning = self.beginning(span.message + 1, False)
         start, stop, _ = span.leaves[-1]
         end = None if beginning is None else after(beginning, self.text[start:stop])
-        more = any(leaf.message == span.message and leaf.kind is not Kind.NAME for leaf in self.leaves_in(end or ""))
+        more = any(leaf.message == span.message and leaf.kind not in PASSED_OVER for leaf in self.leaves_in(end or ""))
         return end, more
 
     def close(self, span: Span, limit: int) -> bool:
         """Find where a turn ends. `limit`: where the next turn's content begins. False if that cannot be told."""
         gap = self.text[span.last_leaf : limit]
         if span.leaves:
-            has_call = bool(call_names(self.twin.messages[span.message]))
+            has_call = span.role == ASSISTANT and bool(call_names(self.twin.messages[span.message]))
             is_last = limit == len(self.text)
             closing = self.edges.closing(
-                self.context, span.role, gap, has_call=has_call, is_last=is_last, end=lambda: self.end_gap(span)
+                self.surroundings(span.message),
+                span.role,
+                gap,
+                has_call=has_call,
+                is_last=is_last,
+                end=lambda: self.end_gap(span),
             )
         else:
             closing = self.edges.blank_closing(span.role, gap)
@@ -229,12 +251,12 @@ class Reading:
         names = any(name in lead for name in call_names(self.twin.messages[span.message]))
         tags = self.tags_before_marks(span.message) if kind is Kind.CONTENT else ""
         opening = self.edges.opening(
-            (self.context, previous.role if previous else "", kind, names, tags),
+            (self.surroundings(span.message), previous.role if previous else "", kind, names, tags),
             span.role,
             lead,
             has_leaves=bool(span.leaves),
             prompt=lambda: self.prompt_after(span, previous, left),
-            plain_lead=lambda: self.common_with_plain(span, left),
+            plain_lead=lambda: self.common_with_plain(span, previous, left),
         )
         span.start, span.content_start, span.prefill_stop = (left + at for at in opening)
 
@@ -252,7 +274,7 @@ class Reading:
         rest = after(prompt, self.text[start:stop])
         return None if rest is None else rest[left - previous.last_leaf :]
 
-    def common_with_plain(self, span: Span, left: int) -> str:
+    def common_with_plain(self, span: Span, previous: Span | None, left: int) -> str:
         """The text before a turn that an answer without reasoning or calls would have as well."""
         lead = self.text[left : span.first_leaf]
         if self.twin.leaves[span.leaves[0][2]].kind is Kind.CONTENT:
@@ -264,10 +286,18 @@ class Reading:
         answer = mark(len(self.twin.leaves))
         messages = [*self.twin.messages[: span.message], self.edges.plain_message(ASSISTANT, answer)]
         text = self.render(messages, False)
-        at = -1 if text is None else text.find(answer)
-        if text is None or at < left:
+        if text is None or answer not in text:
             return lead
-        return common_prefix({text[left:at], lead}, self.edges.added) if text.startswith(self.text[:left]) else lead
+        before = text[: text.index(answer)]
+        if before.startswith(self.text[:left]):
+            return common_prefix({before[left:], lead}, self.edges.added)
+        if (
+            previous is None or not previous.leaves
+        ):  # else what is written before may differ (declarations before the last question)
+            return lead
+        start, stop, _ = previous.leaves[-1]
+        rest = after(before, self.text[start:stop])
+        return lead if rest is None else common_prefix({rest[left - previous.last_leaf :], lead}, self.edges.added)
 
     def tags_before_marks(self, message: int) -> str:
         """The tags and blanks with which a content begins."""
@@ -289,9 +319,8 @@ class Reading:
                 span.reasoning_stop = next((start for start, stop, _ in span.leaves if stop > thoughts[-1]), thoughts[-1])
             return
         close = re.compile(CLOSING_TAG).search(self.text, max([tag.end(), *thoughts]), span.content_stop)
-        if close is None:
-            if thoughts:
-                span.reasoning_stop = thoughts[-1]
+        if close is None:  # what is not closed extends to the end of the content
+            span.reasoning_stop = thoughts[-1] if thoughts else span.content_stop
             return
         span.reasoning_stop = close.end()
         is_before_text = not span.leaves or close.end() <= span.first_leaf
@@ -322,10 +351,24 @@ class Reading:
         return sum(beginning.count(name) - before.count(name) for name in dict.fromkeys(names)) >= len(names)
 
 
+def outline(message: Mapping[str, Any]) -> str:
+    """What a template may look at in a message of a twin: its fields, tags and blanks, and which calls have arguments."""
+    fields = dict(message)
+    if isinstance(message.get("tool_calls"), list):
+        fields["tool_calls"] = [
+            bool(marks_in(repr(function.get("arguments") if isinstance(function, Mapping) else None)))
+            for function in functions_called(message)
+        ]
+    return without_marks(repr(fields))
+
+
+def functions_called(message: Mapping[str, Any]) -> list[Any]:
+    """The functions of a message's calls."""
+    calls = message.get("tool_calls") or ()
+    return [call.get("function", call) if isinstance(call, Mapping) else None for call in calls]
+
+
 def call_names(message: Mapping[str, Any]) -> list[str]:
     """The names of a message's calls."""
-    names = []
-    for call in message.get("tool_calls") or ():
-        function = call.get("function", call) if isinstance(call, Mapping) else {}
-        names.append(str(function.get("name", "")) if isinstance(function, Mapping) else "")
-    return names
+    functions = functions_called(message)
+    return [str(function.get("name", "")) if isinstance(function, Mapping) else "" for function in functions]

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix, end_in
-from spanmask.chat.text.twin import mark, without_marks
+from spanmask.chat.text.twin import OPENING_TAG, mark, without_marks
 from spanmask.chat.tokens import AddedTokens
 
-__all__ = ["ASSISTANT", "OPENING_TAG", "Closing", "Opening", "Render", "TurnEdges", "after"]
+__all__ = ["ASSISTANT", "Closing", "Opening", "Render", "TurnEdges", "after"]
 
 ASSISTANT = "assistant"
-OPENING_TAG = r"(?i)\s*(?:[<\[][^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought)"
 MOST_GAPS = 20_000  # results that are kept
 
 Render = Callable[[Sequence[Mapping[str, Any]], bool], str | None]
@@ -85,13 +84,24 @@ class TurnEdges:
             plain.headers[next_role] = gap[len(closing) :].lstrip()
         return plain
 
+    def beginnings_of_header(self) -> list[str]:
+        """The assistant's header, and its beginnings that identify it, longest first: a blank answer may lack the rest."""
+        header = self.plain.headers.get(ASSISTANT, "")
+        others = [other for role, other in self.plain.headers.items() if role != ASSISTANT]
+        cuts = (header[:stop] for stop in range(len(header), 0, -1) if self.added.may_cut(header, stop))
+        return [
+            cut
+            for cut in cuts
+            if self.added.distinctive(cut) and not any(cut.strip() in other for other in others if other.strip())
+        ]
+
     def closing(
-        self, context: str, role: str, gap: str, *, has_call: bool, is_last: bool, end: Callable[[], tuple[str | None, bool]]
+        self, context: Any, role: str, gap: str, *, has_call: bool, is_last: bool, end: Callable[[], tuple[str | None, bool]]
     ) -> Closing | None:
         """Where a turn ends in the gap after its last mark. `None` if that cannot be told.
 
         Args:
-            context: what the template renders with: results are kept for each.
+            context: what the result depends on beside the gap: results are kept for each.
             end: gives the text after the message at the end of the text, `None` if the template refuses such a text, and whether it has
                 more of the same message.
         """

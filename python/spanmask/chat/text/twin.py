@@ -15,7 +15,18 @@ from typing import Any, NamedTuple
 
 from spanmask.chat.coverage import REASONING_FIELDS
 
-__all__ = ["REASONING_TAGS", "Exchange", "Kind", "Leaf", "mark", "marks_in", "mentioned_in", "tags_pattern"]
+__all__ = [
+    "OPENING_TAG",
+    "REASONING_TAGS",
+    "Exchange",
+    "Kind",
+    "Leaf",
+    "Mentioned",
+    "mark",
+    "marks_in",
+    "mentioned_in",
+    "without_marks",
+]
 
 # A mark has nine letters and digits: the form of the call ids that Mistral's templates require. Numbers in arguments have marks too,
 # because each row has others.
@@ -24,10 +35,12 @@ ANY_MARK = r"zq(\d{5})kx|(?<!\d)731(\d{6})(?!\d)"
 
 # The tags of reasoning. They stay in the twin, because templates cut contents at them.
 REASONING_TAGS = r"[<\[]/?[^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought\n?|<channel\|>"
+OPENING_TAG = r"(?i)\s*(?:[<\[][^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought)"
 # String methods whose argument is a text that a template looks for in contents.
 METHODS = "split|rsplit|partition|rpartition|startswith|endswith|replace|r?find|index|count|[lr]?strip|removeprefix|removesuffix"
 STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+IDENTIFIER = r"[^\W\d]\w*"
 LOOKED_FOR = rf"\b(?:{METHODS})\(\s*({STRING})|({STRING})\s+(?:not\s+)?in\b"
 
 
@@ -38,6 +51,12 @@ class Kind(Enum):
     THOUGHT = auto()
     CALL = auto()  # a value among the arguments of a call
     NAME = auto()  # a name or id: templates may repeat it elsewhere
+    FIELD = auto()  # a value of any other field
+    RESULT = auto()  # a result of a call, in the message that calls
+
+
+# Fields in which a message holds the results of its own calls (Gemma 4): the model does not write them.
+RESULT_FIELDS = ("tool_responses", "tool_results")
 
 
 class Leaf(NamedTuple):
@@ -48,21 +67,40 @@ class Leaf(NamedTuple):
     text: str
 
 
-def mentioned_in(template: str) -> tuple[str, ...]:
-    """The texts that a template looks for in contents: arguments of string methods, and operands of `in`.
+class Mentioned(NamedTuple):
+    """What the templates of a tokenizer mention, so that it must be in the twin as it is.
 
-    >>> mentioned_in("{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip('\\\\n') }}{% endif %}<|end|>")
-    ('</think>',)
+    `tags`: a pattern of the texts that they look for in contents. `literals`: their strings, with which they may compare a field.
+    `identifiers`: their names: of fields that are not among them, templates can at most write the value.
     """
-    literals = [match[1] or match[2] for match in re.finditer(LOOKED_FOR, template)]
-    texts = [re.sub(r"\\(.)", lambda escape: ESCAPES.get(escape[1], escape[1]), literal[1:-1]) for literal in literals]
-    return tuple(dict.fromkeys(text for text in texts if text.strip() and not text.isalnum()))
+
+    tags: re.Pattern[str]
+    literals: frozenset[str]
+    identifiers: frozenset[str]
 
 
-def tags_pattern(mentioned: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of the texts that stay in the twin."""
-    longest_first = sorted(mentioned, key=len, reverse=True)
-    return re.compile(f"({'|'.join([*map(re.escape, longest_first), REASONING_TAGS])})", re.IGNORECASE)
+def mentioned_in(templates: Iterable[str]) -> Mentioned:
+    """What templates mention.
+
+    >>> mentioned = mentioned_in(["{% if '</think>' in m.content %}{{ m.content.split('</think>')[-1].lstrip('\\n') }}{% endif %}<|end|>"])
+    >>> mentioned.tags.split("Hm</think>Yes.")
+    ['Hm', '</think>', 'Yes.']
+    """
+    looked_for: list[str] = []
+    literals: set[str] = set()
+    identifiers: set[str] = set()
+    for template in templates:
+        looked_for += [unescaped(match[1] or match[2]) for match in re.finditer(LOOKED_FOR, template)]
+        literals.update(unescaped(match[0]) for match in re.finditer(STRING, template))
+        identifiers.update(re.findall(IDENTIFIER, template))
+    tags = sorted({text for text in looked_for if text.strip() and not text.isalnum()}, key=len, reverse=True)
+    pattern = re.compile(f"({'|'.join([*map(re.escape, tags), REASONING_TAGS])})", re.IGNORECASE)
+    return Mentioned(pattern, frozenset(literals), frozenset(identifiers))
+
+
+def unescaped(literal: str) -> str:
+    """The text of a string of a template."""
+    return re.sub(r"\\(.)", lambda escape: ESCAPES.get(escape[1], escape[1]), literal[1:-1], flags=re.DOTALL)
 
 
 def mark(number: int) -> str:
@@ -90,15 +128,25 @@ class Exchange:
     messages: list[dict[str, Any]]
     leaves: list[Leaf]
     calls: list[tuple[int, list[int]]]  # for each call: the number of its message, and the leaves of its arguments
-    tags: re.Pattern[str]
+    mentioned: Mentioned
+    keep_fields: bool
     _ids: dict[str, int]  # the leaf of each name or id
 
     @classmethod
-    def of(cls, messages: Sequence[Mapping[str, Any]], tags: re.Pattern[str]) -> Exchange:
-        """Exchange all texts of a conversation."""
-        twin = cls([], [], [], tags, {})
+    def of(cls, messages: Sequence[Mapping[str, Any]], mentioned: Mentioned, *, keep_fields: bool = False) -> Exchange:
+        """Exchange all texts of a conversation.
+
+        Args:
+            keep_fields: leave fields as they are that only some templates know: a template may look into them.
+        """
+        twin = cls([], [], [], mentioned, keep_fields, {})
         twin.messages = [twin._message(number, message) for number, message in enumerate(messages)]
         return twin
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether fields were exchanged that could be left as they are."""
+        return any(leaf.kind in (Kind.FIELD, Kind.RESULT) for leaf in self.leaves)
 
     @property
     def key(self) -> str:
@@ -120,9 +168,30 @@ class Exchange:
                 twin[name] = [self._counted_call(number, call) for call in value]
             elif name in ("tool_call_id", "name") and isinstance(value, str) and value:
                 twin[name] = self._id(number, value)
-            else:
+            elif name == "role":
                 twin[name] = value
+            else:
+                twin[name] = self._field(number, Kind.RESULT if name in RESULT_FIELDS else Kind.FIELD, name, value)
         return twin
+
+    def _field(self, number: int, kind: Kind, name: str, value: Any) -> Any:
+        """The value of a field of which nothing is known, with all texts exchanged with which no template compares it."""
+        if self.keep_fields:
+            return value
+        if isinstance(value, str):
+            return value if not value.strip() or value in self.mentioned.literals else self._mark(number, kind, value)
+        if isinstance(value, Mapping):
+            return {key: self._field(number, kind, str(key), item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._field(number, kind, name, item) for item in value]
+        return value if name in self.mentioned.identifiers else self._number(number, kind, value)
+
+    def _number(self, number: int, kind: Kind, value: Any) -> Any:
+        """The mark of a number; any other value as it is."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
+            self.leaves.append(Leaf(number, kind, repr(value)))
+            return NUMBER + len(self.leaves) - 1
+        return value
 
     def _content(self, number: int, content: Any) -> Any:
         if isinstance(content, str):
@@ -141,8 +210,10 @@ class Exchange:
                 twin[name] = value
             elif name in ("text", "reasoning", "thinking") and isinstance(value, str):
                 twin[name] = self._text(number, kind, value)
+            elif isinstance(value, str):
+                twin[name] = self._field(number, Kind.FIELD, name, value)
             else:
-                twin[name] = "medium"  # an image, a path: templates ask only whether it is there
+                twin[name] = "medium"  # an image, a list: templates ask only whether it is there
         return twin
 
     def _counted_call(self, number: int, call: Any) -> Any:
@@ -163,8 +234,10 @@ class Exchange:
                 twin[name] = self._call(number, value)
             elif name == "arguments":
                 twin[name] = self._argument(number, value)
-            else:
+            elif name == "type":
                 twin[name] = value
+            else:
+                twin[name] = self._field(number, Kind.FIELD, name, value)
         return twin
 
     def _argument(self, number: int, value: Any) -> Any:
@@ -174,10 +247,7 @@ class Exchange:
             return {name: self._argument(number, item) for name, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._argument(number, item) for item in value]
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
-            self.leaves.append(Leaf(number, Kind.CALL, repr(value)))
-            return NUMBER + len(self.leaves) - 1
-        return value
+        return self._number(number, Kind.CALL, value)
 
     def _id(self, number: int, value: str) -> str:
         """The mark of a name or id: always the same for the same text, because templates compare them."""
@@ -188,9 +258,15 @@ class Exchange:
 
     def _text(self, number: int, kind: Kind, text: str) -> str:
         """A text with everything but tags and blanks exchanged."""
-        if not self.tags.search(text):
+        if not self.mentioned.tags.search(text):
             return self._mark(number, kind, text) if text.strip() else text
-        pieces = self.tags.split(text)
+        pieces = self.mentioned.tags.split(text)
         return "".join(
-            piece if at % 2 or not piece.strip() else self._mark(number, kind, piece) for at, piece in enumerate(pieces)
+            piece if at % 2 or not piece.strip() else self._piece(number, kind, piece, pieces[at - 1] if at else "")
+            for at, piece in enumerate(pieces)
         )
+
+    def _piece(self, number: int, kind: Kind, piece: str, tag: str) -> str:
+        """A text after a tag. The blanks after an opening tag stay with it: the generation prompt may supply them."""
+        blanks = len(piece) - len(piece.lstrip()) if re.fullmatch(OPENING_TAG, tag) else 0
+        return piece[:blanks] + self._mark(number, kind, piece[blanks:])

@@ -128,7 +128,7 @@ class AnswerLabels:
         conversations = None if self._by_messages is None else self._by_messages.conversations(batch, names)
         if conversations is None or self._by_messages is None:
             return {}
-        doubtful = set(self._mismatches(batch, names, find_turns(ids, self.chat_format)))
+        doubtful = set(self._mismatches(batch, names, ids))
         doubtful |= {row for row, one in enumerate(conversations) if self._by_messages.needs_text(one)}
         entries = {}
         for row in doubtful:
@@ -142,11 +142,10 @@ class AnswerLabels:
         if "seq_lengths" in names:
             rows = Ragged(ids.values, document_offsets(batch["seq_lengths"], ids))
             existing = None if existing is None else Ragged(existing.values, rows.offsets)
-        turns = find_turns(rows, self.chat_format)
-        mismatched = self._mismatches(batch, names, turns) if len(rows) == len(ids) else {}
+        mismatched = self._mismatches(batch, names, ids) if "seq_lengths" not in names else {}
         if mismatched and self.policy.on_role_mismatch == "raise":
             raise ValueError(next(iter(mismatched.values())))
-        masked = mask_labels(rows, turns, self._policy, labels=existing, **self._by_turn(batch, names))
+        masked = mask_labels(rows, self.chat_format, self._policy, labels=existing, **self._by_turn(batch, names))
         report = masked.report
         report.role_mismatches, report.mismatched_rows = len(mismatched), list(mismatched)[:NAMED_ROWS]
         labels = Ragged(masked.labels.values, ids.offsets)
@@ -169,7 +168,7 @@ class AnswerLabels:
             return {"turn_weights": batch[self.turn_column]}
         return {"turn_mask": batch[self.turn_column]}
 
-    def _mismatches(self, batch: Any, names: Sequence[str], turns: Turns) -> dict[int, str]:
+    def _mismatches(self, batch: Any, names: Sequence[str], ids: Ragged) -> dict[int, str]:
         """The rows whose messages have other roles than the turns that were found in their ids, and what is wrong."""
         columns = [name for name in ("messages", "prompt", "completion") if name in names]
         if not columns or ("messages" in columns and len(columns) > 1):
@@ -178,6 +177,7 @@ class AnswerLabels:
         if any(rows is None for rows in wanted):
             return {}
         mismatches = {}
+        turns = find_turns(ids, self.chat_format)
         edges = np.searchsorted(turns.row, np.arange(1, len(wanted[0] or ())))
         found, closed = np.split(turns.role, edges), np.split(turns.closed, edges)
         for row, parts in enumerate(zip(*wanted, strict=True)):

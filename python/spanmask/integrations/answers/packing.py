@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from spanmask.chat.format import ChatFormat
@@ -10,7 +11,9 @@ from spanmask.errors import SpanmaskWarning
 from spanmask.policy import MaskPolicy
 from spanmask.report import MaskReport
 
-__all__ = ["check_wrapped", "packing_strategy", "warn_of_cut_answers"]
+__all__ = ["check_wrapped", "packing_note", "packing_strategy", "warn_of_cut_answers"]
+
+IGNORE = -100
 
 
 def packing_strategy(trainer: Any, name: str) -> str | None:
@@ -22,6 +25,20 @@ def packing_strategy(trainer: Any, name: str) -> str | None:
     if not packing or getattr(trainer, "_skip_prepare_dataset", False):
         return None
     return str(args.packing_strategy)
+
+
+def packing_note(strategy: str | None, sample: Mapping[str, Any]) -> str:
+    """What users of a packed set should know: TRL dropped the messages and their columns, and with them what they say about their loss.
+
+    Nothing where the rows have labels that were made before, since those were made while everything was there.
+    """
+    labels = sample.get("labels", ())
+    if strategy is None or any(label == IGNORE for label in labels):
+        return ""
+    return (
+        "packed by TRL, which drops messages and their columns before: weights in messages (weight, train, ...), turn_mask and "
+        "turn_weights have no effect; where rows have them, map encode_chat over the rows first and give the trainer its input_ids, labels"
+    )
 
 
 def check_wrapped(policy: MaskPolicy, chat_format: ChatFormat) -> None:

@@ -17,11 +17,11 @@ class AnswersReport(Mapping[str, MaskReport]):
     """
 
     def __init__(self) -> None:
-        self._counted: dict[str, tuple[Callable[[], MaskReport], str]] = {}
+        self._counted: dict[str, tuple[Callable[[], MaskReport], str, str]] = {}
 
-    def add(self, name: str, counts: Callable[[], MaskReport], later: str = "") -> None:
-        """Add a data set. `later`: why its counts are not known yet."""
-        self._counted[name] = counts, later
+    def add(self, name: str, counts: Callable[[], MaskReport], later: str = "", note: str = "") -> None:
+        """Add a data set. `later`: why its counts are not known yet. `note`: what its user should know."""
+        self._counted[name] = counts, later, note
 
     def __getitem__(self, name: str) -> MaskReport:
         return self._counted[name][0]()
@@ -33,7 +33,10 @@ class AnswersReport(Mapping[str, MaskReport]):
         return len(self._counted)
 
     def __str__(self) -> str:
-        return "\n".join(f"{name}: {describe(self[name], later)}" for name, (_, later) in self._counted.items())
+        return "\n".join(
+            f"{name}: {describe(self[name], later)}{f'; {note}' if note else ''}"
+            for name, (_, later, note) in self._counted.items()
+        )
 
     def __repr__(self) -> str:
         return f"AnswersReport({dict(self)!r})"

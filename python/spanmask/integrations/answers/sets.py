@@ -13,7 +13,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.collators.guard import REMEDIES
 from spanmask.errors import SpanmaskWarning
 from spanmask.integrations.answers.labels import AnswerLabels
-from spanmask.integrations.answers.packing import check_wrapped, packing_strategy, warn_of_cut_answers
+from spanmask.integrations.answers.packing import check_wrapped, packing_note, packing_strategy, warn_of_cut_answers
 from spanmask.integrations.answers.report import AnswersReport, counted
 from spanmask.policy import MaskPolicy
 from spanmask.report import MaskReport
@@ -81,13 +81,18 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
     else:
         labeled, counts = label_rows(trainer, data, labels, name)
         check_counts(counts, setup, name, packed=strategy is not None)
-        report.add(name, lambda: counts)
+        report.add(name, lambda: counts, note=packing_note(strategy, sample))
     if policy.on_untrained_row == "drop":
         labeled = labeled.filter(trains)
     row = next(row for row in labeled if trains(row))
     if isinstance(data, datasets.IterableDataset):
         counts = labels.report
-        report.add(name, lambda: labels.report, f"a stream, counted while it is read; at its start {counted(counts)}")
+        report.add(
+            name,
+            lambda: labels.report,
+            f"a stream, counted while it is read; at its start {counted(counts)}",
+            packing_note(strategy, sample),
+        )
         labels.count()
     warn_of_cut_answers(strategy, shuffled, counts, name)
     return labeled, row

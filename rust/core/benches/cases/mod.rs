@@ -210,7 +210,7 @@ fn corruption<T: Token>(id: &'static str, rows: usize, len: usize, density: f64,
         let corruption = corruption();
         corruption.plan_into(black_box(&mut plans)).unwrap();
         let (inputs, labels) = (black_box(&mut inputs), black_box(&mut labels));
-        let outputs = Outputs { inputs, attention: &mut [], labels, decoder: &mut [] };
+        let outputs = Outputs { inputs, attention: &mut [], labels, decoder: &mut [], sources: &mut [] };
         corruption.write_into(&mut plans, &batch, outputs).unwrap();
     })
 }
@@ -238,6 +238,7 @@ fn masking<T: Token>(id: &'static str, rows: usize, len: usize, whole_words: boo
         protected_ids: special,
         continuation_ids: whole_words.then(|| IdSet::new(20_000..30_000)),
         word_end_ids: None,
+        min_one: false,
     };
     let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
     let mut reports = vec![masked_lm::RowReport::default(); rows.len()];

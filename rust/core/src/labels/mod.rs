@@ -144,7 +144,7 @@ pub enum Outcome {
     EmptyRow = 1,
     /// The row has no start marker of any role.
     NoMarker = 2,
-    /// The row ends inside its last turn, before an answer.
+    /// The row ends inside its last turn or inside a header, before an answer.
     Truncated = 3,
     /// All tokens that would train are ignored.
     OnlyIgnored = 4,
@@ -158,11 +158,15 @@ pub enum Outcome {
     OnlyFirst = 8,
     /// Without [`Target::max_len`] the row would train.
     Cut = 9,
+    /// The row ends inside an answer, which therefore does not train.
+    TruncatedAnswer = 10,
+    /// [`Target::max_len`] cuts an answer, which therefore does not train.
+    CutAnswer = 11,
 }
 
 impl Outcome {
     /// The number of outcomes.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 12;
 }
 
 /// Optional columns of the rows.
@@ -230,7 +234,7 @@ pub struct Report<'a> {
 /// Errors: [`Error::Length`] for a buffer of the wrong size, [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
 pub fn mask_labels_into<T: Token>(
     rows: &Ragged<T>,
-    turns: TurnSource<T>,
+    source: TurnSource<T>,
     policy: &Policy<T>,
     columns: &RowColumns,
     mut out: Output,
@@ -241,7 +245,7 @@ pub fn mask_labels_into<T: Token>(
     let weights = out.weights.as_ref().map_or(places, |weights| weights.len());
     for (want, got) in [
         (rows.len(), report.rows.len()),
-        (turns.roles(), report.turns.len()),
+        (source.roles(), report.turns.len()),
         (places, out.labels.len()),
         (places, weights),
     ] {
@@ -252,8 +256,8 @@ pub fn mask_labels_into<T: Token>(
     let target = Target { ignore_index, max_len: layout.max_len, skip_first: false };
     let mut spans = Spans::default();
     let level = SimdLevel::detect();
-    turns.for_each_row(rows, |i, turns| {
-        let row = plan::TurnsOfRow { number: i, ids: rows.row(i), turns };
+    source.for_each_row(rows, |i, turns| {
+        let row = plan::TurnsOfRow { number: i, ids: rows.row(i), turns, source };
         report.rows[i] = row.plan(policy, columns, target, &mut spans, report.turns)?;
         let row = write::Row {
             ids: rows.row(i),

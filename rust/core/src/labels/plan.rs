@@ -47,16 +47,16 @@ impl Plan {
     /// Errors: [`Error::NoTrainedTurn`], [`Error::TurnWeights`], [`Error::ColumnLength`].
     pub fn new<T: Token>(
         rows: &Ragged<T>,
-        turns: TurnSource<T>,
+        source: TurnSource<T>,
         policy: &Policy<T>,
         columns: &RowColumns,
         target: Target,
     ) -> Result<Self, Error> {
         let mut plan =
-            Self { turns: vec![0; turns.roles()], edges: vec![0], role_edges: vec![0], ..Self::default() };
+            Self { turns: vec![0; source.roles()], edges: vec![0], role_edges: vec![0], ..Self::default() };
         let mut spans = Spans::default();
-        turns.for_each_row(rows, |i, turns| {
-            let row = TurnsOfRow { number: i, ids: rows.row(i), turns };
+        source.for_each_row(rows, |i, turns| {
+            let row = TurnsOfRow { number: i, ids: rows.row(i), turns, source };
             plan.rows.push(row.plan(policy, columns, target, &mut spans, &mut plan.turns)?);
             plan.spans.extend_from_slice(&spans.0);
             plan.edges.push(plan.spans.len());
@@ -80,6 +80,7 @@ pub struct TurnsOfRow<'a, T> {
     pub number: usize,
     pub ids: &'a [T],
     pub turns: &'a [Turn],
+    pub source: TurnSource<'a, T>,
 }
 
 impl<T: Token> TurnsOfRow<'_, T> {
@@ -105,8 +106,18 @@ impl<T: Token> TurnsOfRow<'_, T> {
         if !whole && report.outcome != Outcome::Trained {
             let without_cut = Target { max_len: usize::MAX, ..target };
             let reason = self.plan_kept(self.turns, policy, columns, without_cut, spans)?.outcome;
-            report.outcome = if reason == Outcome::Trained { Outcome::Cut } else { reason };
+            report.outcome = match (reason, report.outcome) {
+                (Outcome::Trained, Outcome::TruncatedAnswer) => Outcome::CutAnswer,
+                (Outcome::Trained, _) => Outcome::Cut,
+                (reason, _) => reason,
+            };
             spans.0.clear();
+        }
+        if matches!(report.outcome, Outcome::NoMarker | Outcome::NoTrainedTurn) {
+            let rest = &self.ids[self.turns.last().map_or(0, |turn| turn.stop)..];
+            if self.source.ends_in_header(rest) {
+                report.outcome = Outcome::Truncated;
+            }
         }
         Ok(report)
     }
@@ -192,6 +203,7 @@ impl<T: Token> TurnsOfRow<'_, T> {
         }
         let mut number = 0; // the turn's number among those of trained roles
         let mut weighted_off = false;
+        let mut truncated_answer = false;
         let mut has_reasoning = false;
         for turn in kept {
             has_reasoning |= turn.reasoning_stop > turn.content_start;
@@ -202,9 +214,10 @@ impl<T: Token> TurnsOfRow<'_, T> {
                 let weight = role_weight * turn_weights.map_or(1.0, |weights| weights[number]);
                 weighted_off |= weight == 0.0;
                 number += 1;
-                if (last || policy.turns == WhichTurns::All)
-                    && (turn.closed || policy.truncated_turn == TruncatedTurn::Train)
-                {
+                let chosen = last || policy.turns == WhichTurns::All;
+                let dropped = !turn.closed && policy.truncated_turn == TruncatedTurn::Drop;
+                truncated_answer |= chosen && dropped && weight != 0.0 && !turn.content().is_empty();
+                if chosen && !dropped {
                     if policy.include_start || turn.include_start {
                         spans.push(turn.header(), weight);
                     }
@@ -229,10 +242,21 @@ impl<T: Token> TurnsOfRow<'_, T> {
             spans.fill_gaps(len, policy.prompt_weight);
         }
         let holds_tokens = !spans.0.is_empty();
+        let mut open_reasoning = 0;
         if has_reasoning {
+            if policy.reasoning == Reasoning::Ignore {
+                // As for other regions, what closes after the cut is closed.
+                let is_open = |turn: &&Turn| {
+                    role_weight(turn).is_some()
+                        && spans.overlap(turn.content_start..turn.reasoning_stop.min(len))
+                        && self.source.reasoning_is_open(&row[turn.content_start..turn.reasoning_stop])
+                };
+                open_reasoning = turns[..kept.len()].iter().filter(is_open).count();
+            }
             policy.subtract_reasoning(spans, kept);
         }
-        let unclosed = policy.ignore.subtract_from(spans, row, turns, |turn| role_weight(turn).is_some());
+        let counted = |turn: &Turn| role_weight(turn).is_some();
+        let unclosed = open_reasoning + policy.ignore.subtract_from(spans, row, turns, counted);
         let left_by_ignored = !spans.0.is_empty();
         if skip_first {
             spans.subtract(core::slice::from_ref(&(0..1)));
@@ -244,6 +268,7 @@ impl<T: Token> TurnsOfRow<'_, T> {
         let outcome = match () {
             () if !spans.0.is_empty() => Outcome::Trained,
             () if row.is_empty() => Outcome::EmptyRow,
+            () if truncated_answer => Outcome::TruncatedAnswer,
             () if weighted_off => Outcome::Excluded,
             () if holds_tokens && !left_by_ignored => Outcome::OnlyIgnored,
             () if left_by_ignored && !left_by_first => Outcome::OnlyFirst,

@@ -74,6 +74,11 @@ impl Spans {
         }
     }
 
+    /// Whether some span has a position in `range`.
+    pub fn overlap(&self, range: Range<usize>) -> bool {
+        self.0.iter().any(|span| span.start < range.end && range.start < span.stop)
+    }
+
     /// How many of the labels that the spans put into the first `len` places are not ignored in `labels`.
     pub fn labels_within(&self, shift: Shift, len: usize, labels: &[i64], ignore: i64) -> usize {
         let count = |span: &Span| {

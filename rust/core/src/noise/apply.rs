@@ -88,6 +88,34 @@ pub fn apply<T: Token>(
     SimdLevel::detect().run(Apply { row, spans, affixes, inputs, targets })
 }
 
+/// Writes which token of the row each place of its inputs stands for: a sentinel for the first token of its span, a mode token for the
+/// first of the row, EOS for the one at `eos`. `len`: the tokens that are used; -1 is written if there are none.
+///
+/// Returns the length that was required, as [`apply`] does for inputs.
+pub fn sources_into(len: u32, eos: u32, spans: &[Span], affixes: &Affixes, sources: &mut [i64]) -> usize {
+    if len == 0 {
+        sources.fill(-1);
+        return sources.len();
+    }
+    let mut sources = Cursor { out: sources, at: 0 };
+    let mut clear = 0;
+    if affixes.mode_token.is_some() {
+        sources.push(0);
+    }
+    for span in spans {
+        (clear..span.start).for_each(|at| sources.push(at));
+        if affixes.sentinels.is_some() {
+            sources.push(span.start);
+        }
+        clear = span.stop;
+    }
+    (clear..len).for_each(|at| sources.push(at));
+    if affixes.eos.is_some() {
+        sources.push(eos);
+    }
+    sources.at
+}
+
 /// The kernel of [`apply`].
 struct Apply<'a, T> {
     row: &'a [T],

@@ -7,11 +7,12 @@ use super::row::{check_and_key, check_len};
 use super::rules::Rules;
 use super::words::WordMap;
 use crate::batch::Layout;
+use crate::error::Column;
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::{below, choose, threshold};
 use crate::rng::trials::{GROUP, Trials};
 use crate::rng::{Purpose, SeedEpoch, Stream};
-use crate::{Error, Token};
+use crate::{Error, Ragged, Token};
 use core::hint::select_unpredictable;
 use core::ops::Range;
 
@@ -43,6 +44,8 @@ pub struct Spec {
     pub continuation_ids: Option<IdSet>,
     /// Ids after which a word begins, even if the next id continues words. Only with `continuation_ids`.
     pub word_end_ids: Option<IdSet>,
+    /// If nothing is chosen in a row, choose one of its units, each with the same probability.
+    pub min_one: bool,
 }
 
 /// The ids below the size of a vocabulary, except the excluded ones.
@@ -81,6 +84,8 @@ pub struct RowOptions<'a> {
     pub keys: Option<&'a [u64]>,
     /// Probability by row.
     pub probabilities: Option<&'a [f64]>,
+    /// Probability by token, padding included; the spec must choose tokens independently. It replaces those of rows and spec.
+    pub token_probabilities: Option<Ragged<'a, f64>>,
     /// What may be chosen. All ids are set from the spec.
     pub rules: Rules<'a>,
     /// Where each row's tokens start and stop in its slice; the rest is padding, which is copied. If `None`, all entries are tokens.
@@ -93,14 +98,33 @@ impl RowOptions<'_> {
         Self {
             keys: self.keys.map(|keys| &keys[range.clone()]),
             probabilities: self.probabilities.map(|all| &all[range.clone()]),
+            token_probabilities: self.token_probabilities.map(|all| all.slice(range.clone())),
             bounds: self.bounds.map(|all| &all[range.clone()]),
             rules: self.rules.slice(range),
         }
     }
 
+    /// The probabilities of the tokens of row `i`, which is `len` entries long, padding included.
+    fn token_probabilities(&self, i: usize, len: usize) -> Result<Option<&[f64]>, Error> {
+        let Some(all) = self.token_probabilities.map(|all| all.row(i)) else { return Ok(None) };
+        if all.len() != len {
+            return Err(Error::ColumnLength {
+                row: i,
+                column: Column::Probabilities,
+                ids: len,
+                got: all.len(),
+            });
+        }
+        Ok(Some(self.bounds.map_or(all, |bounds| &all[bounds[i].clone()])))
+    }
+
     fn check(&self, rows: usize) -> Result<(), Error> {
-        let counts =
-            [self.keys.map(<[_]>::len), self.probabilities.map(<[_]>::len), self.bounds.map(<[_]>::len)];
+        let counts = [
+            self.keys.map(<[_]>::len),
+            self.probabilities.map(<[_]>::len),
+            self.token_probabilities.map(|all| all.len()),
+            self.bounds.map(<[_]>::len),
+        ];
         match counts.into_iter().flatten().find(|&got| got != rows) {
             Some(got) => Err(Error::Length { want: rows, got }),
             None => self.rules.check_rows(rows),
@@ -141,10 +165,10 @@ pub struct Outputs<'o> {
     pub reports: &'o mut [RowReport],
 }
 
-/// Masks `rows` into a batch. Tokens are chosen before the layout truncates rows.
+/// Masks `rows` into a batch.
 ///
-/// Errors: [`Error::Length`] for outputs or options of the wrong size, [`Error::Width`], [`Error::IdRange`], [`Error::ColumnLength`],
-/// [`Error::RowLength`].
+/// Errors: [`Error::Length`] for outputs or options of the wrong size, [`Error::Width`] for a row that the layout would truncate,
+/// [`Error::IdRange`], [`Error::ColumnLength`], [`Error::RowLength`], [`Error::Probability`].
 pub fn mask_tokens_into<T: Token>(
     rows: &[&[T]],
     spec: &Spec,
@@ -179,10 +203,14 @@ pub fn mask_tokens_into<T: Token>(
             cell.content.fill(1);
         }
         let (mut row, mut input, mut label) = (*whole, input.content, label.content);
+        if input.len() != row.len() {
+            return Err(Error::Width { row: i, len: row.len(), width: input.len() });
+        }
         if let Some(bounds) = options.bounds {
             (row, input, label) = inside(whole, &bounds[i], input, label, batch.ignore_index);
         }
-        *report = call.mask_row(i, row, input, label, &mut scratch)?;
+        let probabilities = options.token_probabilities(i, whole.len())?;
+        *report = call.mask_row(i, row, probabilities, input, label, &mut scratch)?;
     }
     if inputs.is_empty() && labels.is_empty() {
         Ok(())
@@ -199,10 +227,9 @@ fn inside<'a, 'o, T: Token>(
     label: &'o mut [i64],
     ignore_index: i64,
 ) -> (&'a [T], &'o mut [i64], &'o mut [i64]) {
-    T::copy_into(&whole[..input.len()], input);
+    T::copy_into(whole, input);
     label.fill(ignore_index);
-    let kept = bounds.start.min(input.len())..bounds.end.min(input.len());
-    (&whole[bounds.clone()], &mut input[kept.clone()], &mut label[kept])
+    (&whole[bounds.clone()], &mut input[bounds.clone()], &mut label[bounds.clone()])
 }
 
 /// The values that are the same for all rows of a call.
@@ -215,11 +242,12 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Masks one row. Outputs may be shorter than the row: no position after their end is written.
+    /// Masks one row, into outputs of its length.
     fn mask_row<T: Token>(
         &self,
         i: usize,
         row: &[T],
+        probabilities: Option<&[f64]>,
         input: &mut [i64],
         label: &mut [i64],
         scratch: &mut Scratch,
@@ -241,14 +269,24 @@ impl Call<'_> {
         };
         let mut choices = self.seed_epoch.stream(key, Purpose::Choice);
         let own = self.options.probabilities.map(|all| all[i]);
-        match &self.spec.choice {
-            Choice::Each(shared) => {
+        match (&self.spec.choice, probabilities) {
+            (Choice::Each(_), Some(probabilities)) => {
+                self.mask_by_token(i, probabilities, &mut choices, &mut masker, scratch)?;
+                if self.spec.min_one && masker.chosen == 0 {
+                    let possible = |unit: &Span| threshold(probabilities[unit.start as usize]) > 0;
+                    self.mask_one(i, possible, &mut choices, &mut masker, scratch);
+                }
+            }
+            (Choice::Each(shared), None) => {
                 let own = own.map(|probability| Trials::new(threshold(probability)));
                 self.mask_each(i, own.as_ref().unwrap_or(shared), &mut choices, &mut masker, scratch);
+                if self.spec.min_one && masker.chosen == 0 {
+                    self.mask_one(i, |_| true, &mut choices, &mut masker, scratch);
+                }
             }
-            Choice::Spans(shared, lengths) => {
+            (Choice::Spans(shared, lengths), _) => {
                 self.rules.units_into(i, row, &mut scratch.units);
-                scratch.draw_spans(&mut choices, own.unwrap_or(*shared), lengths);
+                scratch.draw_spans(&mut choices, own.unwrap_or(*shared), self.spec.min_one, lengths);
                 masker.write_unchanged(row.len());
                 masker.hide_spans(&scratch.spans, &scratch.units);
             }
@@ -273,14 +311,81 @@ impl Call<'_> {
         let (mut at, mut found) = (0, [0; GROUP]);
         while at < row.len() {
             let found = trials.successes(choices, &mut at, row.len(), &mut found);
-            let chosen = if words {
-                scratch.words.positions_at(found, &mut scratch.chosen)
-            } else {
-                self.rules.free_among(i, row, found)
-            };
-            masker.write_unchanged(chosen.last().map_or(at, |&last| at.max(last as usize + 1)));
-            masker.hide(chosen, &mut scratch.random);
+            self.hide_found(i, at, words, found, masker, scratch);
         }
+    }
+
+    /// Chooses one of the `possible` units of row `i`, in which nothing is chosen, if there is one that may be chosen.
+    #[cold]
+    fn mask_one<T: Token>(
+        &self,
+        i: usize,
+        possible: impl Fn(&Span) -> bool,
+        choices: &mut Stream,
+        masker: &mut Masker<T>,
+        scratch: &mut Scratch,
+    ) {
+        self.rules.units_into(i, masker.row, &mut scratch.units);
+        scratch.units.retain(possible);
+        if scratch.units.is_empty() {
+            return;
+        }
+        let unit = scratch.units[below(choices, scratch.units.len() as u32) as usize];
+        scratch.chosen.clear();
+        scratch.chosen.extend(unit.start..unit.stop);
+        masker.hide(&scratch.chosen, &mut scratch.random);
+    }
+
+    /// `mask_each` with a probability for each token, and a random word for each.
+    #[inline(never)] // the usual case keeps its registers
+    fn mask_by_token<T: Token>(
+        &self,
+        i: usize,
+        probabilities: &[f64],
+        choices: &mut Stream,
+        masker: &mut Masker<T>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        let wrong = |probability: &f64| !(0.0..=1.0).contains(probability); // NaN too
+        if let Some(position) = probabilities.iter().position(wrong) {
+            return Err(Error::Probability { row: i, position, bits: probabilities[position].to_bits() });
+        }
+        let (row, words) = (masker.row, self.rules.has_words());
+        if words {
+            self.rules.map_words(i, row, &mut scratch.words);
+        }
+        let mut found = [0; GROUP];
+        for (group, probabilities) in probabilities.chunks(GROUP).enumerate() {
+            let first = group * GROUP;
+            let mut count = 0;
+            for (at, &probability) in (first as u32..).zip(probabilities) {
+                // Each position is written, and kept or not by the count.
+                found[count] = at;
+                count += usize::from(u64::from(choices.next_u32()) < threshold(probability));
+            }
+            self.hide_found(i, first + probabilities.len(), words, &mut found[..count], masker, scratch);
+        }
+        Ok(())
+    }
+
+    /// Hides those of the positions `found`, which precede `at`, that are not protected; whole `words` if they begin one.
+    #[inline(always)]
+    fn hide_found<T: Token>(
+        &self,
+        i: usize,
+        at: usize,
+        words: bool,
+        found: &mut [u32],
+        masker: &mut Masker<T>,
+        scratch: &mut Scratch,
+    ) {
+        let chosen = if words {
+            scratch.words.positions_at(found, &mut scratch.chosen)
+        } else {
+            self.rules.free_among(i, masker.row, found)
+        };
+        masker.write_unchanged(chosen.last().map_or(at, |&last| at.max(last as usize + 1)));
+        masker.hide(chosen, &mut scratch.random);
     }
 }
 
@@ -321,12 +426,13 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Draws spans of units: their lengths from `lengths`, `probability` of all units together, with a clear unit between any two; every
-    /// placement is equally likely.
-    fn draw_spans(&mut self, stream: &mut Stream, probability: f64, lengths: &[u64]) {
+    /// Draws spans of units: their lengths from `lengths`, `probability` of all units together (one at least, with `min_one`), with a clear
+    /// unit between any two; every placement is equally likely.
+    fn draw_spans(&mut self, stream: &mut Stream, probability: f64, min_one: bool, lengths: &[u64]) {
         self.spans.clear();
         let len = self.units.len() as u32;
-        let noise = ((f64::from(len) * probability).round_ties_even() as u32).min(len);
+        let drawn = (f64::from(len) * probability).round_ties_even() as u32;
+        let noise = drawn.max(u32::from(min_one)).min(len);
         if noise == 0 {
             return;
         }
@@ -386,12 +492,8 @@ impl<T: Token> Masker<'_, T> {
     /// Draws what replaces the tokens at `chosen`, and replaces them.
     #[inline(never)] // it then has all registers
     fn hide(&mut self, chosen: &[u32], random: &mut Vec<u32>) {
-        let len = self.input.len();
-        let (row, input, label) = (&self.row[..len], &mut self.input[..len], &mut self.label[..len]);
-        let mut chosen = chosen;
-        if chosen.last().is_some_and(|&last| last as usize >= len) {
-            chosen = &chosen[..chosen.partition_point(|&at| (at as usize) < len)]; // the row is truncated here
-        }
+        let len = self.row.len();
+        let (row, input, label) = (self.row, &mut self.input[..len], &mut self.label[..len]);
         let (mask_id, mask_below) = (i64::from(self.spec.mask_token_id), self.spec.mask_below);
         let (random_range, mut randoms) = (self.spec.random_below - mask_below, 0);
         random.resize(random.len().max(chosen.len()), 0);
@@ -433,16 +535,15 @@ impl<T: Token> Masker<'_, T> {
         }
     }
 
-    /// Replaces the token at `at`, unless the row is truncated before it.
+    /// Replaces the token at `at`.
     fn replace(&mut self, at: usize, replacement: Replacement) {
-        let Some((input, label)) = self.input.get_mut(at).zip(self.label.get_mut(at)) else { return };
         let id = self.row[at].to_i64();
-        *input = match replacement {
+        self.input[at] = match replacement {
             Replacement::Mask => i64::from(self.spec.mask_token_id),
             Replacement::RandomId => i64::from(self.spec.random_ids.draw(&mut self.random_ids)),
             Replacement::Itself => id,
         };
-        *label = id;
+        self.label[at] = id;
         self.chosen += 1;
     }
 }

@@ -151,6 +151,25 @@ impl<T: Token> Format<T> {
         (0, false)
     }
 
+    /// Whether `tokens` end with the beginning of a start marker, but not with a whole one.
+    pub(super) fn ends_in_start(&self, tokens: &[T]) -> bool {
+        let starts = self.boundaries.iter().flat_map(|boundary| &boundary.starts);
+        let ids = |start: &[i64]| start.iter().map(|&id| T::from_i64(id)).collect::<Option<Vec<T>>>();
+        starts
+            .filter_map(|start| ids(start))
+            .any(|start| (1..start.len()).any(|len| tokens.ends_with(&start[..len])))
+    }
+
+    /// Whether tokens that the format counts as reasoning neither are an empty block nor end with a closing marker.
+    pub(super) fn is_open(&self, reasoning: &[T]) -> bool {
+        let ends_at = |needles: &Searcher<T>, at| {
+            longest(needles, reasoning, at).is_some_and(|len| at + len == reasoning.len())
+        };
+        !reasoning.is_empty()
+            && !(0..reasoning.len())
+                .any(|at| ends_at(&self.reasoning_closings, at) || ends_at(&self.empty_reasoning, at))
+    }
+
     /// The marker that acts at `position`, and its length. In a turn of role `open` an end of that role takes precedence over any start.
     #[inline(always)] // a call for each candidate took a tenth longer in rows of short turns
     pub(super) fn marker_at(

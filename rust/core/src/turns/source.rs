@@ -75,6 +75,16 @@ impl<T: Token> TurnSource<'_, T> {
         }
     }
 
+    /// Whether tokens after the last turn of a row end with the beginning of a header. Turns that are given do not tell.
+    pub(crate) fn ends_in_header(&self, rest: &[T]) -> bool {
+        matches!(self, Self::Search(format) if format.ends_in_start(rest))
+    }
+
+    /// Whether `reasoning`, which begins with its opening marker, has no closing one. Turns that are given do not tell.
+    pub(crate) fn reasoning_is_open(&self, reasoning: &[T]) -> bool {
+        matches!(self, Self::Search(format) if format.is_open(reasoning))
+    }
+
     /// Calls `found(row number, turns)` for each row, in order.
     ///
     /// Errors: those of `found`, which is not called again after an error. [`Error::Length`] if a table has fewer rows than there are.

@@ -1,8 +1,8 @@
 //! Planned rows -> a batch, in one pass, row by row.
 
-use super::super::apply::apply;
+use super::super::apply::{apply, sources_into};
 use super::super::row::{check_and_key, without_eos};
-use super::{Corruption, RowPlan, Scratch};
+use super::{Corruption, RowPlan, Scratch, Span};
 use crate::batch::{Layout, Shape, decoder_inputs_into};
 use crate::{Error, Token};
 
@@ -21,7 +21,7 @@ pub struct Batch {
     pub decoder_start: i64,
 }
 
-/// The buffers of a batch. If `attention` or `decoder` is empty, it is not written.
+/// The buffers of a batch. If `attention`, `decoder` or `sources` is empty, it is not written.
 #[derive(Debug)]
 pub struct Outputs<'o> {
     /// Corrupted rows.
@@ -32,6 +32,8 @@ pub struct Outputs<'o> {
     pub labels: &'o mut [i64],
     /// The labels shifted by one place, after the start token.
     pub decoder: &'o mut [i64],
+    /// Which token of its row each place of the inputs stands for; -1 for padding.
+    pub sources: &'o mut [i64],
 }
 
 impl<T: Token> Corruption<'_, T> {
@@ -39,7 +41,7 @@ impl<T: Token> Corruption<'_, T> {
     ///
     /// Errors: as [`Corruption::write_row`]; [`Error::Length`] and [`Error::Width`] if an output was made for other plans.
     pub fn write_into(&self, plans: &mut [RowPlan], batch: &Batch, outputs: Outputs) -> Result<(), Error> {
-        let Outputs { mut inputs, mut attention, mut labels, mut decoder } = outputs;
+        let Outputs { mut inputs, mut attention, mut labels, mut decoder, mut sources } = outputs;
         let mut scratch = Scratch::default();
         for (i, plan) in plans.iter_mut().enumerate() {
             let (mut input, mut label);
@@ -55,6 +57,12 @@ impl<T: Token> Corruption<'_, T> {
                 (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
                 cell.fill_padding(0);
                 cell.content.fill(1);
+            }
+            if !sources.is_empty() {
+                let mut cell;
+                (cell, sources) = batch.inputs.split_cell(i, 0..plan.inputs, sources)?;
+                cell.fill_padding(-1);
+                self.write_sources(i, plan, &scratch.spans, cell.content);
             }
             if !decoder.is_empty() {
                 let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
@@ -97,6 +105,21 @@ impl<T: Token> Corruption<'_, T> {
         let written = apply(body, &scratch.spans, &self.spec.affixes(&denoiser), inputs, targets);
         debug_assert_eq!(written, (plan.inputs, plan.targets), "plan and draw agree");
         Ok(())
+    }
+
+    /// Writes which token of row `i` each place of its inputs stands for. `spans`: those that [`Corruption::write_row`] has drawn.
+    fn write_sources(&self, i: usize, plan: &RowPlan, spans: &[Span], out: &mut [i64]) {
+        let Some(number) = plan.denoiser else {
+            out.iter_mut().zip(0..).for_each(|(place, at)| *place = at);
+            return;
+        };
+        let row = self.rows[i];
+        let whole = plan.used as usize == without_eos(row, self.spec.eos).len();
+        // Where a row is cut, its own EOS is cut off too: the last token that is left stands for the new one.
+        let eos = if whole { row.len() as u32 } else { plan.used }.saturating_sub(1);
+        let affixes = self.spec.affixes(&self.denoiser(i, number as usize));
+        let written = sources_into(plan.used, eos, spans, &affixes, out);
+        debug_assert_eq!(written, plan.inputs, "as many sources as inputs");
     }
 
     /// Writes which tokens of all rows are hidden, a flag for each token.
