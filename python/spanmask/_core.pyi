@@ -233,6 +233,53 @@ class CorruptedBatch:
     def stats(self) -> RowStats: ...
 
 @final
+class InfillSpec:
+    def __new__(
+        cls,
+        *,
+        mask_token_id: int,
+        vocab_size: int,
+        mask_ratio: float,
+        span_weights: Sequence[float],
+        replace: str,
+        random_ratio: float,
+        permute_sentence_ratio: float,
+        sentence_end_ids: Sequence[int],
+        protected_ids: Sequence[int],
+        continuation_ids: Sequence[int] | None,
+        word_end_ids: Sequence[int] | None,
+    ) -> InfillSpec: ...
+
+@final
+class InfilledBatch:
+    """Infilled rows: ragged (values and offsets), or padded ([rows, width]). The counts have an entry for each row."""
+
+    @property
+    def input_ids(self) -> _Int64: ...
+    @property
+    def input_offsets(self) -> _Int64: ...
+    @property
+    def labels(self) -> _Int64: ...
+    @property
+    def label_offsets(self) -> _Int64: ...
+    @property
+    def attention_mask(self) -> _Int64 | None: ...
+    @property
+    def decoder_input_ids(self) -> _Int64 | None: ...
+    @property
+    def sources(self) -> _Int64 | None: ...
+    @property
+    def keys(self) -> _Uint64: ...
+    @property
+    def hidden(self) -> _Int64: ...
+    @property
+    def spans(self) -> _Int64: ...
+    @property
+    def inserted(self) -> _Int64: ...
+    @property
+    def moved(self) -> _Int64: ...
+
+@final
 class MaskSpec:
     def __new__(
         cls,
@@ -372,6 +419,24 @@ def corrupt(
     name: str = "rows",
     num_threads: int = 1,
 ) -> CorruptedBatch: ...
+def infill(
+    rows: _Rows,
+    spec: InfillSpec,
+    *,
+    seed: int,
+    epoch: int,
+    keys: _Uint64 | list[str] | None = None,
+    mask_ratio: _Float64 | None = None,
+    protected_mask: _Column | None = None,
+    word_starts: _Column | None = None,
+    word_ids: _Column | None = None,
+    sentence_starts: _Column | None = None,
+    max_inputs: int | None = None,
+    layout: SeqToSeqLayout | None = None,
+    with_sources: bool = False,
+    name: str = "rows",
+    num_threads: int = 1,
+) -> InfilledBatch: ...
 def mask_tokens(
     rows: _Rows,
     spec: MaskSpec,

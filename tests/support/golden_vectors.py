@@ -8,7 +8,7 @@ The vectors come from `spanmask.reference`; Rust and Python tests read them.
 import json
 from pathlib import Path
 
-from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, reference
+from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, TextInfilling, reference
 from spanmask.reference import bounded, key, philox, plan
 from spanmask.reference.trials import successes
 
@@ -57,6 +57,22 @@ MASK_SPECS = {
     "all": MaskedLM(
         103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6
     ),
+}
+INFILL_SPECS = {
+    "bart": TextInfilling(103, special_ids=(0, 100, 101, 102, 103), permute_sentence_ratio=1.0, sentence_end_ids=(110, 124, 137)),
+    "some": TextInfilling(
+        103, special_ids=(0, 100, 101, 102, 103), permute_sentence_ratio=0.4, sentence_end_ids=tuple(range(104, 140))
+    ),
+    "words": TextInfilling(
+        103,
+        special_ids=(101, 102, 117, 150),
+        poisson_lambda=1.0,
+        whole_word_mask=True,
+        continuation_ids=tuple(range(105, 200, 3)),
+        word_end_ids=(107, 119, 128),
+    ),
+    "random": TextInfilling(103, special_ids=(0, 100, 101, 102, 103), random_ratio=0.3, vocab_size=500, replace_length=-1),
+    "deleted": TextInfilling(103, special_ids=(101, 102), mask_ratio=0.7, poisson_lambda=0.4, replace_length=0),
 }
 
 
@@ -132,6 +148,17 @@ def maskings_by_token():
     return cases
 
 
+def infillings():
+    """Inputs of text infilling, by spec."""
+    cases = []
+    for name, spec in INFILL_SPECS.items():
+        for length in (1, 9, 70, 200):
+            row = [101, *row_of(length), 102]
+            inputs, _ = reference.infill(row, spec, seed=42, epoch=1)
+            cases.append({"spec": name, "row": row, "seed": 42, "epoch": 1, "input_ids": inputs})
+    return cases
+
+
 if __name__ == "__main__":
     contents = {
         "rng": rng(),
@@ -139,6 +166,7 @@ if __name__ == "__main__":
         "corrupt": corruptions(),
         "mask_tokens": maskings(),
         "mask_tokens_by_token": maskings_by_token(),
+        "infill": infillings(),
     }
     for name, content in contents.items():
         cases = content if isinstance(content, list) else None

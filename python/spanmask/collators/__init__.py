@@ -1,6 +1,7 @@
 """Collators: lists of examples in, batches out. One file per collator."""
 
 from spanmask.collators.chat import DataCollatorForChat
+from spanmask.collators.infill import DataCollatorForTextInfilling
 from spanmask.collators.masked_lm import DataCollatorForMaskedLM
 from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 from spanmask.collators.vision import DataCollatorForVisionChat
@@ -9,5 +10,6 @@ __all__ = [
     "DataCollatorForChat",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
+    "DataCollatorForTextInfilling",
     "DataCollatorForVisionChat",
 ]

@@ -88,6 +88,8 @@ class NoiseCollator:
     """Columns with a number for each row that replaces the spec's."""
     token_rate_columns: ClassVar[tuple[str, ...]] = ()
     """Those of them that may also have a number for each token."""
+    flag_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns with a flag for each token that only this collator reads."""
 
     def _check_options(self) -> None:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
@@ -131,7 +133,7 @@ class NoiseCollator:
     def _read_names(self) -> tuple[str, ...]:
         """The columns that this collator reads, and those that its options name."""
         named = (*self.keep_columns, *self.token_columns, *(() if self.key_column is None else (self.key_column,)))
-        return ("input_ids", "attention_mask", TOKEN_TYPES, *TOKEN_COLUMNS, *self.rate_columns, *named)
+        return ("input_ids", "attention_mask", TOKEN_TYPES, *TOKEN_COLUMNS, *self.flag_columns, *self.rate_columns, *named)
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
         """Make the batch as arrays."""
@@ -217,6 +219,8 @@ class NoiseColumns:
         rates: a number for each row, by column name, for columns that the batch has; otherwise one for all rows, for rates that move.
         token_rates: columns with a number for each token: as in the batch, and after `row_options` as the core takes them.
         names: the columns that are laid out as the ids are.
+        flags: the collator's own columns with a flag for each token, as the core takes them, once `row_options` has read them; only columns
+            that the batch has.
     """
 
     def __init__(self, collator: NoiseCollator, columns: Mapping[str, Any]) -> None:
@@ -231,11 +235,13 @@ class NoiseColumns:
         self.rates.update({name: columns[name] for name in collator.rate_columns if columns.get(name) is not None})
         by_token = [name for name in collator.token_rate_columns if is_by_token(self.rates.get(name))]
         self.token_rates = {name: self.rates.pop(name) for name in by_token}
+        self._flag_names = [name for name in collator.flag_columns if columns.get(name) is not None]
+        self.flags: dict[str, Column] = {}
 
     @property
     def has_token_columns(self) -> bool:
         """Whether there is a column with an entry for each token."""
-        if self.names or self.token_rates:
+        if self.names or self.token_rates or self._flag_names:
             return True
         return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
@@ -266,10 +272,11 @@ class NoiseColumns:
         if read is None:
             return options
         flags = {}
-        for name in ("protected_mask", "special_tokens_mask", "word_starts"):
+        for name in ("protected_mask", "special_tokens_mask", "word_starts", *self._flag_names):
             if self._columns.get(name) is not None:
                 flags[name] = column_of_flags(self._columns[name], name)
                 check_aligned(flags[name], read.rows, name)
+        self.flags = {name: read.real._replace(values=flags.pop(name).values) for name in self._flag_names}
         starts = flags.pop("word_starts", None)
         if starts is not None:
             if read.word_ids is not None:

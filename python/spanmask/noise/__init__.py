@@ -1,7 +1,8 @@
-"""Denoising: the settings (`spec`, `mixture`), the functions that hide tokens (`corrupt`, `masked_lm`), a quick example (`denoise`)."""
+"""Denoising: the settings (`spec`, `mixture`), what hides tokens (`corrupt`, `masked_lm`, `infill`), a quick example (`denoise`)."""
 
 from spanmask.noise.corrupt import Corrupted, NoiseReport, corrupt, merge, plan_lengths
 from spanmask.noise.denoise import denoise
+from spanmask.noise.infill import Infilled, InfillReport, TextInfilling, infill
 from spanmask.noise.masked_lm import MaskedLM, MaskedTokens, mask_tokens
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.rates import CosineRate, LinearRate
@@ -12,13 +13,17 @@ __all__ = [
     "CosineRate",
     "Denoiser",
     "DenoiserMixture",
+    "InfillReport",
+    "Infilled",
     "LinearRate",
     "MaskedLM",
     "MaskedTokens",
     "NoiseReport",
     "SpanCorruption",
+    "TextInfilling",
     "corrupt",
     "denoise",
+    "infill",
     "mask_tokens",
     "merge",
     "plan_lengths",

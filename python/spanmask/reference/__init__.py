@@ -5,10 +5,11 @@ does), and nothing falls back to them at run time: the tests compare every kerne
 """
 
 from spanmask.reference.corrupt import corrupt
+from spanmask.reference.infill import infill
 from spanmask.reference.labels import mask_labels, mask_weights
 from spanmask.reference.masked_lm import mask_tokens
 from spanmask.reference.merge import merge
 from spanmask.reference.plan import plan_lengths
 from spanmask.reference.turns import find_turns
 
-__all__ = ["corrupt", "find_turns", "mask_labels", "mask_tokens", "mask_weights", "merge", "plan_lengths"]
+__all__ = ["corrupt", "find_turns", "infill", "mask_labels", "mask_tokens", "mask_weights", "merge", "plan_lengths"]

@@ -58,6 +58,8 @@ pub enum Column {
     WordStarts,
     /// The probability that a token is chosen.
     Probabilities,
+    /// Sentences, given by flags at their first tokens.
+    SentenceStarts,
     /// Flags of turns.
     TurnMask,
     /// Loss weights of turns.

@@ -12,6 +12,7 @@ use spanmask_core::batch::{Layout as BatchLayout, Shape};
 use spanmask_core::noise::corrupt::{Corruption, OnExhausted, RowOptions, RowPlan, Scratch, Spec};
 use spanmask_core::noise::draw::Layout;
 use spanmask_core::noise::ids::IdSet;
+use spanmask_core::noise::infill::{self, Infilling, Replace, SpanLengths};
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
 use spanmask_core::noise::plan::{plan, plan_lengths};
@@ -222,5 +223,66 @@ fn maskings() {
         assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
         let expected: Vec<i64> = list(&case["labels"]).iter().map(|label| label.as_i64().unwrap()).collect();
         assert_eq!(labels, expected, "{case}");
+    }
+}
+
+/// How likely the lengths 0, 1, ... are, relative to 0, as `poisson_weights` in `noise/infill.py` has it.
+fn poisson(lambda: f64) -> Vec<f64> {
+    let (mut weights, mut total) = (vec![1.0], 1.0);
+    while weights.len() as f64 <= lambda || weights[weights.len() - 1] * 2f64.powi(33) >= total {
+        weights.push(weights[weights.len() - 1] * lambda / weights.len() as f64);
+        total += weights[weights.len() - 1];
+    }
+    weights
+}
+
+/// As `INFILL_SPECS` in `tests/support/golden_vectors.py`.
+fn infill_spec(name: &str) -> infill::Spec {
+    let protected_ids = IdSet::new(match name {
+        "words" => vec![101, 102, 117, 150],
+        "deleted" => vec![101, 102],
+        _ => vec![0, 100, 101, 102, 103],
+    });
+    let (mask_ratio, lambda, permute_sentence_ratio, ends) = match name {
+        "bart" => (0.3, 3.5, 1.0, vec![110, 124, 137]),
+        "some" => (0.3, 3.5, 0.4, (104..140).collect()),
+        "words" => (0.3, 1.0, 0.0, vec![]),
+        "random" => (0.3, 3.5, 0.0, vec![]),
+        "deleted" => (0.7, 0.4, 0.0, vec![]),
+        other => panic!("no spec {other}"),
+    };
+    infill::Spec {
+        mask_token_id: 103,
+        mask_ratio,
+        lengths: SpanLengths::new(&poisson(lambda)).unwrap(),
+        replace: match name {
+            "random" => Replace::EachToken,
+            "deleted" => Replace::Nothing,
+            _ => Replace::OneMask,
+        },
+        random: (name == "random").then(|| (threshold(0.3), RandomIds::new(500, &protected_ids).unwrap())),
+        permute_sentence_ratio,
+        sentence_end_ids: IdSet::new(ends),
+        protected_ids,
+        continuation_ids: (name == "words").then(|| IdSet::new((105..200).step_by(3))),
+        word_end_ids: (name == "words").then(|| IdSet::new([107, 119, 128])),
+    }
+}
+
+#[test]
+fn infillings() {
+    for case in list(&vectors("infill")) {
+        let spec = infill_spec(case["spec"].as_str().unwrap());
+        let row = numbers::<u32>(&case["row"]);
+        let rows = [row.as_slice()];
+        let seed_epoch = SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let infilling = Infilling::new(&rows, &spec, seed_epoch, infill::RowOptions::default()).unwrap();
+        let mut plans = [infill::RowPlan::default()];
+        infilling.plan_into(&mut plans).unwrap();
+        let [plan] = &mut plans;
+        let mut inputs = vec![0; plan.inputs];
+        infilling.write_row(0, plan, &mut infill::Scratch::default(), &mut inputs).unwrap();
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        assert_eq!(plan.targets, row.len());
     }
 }

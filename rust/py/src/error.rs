@@ -82,6 +82,11 @@ pub fn bad_span_weights() -> PyErr {
     PyValueError::new_err("span_weights: expected finite weights >= 0, at least one above 0.")
 }
 
+/// Weights of span lengths with which no token can be hidden.
+pub fn no_span() -> PyErr {
+    PyValueError::new_err("span_weights: expected finite weights >= 0, at least one of a length above 0.")
+}
+
 /// A vocabulary that consists of special ids.
 pub fn no_random_id() -> PyErr {
     PyValueError::new_err(
@@ -181,6 +186,7 @@ fn name_of(column: Column) -> &'static str {
         Column::WordIds => "word_ids",
         Column::WordStarts => "word_starts",
         Column::Probabilities => "mlm_probability",
+        Column::SentenceStarts => "sentence_starts",
         Column::TurnMask => "turn_mask",
         Column::TurnWeights => "turn_weights",
     }

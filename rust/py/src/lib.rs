@@ -9,6 +9,7 @@ mod enums;
 mod error;
 mod held;
 mod ids;
+mod infill;
 mod label_plan;
 mod labels;
 mod masked_lm;
@@ -31,6 +32,8 @@ mod _core {
     use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
     #[pymodule_export]
     use super::held::{RealRows, read_rows};
+    #[pymodule_export]
+    use super::infill::{InfillSpec, InfilledBatch, infill};
     #[pymodule_export]
     use super::label_plan::{LabelBatch, LabelPlan, plan_labels};
     #[pymodule_export]

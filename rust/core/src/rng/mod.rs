@@ -34,6 +34,10 @@ pub enum Purpose {
     Replacement = 3,
     /// Which random ids are used.
     RandomId = 4,
+    /// How long the spans of text infilling are.
+    InfillLengths = 8,
+    /// The order of sentences.
+    Permutation = 9,
 }
 
 impl SeedEpoch {
