@@ -193,10 +193,31 @@ class TestCollator:
         }
         assert torch.equal(self.collate(columns)["labels"], self.expected)
 
-    def test_it_replaces_a_rate_that_moves_and_is_cut_after_the_draw(self):
+    def test_it_replaces_a_rate_that_moves_and_is_cut_with_its_row(self):
         columns = {"input_ids": ROWS, "mlm_probability": NUMBERS}
         made = self.collate(columns, mlm_probability=lambda step, epoch: 1.0, max_length=9)
-        assert torch.equal(made["labels"], self.expected[:, :9])
+        cut = mask_tokens(
+            [row[:9] for row in ROWS],
+            MaskedLM.from_tokenizer(self.TOKENIZER),
+            mlm_probability=[numbers[:9] for numbers in NUMBERS],
+        )
+        assert torch.equal(made["labels"], torch.from_numpy(cut.labels.to_padded(-100)))
+
+    @pytest.mark.parametrize("numbers", [0.0, 0.02])
+    def test_with_min_one_a_token_that_may_be_chosen_is(self, numbers):
+        spec = MaskedLM(4, 1000, min_one=True)
+        rows = [list(range(50, 60)), [70, 71], [80]]
+        probabilities = [[0.0] * 5 + [numbers] * 5, [numbers, 0.0], [0.0]]
+        for seed in range(30):
+            out = mask_tokens(rows, spec, seed=seed, mlm_probability=probabilities)
+            want = [
+                reference.mask_tokens(row, spec, seed=seed, mlm_probability=own)
+                for row, own in zip(rows, probabilities, strict=True)
+            ]
+            assert out.labels.to_list() == [labels for _, labels in want]
+            assert out.input_ids.to_list() == [inputs for inputs, _ in want]
+            assert (out.chosen > 0).tolist() == [numbers > 0, numbers > 0, False]
+            assert all(label == -100 for label in out.labels.to_list()[0][:5])
 
     @pytest.mark.parametrize(
         ("numbers", "message"),
