@@ -8,7 +8,7 @@ The vectors come from `spanmask.reference`; Rust and Python tests read them.
 import json
 from pathlib import Path
 
-from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, TextInfilling, reference
+from spanmask import Denoiser, DenoiserMixture, FillInTheMiddle, MaskedLM, SpanCorruption, TextInfilling, reference
 from spanmask.reference import bounded, key, philox, plan
 from spanmask.reference.trials import successes
 
@@ -73,6 +73,15 @@ INFILL_SPECS = {
     ),
     "random": TextInfilling(103, special_ids=(0, 100, 101, 102, 103), random_ratio=0.3, vocab_size=500, replace_length=-1),
     "deleted": TextInfilling(103, special_ids=(101, 102), mask_ratio=0.7, poisson_lambda=0.4, replace_length=0),
+}
+FIM_SPECS = {
+    "starcoder": FillInTheMiddle(1, 2, 3, boundary_ids=(0,)),
+    "codellama": FillInTheMiddle(
+        32007, 32009, 32008, eot_id=32010, boundary_ids=(0, 60000), rate=1.0, spm_format="plain", loss="middle"
+    ),
+    "codestral": FillInTheMiddle(1, 2, 3, boundary_ids=(0,), rate=1.0, spm_format="unmarked", level="context", loss="middle"),
+    "keep": FillInTheMiddle(1, 2, 3, boundary_ids=(0,), rate=0.9, spm_rate=0.3, length="keep"),
+    "cut": FillInTheMiddle(1, 2, 3, eot_id=4, boundary_ids=(0,), rate=0.9, length="cut", level="context"),
 }
 
 
@@ -159,6 +168,20 @@ def infillings():
     return cases
 
 
+def fillings():
+    """Rows of fill-in-the-middle, by spec: up to four documents, cut or not."""
+    cases = []
+    for name, spec in FIM_SPECS.items():
+        for length, max_length in ((1, None), (9, None), (40, None), (70, 50)):
+            row = row_of(length)
+            for at in range(12, length, 17):
+                row[at] = 0
+            options = {"seed": 42, "epoch": length % 2, "max_length": max_length}
+            inputs, labels = reference.fill_in_the_middle(row, spec, **options)
+            cases.append({"spec": name, "row": row, **options, "input_ids": inputs, "labels": labels})
+    return cases
+
+
 if __name__ == "__main__":
     contents = {
         "rng": rng(),
@@ -167,6 +190,7 @@ if __name__ == "__main__":
         "mask_tokens": maskings(),
         "mask_tokens_by_token": maskings_by_token(),
         "infill": infillings(),
+        "fill_in_the_middle": fillings(),
     }
     for name, content in contents.items():
         cases = content if isinstance(content, list) else None

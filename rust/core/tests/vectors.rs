@@ -11,6 +11,9 @@ use spanmask_core::Ragged;
 use spanmask_core::batch::{Layout as BatchLayout, Shape};
 use spanmask_core::noise::corrupt::{Corruption, OnExhausted, RowOptions, RowPlan, Scratch, Spec};
 use spanmask_core::noise::draw::Layout;
+use spanmask_core::noise::fill_in_the_middle::{
+    self as fim, FillInTheMiddle, Length, Level, Loss, SpmFormat,
+};
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::infill::{self, Infilling, Replace, SpanLengths};
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
@@ -269,6 +272,42 @@ fn infill_spec(name: &str) -> infill::Spec {
     }
 }
 
+/// As `FIM_SPECS` in `tests/support/golden_vectors.py`.
+fn fim_spec(name: &str) -> fim::Spec {
+    let (ids, eot) = match name {
+        "codellama" => ([32007, 32009, 32008], Some(32010)),
+        "cut" => ([1, 2, 3], Some(4)),
+        _ => ([1, 2, 3], None),
+    };
+    let [prefix, middle, suffix] = ids;
+    fim::Spec {
+        prefix,
+        middle,
+        suffix,
+        eot,
+        boundaries: IdSet::new(if name == "codellama" { vec![0, 60000] } else { vec![0] }),
+        forbidden: IdSet::new(ids.into_iter().chain(eot)),
+        below: threshold(match name {
+            "starcoder" => 0.5,
+            "keep" | "cut" => 0.9,
+            _ => 1.0,
+        }),
+        spm_below: threshold(if name == "keep" { 0.3 } else { 0.5 }),
+        spm_format: match name {
+            "codellama" => SpmFormat::Plain,
+            "codestral" => SpmFormat::Unmarked,
+            _ => SpmFormat::Joint,
+        },
+        level: if matches!(name, "codestral" | "cut") { Level::Context } else { Level::Document },
+        length: match name {
+            "keep" => Length::Keep,
+            "cut" => Length::Cut,
+            _ => Length::Grow,
+        },
+        loss: if name.starts_with("code") { Loss::Middle } else { Loss::All },
+    }
+}
+
 #[test]
 fn infillings() {
     for case in list(&vectors("infill")) {
@@ -284,5 +323,28 @@ fn infillings() {
         infilling.write_row(0, plan, &mut infill::Scratch::default(), &mut inputs).unwrap();
         assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
         assert_eq!(plan.targets, row.len());
+    }
+}
+
+#[test]
+fn fillings() {
+    let layout = BatchLayout { shape: Shape::Packed, max_len: usize::MAX };
+    for case in list(&vectors("fill_in_the_middle")) {
+        let (spec, row) = (fim_spec(case["spec"].as_str().unwrap()), numbers::<u32>(&case["row"]));
+        let rows = [row.as_slice()];
+        let seed_epoch = SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let max_len = case["max_length"].as_u64().map_or(usize::MAX, |len| len as usize);
+        let options = fim::RowOptions { max_len, ..fim::RowOptions::default() };
+        let call = FillInTheMiddle::new(&rows, &spec, seed_epoch, options).unwrap();
+        let (mut plans, mut documents) = ([fim::RowPlan::default()], Vec::new());
+        call.plan_into(&mut plans, &mut documents).unwrap();
+        let (mut inputs, mut labels) = (vec![0; plans[0].len], vec![0; plans[0].len]);
+        let outputs =
+            fim::Outputs { inputs: &mut inputs, attention: &mut [], labels: &mut labels, sources: &mut [] };
+        let batch = fim::Batch { layout, padding: 0, ignore_index: -100 };
+        call.write_into(&plans, &documents, &batch, outputs).unwrap();
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        let expected: Vec<i64> = list(&case["labels"]).iter().map(|label| label.as_i64().unwrap()).collect();
+        assert_eq!(labels, expected, "{case}");
     }
 }

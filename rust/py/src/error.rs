@@ -12,9 +12,10 @@ import_exception!(spanmask.errors, UnreadableRowsError);
 pub fn to_py(error: Error, rows: &str) -> PyErr {
     let message = words(error, rows);
     match error {
-        Error::Sentinel { .. } | Error::Exhausted { .. } | Error::StraySentinel { .. } => {
-            SentinelError::new_err(message)
-        }
+        Error::Sentinel { .. }
+        | Error::Exhausted { .. }
+        | Error::StraySentinel { .. }
+        | Error::BrokenDocument { .. } => SentinelError::new_err(message),
         _ => PyValueError::new_err(message),
     }
 }
@@ -155,7 +156,7 @@ fn words(error: Error, rows: &str) -> String {
             f64::from_bits(bits)
         ),
         Error::Sentinel { row, position, id } => format!(
-            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, pass other sentinel_ids, \
+            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, use other ids, \
              or set on_sentinel=\"allow\" (merge cannot undo such rows)."
         ),
         Error::Exhausted { row, spans, sentinels } => format!(
@@ -173,6 +174,18 @@ fn words(error: Error, rows: &str) -> String {
                  merge() needs the untruncated outputs of one corrupt() call."
             )
         }
+        Error::Split { row, document, first, second, len } => format!(
+            "splits: document {document} of row {row} is cut at {first} and {second}, but has {len} tokens; cuts must ascend from 0 to \
+             its number of tokens."
+        ),
+        Error::SplitDocument { row, document, documents } => format!(
+            "splits: row {row} has a split of document {document}, but {documents} documents; number the documents of a row from 0, in \
+             ascending order. A document is a run of ids that are not boundary_ids."
+        ),
+        Error::BrokenDocument { row, position } => format!(
+            "input_ids: row {row} has a document at position {position} whose prefix, suffix and middle ids are not complete and in order; \
+             merge() needs untruncated rows, and the spec that made them."
+        ),
         other => other.to_string(),
     }
 }

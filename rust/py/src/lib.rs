@@ -7,6 +7,7 @@ mod columns;
 mod corrupt;
 mod enums;
 mod error;
+mod fill_in_the_middle;
 mod held;
 mod ids;
 mod infill;
@@ -30,6 +31,8 @@ mod _core {
     use super::batch::{Layout, pad, take};
     #[pymodule_export]
     use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
+    #[pymodule_export]
+    use super::fill_in_the_middle::{FimBatch, FimSpec, FimSplits, fill_in_the_middle, merge_documents};
     #[pymodule_export]
     use super::held::{RealRows, read_rows};
     #[pymodule_export]

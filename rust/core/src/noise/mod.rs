@@ -10,6 +10,7 @@
 //! | [`apply`], [`merge`] | what corrupted rows look like, and the inverse |
 //! | [`corrupt`] | span corruption: all of this, row by row, into a batch |
 //! | [`masked_lm`] | masked LM: tokens are replaced in place |
+//! | [`fill_in_the_middle`] | the middle of a document moves to its end |
 //! | [`infill`] | text infilling: one mask for each span, sentences in another order |
 //!
 //! Rows are slices, one for each row, so that rows in separate arrays are read in place.
@@ -17,6 +18,7 @@
 pub mod apply;
 pub mod corrupt;
 pub mod draw;
+pub mod fill_in_the_middle;
 pub mod ids;
 pub mod infill;
 pub mod masked_lm;

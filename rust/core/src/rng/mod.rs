@@ -34,6 +34,8 @@ pub enum Purpose {
     Replacement = 3,
     /// Which random ids are used.
     RandomId = 4,
+    /// Which documents are filled in the middle, and where they are cut.
+    FillInTheMiddle = 5,
     /// How long the spans of text infilling are.
     InfillLengths = 8,
     /// The order of sentences.
