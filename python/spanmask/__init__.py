@@ -31,6 +31,7 @@ from spanmask.turns import Turns, find_turns
 if TYPE_CHECKING:
     from spanmask.collators import (
         DataCollatorForChat,
+        DataCollatorForFillInTheMiddle,
         DataCollatorForMaskedLM,
         DataCollatorForSpanCorruption,
         DataCollatorForTextInfilling,
@@ -38,18 +39,21 @@ if TYPE_CHECKING:
     )
     from spanmask.encode import encode_chat
     from spanmask.integrations.train_on_answers import train_on_answers
+    from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
 
 __all__ = [
     "ChatFormat",
     "ChatFormatError",
     "CosineRate",
     "DataCollatorForChat",
+    "DataCollatorForFillInTheMiddle",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
     "DataCollatorForTextInfilling",
     "DataCollatorForVisionChat",
     "Denoiser",
     "DenoiserMixture",
+    "FillInTheMiddle",
     "LinearRate",
     "MaskPolicy",
     "MaskReport",
@@ -64,6 +68,7 @@ __all__ = [
     "corrupt",
     "denoise",
     "encode_chat",
+    "fill_in_the_middle",
     "find_turns",
     "infill",
     "mask_labels",
@@ -78,11 +83,14 @@ __all__ = [
 # Loaded with their first use, so that `import spanmask` costs little more than `import numpy`.
 LOADED_LATER = {
     "DataCollatorForChat": "collators",
+    "DataCollatorForFillInTheMiddle": "collators",
     "DataCollatorForMaskedLM": "collators",
     "DataCollatorForSpanCorruption": "collators",
     "DataCollatorForTextInfilling": "collators",
     "DataCollatorForVisionChat": "collators",
+    "FillInTheMiddle": "noise.fill_in_the_middle",
     "encode_chat": "encode",
+    "fill_in_the_middle": "noise.fill_in_the_middle",
     "train_on_answers": "integrations.train_on_answers",
 }
 

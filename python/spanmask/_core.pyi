@@ -280,6 +280,63 @@ class InfilledBatch:
     def moved(self) -> _Int64: ...
 
 @final
+class FimBatch:
+    """Rows with documents transformed: concatenated, or [rows, width]."""
+
+    @property
+    def input_ids(self) -> _Int64: ...
+    @property
+    def labels(self) -> _Int64: ...
+    @property
+    def offsets(self) -> _Int64: ...
+    @property
+    def attention_mask(self) -> _Int64 | None: ...
+    @property
+    def keys(self) -> _Uint64: ...
+    @property
+    def documents(self) -> _Int64: ...
+    @property
+    def labelled(self) -> _Int64: ...
+    @property
+    def sources(self) -> _Int64 | None: ...
+    @property
+    def splits(self) -> FimSplits: ...
+
+@final
+class FimSpec:
+    def __new__(
+        cls,
+        *,
+        prefix_id: int,
+        middle_id: int,
+        suffix_id: int,
+        eot_id: int | None,
+        boundary_ids: Sequence[int],
+        allow_sentinels: bool,
+        rate: float,
+        spm_rate: float,
+        spm_format: str,
+        level: str,
+        length: str,
+        loss: str,
+    ) -> FimSpec: ...
+
+@final
+class FimSplits:
+    """How documents were transformed: one entry for each, and the bounds of each row's entries."""
+
+    @property
+    def offsets(self) -> _Int64: ...
+    @property
+    def documents(self) -> _Int64: ...
+    @property
+    def first(self) -> _Int64: ...
+    @property
+    def second(self) -> _Int64: ...
+    @property
+    def spm(self) -> _Bool: ...
+
+@final
 class MaskSpec:
     def __new__(
         cls,
@@ -385,6 +442,20 @@ class SpanSpec:
         self, inputs_length: int, targets_length: int | None = None, max_tokens: int | None = None
     ) -> list[tuple[int, int, int] | None]: ...
 
+class _Splits(Protocol):
+    """What `fill_in_the_middle` reads of a `Splits`."""
+
+    @property
+    def offsets(self) -> _Int64: ...
+    @property
+    def documents(self) -> _Int64: ...
+    @property
+    def first(self) -> _Int64: ...
+    @property
+    def second(self) -> _Int64: ...
+    @property
+    def spm(self) -> _Bool: ...
+
 @final
 class RealRows:
     @property
@@ -437,6 +508,23 @@ def infill(
     name: str = "rows",
     num_threads: int = 1,
 ) -> InfilledBatch: ...
+def fill_in_the_middle(
+    rows: _Rows,
+    spec: FimSpec,
+    *,
+    seed: int,
+    epoch: int,
+    ignore_index: int,
+    layout: Layout | None = None,
+    keys: _Uint64 | list[str] | None = None,
+    rate: _Float64 | None = None,
+    splits: _Splits | None = None,
+    max_length: int | None = None,
+    pad_token_id: int = 0,
+    with_sources: bool = False,
+    name: str = "rows",
+    num_threads: int = 1,
+) -> FimBatch: ...
 def mask_tokens(
     rows: _Rows,
     spec: MaskSpec,
@@ -456,6 +544,7 @@ def mask_tokens(
     num_threads: int = 1,
 ) -> MaskedBatch: ...
 def merge(input_ids: _Column, labels: _Column, spec: SpanSpec) -> MergedRows: ...
+def merge_documents(input_ids: _Column, spec: FimSpec) -> MergedRows: ...
 def noise_mask(
     rows: _Rows,
     spec: SpanSpec,

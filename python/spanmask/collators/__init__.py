@@ -1,6 +1,7 @@
 """Collators: lists of examples in, batches out. One file per collator."""
 
 from spanmask.collators.chat import DataCollatorForChat
+from spanmask.collators.fill_in_the_middle import DataCollatorForFillInTheMiddle
 from spanmask.collators.infill import DataCollatorForTextInfilling
 from spanmask.collators.masked_lm import DataCollatorForMaskedLM
 from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
@@ -8,6 +9,7 @@ from spanmask.collators.vision import DataCollatorForVisionChat
 
 __all__ = [
     "DataCollatorForChat",
+    "DataCollatorForFillInTheMiddle",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
     "DataCollatorForTextInfilling",

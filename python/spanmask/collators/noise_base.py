@@ -38,7 +38,7 @@ __all__ = ["NoiseCollator", "NoiseColumns", "NoisedBatch", "given_options", "pro
 C = TypeVar("C", bound="NoiseCollator")
 PaddingSide = Literal["right", "left"]
 # Options of specs for which None is a meaningful value.
-NULLABLE = ("eos_token_id", "continuation_ids")
+NULLABLE = ("eos_token_id", "continuation_ids", "eot_id")
 # Columns with an entry for each token that noise depends on, in addition to the attention mask.
 TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
 # The column with an entry for each token that is in every batch if the examples have it.
@@ -101,8 +101,12 @@ class NoiseCollator:
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self.token_columns = as_names("token_columns", self.token_columns)
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
-        self.pad_token_id = pad_token_id(self.tokenizer)
+        self.pad_token_id = self._pad_id()
         self._warned_unlabelled = False
+
+    def _pad_id(self) -> int:
+        """The id that pads inputs."""
+        return pad_token_id(self.tokenizer)
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """Make one batch; see the class.
@@ -137,7 +141,7 @@ class NoiseCollator:
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
         """Make the batch as arrays."""
-        extra, tokens, cut = NoiseColumns(self, columns), columns["input_ids"], self.max_length
+        extra, tokens, cut = NoiseColumns(self, columns), columns["input_ids"], self._cut()
         if not extra.has_token_columns and is_list_of_arrays(tokens):
             rows = tokens if cut is None else [row[:cut] if isinstance(row, np.ndarray) and row.ndim else row for row in tokens]
             try:  # arrays are read in place
@@ -151,6 +155,10 @@ class NoiseCollator:
         laid_out = {name: self._lay_out(name, column, noised.sources) for name, column in extra.token_columns(read).items()}
         add_columns(noised.arrays, "token_columns", laid_out)
         return noised
+
+    def _cut(self) -> int | None:
+        """The length that rows are cut to before noise is drawn."""
+        return self.max_length
 
     def _lay_out(self, name: str, column: Column, sources: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
         """Lay out a column with an entry for each token as the ids are."""
@@ -166,7 +174,7 @@ class NoiseCollator:
         return _core.Layout.padded(str(self.padding_side), None, self.pad_to_multiple_of)
 
     def _call_core(self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]) -> NoisedBatch:
-        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column, both cut already.
+        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column, both cut by `_cut`.
 
         If the tokens of a row do not stay at their places, `sources` must be made where `extra.names` has a column.
         """

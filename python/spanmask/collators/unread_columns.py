@@ -25,6 +25,7 @@ TOKEN_NAMES = {
 }
 # Columns with a number for each row, of all noise collators.
 ROW_NAMES = {
+    "fim_rate": ("fim_prob", "fim_probability", "fill_in_the_middle_rate"),
     "mask_ratio": ("masking_ratio", "mask_fraction", "infill_ratio"),
     "mean_noise_span_length": ("mean_span_length", "noise_span_length", "mean_noise_span"),
     "mlm_probability": (

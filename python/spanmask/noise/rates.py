@@ -20,6 +20,7 @@ CHECKS: Mapping[str, Callable[[str, Any], float]] = {
     "mlm_probability": as_probability,
     "noise_density": as_density,
     "mean_noise_span_length": as_span_length,
+    "rate": as_fraction,
 }
 
 
