@@ -1,4 +1,4 @@
-"""`SpanCorrupter` and `TokenMasker`: rows of an Arrow table -> noised rows and their targets."""
+"""`SpanCorrupter`, `TokenMasker`, `MiddleFiller`: rows of an Arrow table -> noised rows and their targets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from spanmask.collators.masked_lm import DataCollatorForMaskedLM
 from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 from spanmask.data.operator import Operator, list_kind
 from spanmask.noise.corrupt import corrupt
+from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
 from spanmask.noise.masked_lm import MaskedLM, mask_tokens
 from spanmask.noise.spec import CorruptionSpec
 from spanmask.ragged import Ragged, column_of_flags
 
-__all__ = ["NoiseOperator", "SpanCorrupter", "TokenMasker"]
+__all__ = ["MiddleFiller", "NoiseOperator", "SpanCorrupter", "TokenMasker"]
 
 FLAGS = ("protected_mask", "special_tokens_mask")
 
@@ -179,3 +180,44 @@ class TokenMasker(NoiseOperator):
         self.spec = DataCollatorForMaskedLM(
             tokenizer, spec=spec, mlm_probability=mlm_probability, whole_word_mask=whole_word_mask
         ).spec
+
+
+class MiddleFiller(NoiseOperator):
+    """Moves the middle of documents to their end, as `DataCollatorForFillInTheMiddle` does, in Arrow tables.
+
+    In:  a `pyarrow.Table` or `RecordBatch` with `input_ids` (a list of integers a row) or `text`; `rate` is read where present.
+    Out: the same kind, with `input_ids` and `labels` as lists of int32 (large lists where `input_ids` is one). Other columns stay.
+
+    Args:
+        tokenizer: supplies the tokens for prefix, middle and suffix, and tokenizes `text`.
+        spec: a `FillInTheMiddle` instead of the next two options.
+        rate, spm_rate: as in `FillInTheMiddle`; .5 each by default.
+        seed, epoch, key_column, max_length, columns, keep_columns: as in `SpanCorrupter`.
+
+    Raises:
+        SentinelError: the tokenizer lacks the tokens, or a row holds one already.
+        ValueError, TypeError: an option or a row that cannot be used; the message names it.
+    """
+
+    read = ("rate",)
+    noise = staticmethod(fill_in_the_middle)
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        spec: FillInTheMiddle | None = None,
+        rate: float | None = None,
+        spm_rate: float | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+        key_column: str | None = None,
+        max_length: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        keep_columns: Iterable[str] | None = None,
+    ) -> None:
+        super().__init__(tokenizer, seed, epoch, key_column, max_length, columns, keep_columns)
+        given: dict[str, Any] = {name: value for name, value in (("rate", rate), ("spm_rate", spm_rate)) if value is not None}
+        if spec is not None and given:
+            raise TypeError(f"{next(iter(given))}: cannot be combined with spec; set it on the spec.")
+        self.spec = FillInTheMiddle.from_tokenizer(tokenizer, **given) if spec is None else spec
