@@ -33,6 +33,7 @@ LABELS, LONG_LABELS, CHAT = "labels/8x2048/int64/4-turns", "labels/32x8192/int64
 TOKENS, WORDS = "masked-lm/128x512/int64/tokens", "masked-lm/32x512/int64/whole-words"
 ENCODE = "encode/1000x200-2k/text/qwen3"
 T5 = "span-corruption-collator/128x568/int64"
+FIM = "fill-in-the-middle-collator/64x2048/int64"
 # README's table: group, peer, what the batch is.
 HEADLINES = [
     (f"{CHAT}/lists", "trl", "chat, 8 rows of 1,024 to 2,048 tokens, lists"),
@@ -77,6 +78,7 @@ def goals(groups):
     yield least("chat collator, Arrow", f"{CHAT}/arrow", "trl", 55)
     yield least("T5 collator, NumPy rows", f"{T5}/numpy-rows", "rewritten:flax-script", 65)
     yield least("T5 collator, NumPy rows", f"{T5}/numpy-rows", "rewritten:flax-script", 60, in_turn=True)
+    yield least("fill-in-the-middle collator, NumPy rows", f"{FIM}/numpy-rows", "rewritten:megatron", 20)
     yield least("masked LM", TOKENS, "transformers", 85)
     yield least("masked LM", TOKENS, "transformers", 25, in_turn=True)
     yield least("masked LM", TOKENS, "rewritten:numpy", 4.5)

@@ -14,9 +14,11 @@ from spanmask.noise import (
     MaskedDiffusion,
     MaskedLM,
     SpanCorruption,
+    TextInfilling,
     corrupt,
     denoise,
     diffuse,
+    infill,
     mask_tokens,
     merge,
     plan_lengths,
@@ -31,25 +33,31 @@ from spanmask.turns import Turns, find_turns
 if TYPE_CHECKING:
     from spanmask.collators import (
         DataCollatorForChat,
+        DataCollatorForFillInTheMiddle,
         DataCollatorForMaskedDiffusion,
         DataCollatorForMaskedLM,
         DataCollatorForSpanCorruption,
+        DataCollatorForTextInfilling,
         DataCollatorForVisionChat,
     )
     from spanmask.encode import encode_chat
     from spanmask.integrations.train_on_answers import train_on_answers
+    from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
 
 __all__ = [
     "ChatFormat",
     "ChatFormatError",
     "CosineRate",
     "DataCollatorForChat",
+    "DataCollatorForFillInTheMiddle",
     "DataCollatorForMaskedDiffusion",
     "DataCollatorForMaskedLM",
     "DataCollatorForSpanCorruption",
+    "DataCollatorForTextInfilling",
     "DataCollatorForVisionChat",
     "Denoiser",
     "DenoiserMixture",
+    "FillInTheMiddle",
     "LinearRate",
     "MaskPolicy",
     "MaskReport",
@@ -60,12 +68,15 @@ __all__ = [
     "SentinelError",
     "SpanCorruption",
     "SpanmaskWarning",
+    "TextInfilling",
     "Turns",
     "corrupt",
     "denoise",
     "diffuse",
     "encode_chat",
+    "fill_in_the_middle",
     "find_turns",
+    "infill",
     "mask_labels",
     "mask_tokens",
     "merge",
@@ -78,11 +89,15 @@ __all__ = [
 # Loaded with their first use, so that `import spanmask` costs little more than `import numpy`.
 LOADED_LATER = {
     "DataCollatorForChat": "collators",
+    "DataCollatorForFillInTheMiddle": "collators",
     "DataCollatorForMaskedDiffusion": "collators",
     "DataCollatorForMaskedLM": "collators",
     "DataCollatorForSpanCorruption": "collators",
+    "DataCollatorForTextInfilling": "collators",
     "DataCollatorForVisionChat": "collators",
+    "FillInTheMiddle": "noise.fill_in_the_middle",
     "encode_chat": "encode",
+    "fill_in_the_middle": "noise.fill_in_the_middle",
     "train_on_answers": "integrations.train_on_answers",
 }
 

@@ -260,6 +260,110 @@ class DiffusedBatch:
     def masked(self) -> _Int64: ...
 
 @final
+class InfillSpec:
+    def __new__(
+        cls,
+        *,
+        mask_token_id: int,
+        vocab_size: int,
+        mask_ratio: float,
+        span_weights: Sequence[float],
+        replace: str,
+        random_ratio: float,
+        permute_sentence_ratio: float,
+        sentence_end_ids: Sequence[int],
+        protected_ids: Sequence[int],
+        continuation_ids: Sequence[int] | None,
+        word_end_ids: Sequence[int] | None,
+    ) -> InfillSpec: ...
+
+@final
+class InfilledBatch:
+    """Infilled rows: ragged (values and offsets), or padded ([rows, width]). The counts have an entry for each row."""
+
+    @property
+    def input_ids(self) -> _Int64: ...
+    @property
+    def input_offsets(self) -> _Int64: ...
+    @property
+    def labels(self) -> _Int64: ...
+    @property
+    def label_offsets(self) -> _Int64: ...
+    @property
+    def attention_mask(self) -> _Int64 | None: ...
+    @property
+    def decoder_input_ids(self) -> _Int64 | None: ...
+    @property
+    def sources(self) -> _Int64 | None: ...
+    @property
+    def keys(self) -> _Uint64: ...
+    @property
+    def hidden(self) -> _Int64: ...
+    @property
+    def spans(self) -> _Int64: ...
+    @property
+    def inserted(self) -> _Int64: ...
+    @property
+    def moved(self) -> _Int64: ...
+
+@final
+class FimBatch:
+    """Rows with documents transformed: concatenated, or [rows, width]."""
+
+    @property
+    def input_ids(self) -> _Int64: ...
+    @property
+    def labels(self) -> _Int64: ...
+    @property
+    def offsets(self) -> _Int64: ...
+    @property
+    def attention_mask(self) -> _Int64 | None: ...
+    @property
+    def keys(self) -> _Uint64: ...
+    @property
+    def documents(self) -> _Int64: ...
+    @property
+    def labelled(self) -> _Int64: ...
+    @property
+    def sources(self) -> _Int64 | None: ...
+    @property
+    def splits(self) -> FimSplits: ...
+
+@final
+class FimSpec:
+    def __new__(
+        cls,
+        *,
+        prefix_id: int,
+        middle_id: int,
+        suffix_id: int,
+        eot_id: int | None,
+        boundary_ids: Sequence[int],
+        allow_sentinels: bool,
+        rate: float,
+        spm_rate: float,
+        spm_format: str,
+        level: str,
+        length: str,
+        loss: str,
+    ) -> FimSpec: ...
+
+@final
+class FimSplits:
+    """How documents were transformed: one entry for each, and the bounds of each row's entries."""
+
+    @property
+    def offsets(self) -> _Int64: ...
+    @property
+    def documents(self) -> _Int64: ...
+    @property
+    def first(self) -> _Int64: ...
+    @property
+    def second(self) -> _Int64: ...
+    @property
+    def spm(self) -> _Bool: ...
+
+@final
 class MaskSpec:
     def __new__(
         cls,
@@ -365,6 +469,20 @@ class SpanSpec:
         self, inputs_length: int, targets_length: int | None = None, max_tokens: int | None = None
     ) -> list[tuple[int, int, int] | None]: ...
 
+class _Splits(Protocol):
+    """What `fill_in_the_middle` reads of a `Splits`."""
+
+    @property
+    def offsets(self) -> _Int64: ...
+    @property
+    def documents(self) -> _Int64: ...
+    @property
+    def first(self) -> _Int64: ...
+    @property
+    def second(self) -> _Int64: ...
+    @property
+    def spm(self) -> _Bool: ...
+
 @final
 class RealRows:
     @property
@@ -417,6 +535,41 @@ def diffuse(
     name: str = "rows",
     num_threads: int = 1,
 ) -> DiffusedBatch: ...
+def infill(
+    rows: _Rows,
+    spec: InfillSpec,
+    *,
+    seed: int,
+    epoch: int,
+    keys: _Uint64 | list[str] | None = None,
+    mask_ratio: _Float64 | None = None,
+    protected_mask: _Column | None = None,
+    word_starts: _Column | None = None,
+    word_ids: _Column | None = None,
+    sentence_starts: _Column | None = None,
+    max_inputs: int | None = None,
+    layout: SeqToSeqLayout | None = None,
+    with_sources: bool = False,
+    name: str = "rows",
+    num_threads: int = 1,
+) -> InfilledBatch: ...
+def fill_in_the_middle(
+    rows: _Rows,
+    spec: FimSpec,
+    *,
+    seed: int,
+    epoch: int,
+    ignore_index: int,
+    layout: Layout | None = None,
+    keys: _Uint64 | list[str] | None = None,
+    rate: _Float64 | None = None,
+    splits: _Splits | None = None,
+    max_length: int | None = None,
+    pad_token_id: int = 0,
+    with_sources: bool = False,
+    name: str = "rows",
+    num_threads: int = 1,
+) -> FimBatch: ...
 def mask_tokens(
     rows: _Rows,
     spec: MaskSpec,
@@ -436,6 +589,7 @@ def mask_tokens(
     num_threads: int = 1,
 ) -> MaskedBatch: ...
 def merge(input_ids: _Column, labels: _Column, spec: SpanSpec) -> MergedRows: ...
+def merge_documents(input_ids: _Column, spec: FimSpec) -> MergedRows: ...
 def noise_mask(
     rows: _Rows,
     spec: SpanSpec,

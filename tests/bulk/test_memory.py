@@ -60,6 +60,19 @@ def mask_tokens(ids):
     return call
 
 
+def fill_in_the_middle(ids):
+    from spanmask import FillInTheMiddle, Ragged, fill_in_the_middle
+
+    rows = Ragged(ids.reshape(-1), np.arange(len(ids) + 1) * ids.shape[1])
+    spec = FillInTheMiddle(32000, 32001, 32002, boundary_ids=[0], rate=1.0)
+
+    def call():
+        out = fill_in_the_middle(rows, spec)
+        return [out.input_ids.values, out.labels.values, *vars(out.splits).values()]
+
+    return call
+
+
 def collator(ids, make):
     """A collator's call on NumPy rows, with its tensors as arrays."""
     features = [{"input_ids": row} for row in ids]
@@ -91,12 +104,22 @@ def masked_lm_collator(ids):
     return collator(ids, lambda **options: DataCollatorForMaskedLM(bert_tokenizer(100), spec=spec, seed=0, **options))
 
 
+def fill_in_the_middle_collator(ids):
+    from spanmask import DataCollatorForFillInTheMiddle, FillInTheMiddle
+    from support.denoising import bert_tokenizer
+
+    spec = FillInTheMiddle(32000, 32001, 32002, boundary_ids=[0])
+    return collator(ids, lambda **options: DataCollatorForFillInTheMiddle(bert_tokenizer(100), spec=spec, seed=0, **options))
+
+
 # How many bytes a call may take per byte of its input, in addition to its outputs. The collators for chat and masked LM join their rows.
 COPIES = {
     mask_labels: 0,
     corrupt: 0,
     mask_tokens: 0,
+    fill_in_the_middle: 0,
     span_corruption_collator: 0,
+    fill_in_the_middle_collator: 0,
     chat_collator: 1,
     masked_lm_collator: 1,
 }
@@ -137,13 +160,15 @@ def test_peak_memory_is_the_outputs(function):
     assert taken < outputs + COPIES[function] * 8 * ROWS * LENGTH + PER_ROW * ROWS + SLACK
 
 
-@pytest.mark.parametrize("function", [mask_labels, corrupt, mask_tokens], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "function", [mask_labels, corrupt, mask_tokens, fill_in_the_middle], ids=lambda function: function.__name__
+)
 def test_peak_memory_of_tiny_rows_is_a_little_for_each(function):
     taken, outputs = peak(function, TINY_ROWS, TINY)
     assert taken < outputs + PER_ROW * TINY_ROWS + SLACK
 
 
-@pytest.mark.parametrize("function", [mask_labels, mask_tokens], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [mask_labels, mask_tokens, fill_in_the_middle], ids=lambda function: function.__name__)
 def test_peak_memory_of_one_long_row_is_the_outputs(function):
     taken, outputs = peak(function, 1, ROWS * LENGTH)
     assert taken < outputs + SLACK

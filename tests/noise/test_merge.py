@@ -54,7 +54,7 @@ def test_merge_names_the_row_with_a_stray_sentinel(inputs, labels, message):
         ([[7]], [[7], [8]], SPEC, ValueError, "labels: expected 1 items, got 2"),
         ([[7.5]], [[7]], SPEC, TypeError, "input_ids: row 0 has 7.5"),
         ([[7]], "7", SPEC, TypeError, "labels: expected a list of rows"),
-        ([[7]], [[8]], None, TypeError, "spec: expected SpanCorruption or DenoiserMixture"),
+        ([[7]], [[8]], None, TypeError, "spec: expected SpanCorruption, DenoiserMixture or FillInTheMiddle"),
     ],
 )
 def test_bad_calls(inputs, labels, spec, error, message):

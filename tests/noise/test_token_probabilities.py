@@ -211,7 +211,7 @@ class TestCollator:
         for seed in range(30):
             out = mask_tokens(rows, spec, seed=seed, mlm_probability=probabilities)
             want = [
-                reference.mask_tokens(row, spec, seed=seed, probabilities=own)
+                reference.mask_tokens(row, spec, seed=seed, mlm_probability=own)
                 for row, own in zip(rows, probabilities, strict=True)
             ]
             assert out.labels.to_list() == [labels for _, labels in want]

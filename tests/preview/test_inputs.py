@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 from spanmask import DataCollatorForChat, MaskPolicy, Ragged, mask_labels, preview
+from spanmask.preview.inputs import PreviewInputs
 from support.previews import SHOWN, body
 
 
@@ -83,3 +84,20 @@ def test_bad_arguments(tokenizer, arguments, error, message):
 def test_columns_of_the_wrong_length(tokenizer, options, message):
     with pytest.raises(ValueError, match=message):
         preview([5, 6], **{"labels": [5, 6], **options}, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        # Labels are the targets of a decoder, in a batch that is as wide.
+        ({"input_ids": [[5, 4, 0]], "attention_mask": [[1, 1, 0]], "labels": [[5, 6, 7]]}, True),
+        ({"input_ids": [[0, 5, 4]], "attention_mask": [[0, 1, 1]], "labels": [[5, 6, -100]]}, True),
+        ({"input_ids": [[5, 4, 7]], "labels": [[5, 6, 7]], "decoder_input_ids": [[2, 5, 6]]}, True),
+        # Labels are aligned; in the second batch, padding trains by mistake.
+        ({"input_ids": [[5, 4, 0]], "attention_mask": [[1, 1, 0]], "labels": [[-100, 6, -100]]}, False),
+        ({"input_ids": [[5, 6, 0]], "attention_mask": [[1, 1, 0]], "labels": [[5, 6, 0]]}, False),
+        ({"input_ids": [[5, 4, 7]], "labels": [[5, 6, 7]]}, False),
+    ],
+)
+def test_batches_of_encoder_decoders_are_recognized(batch, expected):
+    assert PreviewInputs.read(batch, None, None, None).is_encoder_decoder(-100) == expected

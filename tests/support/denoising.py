@@ -1,7 +1,7 @@
 """Tokenizers, rows and specs for the tests of denoising."""
 
 from hypothesis import strategies as st
-from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption
+from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, TextInfilling
 from transformers import BertTokenizerFast, T5Tokenizer
 
 EOS = 1
@@ -84,6 +84,26 @@ def masked_lms(draw):
         word_end_ids=draw(st.sampled_from([(), (9,), (1, 8, 20), range(0, 60, 5)])) if whole_word_mask else (),
         mode=draw(st.sampled_from(["token", "span"])),
         min_one=draw(st.booleans()),
+    )
+
+
+@st.composite
+def infillings(draw):
+    """Text infilling with all settings. Ids of `rows` that end sentences: few, some also special, as separators are."""
+    whole_word_mask = draw(st.booleans())
+    return TextInfilling(
+        mask_token_id=draw(st.sampled_from([4, 77])),
+        special_ids=draw(st.sampled_from([(), (0, 1, 2, 3, 4), (EOS, 5, 7, 30, 999)])),
+        mask_ratio=draw(st.sampled_from([0, 0.15, 0.3, 1]) | st.floats(0, 1)),
+        poisson_lambda=draw(st.sampled_from([0.1, 1, 3, 3.5, 100]) | st.floats(0.1, 100)),
+        replace_length=draw(st.sampled_from([1, -1, 0])),
+        random_ratio=draw(st.sampled_from([0, 0.1, 1])),
+        vocab_size=draw(st.sampled_from([10, 50, 1000])),
+        permute_sentence_ratio=draw(st.sampled_from([0, 1]) | st.floats(0, 1)),
+        sentence_end_ids=draw(st.sampled_from([(6, 9), (EOS, 5), (20, 21, 22, 23), range(2, 41)])),
+        whole_word_mask=whole_word_mask,
+        continuation_ids=(8, 9, 10, 11) if whole_word_mask else None,
+        word_end_ids=draw(st.sampled_from([(), (7, 9, 20)])) if whole_word_mask else (),
     )
 
 

@@ -8,7 +8,16 @@ The vectors come from `spanmask.reference`; Rust and Python tests read them.
 import json
 from pathlib import Path
 
-from spanmask import Denoiser, DenoiserMixture, MaskedDiffusion, MaskedLM, SpanCorruption, reference
+from spanmask import (
+    Denoiser,
+    DenoiserMixture,
+    FillInTheMiddle,
+    MaskedDiffusion,
+    MaskedLM,
+    SpanCorruption,
+    TextInfilling,
+    reference,
+)
 from spanmask.reference import bounded, diffusion, key, philox, plan
 from spanmask.reference.trials import successes
 
@@ -57,6 +66,31 @@ MASK_SPECS = {
     "all": MaskedLM(
         103, 500, special_ids=(0, 100, 101, 102, 103), mlm_probability=1.0, mask_replace_prob=0.2, random_replace_prob=0.6
     ),
+}
+INFILL_SPECS = {
+    "bart": TextInfilling(103, special_ids=(0, 100, 101, 102, 103), permute_sentence_ratio=1.0, sentence_end_ids=(110, 124, 137)),
+    "some": TextInfilling(
+        103, special_ids=(0, 100, 101, 102, 103), permute_sentence_ratio=0.4, sentence_end_ids=tuple(range(104, 140))
+    ),
+    "words": TextInfilling(
+        103,
+        special_ids=(101, 102, 117, 150),
+        poisson_lambda=1.0,
+        whole_word_mask=True,
+        continuation_ids=tuple(range(105, 200, 3)),
+        word_end_ids=(107, 119, 128),
+    ),
+    "random": TextInfilling(103, special_ids=(0, 100, 101, 102, 103), random_ratio=0.3, vocab_size=500, replace_length=-1),
+    "deleted": TextInfilling(103, special_ids=(101, 102), mask_ratio=0.7, poisson_lambda=0.4, replace_length=0),
+}
+FIM_SPECS = {
+    "starcoder": FillInTheMiddle(1, 2, 3, boundary_ids=(0,)),
+    "codellama": FillInTheMiddle(
+        32007, 32009, 32008, eot_id=32010, boundary_ids=(0, 60000), rate=1.0, spm_format="plain", loss="middle"
+    ),
+    "codestral": FillInTheMiddle(1, 2, 3, boundary_ids=(0,), rate=1.0, spm_format="unmarked", level="context", loss="middle"),
+    "keep": FillInTheMiddle(1, 2, 3, boundary_ids=(0,), rate=0.9, spm_rate=0.3, length="keep"),
+    "cut": FillInTheMiddle(1, 2, 3, eot_id=4, boundary_ids=(0,), rate=0.9, length="cut", level="context"),
 }
 
 DIFFUSION_SPECS = {
@@ -161,6 +195,31 @@ def ratios():
     return cases
 
 
+def infillings():
+    """Inputs of text infilling, by spec."""
+    cases = []
+    for name, spec in INFILL_SPECS.items():
+        for length in (1, 9, 70, 200):
+            row = [101, *row_of(length), 102]
+            inputs, _ = reference.infill(row, spec, seed=42, epoch=1)
+            cases.append({"spec": name, "row": row, "seed": 42, "epoch": 1, "input_ids": inputs})
+    return cases
+
+
+def fillings():
+    """Rows of fill-in-the-middle, by spec: up to four documents, cut or not."""
+    cases = []
+    for name, spec in FIM_SPECS.items():
+        for length, max_length in ((1, None), (9, None), (40, None), (70, 50)):
+            row = row_of(length)
+            for at in range(12, length, 17):
+                row[at] = 0
+            options = {"seed": 42, "epoch": length % 2, "max_length": max_length}
+            inputs, labels = reference.fill_in_the_middle(row, spec, **options)
+            cases.append({"spec": name, "row": row, **options, "input_ids": inputs, "labels": labels})
+    return cases
+
+
 if __name__ == "__main__":
     contents = {
         "rng": rng(),
@@ -170,6 +229,8 @@ if __name__ == "__main__":
         "mask_tokens_by_token": maskings_by_token(),
         "diffusion": diffusions(),
         "diffusion_ratios": ratios(),
+        "infill": infillings(),
+        "fill_in_the_middle": fillings(),
     }
     for name, content in contents.items():
         cases = content if isinstance(content, list) else None

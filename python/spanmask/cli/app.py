@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from spanmask.cli.corrupt import corrupt_command
 from spanmask.cli.format import format_command
 from spanmask.cli.mask import mask_command
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("corrupt")(corrupt_command)
 app.command("format")(format_command)
 app.command("mask")(mask_command)
 

@@ -14,12 +14,20 @@ from spanmask.cli.messages import Progress
 from spanmask.data.files import DataError, Part, expand, parts_of_files, read_part
 from spanmask.data.operator import Operator
 from spanmask.data.output import Folder
-from spanmask.data.write import Job, OnBadRow, PartDone, run_job
+from spanmask.data.write import Job, PartDone, run_job
 from spanmask.ragged import import_pyarrow, is_arrow
 
-__all__ = ["Existing", "Totals", "run"]
+__all__ = ["Existing", "OnBadRow", "Totals", "named_columns", "run"]
 
 TYPED_ROWS = 1000  # of JSON lines, which have no types: those of their columns are found from so many rows
+
+
+class OnBadRow(str, Enum):
+    """What happens to a row that cannot be used."""
+
+    stop = "raise"
+    skip = "skip"
+    quarantine = "quarantine"
 
 
 class Existing(Enum):
@@ -151,7 +159,7 @@ def run(
                         totals.warnings.append(text)
                         print(f"warning: {text}", file=sys.stderr)
 
-            run_job(Job(operator, schema, tuple(types), on_bad_row), parts, folder, workers, done)
+            run_job(Job(operator, schema, tuple(types), on_bad_row.value), parts, folder, workers, done)
     return totals
 
 
@@ -195,3 +203,14 @@ def type_of_values(pa: Any, values: list[Any]) -> Any:
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.null()
     return kind
+
+
+def named_columns(column: list[str] | None) -> dict[str, str]:
+    """`messages=dialogue` as a dict."""
+    named = {}
+    for pair in column or ():
+        known, equals, own = pair.partition("=")
+        if not (known and equals and own):
+            raise ValueError(f"--column: expected NAME=COLUMN such as messages=dialogue, got {pair!r}.")
+        named[known] = own
+    return named

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spanmask.cli.jobs import Existing, run
+from spanmask.cli.jobs import Existing, OnBadRow, named_columns, run
 from spanmask.cli.messages import one_line_errors
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
 from spanmask.data.chat_masker import ChatMasker
@@ -24,14 +24,6 @@ class Output(str, Enum):
 
     labels = "labels"
     loss_mask = "loss_mask"
-
-
-class OnBadRow(str, Enum):
-    """What happens to a row that cannot be used."""
-
-    stop = "raise"
-    skip = "skip"
-    quarantine = "quarantine"
 
 
 def mask_command(
@@ -92,7 +84,7 @@ def mask_command(
             read=(*READ, *named_columns(column).values()),
             keep=keep,
             existing=Existing.of(resume=resume, overwrite=overwrite),
-            on_bad_row=on_bad_row.value,
+            on_bad_row=on_bad_row,
             rows_per_file=rows_per_file,
             workers=workers,
             what="mask",
@@ -105,14 +97,3 @@ def mask_command(
 
 # Columns that the masker reads and that are not passed on, unless they are asked for.
 READ = ("messages", "prompt", "completion", "conversations", "text", "tools", "chat_template_kwargs", "system")
-
-
-def named_columns(column: list[str] | None) -> dict[str, str]:
-    """`messages=dialogue` as a dict."""
-    named = {}
-    for pair in column or ():
-        known, equals, own = pair.partition("=")
-        if not (known and equals and own):
-            raise ValueError(f"--column: expected NAME=COLUMN such as messages=dialogue, got {pair!r}.")
-        named[known] = own
-    return named

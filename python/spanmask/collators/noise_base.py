@@ -39,7 +39,7 @@ __all__ = ["NoiseCollator", "NoiseColumns", "NoisedBatch", "given_options", "pro
 C = TypeVar("C", bound="NoiseCollator")
 PaddingSide = Literal["right", "left"]
 # Options of specs for which None is a meaningful value.
-NULLABLE = ("eos_token_id", "continuation_ids")
+NULLABLE = ("eos_token_id", "continuation_ids", "eot_id")
 # Columns with an entry for each token that noise depends on, in addition to the attention mask.
 TOKEN_COLUMNS = ("protected_mask", "special_tokens_mask", "word_starts", "word_ids")
 # The column with an entry for each token that is in every batch if the examples have it.
@@ -89,6 +89,8 @@ class NoiseCollator:
     """Columns with a number for each row that replaces the spec's."""
     token_rate_columns: ClassVar[tuple[str, ...]] = ()
     """Those of them that may also have a number for each token."""
+    flag_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns with a flag for each token that only this collator reads."""
     token_inputs: ClassVar[Mapping[str, Callable[[Any, str], Ragged]]] = {}
     """Further columns with an entry for each token that the batch is made of, and what reads each: `read(column, name)`."""
 
@@ -102,8 +104,12 @@ class NoiseCollator:
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self.token_columns = as_names("token_columns", self.token_columns)
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
-        self.pad_token_id = pad_token_id(self.tokenizer)
+        self.pad_token_id = self._pad_id()
         self._warned_unlabelled = False
+
+    def _pad_id(self) -> int:
+        """The id that pads inputs."""
+        return pad_token_id(self.tokenizer)
 
     def __call__(self, features: Any, return_tensors: ReturnTensors | None = None) -> dict[str, Any]:
         """Make one batch; see the class.
@@ -138,11 +144,12 @@ class NoiseCollator:
     def _read_names(self) -> tuple[str, ...]:
         """The columns that this collator reads, and those that its options name."""
         named = (*self.keep_columns, *self.token_columns, *(() if self.key_column is None else (self.key_column,)))
-        return ("input_ids", "attention_mask", TOKEN_TYPES, *TOKEN_COLUMNS, *self.token_inputs, *self.rate_columns, *named)
+        columns = (*TOKEN_COLUMNS, *self.flag_columns, *self.token_inputs, *self.rate_columns, *named)
+        return ("input_ids", "attention_mask", TOKEN_TYPES, *columns)
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
         """Make the batch as arrays."""
-        extra, tokens, cut = NoiseColumns(self, columns), columns["input_ids"], self.max_length
+        extra, tokens, cut = NoiseColumns(self, columns), columns["input_ids"], self._cut()
         if not extra.has_token_columns and is_list_of_arrays(tokens):
             rows = tokens if cut is None else [row[:cut] if isinstance(row, np.ndarray) and row.ndim else row for row in tokens]
             try:  # arrays are read in place
@@ -156,6 +163,10 @@ class NoiseCollator:
         laid_out = {name: self._lay_out(name, column, noised.sources) for name, column in extra.token_columns(read).items()}
         add_columns(noised.arrays, "token_columns", laid_out)
         return noised
+
+    def _cut(self) -> int | None:
+        """The length that rows are cut to before noise is drawn."""
+        return self.max_length
 
     def _lay_out(self, name: str, column: Column, sources: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
         """Lay out a column with an entry for each token as the ids are."""
@@ -171,7 +182,7 @@ class NoiseCollator:
         return _core.Layout.padded(str(self.padding_side), None, self.pad_to_multiple_of)
 
     def _call_core(self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]) -> NoisedBatch:
-        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column, both cut already.
+        """Draw noise for rows and write the batch, in one call of the core. `rows`: a list of arrays, or a column, both cut by `_cut`.
 
         If the tokens of a row do not stay at their places, `sources` must be made where `extra.names` has a column.
         """
@@ -225,6 +236,8 @@ class NoiseColumns:
         token_rates: columns with a number for each token: as in the batch, and after `row_options` as the core takes them.
         token_inputs: the same of the columns of `NoiseCollator.token_inputs` that the batch has.
         names: the columns that are laid out as the ids are.
+        flags: the collator's own columns with a flag for each token, as the core takes them, once `row_options` has read them; only columns
+            that the batch has.
     """
 
     def __init__(self, collator: NoiseCollator, columns: Mapping[str, Any]) -> None:
@@ -239,13 +252,15 @@ class NoiseColumns:
         self.rates.update({name: columns[name] for name in collator.rate_columns if columns.get(name) is not None})
         by_token = [name for name in collator.token_rate_columns if is_by_token(self.rates.get(name))]
         self.token_rates = {name: self.rates.pop(name) for name in by_token}
+        self._flag_names = [name for name in collator.flag_columns if columns.get(name) is not None]
+        self.flags: dict[str, Column] = {}
         self._readers = {**dict.fromkeys(by_token, column_of_probabilities), **collator.token_inputs}
         self.token_inputs = {name: columns[name] for name in collator.token_inputs if columns.get(name) is not None}
 
     @property
     def has_token_columns(self) -> bool:
         """Whether there is a column with an entry for each token."""
-        if self.names or self.token_rates or self.token_inputs:
+        if self.names or self.token_rates or self.token_inputs or self._flag_names:
             return True
         return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
 
@@ -276,10 +291,11 @@ class NoiseColumns:
         if read is None:
             return options
         flags = {}
-        for name in ("protected_mask", "special_tokens_mask", "word_starts"):
+        for name in ("protected_mask", "special_tokens_mask", "word_starts", *self._flag_names):
             if self._columns.get(name) is not None:
                 flags[name] = column_of_flags(self._columns[name], name)
                 check_aligned(flags[name], read.rows, name)
+        self.flags = {name: read.real._replace(values=flags.pop(name).values) for name in self._flag_names}
         starts = flags.pop("word_starts", None)
         if starts is not None:
             if read.word_ids is not None:

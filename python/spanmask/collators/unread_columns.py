@@ -17,6 +17,7 @@ TOKEN_NAMES = {
     "attention_mask": ("attn_mask",),
     "noise_mask": (),
     "protected_mask": ("protected", "protect_mask", "is_protected", "protected_tokens"),
+    "sentence_starts": ("sentence_begins", "starts_sentence", "is_sentence_start", "sentence_start_mask"),
     "special_tokens_mask": ("special_token_mask", "special_mask", "special_tokens", "is_special"),
     "token_type_ids": ("token_type",),
     "word_ids": ("words", "word_numbers", "word_index", "word_indices"),
@@ -24,7 +25,8 @@ TOKEN_NAMES = {
 }
 # Columns with a number for each row, of all noise collators.
 ROW_NAMES = {
-    "mask_ratio": ("masking_ratio", "mask_fraction", "masked_fraction", "masked_ratio", "noise_ratio"),
+    "fim_rate": ("fim_prob", "fim_probability", "fill_in_the_middle_rate"),
+    "mask_ratio": ("masking_ratio", "mask_fraction", "masked_fraction", "masked_ratio", "noise_ratio", "infill_ratio"),
     "mean_noise_span_length": ("mean_span_length", "noise_span_length", "mean_noise_span"),
     "mlm_probability": (
         "mlm_prob",
@@ -62,7 +64,9 @@ def check_unread(columns: Mapping[str, Any], read: Collection[str], rates: Seque
             remedy = "Collators draw their masks. Pass it to corrupt(noise_mask=...), or remove the column."
         elif meant == "mean_noise_span_length":
             remedy = "It is a setting of span corruption. Remove the column."
-        elif any(rate in columns for rate in rates):  # of examples that are meant for several collators
+        elif meant == "sentence_starts" or any(
+            rate in columns for rate in rates
+        ):  # of examples that are meant for several collators
             continue
         elif rates:
             remedy = f"Rename it to {rates[0]!r} if it is meant for this objective, or remove it."

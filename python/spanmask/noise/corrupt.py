@@ -1,4 +1,4 @@
-"""Span corruption of rows: `corrupt`, its inverse `merge`, and `plan_lengths`. Tokens are handled in the core (`noise/`)."""
+"""Span corruption of rows: `corrupt` and `plan_lengths`; the inverse is in `merge.py`. Tokens are handled in the core (`noise/`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spanmask.noise.row_options import RowOptions, flag_column, per_row, row_opt
 from spanmask.noise.spec import CorruptionSpec, check_inputs_length, check_spec
 from spanmask.ragged import Column, Ragged
 
-__all__ = ["Corrupted", "NoiseReport", "corrupt", "merge", "plan_lengths"]
+__all__ = ["Corrupted", "NoiseReport", "corrupt", "plan_lengths"]
 
 
 @dataclass(frozen=True)
@@ -180,26 +180,6 @@ def corrupt(
 def draw_noise_mask(rows: Ragged, spec: CorruptionSpec, arguments: CorruptArguments) -> npt.NDArray[np.bool_]:
     """The mask that `corrupt` draws, flat. It is a separate function so that a result can be pickled."""
     return _core.noise_mask(rows, spec._compiled, **arguments)
-
-
-def merge(input_ids: Any, labels: Any, spec: CorruptionSpec) -> Ragged:
-    """Restore the rows that were passed to `corrupt`, without their trailing EOS: each span replaces its sentinel again.
-
-    Args:
-        input_ids, labels: the two outputs of one corruption, ragged, without padding.
-        spec: the spec that made them.
-
-    Raises:
-        SentinelError: the two sides do not have the same sentinels in the same order.
-        ValueError: the two sides have different numbers of rows.
-    """
-    check_spec(spec)
-    inputs, targets = (
-        Column(ragged.values.astype(np.int64, copy=False), *ragged.bounds())
-        for ragged in (Ragged.from_rows(input_ids, "input_ids"), Ragged.from_rows(labels, "labels"))
-    )
-    rows = _core.merge(inputs, targets, spec._compiled)
-    return Ragged._unchecked(rows.values, rows.offsets)
 
 
 def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_length: float) -> tuple[int, int]:

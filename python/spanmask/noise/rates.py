@@ -8,7 +8,7 @@ from inspect import signature
 from math import cos, isfinite, pi
 from typing import Any
 
-from spanmask._validate import as_density, as_number, as_positive, as_probability, as_span_length
+from spanmask._validate import as_density, as_fraction, as_number, as_positive, as_probability, as_span_length
 
 __all__ = ["CosineRate", "LinearRate", "Rate", "rates_at", "take_moving_rates"]
 
@@ -16,9 +16,11 @@ Rate = Callable[[int, int], float]
 
 # The rates of noise, and what a number must be for each.
 CHECKS: Mapping[str, Callable[[str, Any], float]] = {
+    "mask_ratio": as_fraction,
     "mlm_probability": as_probability,
     "noise_density": as_density,
     "mean_noise_span_length": as_span_length,
+    "rate": as_fraction,
 }
 
 

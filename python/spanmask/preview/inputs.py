@@ -26,12 +26,14 @@ class PreviewInputs:
         labels: aligned with the ids, or the targets of a decoder.
         attention_mask: 0 for padding; `None`: there is none.
         weights: loss weights aligned with the labels; `None`: all tokens weigh the same.
+        decoder_inputs: the rows come with the inputs of a decoder, so that labels are its targets.
     """
 
     ids: Rows
     labels: Rows
     attention_mask: Rows | None = None
     weights: Rows | None = None
+    decoder_inputs: bool = False
 
     @classmethod
     def read(cls, rows: Any, labels: Any, attention_mask: Any, weights: Any) -> PreviewInputs:
@@ -41,6 +43,7 @@ class PreviewInputs:
             TypeError: there are no ids or no labels, or entries are not integers.
             ValueError: columns have different numbers of rows, or rows are not 1-D.
         """
+        decoder_inputs = isinstance(rows, Mapping) and rows.get("decoder_input_ids") is not None
         if isinstance(rows, Mapping):
             batch: Mapping[str, Any] = rows
             if "input_ids" not in batch:
@@ -63,6 +66,7 @@ class PreviewInputs:
             as_rows(labels, "labels"),
             None if attention_mask is None else as_rows(attention_mask, "attention_mask"),
             None if weights is None else as_rows(weights, "weights", integers=False),
+            decoder_inputs,
         )
         for name in ("labels", "attention_mask", "weights"):
             column = getattr(inputs, name)
@@ -77,6 +81,19 @@ class PreviewInputs:
     def is_aligned(self, number: int) -> bool:
         """Whether the row has as many labels as ids."""
         return len(self.labels[number]) == len(self.ids[number])
+
+    def is_encoder_decoder(self, ignore_index: int) -> bool:
+        """Whether labels are targets of a decoder, although they may be as wide as the ids.
+
+        There are decoder inputs, or labels for padding that differ from it. (Labels that equal the padding are a mistake of a batch whose
+        labels are aligned.)
+        """
+        if self.decoder_inputs or self.attention_mask is None:
+            return self.decoder_inputs
+        for ids, labels, mask in zip(self.ids, self.labels, self.attention_mask, strict=True):
+            if len(ids) == len(labels) == len(mask) and ((mask == 0) & (labels != ignore_index) & (labels != ids)).any():
+                return True
+        return False
 
     def encoder_decoder_pair(self, number: int, ignore_index: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """The ids of the input and of the target, both without padding."""

@@ -100,7 +100,7 @@ def preview(
         chat_format: puts each turn on its own line, next to its role; makes its opening and closing tokens faint (not in plain text);
             marks ignored tokens inside trained turns.
         decoder: the labels are the target of an encoder-decoder model, of any length, and are shown below the input. `None`: this is
-            so for each row that differs in length from its labels.
+            so for each row that differs in length from its labels, and for a batch with `decoder_input_ids`, or with labels at its padding.
         shift: as in `MaskPolicy`; `"left"`: each label is at the position before its token.
         ignore_index: the label of a token without loss.
         max_rows: the greatest number of rows shown; `None`: all.
@@ -127,6 +127,8 @@ def preview(
     token_decoder = TokenDecoder(getattr(tokenizer, "tokenizer", tokenizer))
     inputs = PreviewInputs.read(rows, labels, attention_mask, weights)
     max_weight = inputs.max_weight()
+    if decoder is None and inputs.is_encoder_decoder(ignore_index):
+        decoder = True
 
     shown = []
     for number in range(len(inputs.ids))[:max_rows]:

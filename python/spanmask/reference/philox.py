@@ -7,8 +7,11 @@ __all__ = ["Stream", "block", "stream"]
 MASK = 2**64 - 1
 # The streams of an example: which spans, which denoiser, which tokens of a masked LM, what replaces them, which random ids.
 SPANS, DENOISER, CHOICE, REPLACEMENT, RANDOM_ID = range(5)
+FILL_IN_THE_MIDDLE = 5  # which documents, and where they are cut
 # The mask ratio of masked diffusion, and its offset if those of a batch are antithetic.
 RATE, RATE_OFFSET = 6, 7
+# Of text infilling: how long spans are, and the order of sentences.
+INFILL_LENGTHS, PERMUTATION = 8, 9
 
 
 def block(key: tuple[int, int], counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

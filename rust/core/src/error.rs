@@ -43,6 +43,12 @@ pub enum Error {
     SplitPrefix { row: usize },
     /// The next sentinel on the other side differs from a sentinel of inputs (or targets).
     StraySentinel { row: usize, position: usize, id: i64, in_targets: bool },
+    /// The given cuts of a document do not ascend, or leave the part of it that is used, which has `len` tokens.
+    Split { row: usize, document: u32, first: usize, second: usize, len: usize },
+    /// Cuts are given for a document that the row does not have, or twice or out of order.
+    SplitDocument { row: usize, document: u32, documents: u32 },
+    /// A document's ids of fill-in-the-middle are not complete or not in order.
+    BrokenDocument { row: usize, position: usize },
 }
 
 /// A column that is given in addition to the ids, with one entry per token or per turn.
@@ -60,6 +66,8 @@ pub enum Column {
     WordStarts,
     /// The probability that a token is chosen.
     Probabilities,
+    /// Sentences, given by flags at their first tokens.
+    SentenceStarts,
     /// Flags of turns.
     TurnMask,
     /// Loss weights of turns.
@@ -87,7 +95,10 @@ impl Error {
             | Self::Sentinel { row, .. }
             | Self::Exhausted { row, .. }
             | Self::SplitPrefix { row }
-            | Self::StraySentinel { row, .. } => *row += first,
+            | Self::StraySentinel { row, .. }
+            | Self::Split { row, .. }
+            | Self::SplitDocument { row, .. }
+            | Self::BrokenDocument { row, .. } => *row += first,
             Self::Length { .. } | Self::TurnRow { .. } => {}
         }
         self
@@ -143,6 +154,15 @@ impl fmt::Display for Error {
             Self::StraySentinel { row, position, id, in_targets } => {
                 let side = if in_targets { "targets" } else { "inputs" };
                 write!(f, "row {row} has sentinel {id} at position {position} of its {side} only")
+            }
+            Self::Split { row, document, first, second, len } => {
+                write!(f, "document {document} of row {row} has {len} tokens, cuts at {first} and {second}")
+            }
+            Self::SplitDocument { row, document, documents } => {
+                write!(f, "row {row} has {documents} documents, cuts for document {document} are left")
+            }
+            Self::BrokenDocument { row, position } => {
+                write!(f, "row {row} has an incomplete document at position {position}")
             }
         }
     }

@@ -12,7 +12,11 @@ use spanmask_core::batch::{Layout as BatchLayout, Shape};
 use spanmask_core::noise::corrupt::{Corruption, OnExhausted, RowOptions, RowPlan, Scratch, Spec};
 use spanmask_core::noise::diffusion::{self, Weighting, antithetic_ratios, diffuse_into};
 use spanmask_core::noise::draw::Layout;
+use spanmask_core::noise::fill_in_the_middle::{
+    self as fim, FillInTheMiddle, Length, Level, Loss, SpmFormat,
+};
 use spanmask_core::noise::ids::IdSet;
+use spanmask_core::noise::infill::{self, Infilling, Replace, SpanLengths};
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
 use spanmask_core::noise::plan::{plan, plan_lengths};
@@ -287,5 +291,125 @@ fn ratios_of_batches() {
         let expected: Vec<f64> = list(&case["ratios"]).iter().map(|ratio| ratio.as_f64().unwrap()).collect();
         let keys = numbers::<u64>(&case["keys"]);
         assert_eq!(antithetic_ratios(&keys, seed_epoch, case["eps"].as_f64().unwrap()), expected, "{case}");
+    }
+}
+
+/// How likely the lengths 0, 1, ... are, relative to 0, as `poisson_weights` in `noise/infill.py` has it.
+fn poisson(lambda: f64) -> Vec<f64> {
+    let (mut weights, mut total) = (vec![1.0], 1.0);
+    while weights.len() as f64 <= lambda || weights[weights.len() - 1] * 2f64.powi(33) >= total {
+        weights.push(weights[weights.len() - 1] * lambda / weights.len() as f64);
+        total += weights[weights.len() - 1];
+    }
+    weights
+}
+
+/// As `INFILL_SPECS` in `tests/support/golden_vectors.py`.
+fn infill_spec(name: &str) -> infill::Spec {
+    let protected_ids = IdSet::new(match name {
+        "words" => vec![101, 102, 117, 150],
+        "deleted" => vec![101, 102],
+        _ => vec![0, 100, 101, 102, 103],
+    });
+    let (mask_ratio, lambda, permute_sentence_ratio, ends) = match name {
+        "bart" => (0.3, 3.5, 1.0, vec![110, 124, 137]),
+        "some" => (0.3, 3.5, 0.4, (104..140).collect()),
+        "words" => (0.3, 1.0, 0.0, vec![]),
+        "random" => (0.3, 3.5, 0.0, vec![]),
+        "deleted" => (0.7, 0.4, 0.0, vec![]),
+        other => panic!("no spec {other}"),
+    };
+    infill::Spec {
+        mask_token_id: 103,
+        mask_ratio,
+        lengths: SpanLengths::new(&poisson(lambda)).unwrap(),
+        replace: match name {
+            "random" => Replace::EachToken,
+            "deleted" => Replace::Nothing,
+            _ => Replace::OneMask,
+        },
+        random: (name == "random").then(|| (threshold(0.3), RandomIds::new(500, &protected_ids).unwrap())),
+        permute_sentence_ratio,
+        sentence_end_ids: IdSet::new(ends),
+        protected_ids,
+        continuation_ids: (name == "words").then(|| IdSet::new((105..200).step_by(3))),
+        word_end_ids: (name == "words").then(|| IdSet::new([107, 119, 128])),
+    }
+}
+
+/// As `FIM_SPECS` in `tests/support/golden_vectors.py`.
+fn fim_spec(name: &str) -> fim::Spec {
+    let (ids, eot) = match name {
+        "codellama" => ([32007, 32009, 32008], Some(32010)),
+        "cut" => ([1, 2, 3], Some(4)),
+        _ => ([1, 2, 3], None),
+    };
+    let [prefix, middle, suffix] = ids;
+    fim::Spec {
+        prefix,
+        middle,
+        suffix,
+        eot,
+        boundaries: IdSet::new(if name == "codellama" { vec![0, 60000] } else { vec![0] }),
+        forbidden: IdSet::new(ids.into_iter().chain(eot)),
+        below: threshold(match name {
+            "starcoder" => 0.5,
+            "keep" | "cut" => 0.9,
+            _ => 1.0,
+        }),
+        spm_below: threshold(if name == "keep" { 0.3 } else { 0.5 }),
+        spm_format: match name {
+            "codellama" => SpmFormat::Plain,
+            "codestral" => SpmFormat::Unmarked,
+            _ => SpmFormat::Joint,
+        },
+        level: if matches!(name, "codestral" | "cut") { Level::Context } else { Level::Document },
+        length: match name {
+            "keep" => Length::Keep,
+            "cut" => Length::Cut,
+            _ => Length::Grow,
+        },
+        loss: if name.starts_with("code") { Loss::Middle } else { Loss::All },
+    }
+}
+
+#[test]
+fn infillings() {
+    for case in list(&vectors("infill")) {
+        let spec = infill_spec(case["spec"].as_str().unwrap());
+        let row = numbers::<u32>(&case["row"]);
+        let rows = [row.as_slice()];
+        let seed_epoch = SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let infilling = Infilling::new(&rows, &spec, seed_epoch, infill::RowOptions::default()).unwrap();
+        let mut plans = [infill::RowPlan::default()];
+        infilling.plan_into(&mut plans).unwrap();
+        let [plan] = &mut plans;
+        let mut inputs = vec![0; plan.inputs];
+        infilling.write_row(0, plan, &mut infill::Scratch::default(), &mut inputs).unwrap();
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        assert_eq!(plan.targets, row.len());
+    }
+}
+
+#[test]
+fn fillings() {
+    let layout = BatchLayout { shape: Shape::Packed, max_len: usize::MAX };
+    for case in list(&vectors("fill_in_the_middle")) {
+        let (spec, row) = (fim_spec(case["spec"].as_str().unwrap()), numbers::<u32>(&case["row"]));
+        let rows = [row.as_slice()];
+        let seed_epoch = SeedEpoch { seed: number(&case["seed"]), epoch: number(&case["epoch"]) };
+        let max_len = case["max_length"].as_u64().map_or(usize::MAX, |len| len as usize);
+        let options = fim::RowOptions { max_len, ..fim::RowOptions::default() };
+        let call = FillInTheMiddle::new(&rows, &spec, seed_epoch, options).unwrap();
+        let (mut plans, mut documents) = ([fim::RowPlan::default()], Vec::new());
+        call.plan_into(&mut plans, &mut documents).unwrap();
+        let (mut inputs, mut labels) = (vec![0; plans[0].len], vec![0; plans[0].len]);
+        let outputs =
+            fim::Outputs { inputs: &mut inputs, attention: &mut [], labels: &mut labels, sources: &mut [] };
+        let batch = fim::Batch { layout, padding: 0, ignore_index: -100 };
+        call.write_into(&plans, &documents, &batch, outputs).unwrap();
+        assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
+        let expected: Vec<i64> = list(&case["labels"]).iter().map(|label| label.as_i64().unwrap()).collect();
+        assert_eq!(labels, expected, "{case}");
     }
 }

@@ -58,22 +58,28 @@ impl SeqToSeqLayout {
 }
 
 impl SeqToSeqLayout {
+    /// Whether decoder inputs are made.
+    pub fn with_decoder(&self) -> bool {
+        self.decoder_start_token_id.is_some()
+    }
+
     fn limits(&self) -> Option<Limits> {
         let (inputs, targets) =
             (self.input_width.unwrap_or(usize::MAX), self.label_width.unwrap_or(usize::MAX));
         (self.input_width.is_some() || self.label_width.is_some()).then_some(Limits { inputs, targets })
     }
 
-    fn batch(&self, plans: &[RowPlan]) -> Batch {
+    /// The core's layout for rows of these lengths of inputs and targets.
+    pub fn batch(&self, lengths: impl Iterator<Item = (usize, usize)>) -> Batch {
         let multiple = self.pad_to_multiple_of.unwrap_or(1).max(1);
-        let padded = |width: Option<usize>, len: fn(&RowPlan) -> usize, side| {
-            let widest = || plans.iter().map(len).max().unwrap_or(0).next_multiple_of(multiple);
-            let shape = Shape::Padded { width: width.unwrap_or_else(widest), side };
-            Layout { shape, max_len: usize::MAX }
+        let longest = lengths.fold((0, 0), |most, len| (len.0.max(most.0), len.1.max(most.1)));
+        let padded = |width: Option<usize>, longest: usize, side| {
+            let width = width.unwrap_or_else(|| longest.next_multiple_of(multiple));
+            Layout { shape: Shape::Padded { width, side }, max_len: usize::MAX }
         };
         Batch {
-            inputs: padded(self.input_width, |plan| plan.inputs, self.padding_side),
-            labels: padded(self.label_width, |plan| plan.targets, Side::Right),
+            inputs: padded(self.input_width, longest.0, self.padding_side),
+            labels: padded(self.label_width, longest.1, Side::Right),
             padding: self.pad_token_id,
             ignore_index: self.label_pad_token_id,
             decoder_start: self.decoder_start_token_id.unwrap_or(0),
@@ -176,8 +182,9 @@ fn write<T: Token>(
     let label_offsets = offsets(plans.iter().map(|plan| plan.targets));
     let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
     let ragged = Batch { inputs: packed, labels: packed, padding: 0, ignore_index: 0, decoder_start: 0 };
-    let batch = layout.map_or(ragged, |layout| layout.batch(&plans));
-    let with_decoder = layout.is_some_and(|layout| layout.decoder_start_token_id.is_some());
+    let batch =
+        layout.map_or(ragged, |layout| layout.batch(plans.iter().map(|plan| (plan.inputs, plan.targets))));
+    let with_decoder = layout.is_some_and(SeqToSeqLayout::with_decoder);
     let lengths = |plans: &[RowPlan]| {
         let inputs = output_len(batch.inputs, plans.iter().map(|plan| plan.inputs));
         (inputs, output_len(batch.labels, plans.iter().map(|plan| plan.targets)))
@@ -256,7 +263,7 @@ pub fn plan<T: Token>(
 }
 
 /// Running sums, from 0 on.
-fn offsets(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<i64> {
+pub fn offsets(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<i64> {
     let mut offsets = Vec::with_capacity(lengths.len() + 1);
     let mut sum = 0;
     offsets.push(0);

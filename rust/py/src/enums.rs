@@ -5,6 +5,8 @@ use spanmask_core::batch::Side;
 use spanmask_core::labels::{OnNoTrainedTurn, Reasoning, Shift, TrainOnEos, TruncatedTurn, WhichTurns};
 use spanmask_core::noise::corrupt::OnExhausted;
 use spanmask_core::noise::draw::Layout;
+use spanmask_core::noise::fill_in_the_middle::{Length, Level, Loss, SpmFormat};
+use spanmask_core::noise::infill::Replace;
 
 /// An enum whose values have names in Python.
 pub trait Named: Copy + 'static {
@@ -64,3 +66,8 @@ named!(Kind { "spans" => Spans, "prefix" => Prefix });
 named!(Split { "density" => Density, "uniform" => Uniform });
 named!(Layout { "classic" => Classic, "uniform" => Uniform });
 named!(OnExhausted { "raise" => Raise, "merge_last" => MergeLast, "fewer_spans" => FewerSpans });
+named!(SpmFormat { "joint" => Joint, "plain" => Plain, "unmarked" => Unmarked });
+named!(Level { "document" => Document, "context" => Context });
+named!(Length { "grow" => Grow, "keep" => Keep, "cut" => Cut });
+named!(Loss { "all" => All, "middle" => Middle });
+named!(Replace { "one_mask" => OneMask, "each_token" => EachToken, "nothing" => Nothing });

@@ -12,9 +12,10 @@ import_exception!(spanmask.errors, UnreadableRowsError);
 pub fn to_py(error: Error, rows: &str) -> PyErr {
     let message = words(error, rows);
     match error {
-        Error::Sentinel { .. } | Error::Exhausted { .. } | Error::StraySentinel { .. } => {
-            SentinelError::new_err(message)
-        }
+        Error::Sentinel { .. }
+        | Error::Exhausted { .. }
+        | Error::StraySentinel { .. }
+        | Error::BrokenDocument { .. } => SentinelError::new_err(message),
         _ => PyValueError::new_err(message),
     }
 }
@@ -80,6 +81,11 @@ pub fn bad_weights() -> PyErr {
 /// Weights of span lengths of which none can be drawn.
 pub fn bad_span_weights() -> PyErr {
     PyValueError::new_err("span_weights: expected finite weights >= 0, at least one above 0.")
+}
+
+/// Weights of span lengths with which no token can be hidden.
+pub fn no_span() -> PyErr {
+    PyValueError::new_err("span_weights: expected finite weights >= 0, at least one of a length above 0.")
 }
 
 /// A vocabulary that consists of special ids.
@@ -154,7 +160,7 @@ fn words(error: Error, rows: &str) -> String {
             f64::from_bits(bits)
         ),
         Error::Sentinel { row, position, id } => format!(
-            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, pass other sentinel_ids, \
+            "{rows}: row {row} already contains sentinel {id} at position {position}; remove it, use other ids, \
              or set on_sentinel=\"allow\" (merge cannot undo such rows)."
         ),
         Error::Exhausted { row, spans, sentinels } => format!(
@@ -172,6 +178,18 @@ fn words(error: Error, rows: &str) -> String {
                  merge() needs the untruncated outputs of one corrupt() call."
             )
         }
+        Error::Split { row, document, first, second, len } => format!(
+            "splits: document {document} of row {row} is cut at {first} and {second}, but has {len} tokens; cuts must ascend from 0 to \
+             its number of tokens."
+        ),
+        Error::SplitDocument { row, document, documents } => format!(
+            "splits: row {row} has a split of document {document}, but {documents} documents; number the documents of a row from 0, in \
+             ascending order. A document is a run of ids that are not boundary_ids."
+        ),
+        Error::BrokenDocument { row, position } => format!(
+            "input_ids: row {row} has a document at position {position} whose prefix, suffix and middle ids are not complete and in order; \
+             merge() needs untruncated rows, and the spec that made them."
+        ),
         other => other.to_string(),
     }
 }
@@ -185,6 +203,7 @@ fn name_of(column: Column) -> &'static str {
         Column::WordIds => "word_ids",
         Column::WordStarts => "word_starts",
         Column::Probabilities => "mlm_probability",
+        Column::SentenceStarts => "sentence_starts",
         Column::TurnMask => "turn_mask",
         Column::TurnWeights => "turn_weights",
         Column::LossWeights => "loss_weights",

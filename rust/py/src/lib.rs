@@ -8,8 +8,10 @@ mod corrupt;
 mod diffusion;
 mod enums;
 mod error;
+mod fill_in_the_middle;
 mod held;
 mod ids;
+mod infill;
 mod label_plan;
 mod labels;
 mod masked_lm;
@@ -33,7 +35,11 @@ mod _core {
     #[pymodule_export]
     use super::diffusion::{DiffusedBatch, DiffusionSpec, diffuse};
     #[pymodule_export]
+    use super::fill_in_the_middle::{FimBatch, FimSpec, FimSplits, fill_in_the_middle, merge_documents};
+    #[pymodule_export]
     use super::held::{RealRows, read_rows};
+    #[pymodule_export]
+    use super::infill::{InfillSpec, InfilledBatch, infill};
     #[pymodule_export]
     use super::label_plan::{LabelBatch, LabelPlan, plan_labels};
     #[pymodule_export]

@@ -14,6 +14,13 @@ pub struct MergedRows {
     offsets: Py<PyArray1<i64>>,
 }
 
+impl MergedRows {
+    /// Rows that were just made.
+    pub fn new(py: Python<'_>, values: Vec<i64>, offsets: Vec<i64>) -> Self {
+        Self { values: values.into_pyarray(py).unbind(), offsets: offsets.into_pyarray(py).unbind() }
+    }
+}
+
 /// Restores the rows from inputs and labels of one corruption.
 #[pyfunction]
 pub fn merge<'py>(
@@ -33,5 +40,5 @@ pub fn merge<'py>(
         Ok::<_, Error>((values, offsets))
     });
     let (values, offsets) = merged.map_err(|e| to_py(e, "input_ids"))?;
-    Ok(MergedRows { values: values.into_pyarray(py).unbind(), offsets: offsets.into_pyarray(py).unbind() })
+    Ok(MergedRows::new(py, values, offsets))
 }

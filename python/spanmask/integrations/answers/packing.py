@@ -36,8 +36,8 @@ def packing_note(strategy: str | None, sample: Mapping[str, Any]) -> str:
     if strategy is None or any(label == IGNORE for label in labels):
         return ""
     return (
-        "packed by TRL, which drops messages and their columns before: weights in messages (weight, train, ...), turn_mask and "
-        "turn_weights have no effect; where rows have them, map encode_chat over the rows first and give the trainer its input_ids, labels"
+        "packed by TRL, without weights of messages, turn_mask, turn_weights: if rows have them, map encode_chat before and pass its "
+        "input_ids and labels"
     )
 
 

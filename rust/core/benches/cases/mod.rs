@@ -14,6 +14,9 @@ use spanmask_core::labels::{
 };
 use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
 use spanmask_core::noise::draw;
+use spanmask_core::noise::fill_in_the_middle::{
+    self as fim, FillInTheMiddle, Length, Level, Loss, SpmFormat,
+};
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective};
@@ -270,6 +273,51 @@ pub fn masked_lm() -> Vec<Case> {
     ]
 }
 
+fn filling<T: Token>(id: &'static str, rows: usize, len: usize, document: usize) -> Case {
+    // The rows that the closure holds borrow this as long as the benchmark runs.
+    let mut ids: Vec<T> = typed(numbers(rows * len, 5, 30_000));
+    ids.iter_mut().skip(document).step_by(document + 1).for_each(|id| *id = T::from_i64(0).unwrap());
+    let ids: &'static [T] = ids.leak();
+    let rows: &'static [&'static [T]] = ids.chunks(len).collect::<Vec<_>>().leak();
+    let spec: &'static fim::Spec = Box::leak(Box::new(fim::Spec {
+        prefix: 1,
+        middle: 2,
+        suffix: 3,
+        eot: None,
+        boundaries: IdSet::new([0]),
+        forbidden: IdSet::new([1, 2, 3]),
+        below: threshold(0.5),
+        spm_below: threshold(0.5),
+        spm_format: SpmFormat::Joint,
+        level: Level::Context,
+        length: Length::Cut, // outputs of one length for all epochs
+        loss: Loss::All,
+    }));
+    let mut sources = epochs();
+    let (mut plans, mut documents) = (vec![fim::RowPlan::default(); rows.len()], Vec::new());
+    let (mut inputs, mut labels) = (vec![0; ids.len()], vec![0; ids.len()]);
+    Case::new(id, ids.len(), 2 * ids.len() * size_of::<i64>(), move || {
+        let call =
+            FillInTheMiddle::new(black_box(rows), spec, sources.next().unwrap(), fim::RowOptions::default())
+                .unwrap();
+        documents.clear();
+        call.plan_into(&mut plans, &mut documents).unwrap();
+        let (inputs, labels) = (black_box(&mut inputs), black_box(&mut labels));
+        let outputs = fim::Outputs { inputs, attention: &mut [], labels, sources: &mut [] };
+        let batch = fim::Batch { layout: PACKED, padding: 0, ignore_index: -100 };
+        call.write_into(&plans, &documents, &batch, outputs).unwrap();
+    })
+}
+
+/// Draws cuts, writes documents in their new order.
+pub fn fill_in_the_middle() -> Vec<Case> {
+    vec![
+        filling::<i64>("fill-in-the-middle/64x2048/int64/packed", 64, 2048, 400),
+        filling::<u16>("fill-in-the-middle/64x2048/uint16/packed", 64, 2048, 400),
+        filling::<i64>("fill-in-the-middle/64x2048/int64/tiny-documents", 64, 2048, 8),
+    ]
+}
+
 fn pad<T: Token>(id: &'static str, rows: usize, longest: usize, side: Side) -> Case {
     let lengths: Vec<usize> =
         numbers(rows, longest as u64 / 2, longest as u64 + 1).map(|len| len as usize).collect();
@@ -298,7 +346,7 @@ pub fn batch() -> Vec<Case> {
 
 /// All cases.
 pub fn all() -> Vec<Case> {
-    [batch(), labels(), masked_lm(), noise(), search()].into_iter().flatten().collect()
+    [batch(), fill_in_the_middle(), labels(), masked_lm(), noise(), search()].into_iter().flatten().collect()
 }
 
 /// The case with this id.

@@ -33,19 +33,19 @@ impl Affixes<'_> {
 }
 
 /// Tokens that are copied at once, of clear and of hidden runs. Without such blocks, span corruption took 15 to 40 % longer.
-const CLEAR: usize = 32;
+pub(super) const CLEAR: usize = 32;
 const HIDDEN: usize = 8;
 
 /// A position in an output, which moves on as tokens are written. Nothing is written past the end: the caller compares the final position
 /// with its plan.
-struct Cursor<'o> {
-    out: &'o mut [i64],
-    at: usize,
+pub(super) struct Cursor<'o> {
+    pub(super) out: &'o mut [i64],
+    pub(super) at: usize,
 }
 
 impl Cursor<'_> {
     #[inline(always)]
-    fn push(&mut self, id: u32) {
+    pub(super) fn push(&mut self, id: u32) {
         if let Some(place) = self.out.get_mut(self.at) {
             *place = i64::from(id);
         }
@@ -56,7 +56,7 @@ impl Cursor<'_> {
     /// overwrites the excess. A `memcpy` call, or a loop with a vectorized body and a tail, costs several times as much. A block should
     /// hold most runs, since the processor cannot predict which runs are longer.
     #[inline(always)]
-    fn extend<T: Token, const BLOCK: usize>(&mut self, row: &[T], start: usize, stop: usize) {
+    pub(super) fn extend<T: Token, const BLOCK: usize>(&mut self, row: &[T], start: usize, stop: usize) {
         let len = stop - start;
         let source = row.get(start..).and_then(|rest| rest.first_chunk::<BLOCK>());
         let target = self.out.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<BLOCK>());

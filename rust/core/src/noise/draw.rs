@@ -110,6 +110,29 @@ pub fn draw_lengths(
     }
 }
 
+/// Places spans of given lengths among `rest` clear tokens, in this order. Spans may be empty, and may touch: every arrangement of the spans and
+/// the clear tokens is equally likely. `ends`: where each span ends among the hidden tokens, ascending; together with `rest` fewer than
+/// `u32::MAX` entries.
+pub fn draw_touching(
+    stream: &mut Stream,
+    rest: u32,
+    ends: &[u32],
+    scratch: &mut Scratch,
+    spans: &mut Vec<Span>,
+) {
+    let Scratch { bits, clear, .. } = scratch;
+    let count = ends.len() as u32;
+    // A clear part may be empty: each gets an extra token while drawing.
+    composition(stream, rest + count + 1, count + 1, bits, clear);
+    spans.clear();
+    let mut hidden = 0;
+    for (number, (&cut, &end)) in (0..count).zip(clear.iter().zip(ends)) {
+        let before = cut - 1 - number;
+        spans.push(Span { start: before + hidden, stop: before + end });
+        hidden = end;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +151,23 @@ mod tests {
         for _ in 0..20_000 {
             composition(&mut stream, 6, 3, &mut bits, &mut ends);
             *counts.entry(parts(&ends)).or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 10);
+        let chi: f64 = counts.values().map(|&n| (f64::from(n) - 2000.0).powi(2) / 2000.0).sum();
+        assert!(chi < 33.7, "{chi}: {counts:?}");
+    }
+
+    #[test]
+    fn touching_arrangements_are_uniform() {
+        // Two spans, one of them empty, among 3 clear tokens: 10 arrangements, 20,000 draws; the limit as above.
+        let mut counts = std::collections::HashMap::new();
+        let (mut stream, mut spans) = (Stream::new([6, 0], [0; 4]), Vec::new());
+        for _ in 0..20_000 {
+            draw_touching(&mut stream, 3, &[2, 2], &mut Scratch::default(), &mut spans);
+            assert!(
+                spans[0].stop - spans[0].start == 2 && spans[1].start == spans[1].stop && spans[1].stop <= 5
+            );
+            *counts.entry((spans[0].start, spans[1].start)).or_insert(0) += 1;
         }
         assert_eq!(counts.len(), 10);
         let chi: f64 = counts.values().map(|&n| (f64::from(n) - 2000.0).powi(2) / 2000.0).sum();

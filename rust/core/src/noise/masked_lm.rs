@@ -66,7 +66,8 @@ impl RandomIds {
         (count > 0).then_some(Self { count, before })
     }
 
-    fn draw(&self, stream: &mut Stream) -> u32 {
+    /// The next random id.
+    pub(super) fn draw(&self, stream: &mut Stream) -> u32 {
         let number = below(stream, self.count);
         let passed = match self.before.last() {
             // Most vocabularies begin with their special ids, so most numbers come after all of them.

@@ -11,6 +11,8 @@
 //! | [`corrupt`] | span corruption: all of this, row by row, into a batch |
 //! | [`masked_lm`] | masked LM: tokens are replaced in place |
 //! | [`diffusion`] | masked diffusion: tokens become the mask, each row with its own probability |
+//! | [`fill_in_the_middle`] | the middle of a document moves to its end |
+//! | [`infill`] | text infilling: one mask for each span, sentences in another order |
 //!
 //! Rows are slices, one for each row, so that rows in separate arrays are read in place.
 
@@ -18,7 +20,9 @@ pub mod apply;
 pub mod corrupt;
 pub mod diffusion;
 pub mod draw;
+pub mod fill_in_the_middle;
 pub mod ids;
+pub mod infill;
 pub mod masked_lm;
 pub mod merge;
 pub mod mixture;

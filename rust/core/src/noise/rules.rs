@@ -154,7 +154,7 @@ impl Rules<'_> {
     }
 
     /// One bit for each token of `block`, which is at `range` of row `i`: whether a unit begins with it, by all but `word_end_ids`.
-    fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
+    pub(super) fn starts<T: Token>(&self, i: usize, block: &[T], range: Range<usize>) -> u64 {
         word_starts(self.words, self.continuation_ids, i, block, range)
     }
 

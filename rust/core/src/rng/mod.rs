@@ -34,10 +34,16 @@ pub enum Purpose {
     Replacement = 3,
     /// Which random ids are used.
     RandomId = 4,
+    /// Which documents are filled in the middle, and where they are cut.
+    FillInTheMiddle = 5,
     /// The mask ratio of masked diffusion.
     Rate = 6,
     /// Where in its part of the range a mask ratio is, if those of a batch are antithetic.
     RateOffset = 7,
+    /// How long the spans of text infilling are.
+    InfillLengths = 8,
+    /// The order of sentences.
+    Permutation = 9,
 }
 
 impl SeedEpoch {

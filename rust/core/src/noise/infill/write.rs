@@ -1,0 +1,237 @@
+//! Planned rows -> a batch, in one pass, row by row.
+
+use super::super::apply::{CLEAR, Cursor};
+use super::super::corrupt::{Batch, Outputs};
+use super::super::draw::Span;
+use super::{Infilling, Replace, RowPlan, Scratch, Spec};
+use crate::batch::{Layout, Shape, decoder_inputs_into};
+use crate::level::{Kernel, SimdLevel};
+use crate::rng::{Purpose, Stream};
+use crate::{Error, Token};
+
+impl<T: Token> Infilling<'_, T> {
+    /// Writes all rows as planned, padding included, and completes the plans.
+    ///
+    /// Errors: [`Error::Length`] and [`Error::Width`] if an output was made for other plans.
+    pub fn write_into(&self, plans: &mut [RowPlan], batch: &Batch, outputs: Outputs) -> Result<(), Error> {
+        let Outputs { mut inputs, mut attention, mut labels, mut decoder, mut sources } = outputs;
+        let mut scratch = Scratch::default();
+        for (i, plan) in plans.iter_mut().enumerate() {
+            let (mut input, mut label);
+            (input, inputs) = batch.inputs.split_cell(i, 0..plan.inputs, inputs)?;
+            let before = labels.len();
+            (label, labels) = batch.labels.split_cell(i, 0..plan.targets, labels)?;
+            let label_width = before - labels.len();
+            input.fill_padding(batch.padding);
+            label.fill_padding(batch.ignore_index);
+            self.write_row(i, plan, &mut scratch, input.content)?;
+            T::copy_into(self.rows[i], label.content);
+            if !attention.is_empty() {
+                let mut cell;
+                (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
+                cell.fill(1, 0);
+            }
+            if !sources.is_empty() {
+                let mut cell;
+                (cell, sources) = batch.inputs.split_cell(i, 0..plan.inputs, sources)?;
+                cell.fill_padding(-1);
+                self.write_sources(i, plan, &mut scratch, cell.content);
+            }
+            if !decoder.is_empty() {
+                let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
+                let cell;
+                (cell, decoder) = packed.split_cell(i, 0..label_width, decoder)?;
+                decoder_inputs_into(&label, batch.decoder_start, batch.padding, cell.content);
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws row `i` and writes its inputs as planned.
+    ///
+    /// Errors: [`Error::Length`] if `inputs` is not as long as planned, or the row not as long as when it was planned.
+    pub fn write_row(
+        &self,
+        i: usize,
+        plan: &mut RowPlan,
+        scratch: &mut Scratch<T>,
+        inputs: &mut [i64],
+    ) -> Result<(), Error> {
+        for (want, got) in [(plan.inputs, inputs.len()), (self.rows[i].len(), plan.targets)] {
+            if want != got {
+                return Err(Error::Length { want, got });
+            }
+        }
+        plan.moved = self.draw_row(i, plan.key, scratch)?;
+        keep_insertions(&mut scratch.spans, plan.inserted);
+        let masks = Masks {
+            spec: self.spec,
+            replacements: self.seed_epoch.stream(plan.key, Purpose::Replacement),
+            random_ids: self.seed_epoch.stream(plan.key, Purpose::RandomId),
+        };
+        let row = if plan.moved > 0 { &scratch.permuted } else { self.rows[i] };
+        let written = SimdLevel::detect().run(Apply { row, spans: &scratch.spans, masks, inputs });
+        debug_assert_eq!(written, plan.inputs, "plan and draw agree");
+        Ok(())
+    }
+
+    /// Writes which token of row `i` each place of its inputs stands for: a mask for the first token that it hides, an inserted one for the token
+    /// after it (at the end of the row, before it). `scratch` holds the noise that [`Infilling::write_row`] has drawn.
+    fn write_sources(&self, i: usize, plan: &RowPlan, scratch: &mut Scratch<T>, out: &mut [i64]) {
+        let len = self.rows[i].len() as u32;
+        if plan.moved > 0 {
+            scratch.origins(len);
+        } else {
+            scratch.numbers.clear();
+            scratch.numbers.extend(0..len);
+        }
+        let Scratch { numbers: origins, spans, .. } = scratch;
+        let origin = |at: u32| origins.get(at as usize).or(origins.last()).copied().unwrap_or(0);
+        let mut sources = Cursor { out, at: 0 };
+        let mut clear = 0;
+        for span in spans.iter() {
+            (clear..span.start).for_each(|at| sources.push(origin(at)));
+            match self.spec.replace {
+                Replace::EachToken => (span.start..span.stop).for_each(|at| sources.push(origin(at))),
+                Replace::OneMask if span.start < span.stop => sources.push(origin(span.start)),
+                Replace::OneMask | Replace::Nothing => {}
+            }
+            if span.start == span.stop {
+                sources.push(origin(span.start));
+            }
+            clear = span.stop;
+        }
+        (clear..len).for_each(|at| sources.push(origin(at)));
+        debug_assert_eq!(sources.at, plan.inputs, "as many sources as inputs");
+    }
+}
+
+/// Keeps the first `count` insertions of a row, and all spans that hide a token.
+fn keep_insertions(spans: &mut Vec<Span>, count: u32) {
+    let mut left = count;
+    spans.retain(|span| {
+        let is_empty = span.start == span.stop;
+        let kept = !is_empty || left > 0;
+        left -= u32::from(is_empty && kept);
+        kept
+    });
+}
+
+/// What replaces spans.
+struct Masks<'a> {
+    spec: &'a Spec,
+    /// A random word decides whether a span gets random ids.
+    replacements: Stream,
+    random_ids: Stream,
+}
+
+impl Masks<'_> {
+    /// Writes what replaces a span of `len` tokens.
+    #[inline(always)]
+    fn push(&mut self, len: u32, inputs: &mut Cursor) {
+        let count = match self.spec.replace {
+            _ if len == 0 => 1,
+            Replace::OneMask => 1,
+            Replace::EachToken => len,
+            Replace::Nothing => return,
+        };
+        match &self.spec.random {
+            Some((below, random_ids)) if u64::from(self.replacements.next_u32()) < *below => {
+                (0..count).for_each(|_| inputs.push(random_ids.draw(&mut self.random_ids)));
+            }
+            _ => (0..count).for_each(|_| inputs.push(self.spec.mask_token_id)),
+        }
+    }
+}
+
+/// The kernel that writes the inputs of one row.
+struct Apply<'a, T> {
+    row: &'a [T],
+    spans: &'a [Span],
+    masks: Masks<'a>,
+    inputs: &'a mut [i64],
+}
+
+impl<T: Token> Kernel for Apply<'_, T> {
+    type Out = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Self { row, spans, mut masks, inputs } = self;
+        let mut inputs = Cursor { out: inputs, at: 0 };
+        let mut clear = 0;
+        for span in spans {
+            let (start, stop) = (span.start as usize, span.stop as usize);
+            inputs.extend::<T, CLEAR>(row, clear, start);
+            masks.push(span.stop - span.start, &mut inputs);
+            clear = stop;
+        }
+        inputs.extend::<T, CLEAR>(row, clear, row.len());
+        inputs.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RowOptions, SpanLengths};
+    use super::*;
+    use crate::noise::ids::IdSet;
+    use crate::rng::SeedEpoch;
+
+    fn spec() -> Spec {
+        Spec {
+            mask_token_id: 9,
+            mask_ratio: 0.5,
+            lengths: SpanLengths::new(&[1.0, 1.0, 1.0]).unwrap(),
+            replace: Replace::OneMask,
+            random: None,
+            permute_sentence_ratio: 1.0,
+            sentence_end_ids: IdSet::new([3]),
+            protected_ids: IdSet::new([0]),
+            continuation_ids: None,
+            word_end_ids: None,
+        }
+    }
+
+    const PACKED: Layout = Layout { shape: Shape::Packed, max_len: usize::MAX };
+    const BATCH: Batch =
+        Batch { inputs: PACKED, labels: PACKED, padding: 0, ignore_index: 0, decoder_start: 0 };
+
+    #[test]
+    fn outputs_of_another_size_are_errors() {
+        let (spec, row) = (spec(), [0u16, 1, 2, 3, 4, 5, 3, 0]);
+        let (rows, seed_epoch) = ([&row[..], &row[..5]], SeedEpoch { seed: 1, epoch: 2 });
+        let infilling = Infilling::new(&rows, &spec, seed_epoch, RowOptions::default()).unwrap();
+        let mut plans = [RowPlan::default(); 2];
+        infilling.plan_into(&mut plans).unwrap();
+        let (inputs, labels) = (plans[0].inputs + plans[1].inputs, row.len() + 5);
+        for (more_inputs, more_labels, fits) in [(0, 0, true), (-1, 0, false), (0, -1, false)] {
+            let mut written = plans;
+            let (mut input, mut label) = (
+                vec![0; inputs.checked_add_signed(more_inputs).unwrap()],
+                vec![0; labels.checked_add_signed(more_labels).unwrap()],
+            );
+            let outputs = Outputs {
+                inputs: &mut input,
+                attention: &mut [],
+                labels: &mut label,
+                decoder: &mut [],
+                sources: &mut [],
+            };
+            assert_eq!(infilling.write_into(&mut written, &BATCH, outputs).is_ok(), fits);
+        }
+        let mut wrong = RowPlan { inputs: plans[0].inputs + 1, ..plans[0] };
+        let mut input = vec![0; plans[0].inputs];
+        let error = infilling.write_row(0, &mut wrong, &mut Scratch::default(), &mut input).unwrap_err();
+        assert_eq!(error, Error::Length { want: plans[0].inputs + 1, got: plans[0].inputs });
+    }
+
+    #[test]
+    fn options_for_another_number_of_rows_are_errors() {
+        let (spec, seed_epoch) = (spec(), SeedEpoch { seed: 1, epoch: 2 });
+        let rows: [&[u16]; 1] = [&[1, 2]];
+        let options = RowOptions { ratios: Some(&[0.1, 0.2]), ..RowOptions::default() };
+        let error = Infilling::new(&rows, &spec, seed_epoch, options).unwrap_err();
+        assert_eq!(error, Error::Length { want: 1, got: 2 });
+    }
+}

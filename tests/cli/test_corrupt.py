@@ -1,0 +1,79 @@
+"""`spanmask corrupt`: the noise of the functions, in files."""
+
+import json
+
+import pytest
+from spanmask import DenoiserMixture, FillInTheMiddle, MaskedLM, SpanCorruption, corrupt, fill_in_the_middle, mask_tokens
+from support.denoising import bert_tokenizer, t5_tokenizer
+from support.files import command, read_out, write_rows
+from support.vocabularies import tokenizer_of
+from transformers import AutoTokenizer
+
+WORDS = [f"w{number}" for number in range(300)]
+TEXTS = [{"id": number, "text": " ".join(WORDS[number : number * 2 + 3])} for number in range(80)]
+FIM = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    made = {"t5": t5_tokenizer(WORDS), "mlm": bert_tokenizer(300), "fim": tokenizer_of("byte-level", FIM)}
+    folders = {name: tmp_path_factory.mktemp(name) for name in made}
+    for name, tokenizer in made.items():
+        tokenizer.save_pretrained(folders[name])
+    return {**folders, "ul2": folders["t5"]}
+
+
+def expected(objective, tokenizer, rows):
+    if objective == "t5":
+        spec = SpanCorruption.from_tokenizer(tokenizer, noise_density=0.3)
+        return corrupt(rows, spec, seed=5, epoch=1)
+    if objective == "ul2":
+        return corrupt(rows, DenoiserMixture.ul2(tokenizer, on_exhausted="fewer_spans"), seed=5, epoch=1)
+    if objective == "mlm":
+        return mask_tokens(rows, MaskedLM.from_tokenizer(tokenizer, mlm_probability=0.3), seed=5, epoch=1)
+    return fill_in_the_middle(rows, FillInTheMiddle.from_tokenizer(tokenizer, rate=0.9), seed=5, epoch=1)
+
+
+OPTIONS = {
+    "t5": ("--noise-density", 0.3),
+    "ul2": ("--on-exhausted", "fewer_spans"),
+    "mlm": ("--mlm-probability", 0.3),
+    "fim": ("--fim-rate", 0.9),
+}
+
+
+@pytest.mark.parametrize("objective", OPTIONS)
+def test_files_hold_the_noise_of_the_functions(objective, folders, tmp_path):
+    folder = folders[objective]
+    path = write_rows(tmp_path / "a.jsonl", TEXTS)
+    arguments = ("--tokenizer", folder, "--objective", objective, "--seed", 5, "--epoch", 1, *OPTIONS[objective])
+    done = command("corrupt", path, tmp_path / "out", *arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["written"] == 80
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = [tokenizer(row["text"])["input_ids"] for row in TEXTS]
+    want = expected(objective, tokenizer, rows)
+    made = read_out(tmp_path / "out")
+    assert [row["input_ids"] for row in made] == want.input_ids.to_list()
+    assert [row["labels"] for row in made] == want.labels.to_list()
+    assert [row["id"] for row in made] == list(range(80))
+    small = command("corrupt", path, tmp_path / "small", *arguments, "--rows-per-file", 7)
+    assert small.exit_code == 0, small.stderr
+    assert read_out(tmp_path / "small") == made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (("--objective", "mlm", "--noise-density", ".2"), 2, "--noise-density: is no option of --objective mlm"),
+        (("--noise-density", "2"), 2, "noise_density"),
+        (("--seed", "-1"), 2, "seed"),
+        (("--objective", "fim"), 2, "fim"),
+    ],
+)
+def test_wrong_options_are_one_line(arguments, status, text, folders, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", TEXTS[:2])
+    done = command("corrupt", path, tmp_path / "out", "--tokenizer", folders["t5"], *arguments)
+    assert done.exit_code == status
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
