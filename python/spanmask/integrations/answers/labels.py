@@ -23,7 +23,7 @@ from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 __all__ = ["AnswerLabels", "is_weight_column"]
 
 # Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
-VERSION = 1
+VERSION = 2
 IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
 MASKS = ("attention_mask", "completion_mask", "assistant_masks")
