@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -140,21 +140,53 @@ class LineSpan(NamedTuple):
     stop: int
 
 
-def labelled_row(number: int, styles: TokenStyles, token_decoder: TokenDecoder, chat_format: ChatFormat | None) -> Row:
-    """A row with labels aligned with its ids: a line for each turn, or one line without a format."""
+def labelled_row(
+    number: int,
+    styles: TokenStyles,
+    token_decoder: TokenDecoder,
+    chat_format: ChatFormat | None,
+    *,
+    turns: Turns | None = None,
+    windows: Sequence[tuple[int, int]] | None = None,
+) -> Row:
+    """A row with labels aligned with its ids: a line for each turn, or one line without turns.
+
+    Args:
+        number: of the row, for its headline.
+        styles: its tokens.
+        token_decoder: gives their text.
+        chat_format: finds its turns, if they are not given.
+        turns: its turns.
+        windows: the tokens to show, as ascending pairs [start, stop); a line says how many are left out between them. By default all.
+    """
     size = len(styles.ids)
     spans = [LineSpan("", 0, size)]
-    if chat_format is not None and size:
+    if turns is None and chat_format is not None and size:
         turns = find_turns([styles.ids], chat_format)
+    if turns is not None and size:
         styles.mark_turns(turns)
         spans = turn_spans(turns, size)
-    lines = [
-        Line(span.gutter, tuple(segments(styles, token_decoder, span.start, span.stop)))
-        for span in join_blanks(spans, styles.ids, token_decoder)
-    ]
+    lines = []
+    position = 0
+    joined = join_blanks(spans, styles.ids, token_decoder)
+    for start, stop in windows or [(0, size)]:
+        if start > position:
+            lines.append(left_out(start - position))
+        for span in joined:
+            low, high = max(span.start, start), min(span.stop, stop)
+            if low < high:
+                lines.append(Line(span.gutter, tuple(segments(styles, token_decoder, low, high))))
+        position = stop
+    if position < size:
+        lines.append(left_out(size - position))
     trained = int(styles.trained.sum())
     fraction = f" ({trained / size:.0%})" if size else ""
     return Row(f"row {number}: {size} tokens, {trained} trained{fraction}", tuple(lines))
+
+
+def left_out(tokens: int) -> Line:
+    """A line in the place of tokens that are not shown."""
+    return Line("\u2026", (Segment(f"{tokens:,} tokens not shown", special=True),))
 
 
 def encoder_decoder_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], token_decoder: TokenDecoder) -> Row:
