@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from spanmask.preview.model import Row, Segment
 
-__all__ = ["html_fragment"]
+__all__ = ["ESCAPES", "html_document", "html_fragment", "html_row", "legend"]
 
 # Each element has its own style, since notebooks and sites remove style sheets. Colours are translucent, so that the text colour and
 # background of the page show through, light or dark.
@@ -24,6 +24,27 @@ def html_fragment(rows: Sequence[Row], notes: Sequence[str]) -> str:
     parts = ["".join(html_row(row)) for row in rows]
     after = [f"<div {DIM}>{note.translate(ESCAPES)}</div>" for note in notes]
     return f"<div {BOX}>{''.join([*parts, *after])}</div>"
+
+
+def html_document(rows: Sequence[Row], notes: Sequence[str], title: str) -> str:
+    """A page with the legend and the rows, which needs no network. Light or dark, as the reader's browser prefers."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title.translate(ESCAPES)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><style>:root{color-scheme:light dark}'
+        "body{margin:1em auto;max-width:72em;padding:0 1em}</style></head>"
+        f"<body>{legend()}{html_fragment(rows, notes)}</body></html>\n"
+    )
+
+
+def legend() -> str:
+    """What the colours mean, in one line."""
+    samples = (
+        (Segment("green", trained=True), "is trained"),
+        (Segment("struck through", ignored=True), "is part of an answer and is not trained"),
+        (Segment("faint", marker=True), "opens or closes a turn, or is a special token"),
+    )
+    parts = (f"{html_segment(segment)} {what}" for segment, what in samples)
+    return f'<div style="font-size:13px;margin:.4em 0">{" &#183; ".join(parts)} &#183; all else is only read</div>'
 
 
 def html_row(row: Row) -> Iterator[str]:

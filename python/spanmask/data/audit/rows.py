@@ -303,8 +303,8 @@ def is_in(ids: Int64, wanted: Int64) -> npt.NDArray[np.bool_]:
     wanted = wanted[wanted >= 0]
     table = np.zeros(int(wanted.max(initial=0)) + 2, np.bool_)
     table[wanted] = True
-    table[-1] = False
-    return table[np.where((ids < 0) | (ids >= len(table)), len(table) - 1, ids)]
+    table[-1] = False  # for all ids that the table lacks; negative ones are the greatest as unsigned numbers
+    return table[np.minimum(ids.view(np.uint64), np.uint64(len(table) - 1)).view(np.int64)]
 
 
 def special_tokens(tokenizer: Any, chat_format: ChatFormat | None) -> dict[int, str]:
