@@ -49,7 +49,9 @@ def histogram(values: Distribution, title: str, unit: str, mark: float | None = 
             (WIDTH - LEFT, last, "end", values.most > last),
         )
     )
-    facts = f"least {values.least:,.0f}, median {values.median:,.0f}, mean {values.mean:,.0f}, most {values.most:,.0f}{space}{unit}"
+    facts = (
+        f"least {values.least:,.0f}, median {values.median:,.0f}, mean {values.mean:,.0f}, most {values.most:,.0f}{space}{unit}"
+    )
     return (
         f'<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}: {facts}">'
         f'<path d="M{LEFT} {TOP + high + 0.5}H{WIDTH - LEFT}"/>{"".join(bars)}{line}{ticks}'

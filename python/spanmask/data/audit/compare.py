@@ -70,7 +70,9 @@ def difference(rows: LabelledRows, others: list[LabelledRows]) -> Difference:
             start, stop = int(rows.offsets[at]), int(rows.offsets[at + 1])
             low, high = int(other.offsets[there]), int(other.offsets[there + 1])
             size = min(stop - start, high - low)
-            if np.array_equal(rows.ids[start : start + size], other.ids[low : low + size]) and (size or stop - start == high - low):
+            if np.array_equal(rows.ids[start : start + size], other.ids[low : low + size]) and (
+                size or stop - start == high - low
+            ):
                 comparable[at] = True
                 labels[start : start + size] = other.labels[low : low + size]
     first, second = rows.trained, labels != IGNORE

@@ -91,8 +91,8 @@ def lengths_table(report: AuditReport) -> Iterator[str]:
         cut = report.truncation
         yield (
             f"<p>Cut to <b>{cut.max_length:,}</b> tokens, {counted(cut.rows, 'row')} would lose {counted(cut.tokens, 'token')} "
-            f"({cut.tokens / report.tokens:.1%}), {cut.trained_tokens:,} of them trained. {counted(cut.answers_cut, 'answer')} would be cut "
-            f"in the middle, {cut.answers_lost:,} cut off, and {counted(cut.unanswered, 'row')} would train nothing.</p>"
+            f"({cut.tokens / report.tokens:.1%}), {cut.trained_tokens:,} of them trained. {counted(cut.answers_cut, 'answer')} would be "
+            f"cut in the middle, {cut.answers_lost:,} cut off, and {counted(cut.unanswered, 'row')} would train nothing.</p>"
         )
     yield "<table><tr><th>maximum length<th>rows cut<th>tokens lost<th>rows that would train nothing</tr>"
     for cost in report.costs:
@@ -173,13 +173,20 @@ def sample_html(sample: Sample) -> str:
 def ordinary(report: AuditReport) -> Iterator[str]:
     """Rows chosen at random."""
     if report.ordinary:
-        yield "<h2>Rows chosen at random</h2><p>The marked text should be what the model is to write, and nothing else.</p>" + legend()
+        yield (
+            "<h2>Rows chosen at random</h2><p>The marked text should be what the model is to write, and nothing else.</p>"
+            + legend()
+        )
         yield from map(sample_html, report.ordinary)
 
 
 def about(report: AuditReport) -> Iterator[str]:
     """How the report was made."""
-    lines = [("data", report.name), ("tokenizer", report.tokenizer), ("policy", report.policy or "the labels are those of the data")]
+    lines = [
+        ("data", report.name),
+        ("tokenizer", report.tokenizer),
+        ("policy", report.policy or "the labels are those of the data"),
+    ]
     if report.made_by:
         lines.append(("the data were made by", ", ".join(f"{name} {value}" for name, value in report.made_by.items())))
     yield "<h2>About this report</h2><dl class=about>"

@@ -177,7 +177,9 @@ class AuditReport:
         """
         if name not in self.findings:
             known = ", ".join(self.findings)
-            raise ValueError(f"name: {name!r} was not looked for ({self.skipped.get(name, 'no such finding')}); there are {known}.")
+            raise ValueError(
+                f"name: {name!r} was not looked for ({self.skipped.get(name, 'no such finding')}); there are {known}."
+            )
         return self.findings[name].row_numbers
 
     def place(self, number: int) -> str:
@@ -198,15 +200,21 @@ class AuditReport:
         if self.truncation is not None:
             cut = self.truncation
             lost = f" ({cut.tokens / self.tokens:.1%})" if self.tokens else ""
-            lines.append((f"cut to {cut.max_length:,}", f"{cut.tokens:,} tokens lost{lost}, {cut.trained_tokens:,} of them trained"))
-            lines.append(("", f"{cut.answers_cut:,} answers cut, {cut.answers_lost:,} cut off, {cut.unanswered:,} rows without one left"))
+            lines.append(
+                (f"cut to {cut.max_length:,}", f"{cut.tokens:,} tokens lost{lost}, {cut.trained_tokens:,} of them trained")
+            )
+            lines.append(
+                ("", f"{cut.answers_cut:,} answers cut, {cut.answers_lost:,} cut off, {cut.unanswered:,} rows without one left")
+            )
         if self.comparison is not None:
             both = self.comparison
             lines.append(("compared", f"{both.different:,} of {both.rows:,} rows differ"))
-            lines.append(("", f"{both.only_first:,} tokens train only in {both.first}, {both.only_second:,} only in {both.second}"))
+            lines.append(
+                ("", f"{both.only_first:,} tokens train only in {both.first}, {both.only_second:,} only in {both.second}")
+            )
         found = [one for one in self.findings.values() if one.count]
         for one in found:
-            lines.append((one.name, f"{one.count:,} {one.kind.title.lower()}, the first {row_list(one.row_numbers, 5)}"))
+            lines.append((one.name, f"{one.count:,}  {one.kind.title}: {row_list(one.row_numbers, 5)}"))
             lines += [(f"  {count:,}", reason) for reason, count in one.reasons.most_common(5)]
         fine = [one.name for one in self.findings.values() if not one.count]
         if fine:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask.chat.format import ChatFormat
-from spanmask.collators.columns import RENDERED, select_rows
+from spanmask.collators.columns import RENDERED
 from spanmask.data.chat_masker import Labeller
 from spanmask.data.files import Piece
 from spanmask.data.write import halves, text_of
@@ -30,7 +30,13 @@ __all__ = ["IGNORE", "LabelledRows", "RowLabeller"]
 
 Int64 = npt.NDArray[np.int64]
 IGNORE = -100
+MOST_NOTES = 20
 NO_LABELS = "all its labels are -100"
+
+
+def no_rows() -> Int64:
+    """No numbers."""
+    return np.zeros(0, np.int64)
 
 
 @dataclass
@@ -56,7 +62,7 @@ class LabelledRows:
     labels: Int64
     offsets: Int64
     weights: npt.NDArray[Any] | None = None
-    ordinals: Int64 = field(default_factory=partial(np.zeros, 0, np.int64))
+    ordinals: Int64 = field(default_factory=no_rows)
     turns: Turns | None = None
     given: bool = False
     cut_labels: tuple[Int64, Int64] | None = None
@@ -78,7 +84,8 @@ class LabelledRows:
     @cached_property
     def trained(self) -> npt.NDArray[np.bool_]:
         """Which tokens have a label."""
-        return self.labels != IGNORE
+        trained: npt.NDArray[np.bool_] = self.labels != IGNORE
+        return trained
 
     @cached_property
     def trained_before(self) -> Int64:
@@ -167,10 +174,15 @@ class RowLabeller:
                 yield from self.label(half, bad)
             return
         for one in seen:
-            if issubclass(one.category, SpanmaskWarning) and len(self.warnings) < 20:
-                self.warnings[re.sub(r"\brow \d+\b", "a row", str(one.message))] = None
+            if issubclass(one.category, SpanmaskWarning):
+                self._note(str(one.message))
         labelled.numbers = np.asarray(piece.numbers, np.int64)
         yield labelled
+
+    def _note(self, text: str) -> None:
+        """Remember a warning, without the number of its row in its piece."""
+        if len(self.warnings) < MOST_NOTES:
+            self.warnings[re.sub(r"\brow \d+\b( \(id .*?\))?", "a row", text)] = None
 
     def own_names(self, names: Iterable[str]) -> Iterator[str]:
         """The data's own names of these columns."""
@@ -178,7 +190,9 @@ class RowLabeller:
 
     def _known(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         renamed = {own: known for known, own in self._columns.items()}
-        return {renamed.get(name, name): column for name, column in columns.items() if name not in self._columns or name in renamed}
+        return {
+            renamed.get(name, name): column for name, column in columns.items() if name not in self._columns or name in renamed
+        }
 
     def _label(self, columns: dict[str, Any]) -> LabelledRows:
         given = "input_ids" in columns and ("labels" in columns or "loss_mask" in columns)
@@ -215,6 +229,9 @@ class RowLabeller:
             outcomes = encoded.outcomes(plan, self.policy.roles, None)
             reasons = {row: outcomes.reason(row) for row in np.flatnonzero(plan.outcomes).tolist()}
             out.unknown, out.searched = dict(encoded.unknown), list(encoded.searched)
+            for what, text in encoded.notes().items():
+                if not what.startswith("dropped"):  # that is a finding
+                    self._note(text)
             for row, message, what in encoded.dropped:
                 out.left_out.setdefault(row, f"the {what} of message {message}")
             if self._marker is not None:
@@ -304,7 +321,8 @@ def is_in(ids: Int64, wanted: Int64) -> npt.NDArray[np.bool_]:
     table = np.zeros(int(wanted.max(initial=0)) + 2, np.bool_)
     table[wanted] = True
     table[-1] = False  # for all ids that the table lacks; negative ones are the greatest as unsigned numbers
-    return table[np.minimum(ids.view(np.uint64), np.uint64(len(table) - 1)).view(np.int64)]
+    found: npt.NDArray[np.bool_] = table[np.minimum(ids.view(np.uint64), np.uint64(len(table) - 1)).view(np.int64)]
+    return found
 
 
 def special_tokens(tokenizer: Any, chat_format: ChatFormat | None) -> dict[int, str]:

@@ -82,20 +82,21 @@ def audit(
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
         raise ValueError(f"samples: expected a number of rows >= 0, got {samples!r}.")
 
-    def labeller_of(one: MaskPolicy | None) -> RowLabeller:
+    def labeller_of(one: MaskPolicy | None, length: int | None) -> RowLabeller:
         return RowLabeller(
-            tokenizer, one, chat_format=chat_format, max_length=max_length, columns=columns, template_kwargs=template_kwargs
+            tokenizer, one, chat_format=chat_format, max_length=length, columns=columns, template_kwargs=template_kwargs
         )
 
-    source, labeller = source_of(data), labeller_of(policy)
+    source, labeller = source_of(data), labeller_of(policy, max_length)
     run = Run(source, labeller, RowShower(tokenizer), samples)
     if isinstance(compare, MaskPolicy):
-        run.compare_with(labelled_rows(source_of(data), replace_max_length(labeller_of(compare)), {}), short_repr(labeller.policy), short_repr(compare))
         if isinstance(data, Iterator):
             raise TypeError("compare: the data can be read only once; pass a list, a data set or files.")
+        other = labeller_of(compare, None)
+        run.compare_with(labelled_rows(source, other, {}), short_repr(labeller.policy), short_repr(compare))
     elif compare is not None:
-        other = source_of(compare)
-        run.compare_with(labelled_rows(other, replace_max_length(labeller_of(policy)), {}), source.name, other.name)
+        others = source_of(compare)
+        run.compare_with(labelled_rows(others, labeller_of(policy, None), {}), source.name, others.name)
     bad: dict[int, tuple[str, str]] = {}
     for rows in labelled_rows(source, labeller, bad):
         run.add(rows)
@@ -104,12 +105,6 @@ def audit(
             progress(len(rows), len(rows.ids))
     run.add_bad(bad)
     return run.report(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
-
-
-def replace_max_length(labeller: RowLabeller) -> RowLabeller:
-    """The other masking is compared uncut."""
-    labeller.max_length = None
-    return labeller
 
 
 def labelled_rows(source: Source, labeller: RowLabeller, bad: dict[int, tuple[str, str]]) -> Iterator[LabelledRows]:
@@ -184,8 +179,8 @@ class Run:
         for number, (why, text) in sorted(bad.items()):
             self._found["bad"].append(np.array([number], np.int64))
             self._count_reason("bad", re.sub(r" \(id '.*?'\)", "", why))
-            if len(self._shown["bad"]) < self._samples:
-                self._shown["bad"].append(Sample(number, self._place(number), why, text=text[:2000]))
+            shown = [*self._shown["bad"], Sample(number, self._place(number), why, text=text[:2000])]
+            self._shown["bad"] = sorted(shown, key=lambda sample: sample.number)[: self._samples]
         bad.clear()
 
     def _place(self, number: int) -> str:
@@ -325,14 +320,17 @@ class Run:
                 sample = self._shower.sample(rows, at, self._place)
                 self._ordinary = sorted([*self._ordinary, (key, sample)], key=lambda one: one[0])[: self._samples]
 
-    def report(self, tokenizer: str) -> AuditReport:
-        """Everything that was found."""
-        lengths, trained = joined(self._lengths), joined(self._trained)
-        skipped: dict[str, str] = {}
+    def _findings(self, some_rows: bool) -> tuple[dict[str, Finding], dict[str, str]]:
+        """The findings that were looked for, and why others were not."""
         no_turns = "turns were not looked for: there is no chat format"
-        for name, is_checked, why in (
+        closing = "closing tokens do not train" if self._with_turns else no_turns
+        checks = (
             ("misaligned-labels", self._given, "the data has no labels"),
-            ("stop-untrained", self._with_turns and self._stops_train, "closing tokens do not train" if self._with_turns else no_turns),
+            (
+                "stop-untrained",
+                self._with_turns and self._stops_train,
+                closing,
+            ),
             ("open-answers", self._with_turns, no_turns),
             ("markers-in-content", self._with_turns, no_turns),
             ("unclosed-regions", bool(self._labeller.policy.ignore_between), "the policy has no ignore_between"),
@@ -341,16 +339,19 @@ class Run:
             ("left-out", self._made, "labels are those of the data"),
             *((name, self._cut is not None, "there is no max_length") for name in ("truncated", "answers-cut", "unanswered")),
             *((name, self._comparison is not None, "nothing to compare with") for name in ("different", "incomparable")),
-        ):
-            if not is_checked and len(lengths):
-                skipped[name] = why
+        )
+        skipped = {name: why for name, is_checked, why in checks if some_rows and not is_checked}
         findings = {
-            name: Finding(
-                name, np.sort(np.concatenate([np.zeros(0, np.int64), *found])), self._reasons[name], self._shown[name]
-            )
+            name: Finding(name, np.sort(np.concatenate([np.zeros(0, np.int64), *found])), self._reasons[name], self._shown[name])
             for name, found in self._found.items()
             if name not in skipped
         }
+        return findings, skipped
+
+    def report(self, tokenizer: str) -> AuditReport:
+        """Everything that was found."""
+        lengths, trained = joined(self._lengths), joined(self._trained)
+        findings, skipped = self._findings(bool(len(lengths)))
         notes = list(self._labeller.warnings)
         if (self._given or not self._made) and len(lengths) and not self._with_turns:
             error = self._labeller._labeller._format_error

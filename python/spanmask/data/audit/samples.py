@@ -40,7 +40,7 @@ class RowShower:
         row, second = self._row(rows, at, labels, cut), None
         if other is not None:
             theirs = other(at)
-            differs = np.flatnonzero((labels != theirs))
+            differs = np.flatnonzero(labels != theirs)
             near = int(differs[0]) if len(differs) else None
             row, second = self._row(rows, at, labels, near), self._row(rows, at, theirs, near)
         return Sample(number, place(number), why, row, second)
@@ -53,10 +53,16 @@ class RowShower:
         start, stop = rows.offsets[at], rows.offsets[at + 1]
         weights = None if rows.weights is None else rows.weights[start:stop]
         styles = TokenStyles.from_labels(
-            rows.ids[start:stop], labels, weights, ignore_index=IGNORE, max_weight=1.0 if weights is None else float(weights.max(initial=0))
+            rows.ids[start:stop],
+            labels,
+            weights,
+            ignore_index=IGNORE,
+            max_weight=1.0 if weights is None else float(weights.max(initial=0)),
         )
         turns = None if rows.turns is None else rows.turns._part(np.array([at], np.int64), None)
-        return labelled_row(int(rows.numbers[at]), styles, self._decoder, None, turns=turns, windows=windows(int(stop - start), near))
+        return labelled_row(
+            int(rows.numbers[at]), styles, self._decoder, None, turns=turns, windows=windows(int(stop - start), near)
+        )
 
 
 def windows(size: int, near: int | None) -> list[tuple[int, int]]:

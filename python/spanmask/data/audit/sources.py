@@ -30,7 +30,7 @@ class _Pieces(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Rows that are read once.
+    """Where rows come from. `source_of` returns a source as it is.
 
     Attributes:
         name: what to call the data.
@@ -54,6 +54,8 @@ def source_of(data: Any) -> Source:
         TypeError: it is nothing that holds rows.
         DataError: files cannot be found or read.
     """
+    if isinstance(data, Source):
+        return data
     if isinstance(data, (str, Path)):
         return files_source([str(data)])
     module = type(data).__module__.partition(".")[0]
@@ -91,7 +93,7 @@ def files_source(patterns: Sequence[str]) -> Source:
         for part, first in zip(parts, firsts, strict=False):
             for piece in read_part(part, names):
                 numbers = np.asarray(piece.numbers, np.int64) + first
-                yield Piece(piece.columns, numbers, {first + row: bad for row, bad in piece.bad.items()})  # type: ignore[arg-type]
+                yield Piece(piece.columns, numbers, {first + row: bad for row, bad in piece.bad.items()})
 
     files = [(str(part.path), first) for part, first in zip(parts, firsts, strict=False)]
     return Source(", ".join(patterns), pieces, firsts[-1], files, file_made_by(parts[0].path))

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["SCRIPT", "STYLE"]
 
 STYLE = """
-:root{color-scheme:light dark;--back:#fff;--text:#1c2128;--dim:#57606a;--line:#d5dae0;--box:#f5f7f9;--bar:#3b7dd8;--wrong:#c9372c;--look:#b07a00}
+:root{color-scheme:light dark;--back:#fff;--text:#1c2128;--dim:#57606a;--line:#d5dae0;--box:#f5f7f9;--bar:#3b7dd8;
+--wrong:#c9372c;--look:#b07a00}
 @media (prefers-color-scheme:dark){:root{--back:#14181d;--text:#dfe4ea;--dim:#9aa5b1;--line:#333b45;--box:#1c2229;--bar:#5b9cf0;
 --wrong:#f0705f;--look:#dba93f}}
 *{box-sizing:border-box}
@@ -38,7 +39,8 @@ td.text{overflow-wrap:anywhere;white-space:pre-wrap}
 .chosen{font-weight:600}
 .tools{display:flex;flex-wrap:wrap;gap:10px 18px;align-items:center;margin:.5em 0}
 .tools label{max-width:100%}
-.tools select,.tools input{font:inherit;max-width:100%;padding:3px 6px;color:inherit;background:var(--box);border:1px solid var(--line);border-radius:6px}
+.tools select,.tools input{font:inherit;max-width:100%;padding:3px 6px;
+color:inherit;background:var(--box);border:1px solid var(--line);border-radius:6px}
 #hits,.rows,.where,.count{color:var(--dim)}
 .rows,.where{font-size:.9em;overflow-wrap:anywhere;max-width:none}
 .finding{border:1px solid var(--line);border-left:5px solid var(--look);border-radius:8px;margin:10px 0;padding:8px 14px}

@@ -132,7 +132,7 @@ def row_hashes(ids: Int64, offsets: Int64, multipliers: npt.NDArray[np.uint64]) 
     mixed *= np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     mixed *= multipliers[np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)]
-    hashes = lengths.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
+    hashes: npt.NDArray[np.uint64] = lengths.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
     some = lengths > 0
     if some.any():
         hashes[some] += np.add.reduceat(mixed, offsets[:-1][some])
