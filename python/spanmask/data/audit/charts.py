@@ -31,7 +31,7 @@ def histogram(values: Distribution, title: str, unit: str, mark: float | None = 
         what = f"{low:,.0f}{space}{unit} and more" if over else f"{low:,.0f} to {top:,.0f}{space}{unit}"
         bars.append(
             f'<rect x="{LEFT + number * step:.1f}" y="{TOP + high - size:.1f}" width="{max(step - 1, 0.5):.1f}" height="{size:.1f}">'
-            f"<title>{what}: {count:,} rows</title></rect>"
+            f"<title>{what}: {count:,} row{'' if count == 1 else 's'}</title></rect>"
         )
     line = ""
     if mark is not None and first < mark < last:

@@ -143,7 +143,7 @@ def finding(one: Finding, report: AuditReport, *, is_open: bool) -> Iterator[str
     kind = one.kind
     rows = max(report.all_rows, 1)
     yield (
-        f'<details class="finding {kind.level}" data-name="{one.name}"{" open" if is_open else ""}><summary><b>{safe(kind.title)}</b> '
+        f'<details class="finding {kind.level}" id="{one.name}" data-name="{one.name}"{" open" if is_open else ""}><summary><b>{safe(kind.title)}</b> '
         f"<span class=count>{counted(one.count, 'row')} ({percent(one.count / rows)})</span> <code>{one.name}</code></summary>"
         f"<p>{safe(kind.meaning)}</p><p><b>What to do:</b> {safe(kind.remedy)}</p>"
     )
@@ -158,7 +158,9 @@ def finding(one: Finding, report: AuditReport, *, is_open: bool) -> Iterator[str
 
 def sample_html(sample: Sample) -> str:
     """One row."""
-    head = f"<div class=where>{safe(sample.place)}{': ' + safe(sample.why) if sample.why else ''}</div>"
+    known = "" if sample.row is not None and sample.place == f"row {sample.number}" else sample.place  # its headline says it
+    says = ": ".join(text for text in (known, sample.why) if text)
+    head = f"<div class=where>{safe(says)}</div>" if says else ""
     if sample.row is None:
         return f"<div class=sample>{head}<pre>{safe(sample.text)}</pre></div>"
     shown = "".join(html_row(sample.row))

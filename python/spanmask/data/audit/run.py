@@ -76,7 +76,7 @@ def audit(
     >>> rows = [{"input_ids": [5, 7, 8, 2, 5, 6, 9, 2]}, {"input_ids": [5, 7, 8, 2]}]
     >>> report = audit(rows, ByT5Tokenizer(), chat_format=fmt)
     >>> report.rows("untrained").tolist(), report.findings["untrained"].reasons
-    ([1], Counter({'truncated before the answer': 1}))
+    ([1], Counter({'no trained turn': 1}))
     """
     check_length("max_length", max_length)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:

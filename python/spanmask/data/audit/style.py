@@ -78,6 +78,8 @@ function update(){
   });
   hits.textContent=text?count+(count===1?' sample':' samples'):'';
 }
+var linked=location.hash&&document.getElementById(location.hash.slice(1));
+if(linked&&linked.tagName==='DETAILS'){linked.open=true;linked.scrollIntoView();}
 which.addEventListener('change',update);
 search.addEventListener('input',update);
 })();
