@@ -16,7 +16,8 @@ from rich.console import Console
 from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, audit, mask_labels, preview
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-sys.path[:0] = ["examples", "tests"]
+sys.path.insert(0, "examples")
+sys.path.insert(0, "tests")
 import vision_chat
 from support.tiny_models import chat_tokenizer
 
@@ -88,7 +89,15 @@ def preview_png(chromium: str) -> None:
 def screenshot(chromium: str, url: str, name: str, *options: str) -> None:
     """Writes a picture of a page."""
     with tempfile.TemporaryDirectory() as folder:
-        shot = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}", *options]
+        shot = [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={folder}",
+            *options,
+        ]
         subprocess.run([*shot, f"--screenshot={(ASSETS / name).absolute()}", url], check=True, capture_output=True)
 
 
@@ -123,7 +132,9 @@ def audit_png(chromium: str) -> None:
         report = audit(chats(), chat_tokenizer(), max_length=512)
         report.name = "chats.jsonl"
         report.to_html(page)
-        screenshot(chromium, page.as_uri(), "audit-light.png", "--window-size=1280,1400", "--blink-settings=preferredColorScheme=1")
+        screenshot(
+            chromium, page.as_uri(), "audit-light.png", "--window-size=1280,1400", "--blink-settings=preferredColorScheme=1"
+        )
         # One finding alone; a screenshot cannot scroll to it.
         alone = "<style>main>:not(#markers-in-content){display:none}</style></head>"
         text = page.read_text(encoding="utf-8").replace("</head>", alone)

@@ -416,3 +416,34 @@ def test_rows_are_picked(tokenizer):
     assert picked(numbers=[3, 0]) == [0, 3]
     with pytest.raises(DataError, match="row 5 does not exist; there are 5"):
         picked(numbers=[5])
+
+
+def test_rows_of_text_end_with_their_stop_token():
+    tokenizer = tokenizer_of("byte-level", STYLES["chatml"].special)
+    tokenizer.eos_token = "<|im_end|>"
+    rows = [{"prompt": "a question", "completion": answer} for answer in ("yes", "no")]
+    report = audit(rows, tokenizer)
+    assert report.turns == {"assistant": 2, "user": 2}
+    assert all(sample.row.lines[-1].segments[-1].text == "<|im_end|>" for sample in report.ordinary)
+    for name in ("untrained", "open-answers", "stop-untrained"):
+        assert report.rows(name).tolist() == []
+
+
+@pytest.mark.parametrize("name", ["assistant_masks", "completion_mask", "loss_mask"])
+def test_flags_of_other_libraries_are_labels(tokenizer, name):
+    rows = [{"input_ids": WHOLE, name: [0] * 6 + [1, 1, 0]}]
+    report = audit(rows, tokenizer, chat_format=FORMAT, compare=MaskPolicy())
+    assert (report.trained_tokens, report.policy) == (2, None)
+    assert report.rows("stop-untrained").tolist() == [0]
+
+
+def test_data_sets_with_a_transform_are_read_through_it(tokenizer):
+    rows = Dataset.from_list([{"length": 3}, {"length": 4}])
+    rows.set_transform(lambda batch: {"input_ids": [[5, 6, *[9] * (n - 3), 2] for n in batch["length"]]})
+    assert audit(rows, tokenizer, chat_format=FORMAT).tokens == 7
+
+
+def test_long_rows_are_read_in_small_pieces(monkeypatch):
+    monkeypatch.setattr(sources, "PIECE_BYTES", 800)
+    rows = [{"input_ids": [1] * 60} for _ in range(10)] + [{"input_ids": None}]
+    assert [len(piece) for piece in sources.list_pieces(rows, ("input_ids",))] == [2] * 5 + [1]

@@ -142,8 +142,9 @@ def finding(one: Finding, report: AuditReport, *, is_open: bool) -> Iterator[str
     """A finding: what it means, what to do, its rows and its samples."""
     kind = one.kind
     rows = max(report.all_rows, 1)
+    opened = " open" if is_open else ""
     yield (
-        f'<details class="finding {kind.level}" id="{one.name}" data-name="{one.name}"{" open" if is_open else ""}><summary><b>{safe(kind.title)}</b> '
+        f'<details class="finding {kind.level}" id="{one.name}" data-name="{one.name}"{opened}><summary><b>{safe(kind.title)}</b> '
         f"<span class=count>{counted(one.count, 'row')} ({percent(one.count / rows)})</span> <code>{one.name}</code></summary>"
         f"<p>{safe(kind.meaning)}</p><p><b>What to do:</b> {safe(kind.remedy)}</p>"
     )

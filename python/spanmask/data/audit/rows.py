@@ -16,6 +16,7 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import RENDERED
+from spanmask.data.audit.sources import GIVEN
 from spanmask.data.chat_masker import Labeller
 from spanmask.data.files import Piece
 from spanmask.data.write import halves, text_of
@@ -195,9 +196,9 @@ class RowLabeller:
         }
 
     def _label(self, columns: dict[str, Any]) -> LabelledRows:
-        given = "input_ids" in columns and ("labels" in columns or "loss_mask" in columns)
-        labelled = self._with_given_labels(columns) if given else self._with_own_labels(columns)
-        if labelled.turns is not None and self.policy.ignore_between and not given:
+        given = next((name for name in GIVEN if name in columns), None) if "input_ids" in columns else None
+        labelled = self._with_own_labels(columns) if given is None else self._with_given_labels(columns, given)
+        if labelled.turns is not None and self.policy.ignore_between and given is None:
             labelled.unclosed = list(self._unclosed(labelled, np.arange(len(labelled.offsets) - 1)))
         return labelled
 
@@ -241,13 +242,12 @@ class RowLabeller:
         out.untrained = reasons
         return out
 
-    def _with_given_labels(self, columns: Mapping[str, Any]) -> LabelledRows:
+    def _with_given_labels(self, columns: Mapping[str, Any], name: str) -> LabelledRows:
         ids = Ragged.from_rows(columns["input_ids"], "input_ids")
-        name = "labels" if "labels" in columns else "loss_mask"
         own = Ragged.from_rows(columns[name] if name == "labels" else as_integers(columns[name]), name)
         check_aligned(own, ids, name)
         values, labels, offsets = ids.values.astype(np.int64), own.values.astype(np.int64), ids.offsets
-        if name == "loss_mask":
+        if name != "labels":
             labels = np.where(labels != 0, values, IGNORE)
         if "attention_mask" in columns:
             mask = Ragged.from_rows(as_integers(columns["attention_mask"]), "attention_mask")

@@ -48,8 +48,9 @@ def audit(
 
     Args:
         data: a data set of `datasets` (also a stream), the name of a file, folder or glob or a list of such (Parquet, JSON lines, Arrow),
-            an Arrow table, or dicts. Its columns are those of `DataCollatorForChat`. Where there are `input_ids` with `labels`, or with a
-            `loss_mask` of 0 and 1, these labels are what is looked at, whoever made them; else labels are made.
+            an Arrow table, or dicts. Its columns are those of `DataCollatorForChat`. Where there are `input_ids` with `labels`, or with
+            flags of the tokens that train (`loss_mask`, or TRL's `assistant_masks` or `completion_mask`), these are what is looked at,
+            whoever made them; else labels are made.
         tokenizer: a transformers tokenizer.
         policy: which tokens train, for rows without labels; its roles are those whose turns count as answers, for all rows. By default
             the assistant's turns with their closing tokens. Labels are looked at as with `shift="none"`.
@@ -239,9 +240,9 @@ class Run:
         trains = before[base + turns.content_stop[answers]] > before[base + turns.content_start[answers]]
         start = base + turns.content_stop[answers]
         stop = np.minimum(base + turns.stop[answers] + turns.stop_token[answers], rows.offsets[row + 1])
+        special = np.asarray(list(self._labeller.special), np.int64)
         if self._stops_train:
             # Of closing tokens, the special ones are those that stop; without any, all are.
-            special = np.asarray(list(self._labeller.special), np.int64)
             flat, owner = spread(start, stop)
             is_special, is_trained = is_in(rows.ids[flat], special), rows.trained[flat]
             specials = np.bincount(owner[is_special], minlength=len(answers))
@@ -250,7 +251,10 @@ class Run:
             stops = np.where(specials > 0, trained_specials > 0, trained > 0)
             wrong = trains & turns.closed[answers] & (stop > start) & ~stops
             self._find(rows, "stop-untrained", dict.fromkeys(np.unique(row[wrong]).tolist(), ""))
-        is_open = trains & (~turns.closed[answers] | ((stop == start) & (stop == rows.offsets[row + 1])))
+        # Without closing tokens of their own, answers are open at the end of their row, unless a token that stops is their last.
+        at_end = (stop == start) & (stop == rows.offsets[row + 1])
+        at_end[at_end] = ~is_in(rows.ids[stop[at_end] - 1], special)
+        is_open = trains & (~turns.closed[answers] | at_end)
         self._find(rows, "open-answers", dict.fromkeys(np.unique(row[is_open]).tolist(), ""))
 
     @property

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +14,13 @@ import numpy as np
 from spanmask.data.files import PIECE_BYTES, PIECE_ROWS, DataError, Piece, expand, kind_of, parts_of_files, piece_of, read_part
 from spanmask.ragged import import_pyarrow, is_arrow
 
-__all__ = ["READ", "Source", "source_of"]
+__all__ = ["GIVEN", "READ", "Source", "source_of"]
 
+# Labels of the data, or flags of the tokens that train; the first that there is. The last two are TRL's.
+GIVEN = ("labels", "loss_mask", "assistant_masks", "completion_mask")
 # The columns that say something about masks; others are not read.
 READ = (
-    *("input_ids", "labels", "loss_mask", "loss_weights", "attention_mask", "turn_mask", "turn_weights"),
+    *("input_ids", *GIVEN, "attention_mask", "turn_mask", "turn_weights"),
     *("messages", "prompt", "completion", "conversations", "text", "tools", "chat_template_kwargs", "system"),
 )
 
@@ -148,10 +149,25 @@ def dataset_pieces(dataset: Any, names: Sequence[str]) -> Iterator[Piece]:
             first += count
 
 
+def batches(examples: Iterable[Any]) -> Iterator[list[Any]]:
+    """Rows in lists of bounded size."""
+    some: list[Any] = []
+    size = 0
+    for one in examples:
+        some.append(one)
+        ids: Any = one.get("input_ids") if isinstance(one, Mapping) else None
+        size += 8 * len(ids) if hasattr(ids, "__len__") else 0
+        if len(some) >= PIECE_ROWS or size >= PIECE_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
 def list_pieces(examples: Iterable[Any], names: Sequence[str]) -> Iterator[Piece]:
     """Dicts, in pieces."""
-    rest, first = iter(examples), 0
-    while some := list(islice(rest, PIECE_ROWS)):
+    first = 0
+    for some in batches(examples):
         good = {first + at: one for at, one in enumerate(some) if isinstance(one, Mapping)}
         bad = {
             first + at: (f"expected a dict of columns, got {type(one).__name__}.", repr(one)[:1000])
