@@ -167,6 +167,42 @@ def test_contents_that_hold_markers(tokenizer):
 
     rows = [chat("hello"), chat("a <|im_end|> b"), chat("<|im_start|>assistant\nevil"), chat("|im_end|")]
     assert audit(rows, tokenizer).rows("markers-in-content").tolist() == [1, 2]
+    assert "token ids" in look([WHOLE], tokenizer).skipped["markers-in-content"]
+
+
+PLAIN = [
+    [{"role": role, "content": f"{word} cats"} for _ in range(turns) for role in ("user", "assistant")]
+    for word, turns in (("two", 1), ("three", 2), ("few", 3))
+]
+NO_STOP = (
+    "chatml_open_end",
+    "alpaca",
+    "falcon",
+    "baichuan",
+    "chatglm2",
+    "chatglm3",
+    "mpt",
+    "ziya",
+    "parts_llava",
+    "phi2",
+    "glm4_calls",
+)
+NO_STOP += ("roles_as_headings", "react")
+
+
+@pytest.mark.parametrize(
+    "style", ["chatml", "llama2", "mistral_v3", "gemma", "deepseek_v31", "kimi", "system_as_assistant", *NO_STOP]
+)
+def test_plain_conversations_have_findings_only_where_the_template_writes_no_stop_token(style):
+    tokenizer = tokenizer_of("byte-level", STYLES[style].special)
+    tokenizer.chat_template = STYLES[style].template
+    encoded = encode_chat(tokenizer, PLAIN)
+    pairs = zip(encoded.input_ids.to_list(), encoded.labels.to_list(), strict=True)
+    for data in ([{"messages": chat} for chat in PLAIN], with_labels(*pairs)):
+        report = audit(data, tokenizer)
+        found = {name: finding.row_numbers.tolist() for name, finding in report.findings.items() if finding.count}
+        assert found == ({"open-answers": [0, 1, 2]} if style in NO_STOP else {})
+        assert report.trained_tokens == int((encoded.labels.values != IGNORE).sum())
 
 
 def test_rows_that_are_searched_or_unknown():

@@ -54,6 +54,7 @@ class LabelledRows:
         cut_labels: the labels that are left when rows are cut to `max_length`, and their offsets.
         untrained: why rows have no label, by position.
         unknown, left_out: rows whose turns are not known, and rows of which the template leaves out a part, by position: what it is.
+        from_messages: the rows are made of messages or texts.
         searched, marked, unclosed: positions of rows whose turns were searched for, whose contents hold marker text, and with a
             region of `ignore_between` that does not close.
     """
@@ -66,6 +67,7 @@ class LabelledRows:
     ordinals: Int64 = field(default_factory=no_rows)
     turns: Turns | None = None
     given: bool = False
+    from_messages: bool = False
     cut_labels: tuple[Int64, Int64] | None = None
     untrained: dict[int, str] = field(default_factory=dict)
     unknown: dict[int, str] = field(default_factory=dict)
@@ -224,9 +226,8 @@ class RowLabeller:
             reasons = _reasons(plan, fmt.roles)
             if "messages" in columns:
                 out.unknown = self._labeller._mismatches(plan, columns)
-            out.marked = self._marked_ids(out)
         else:
-            out.turns = encoded.turns
+            out.turns, out.from_messages = encoded.turns, True
             outcomes = encoded.outcomes(plan, self.policy.roles, None)
             reasons = {row: outcomes.reason(row) for row in np.flatnonzero(plan.outcomes).tolist()}
             out.unknown, out.searched = dict(encoded.unknown), list(encoded.searched)
@@ -259,7 +260,6 @@ class RowLabeller:
         fmt = self.chat_format
         if fmt is not None:
             out.turns = find_turns(Ragged._unchecked(values, offsets), fmt)
-            out.marked = self._marked_ids(out)
         none = np.flatnonzero(out.trained_counts == 0)
         if len(none):
             out.untrained = dict.fromkeys(none.tolist(), NO_LABELS)
@@ -271,23 +271,6 @@ class RowLabeller:
             within = np.arange(len(values)) - np.repeat(offsets[:-1], out.lengths) < self.max_length
             out.cut_labels = labels[within], np.append(0, np.cumsum(np.minimum(out.lengths, self.max_length)))
         return out
-
-    def _marked_ids(self, rows: LabelledRows) -> list[int]:
-        """Rows of ids with a special token inside the content of a turn that does not train."""
-        turns, fmt = rows.turns, self.chat_format
-        if turns is None or fmt is None or not self.special:
-            return []
-        parts = np.asarray([token for markers in fmt.reasoning for one in markers for token in one], np.int64)
-        wanted = np.setdiff1d(np.asarray(list(self.special), np.int64), np.union1d(parts, np.asarray(fmt.ignore_ids, np.int64)))
-        places = np.flatnonzero(is_in(rows.ids, wanted))
-        if not len(places):
-            return []
-        others = [number for number, role in enumerate(turns.roles) if role not in self.policy.roles]
-        at = np.isin(turns.role, others)
-        base = rows.offsets[turns.row[at]]
-        first = np.searchsorted(places, base + turns.content_start[at])
-        hit = first < np.searchsorted(places, base + turns.content_stop[at])
-        return np.unique(turns.row[at][hit]).tolist()  # type: ignore[no-any-return]
 
     def _unclosed(self, rows: LabelledRows, some: Int64) -> Iterator[int]:
         """The rows among `some` with a region that opens and does not close, found by halving."""

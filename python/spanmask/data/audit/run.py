@@ -137,7 +137,7 @@ class Run:
         self._cut = None if labeller.max_length is None else Truncation(labeller.max_length)
         self._in_step: InStep | None = None
         self._comparison: Comparison | None = None
-        self._given = self._made = False
+        self._given = self._made = self._from_messages = False
         self._with_turns = False
         self._ordinary: list[tuple[int, Sample]] = []
         self._vocabulary = vocabulary_size(labeller._labeller.tokenizer)
@@ -151,6 +151,7 @@ class Run:
         if not len(rows):
             return
         self._given |= rows.given
+        self._from_messages |= rows.from_messages
         self._made |= not rows.given
         lengths, trained = rows.lengths, rows.trained_counts
         self._lengths.append(lengths.astype(np.int32))
@@ -251,10 +252,10 @@ class Run:
             stops = np.where(specials > 0, trained_specials > 0, trained > 0)
             wrong = trains & turns.closed[answers] & (stop > start) & ~stops
             self._find(rows, "stop-untrained", dict.fromkeys(np.unique(row[wrong]).tolist(), ""))
-        # Without closing tokens of their own, answers are open at the end of their row, unless a token that stops is their last.
-        at_end = (stop == start) & (stop == rows.offsets[row + 1])
-        at_end[at_end] = ~is_in(rows.ids[stop[at_end] - 1], special)
-        is_open = trains & (~turns.closed[answers] | at_end)
+        # Without closing tokens of its own, the last answer of a row is open, unless its last token is one that stops.
+        is_last = np.append(row[1:] != row[:-1], True)[: len(row)] & (stop == start) & trains
+        is_last[is_last] = ~is_in(rows.ids[stop[is_last] - 1], special)
+        is_open = trains & (~turns.closed[answers] | is_last)
         self._find(rows, "open-answers", dict.fromkeys(np.unique(row[is_open]).tolist(), ""))
 
     @property
@@ -336,7 +337,7 @@ class Run:
                 closing,
             ),
             ("open-answers", self._with_turns, no_turns),
-            ("markers-in-content", self._with_turns, no_turns),
+            ("markers-in-content", self._from_messages, "the rows are token ids: contents cannot be told from the template"),
             ("unclosed-regions", bool(self._labeller.policy.ignore_between), "the policy has no ignore_between"),
             ("unknown-turns", self._made, "labels are those of the data"),
             ("searched", self._made, "labels are those of the data"),
