@@ -5,7 +5,7 @@ import re
 
 import pytest
 from spanmask import encode_chat
-from support.files import chat_rows, command, save_tokenizer, write_rows
+from support.files import chat_rows, command, save_tokenizer, start, write_rows
 from transformers import AutoTokenizer
 
 ROWS = chat_rows(30)
@@ -88,6 +88,27 @@ def test_the_output_of_mask_says_who_made_it_and_is_looked_at(tokenizer, chats, 
     done = command("audit", tmp_path / "out", "--tokenizer", tokenizer, "--chat-template", tmp_path / "t.jinja")
     assert done.exit_code == 0
     assert "warning: The data were made with another tokenizer or chat template" in done.stderr
+
+
+def test_only_the_output_of_a_folder_of_mask_is_read(tokenizer, chats, tmp_path):
+    with chats.open("ab") as file:
+        file.write(b"not json\n")
+    made = command(
+        "mask", chats, tmp_path / "out", "--tokenizer", tokenizer, "--on-bad-row", "quarantine", "--output", "loss_mask"
+    )
+    assert made.exit_code == 0, made.stderr
+    assert (tmp_path / "out" / "bad-00000.jsonl").exists()
+    report = json.loads(command("audit", tmp_path / "out", "--tokenizer", tokenizer, "--json", "-", "--compare", chats).stdout)
+    assert (report["row_count"], report["findings"]["bad"]["count"]) == (30, 0)
+    assert report["comparison"]["rows"] == 30
+    assert report["comparison"]["different"] == 0
+
+
+def test_a_closed_pipe_is_no_error(tokenizer, chats):
+    with start("preview", chats, "--tokenizer", tokenizer) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 1
 
 
 def test_errors_are_one_line(tokenizer, chats, tmp_path):
