@@ -265,6 +265,24 @@ def test_two_data_sets_are_compared_whatever_their_pieces(tokenizer, tmp_path, m
     report = audit(str(path), tokenizer, chat_format=FORMAT, compare=other[:48])
     assert report.rows("different").tolist() == [30]  # cut: its last token does not train
     assert report.rows("incomparable").tolist() == [31, 48, 49]
+    fewer = [row for number, row in enumerate(other) if number not in (0, 5, 6, 7, 40)]
+    report = audit(str(path), tokenizer, chat_format=FORMAT, compare=fewer)
+    assert report.rows("incomparable").tolist() == [0, 5, 6, 7, 31, 40]
+    assert report.rows("different").tolist() == [30]
+    report = audit(fewer, tokenizer, chat_format=FORMAT, compare=str(path))
+    assert report.rows("incomparable").tolist() == [27]
+    assert report.comparison.rows == 44
+
+
+def test_a_row_that_occurs_again_does_not_shift_the_comparison(tokenizer):
+    rows = [[5, 7, 8, number, 2, 5, 6, 9, 2] for number in range(20, 60)]
+    rows[30] = rows[3]
+    ours = with_labels(*zip(rows, mask_labels(rows, FORMAT).labels.to_list(), strict=True))
+    theirs = list(ours)
+    theirs[3] = {"input_ids": [8, 8], "labels": [8, 8]}
+    report = audit(ours, tokenizer, chat_format=FORMAT, compare=theirs)
+    assert report.rows("incomparable").tolist() == [3]
+    assert (report.comparison.rows, report.comparison.different) == (39, 0)
 
 
 def test_any_source_gives_the_same_report(tokenizer, tmp_path, monkeypatch):

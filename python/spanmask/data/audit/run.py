@@ -13,7 +13,7 @@ import numpy.typing as npt
 from spanmask._short_repr import short_repr
 from spanmask._validate import check_length
 from spanmask.chat.format import ChatFormat
-from spanmask.data.audit.compare import InStep, difference
+from spanmask.data.audit.compare import InStep
 from spanmask.data.audit.findings import FINDINGS
 from spanmask.data.audit.report import AuditReport, Comparison, Finding, Sample, Truncation, place_of
 from spanmask.data.audit.rows import IGNORE, LabelledRows, RowLabeller, is_in
@@ -297,8 +297,7 @@ class Run:
     def _compare(self, rows: LabelledRows) -> None:
         assert self._in_step is not None
         assert self._comparison is not None
-        one = difference(rows, self._in_step.up_to(int(rows.ordinals[-1])))
-        self._in_step.drop_before(int(rows.ordinals[-1]))
+        one = self._in_step.difference(rows)
         self._find(rows, "different", dict.fromkeys(one.different, ""), one.other)
         self._find(rows, "incomparable", dict.fromkeys(one.incomparable, ""))
         old = self._comparison
