@@ -1,5 +1,6 @@
 """HTML: marks and escaping."""
 
+import re
 from html.parser import HTMLParser
 
 from spanmask import ChatFormat, RoleBoundary, preview
@@ -58,3 +59,12 @@ def test_saved_pages_have_a_charset_a_title_and_a_legend(tokenizer, row, labels,
     assert "中 square" in Marked(html[html.index("<body>") : html.index("</html>")]).text
     assert "is trained" in html
     assert "color-scheme:light dark" in html
+
+
+def test_the_pointer_shows_positions_and_ids(tokenizer, chat_format):
+    ids = tokenizer("USER: Hi ASSISTANT: Yes</s>").input_ids
+    labels = [-100] * (len(ids) - 1) + ids[-1:]
+    html = preview(ids, labels, tokenizer, chat_format=chat_format).to_html()
+    assert f'title="trained; token {len(ids) - 1}, id {ids[-1]}"' in html
+    assert re.search(r'title="ignored; tokens \d+ to \d+, ids [\d ]+( \.\.\.)?"', html)
+    assert 'title="not trained; token' in html

@@ -61,11 +61,24 @@ def html_segment(segment: Segment) -> str:
     """One segment. Trained text is a `<mark>`, so that it is marked even where styles are removed."""
     text = segment.text.translate(ESCAPES).replace("\n", '<span style="opacity:.5">&#8629;</span>\n')
     style = "font-style:italic;" if segment.special else ""
+    title = tokens_of(segment)
     if segment.trained:
         style += f"color:inherit;background:rgba(46,160,67,{0.12 + 0.33 * segment.shade:.2f})"
-        title = "trained" if segment.weight is None else f"trained, weight {segment.weight:g}"
-        return f'<mark style="{style}" title="{title}">{text}</mark>'
+        kind = "trained" if segment.weight is None else f"trained, weight {segment.weight:g}"
+        return f'<mark style="{style}" title="{kind}{title}">{text}</mark>'
     if segment.ignored:
         style += "background:rgba(218,54,51,.18);text-decoration:line-through"
-        return f'<span style="{style}" title="ignored">{text}</span>'
-    return f'<span style="{style}opacity:.6">{text}</span>' if segment.special or segment.marker else text
+        return f'<span style="{style}" title="ignored{title}">{text}</span>'
+    if segment.special or segment.marker:
+        return f'<span style="{style}opacity:.6" title="not trained{title}">{text}</span>'
+    return f'<span title="not trained{title}">{text}</span>' if segment.size else text
+
+
+def tokens_of(segment: Segment) -> str:
+    """The places and ids of a segment's tokens, which the pointer shows."""
+    if not segment.size:
+        return ""
+    ids = " ".join(map(str, segment.ids)) + (" ..." if segment.size > len(segment.ids) else "")
+    if segment.size == 1:
+        return f"; token {segment.start}, id {ids}"
+    return f"; tokens {segment.start} to {segment.start + segment.size - 1}, ids {ids}"

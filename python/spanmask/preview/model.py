@@ -18,6 +18,8 @@ __all__ = ["Line", "Row", "Segment", "TokenStyles", "encoder_decoder_row", "labe
 
 # Runs of one special token at least this long are folded: `<image> x 576`.
 FOLD = 3
+# A segment names this many of its ids.
+NAMED_IDS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,9 @@ class Segment:
         marker: the tokens open or close a turn.
         weight: the loss weight; `None` without weights.
         shade: the weight as a fraction of the greatest one, 0 to 1.
+        start: the position of its first token in the row.
+        ids: its tokens; the first ones of many.
+        size: how many tokens it has; 0 if it stands for none.
     """
 
     text: str
@@ -41,6 +46,9 @@ class Segment:
     marker: bool = False
     weight: float | None = None
     shade: float = 1.0
+    start: int = 0
+    ids: tuple[int, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,4 +241,15 @@ def segments(styles: TokenStyles, token_decoder: TokenDecoder, start: int, stop:
             label = token_decoder.special(style.label) or token_decoder.text(np.array([style.label]), 0, 1)
             text = f"{text} -> {label.strip()}"
         shade = 1.0 if style.weight is None else max(style.weight, 0.0) / styles.max_weight
-        yield Segment(spell_controls(text), style.trained, style.ignored, special is not None, style.marker, style.weight, shade)
+        yield Segment(
+            spell_controls(text),
+            style.trained,
+            style.ignored,
+            special is not None,
+            style.marker,
+            style.weight,
+            shade,
+            positions[0],
+            tuple(styles.ids[positions[0] : positions[0] + NAMED_IDS].tolist()[: len(positions)]),
+            len(positions),
+        )
