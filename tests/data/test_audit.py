@@ -99,6 +99,14 @@ def test_given_labels_are_looked_at_as_they_are(tokenizer):
     assert report.trained_tokens == 3 + 2 + 3 + 3 + 9
 
 
+def test_every_untrained_row_has_its_reason(tokenizer):
+    rows = with_labels(*[(NO_ANSWER, [IGNORE] * 5)] * 300, *[(WHOLE, [IGNORE] * 9)] * 300)
+    for data in (rows, [{"input_ids": row["input_ids"]} for row in rows]):
+        reasons = audit(data, tokenizer, chat_format=FORMAT).findings["untrained"].reasons
+        assert reasons["no trained turn"] == 300
+        assert reasons.total() == (600 if data is rows else 300)
+
+
 def test_a_loss_mask_is_the_same_as_labels_and_padding_is_not_counted(tokenizer):
     labels = [IGNORE] * 6 + [9, 10, 2]
     masked = {

@@ -264,8 +264,8 @@ class RowLabeller:
         if len(none):
             out.untrained = dict.fromkeys(none.tolist(), NO_LABELS)
             if fmt is not None:
-                masked = mask_labels(rows_at(values, offsets, none), fmt, self.policy)
-                out.untrained |= {int(none[at]): reason for at, reason in masked.report.untrained_rows}
+                outcomes = mask_labels(rows_at(values, offsets, none), fmt, self.policy)._outcomes
+                out.untrained |= {int(none[at]): outcomes.reason(at) for at in np.flatnonzero(outcomes.outcomes).tolist()}
             out.untrained |= dict.fromkeys(none[out.lengths[none] == 0].tolist(), "empty row")
         if self.max_length is not None and (out.lengths > self.max_length).any():
             within = np.arange(len(values)) - np.repeat(offsets[:-1], out.lengths) < self.max_length
