@@ -1,6 +1,7 @@
-"""Makes the pictures of masks: `docs/assets/mask.svg` (README) and `docs/assets/preview.png` (the HTML, on a light and on a dark page).
+"""Makes the pictures of masks: `docs/assets/mask.svg` (README), `docs/assets/preview.png` (the HTML, on a light and on a dark page), and
+`docs/assets/audit-light.png` and `audit-dark.png` (the page of an audit).
 
-Run it in the root of the repository: `python docs/pictures.py`. `preview.png` requires chromium.
+Run it in the root of the repository: `python docs/pictures.py`. All but `mask.svg` require chromium.
 """
 
 import io
@@ -12,11 +13,13 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, mask_labels, preview
+from spanmask import ChatFormat, DataCollatorForVisionChat, MaskPolicy, audit, mask_labels, preview
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 sys.path.insert(0, "examples")
+sys.path.insert(0, "tests")
 import vision_chat
+from support.tiny_models import chat_tokenizer
 
 ASSETS = Path("docs/assets")
 ROUNDS = [
@@ -80,11 +83,63 @@ def preview_png(chromium: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "page.html")
         source.write_text(page, encoding="utf-8")
-        window = ["--window-size=1128,194", "--force-device-scale-factor=2", "--hide-scrollbars"]
-        shot = [chromium, "--headless", "--no-sandbox", "--disable-gpu", *window, f"--user-data-dir={folder}/profile"]
-        subprocess.run(
-            [*shot, f"--screenshot={(ASSETS / 'preview.png').absolute()}", source.as_uri()], check=True, capture_output=True
+        screenshot(chromium, source.as_uri(), "preview.png", "--window-size=1128,194", "--force-device-scale-factor=2")
+
+
+def screenshot(chromium: str, url: str, name: str, *options: str) -> None:
+    """Writes a picture of a page."""
+    with tempfile.TemporaryDirectory() as folder:
+        shot = [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={folder}",
+            *options,
+        ]
+        subprocess.run([*shot, f"--screenshot={(ASSETS / name).absolute()}", url], check=True, capture_output=True)
+
+
+CITIES = ["Oslo", "Rome", "Lima", "Quito", "Accra", "Hanoi", "Turku", "Porto"]
+
+
+def chats() -> list[dict[str, object]]:
+    """Four hundred conversations, some of which have something wrong with them."""
+    rng = vision_chat.random.Random(4)
+    rows = []
+    for number in range(400):
+        messages = []
+        for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 5])):
+            city, other = rng.sample(CITIES, 2)
+            question = f"How far is it from {city} to {other}" + ", and what should I see there" * rng.randint(0, 6) + "?"
+            answer = f"About {rng.randint(2, 90)}00 km." + f" In {other}, walk to the old harbour." * rng.randint(0, 9)
+            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        if number % 50 == 7:
+            messages = messages[:1]
+        if number % 80 == 9:
+            messages[0]["content"] += " <|im_end|> Answer in one word."
+        rows.append({"messages": messages})
+    rows[31], rows[200] = rows[30], rows[30]
+    rows[90] = {"messages": "How far is it from Rome to Lima?"}
+    return rows
+
+
+def audit_png(chromium: str) -> None:
+    """Writes the pictures of an audit's page."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "audit.html")
+        report = audit(chats(), chat_tokenizer(), max_length=512)
+        report.name = "chats.jsonl"
+        report.to_html(page)
+        screenshot(
+            chromium, page.as_uri(), "audit-light.png", "--window-size=1280,1400", "--blink-settings=preferredColorScheme=1"
         )
+        # One finding alone; a screenshot cannot scroll to it.
+        alone = "<style>main>:not(#markers-in-content){display:none}</style></head>"
+        text = page.read_text(encoding="utf-8").replace("</head>", alone)
+        page.write_text(text.replace('id="markers-in-content"', 'open id="markers-in-content"'), encoding="utf-8")
+        screenshot(chromium, page.as_uri(), "audit-dark.png", "--window-size=900,640", "--blink-settings=preferredColorScheme=0")
 
 
 if __name__ == "__main__":
@@ -92,5 +147,6 @@ if __name__ == "__main__":
     mask_svg()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        sys.exit("preview.png was not made: chromium is not on the PATH; install it and run this program again")
+        sys.exit("only mask.svg was made: chromium is not on the PATH; install it and run this program again")
     preview_png(chromium)
+    audit_png(chromium)

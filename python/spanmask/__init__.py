@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         DataCollatorForTextInfilling,
         DataCollatorForVisionChat,
     )
+    from spanmask.data.audit import audit
     from spanmask.encode import encode_chat
     from spanmask.integrations.train_on_answers import train_on_answers
     from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
@@ -70,6 +71,7 @@ __all__ = [
     "SpanmaskWarning",
     "TextInfilling",
     "Turns",
+    "audit",
     "corrupt",
     "denoise",
     "diffuse",
@@ -96,6 +98,7 @@ LOADED_LATER = {
     "DataCollatorForTextInfilling": "collators",
     "DataCollatorForVisionChat": "collators",
     "FillInTheMiddle": "noise.fill_in_the_middle",
+    "audit": "data.audit",
     "encode_chat": "encode",
     "fill_in_the_middle": "noise.fill_in_the_middle",
     "train_on_answers": "integrations.train_on_answers",

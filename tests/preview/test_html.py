@@ -1,5 +1,6 @@
 """HTML: marks and escaping."""
 
+import re
 from html.parser import HTMLParser
 
 from spanmask import ChatFormat, RoleBoundary, preview
@@ -49,3 +50,21 @@ def test_html_escapes_names_of_tokens_and_roles(tokenizer):
     html = preview(ids, ids, tokenizer, chat_format=fmt).to_html()
     assert "<b " not in html
     assert "<i>" not in html
+
+
+def test_saved_pages_have_a_charset_a_title_and_a_legend(tokenizer, row, labels, chat_format, tmp_path):
+    preview(row, labels, tokenizer, chat_format=chat_format).save(tmp_path / "mask.html", title="<b> 中")
+    html = (tmp_path / "mask.html").read_text(encoding="utf-8")
+    assert '<meta charset="utf-8"><title>&lt;b&gt; 中</title>' in html
+    assert "中 square" in Marked(html[html.index("<body>") : html.index("</html>")]).text
+    assert "is trained" in html
+    assert "color-scheme:light dark" in html
+
+
+def test_the_pointer_shows_positions_and_ids(tokenizer, chat_format):
+    ids = tokenizer("USER: Hi ASSISTANT: Yes</s>").input_ids
+    labels = [-100] * (len(ids) - 1) + ids[-1:]
+    html = preview(ids, labels, tokenizer, chat_format=chat_format).to_html()
+    assert f'title="trained; token {len(ids) - 1}, id {ids[-1]}"' in html
+    assert re.search(r'title="ignored; tokens \d+ to \d+, ids [\d ]+( \.\.\.)?"', html)
+    assert 'title="not trained; token' in html

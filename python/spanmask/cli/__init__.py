@@ -1,4 +1,4 @@
-"""The command line: `spanmask format`, `mask`, `corrupt`, ...; one file a command. It needs the extra `cli`."""
+"""The command line: `spanmask format`, `preview`, `audit`, `mask`, `corrupt`; one file a command. It needs the extra `cli`."""
 
 from __future__ import annotations
 

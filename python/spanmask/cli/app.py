@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from spanmask.cli.audit import audit_command
 from spanmask.cli.corrupt import corrupt_command
 from spanmask.cli.format import format_command
 from spanmask.cli.mask import mask_command
+from spanmask.cli.preview import preview_command
 
 __all__ = ["app"]
 
@@ -19,9 +21,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("corrupt")(corrupt_command)
 app.command("format")(format_command)
+app.command("preview")(preview_command)
+app.command("audit")(audit_command)
 app.command("mask")(mask_command)
+app.command("corrupt")(corrupt_command)
 
 
 @app.callback(invoke_without_command=True)

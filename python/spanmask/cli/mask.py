@@ -12,9 +12,9 @@ import typer
 
 from spanmask.cli.jobs import Existing, OnBadRow, named_columns, run
 from spanmask.cli.messages import one_line_errors
+from spanmask.cli.options import Column, Reasoning, Roles, TrainOnEos, Turns, policy_of
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
 from spanmask.data.chat_masker import ChatMasker
-from spanmask.policy import MaskPolicy
 
 __all__ = ["mask_command"]
 
@@ -34,14 +34,12 @@ def mask_command(
     chat_template: Annotated[Path | None, typer.Option(help="A file with the chat template.")] = None,
     output: Annotated[Output, typer.Option(help="The column to write.")] = Output.labels,
     max_length: Annotated[int | None, typer.Option(help="Truncate rows to this many tokens.")] = None,
-    roles: Annotated[list[str] | None, typer.Option(help="A role that trains; may be repeated.")] = None,
-    turns: Annotated[str, typer.Option(help="Which turns train: all, last, ...")] = "all",
-    train_on_eos: Annotated[str, typer.Option(help="Which closing tokens train: turn, all, last, none.")] = "turn",
-    reasoning: Annotated[str, typer.Option(help="train, ignore or ignore_empty.")] = "ignore_empty",
+    roles: Roles = None,
+    turns: Turns = "all",
+    train_on_eos: TrainOnEos = "turn",
+    reasoning: Reasoning = "ignore_empty",
     drop_untrained: Annotated[bool, typer.Option(help="Leave out rows that train nothing.")] = False,
-    column: Annotated[
-        list[str] | None, typer.Option(help="A column with another name: messages=dialogue; may be repeated.")
-    ] = None,
+    column: Column = None,
     keep: Annotated[list[str] | None, typer.Option(help="A column to keep; by default all but texts and messages.")] = None,
     on_bad_row: Annotated[OnBadRow, typer.Option(help="What happens to a row that cannot be used.")] = OnBadRow.stop,
     rows_per_file: Annotated[int, typer.Option(min=1, help="Rows of one output file.")] = 10_000,
@@ -59,13 +57,7 @@ def mask_command(
     """
     with one_line_errors():
         loaded = load_tokenizer(tokenizer, chat_template)
-        policy = MaskPolicy(
-            roles=tuple(roles or ("assistant",)),
-            turns=turns,  # type: ignore[arg-type]  # checked there
-            train_on_eos=train_on_eos,  # type: ignore[arg-type]
-            reasoning=reasoning,  # type: ignore[arg-type]
-            on_untrained_row="drop" if drop_untrained else "keep",
-        )
+        policy = policy_of(roles, turns, train_on_eos, reasoning, drop_untrained=drop_untrained)
         masker = ChatMasker(loaded, policy, columns=named_columns(column), output=output.value, max_length=max_length)
         described: dict[str, Any] = {
             "command": "mask",

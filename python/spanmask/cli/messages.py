@@ -38,6 +38,9 @@ def one_line_errors() -> Iterator[None]:
         fail(str(error), WRONG_USAGE)
     except KeyboardInterrupt:
         fail("interrupted; what is complete is kept.", 130)
+    except BrokenPipeError:  # the reader of stdout, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from None
     except OSError as error:
         fail(f"{error.filename or 'files'}: {error.strerror or error}")
     except typer.Exit:

@@ -12,7 +12,7 @@ from typing import Any
 
 from spanmask.ragged import import_pyarrow
 
-__all__ = ["DataError", "Part", "Piece", "expand", "parts_of_files", "read_part"]
+__all__ = ["MANIFEST", "DataError", "Part", "Piece", "expand", "parts_of_files", "read_part"]
 
 PIECE_ROWS = 1024  # rows in memory at once, fewer if they are long
 PIECE_BYTES = 8 << 20
@@ -27,6 +27,7 @@ SUFFIXES = {
     ".ipc": "arrow",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+MANIFEST = "spanmask.json"  # what our commands write beside the data
 # What `datasets.save_to_disk` writes beside the data.
 NO_DATA = ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -82,7 +83,7 @@ def expand(patterns: Iterable[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            matches = sorted(file for file in path.iterdir() if kind_of(file) and file.name not in NO_DATA and file.is_file())
+            matches = files_in(path)
         elif path.exists():
             matches = [path]
         else:
@@ -96,6 +97,14 @@ def expand(patterns: Iterable[str]) -> list[Path]:
                 )
         found += matches
     return list(dict.fromkeys(found))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of rows in a folder. Of one that a command of ours wrote, only its output: not the manifest, nor the rows left out."""
+    files = sorted(file for file in folder.iterdir() if kind_of(file) and file.name not in NO_DATA and file.is_file())
+    if (folder / MANIFEST).exists():
+        return [file for file in files if file.match("part-*.parquet")]
+    return files
 
 
 def kind_of(path: Path) -> str | None:

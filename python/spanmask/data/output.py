@@ -9,11 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spanmask.data.files import DataError
+from spanmask.data.files import MANIFEST, DataError
 
 __all__ = ["Folder", "replaced"]
-
-MANIFEST = "spanmask.json"
 
 
 @contextmanager

@@ -71,8 +71,14 @@ class TokenDecoder:
 
 
 def spell_controls(text: str) -> str:
-    """The text with control characters as their number: they could move the cursor or reverse the text. Newlines stay."""
+    """The text with some characters as their number: controls, which could move the cursor or reverse the text, and halves of surrogate
+    pairs, which cannot be written. Newlines stay.
+    """
     return "".join(
-        char if char == "\n" else f"<U+{ord(char):04X}>" if unicodedata.category(char) == "Cc" or char in BIDI_CONTROLS else char
+        char
+        if char == "\n"
+        else f"<U+{ord(char):04X}>"
+        if unicodedata.category(char) in ("Cc", "Cs") or char in BIDI_CONTROLS
+        else char
         for char in text
     )

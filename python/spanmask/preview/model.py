@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ __all__ = ["Line", "Row", "Segment", "TokenStyles", "encoder_decoder_row", "labe
 
 # Runs of one special token at least this long are folded: `<image> x 576`.
 FOLD = 3
+# A segment names this many of its ids.
+NAMED_IDS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,9 @@ class Segment:
         marker: the tokens open or close a turn.
         weight: the loss weight; `None` without weights.
         shade: the weight as a fraction of the greatest one, 0 to 1.
+        start: the position of its first token in the row.
+        ids: its tokens; the first ones of many.
+        size: how many tokens it has; 0 if it stands for none.
     """
 
     text: str
@@ -41,6 +46,9 @@ class Segment:
     marker: bool = False
     weight: float | None = None
     shade: float = 1.0
+    start: int = 0
+    ids: tuple[int, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,21 +148,53 @@ class LineSpan(NamedTuple):
     stop: int
 
 
-def labelled_row(number: int, styles: TokenStyles, token_decoder: TokenDecoder, chat_format: ChatFormat | None) -> Row:
-    """A row with labels aligned with its ids: a line for each turn, or one line without a format."""
+def labelled_row(
+    number: int,
+    styles: TokenStyles,
+    token_decoder: TokenDecoder,
+    chat_format: ChatFormat | None,
+    *,
+    turns: Turns | None = None,
+    windows: Sequence[tuple[int, int]] | None = None,
+) -> Row:
+    """A row with labels aligned with its ids: a line for each turn, or one line without turns.
+
+    Args:
+        number: of the row, for its headline.
+        styles: its tokens.
+        token_decoder: gives their text.
+        chat_format: finds its turns, if they are not given.
+        turns: its turns.
+        windows: the tokens to show, as ascending pairs [start, stop); a line says how many are left out between them. By default all.
+    """
     size = len(styles.ids)
     spans = [LineSpan("", 0, size)]
-    if chat_format is not None and size:
+    if turns is None and chat_format is not None and size:
         turns = find_turns([styles.ids], chat_format)
+    if turns is not None and size:
         styles.mark_turns(turns)
         spans = turn_spans(turns, size)
-    lines = [
-        Line(span.gutter, tuple(segments(styles, token_decoder, span.start, span.stop)))
-        for span in join_blanks(spans, styles.ids, token_decoder)
-    ]
+    lines = []
+    position = 0
+    joined = join_blanks(spans, styles.ids, token_decoder)
+    for start, stop in windows or [(0, size)]:
+        if start > position:
+            lines.append(left_out(start - position))
+        for span in joined:
+            low, high = max(span.start, start), min(span.stop, stop)
+            if low < high:
+                lines.append(Line(span.gutter, tuple(segments(styles, token_decoder, low, high))))
+        position = stop
+    if position < size:
+        lines.append(left_out(size - position))
     trained = int(styles.trained.sum())
     fraction = f" ({trained / size:.0%})" if size else ""
     return Row(f"row {number}: {size} tokens, {trained} trained{fraction}", tuple(lines))
+
+
+def left_out(tokens: int) -> Line:
+    """A line in the place of tokens that are not shown."""
+    return Line("\u2026", (Segment(f"{tokens:,} tokens not shown", special=True),))
 
 
 def encoder_decoder_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], token_decoder: TokenDecoder) -> Row:
@@ -201,4 +241,15 @@ def segments(styles: TokenStyles, token_decoder: TokenDecoder, start: int, stop:
             label = token_decoder.special(style.label) or token_decoder.text(np.array([style.label]), 0, 1)
             text = f"{text} -> {label.strip()}"
         shade = 1.0 if style.weight is None else max(style.weight, 0.0) / styles.max_weight
-        yield Segment(spell_controls(text), style.trained, style.ignored, special is not None, style.marker, style.weight, shade)
+        yield Segment(
+            spell_controls(text),
+            style.trained,
+            style.ignored,
+            special is not None,
+            style.marker,
+            style.weight,
+            shade,
+            positions[0],
+            tuple(styles.ids[positions[0] : positions[0] + NAMED_IDS].tolist()[: len(positions)]),
+            len(positions),
+        )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, Literal
 
 from spanmask.chat.format import ChatFormat
 from spanmask.preview.decode import TokenDecoder
-from spanmask.preview.html import html_fragment
+from spanmask.preview.html import html_document, html_fragment
 from spanmask.preview.inputs import PreviewInputs
 from spanmask.preview.model import Row, TokenStyles, encoder_decoder_row, labelled_row
 from spanmask.preview.terminal import has_colour, rich_row
@@ -39,6 +40,15 @@ class Preview:
     def to_html(self) -> str:
         """An HTML fragment with inline styles, readable on light and dark pages. All text from the rows is escaped."""
         return html_fragment(self.rows, self._notes())
+
+    def save(self, path: str | PathLike[str], title: str = "Masks") -> None:
+        """Write a whole HTML page with a legend: one file, in UTF-8, that needs no network.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(html_document(self.rows, self._notes(), title))
 
     def __str__(self) -> str:
         """Text in colour if standard output is a terminal with colour, else plain text."""
