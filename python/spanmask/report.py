@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +81,21 @@ class MaskReport:
     def untrained_row_count(self) -> int:
         """The number of rows without trained tokens, for any reason."""
         return self.reasons.total()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes, `untrained_row_count` and `trained_share`, as numbers, lists and dicts that `json.dumps` takes.
+
+        `untrained_rows` are lists of a row and its reason. `trained_share` is 0 if there are no tokens.
+        """
+        return {
+            **vars(self),
+            "turns": dict(self.turns),
+            "reasons": dict(self.reasons),
+            "untrained_rows": [[row, reason] for row, reason in self.untrained_rows],
+            "mismatched_rows": list(self.mismatched_rows),
+            "untrained_row_count": self.untrained_row_count,
+            "trained_share": self.trained_tokens / self.tokens if self.tokens else 0.0,
+        }
 
     def __add__(self, other: MaskReport) -> MaskReport:
         if not isinstance(other, MaskReport):

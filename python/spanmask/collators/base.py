@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,8 @@ from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.chat.strings import policy_with_ids
-from spanmask.collators.columns import add_columns, columns_of, required_column, select_rows, stack_columns
+from spanmask.collators.columns import add_columns, columns_of, is_batch, required_column, select_rows, stack_columns
+from spanmask.collators.counts import MaskCounts, SharedCounts
 from spanmask.collators.guard import (
     OnUntrainedBatch,
     check_unclosed,
@@ -30,6 +32,7 @@ from spanmask.collators.guard import (
 )
 from spanmask.errors import ChatFormatError, SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
+from spanmask.preview import Preview, preview
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
 from spanmask.turns import TurnEntries, Turns, named_turn_column, turn_columns
@@ -105,6 +108,7 @@ class ChatCollator:
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self._text_tokenizer = tokenizer
         self._running = RunningReport()
+        self._counts = SharedCounts()
         self._weights_are_read = self.weight_key is not None
 
     def _derive_format(self, derive: Callable[..., ChatFormat], source: Any) -> None:
@@ -135,6 +139,11 @@ class ChatCollator:
         """What the batches of this process trained, and why rows have no trained tokens. The workers of a loader have their own reports."""
         return self._running.total
 
+    @property
+    def counts(self) -> MaskCounts:
+        """What was counted in this process and in the workers of its loaders. It only grows: subtract what it was before."""
+        return self._counts.read(training=True) + self._counts.read(training=False)
+
     def reset_report(self) -> None:
         """Set all counts of the report to zero."""
         self._running.reset()
@@ -149,6 +158,30 @@ class ChatCollator:
         kept_rows = columns if kept is None else select_rows(columns, kept)
         add_columns(batch, "keep_columns", stack_columns(kept_rows, self.keep_columns))
         return to_tensors(batch, return_tensors or self.return_tensors)
+
+    def preview(self, features: Any, **options: Any) -> Preview:
+        """Show which tokens carry loss, with the collator's tokenizer, roles and ignore index.
+
+        Args:
+            features: a batch (a mapping with `input_ids` and `labels`), which is shown as it is; or examples, from which a batch is made
+                that counts nowhere. A batch without trained tokens is shown, with a warning, whatever `on_untrained_batch` says.
+            **options: those of `preview`, such as `max_rows`.
+
+        Raises:
+            ValueError, TypeError: what `collator(features)` and `preview` raise.
+        """
+        if not is_batch(features):
+            made = copy.copy(self)
+            made._running, made._counts = RunningReport(), SharedCounts()
+            made.on_untrained_batch = "warn"
+            features = made(features, return_tensors="np")
+        given = {
+            "weights": features.get(self.weight_key or "loss_weights"),
+            "chat_format": self.chat_format,
+            "shift": self._policy.shift,
+            "ignore_index": self.label_pad_token_id,
+        }
+        return preview(features, tokenizer=self._text_tokenizer, **{**given, **options})
 
     def _examples(self, features: Any) -> Any:
         """The examples of a batch, made from the collator's argument."""
@@ -270,7 +303,23 @@ class ChatCollator:
             mismatched = self._act_on(self._mismatches(plan, columns)) if "messages" in columns else []
         decode = partial(self._decode, plan)
         kept = outcomes.kept_rows(self._policy)
+        if mismatched and self._policy.on_role_mismatch == "drop":
+            kept = np.setdiff1d(np.arange(len(plan.outcomes)) if kept is None else kept, mismatched)
         self._running.add(outcomes, mismatched)
+        self._counts.add(
+            MaskCounts(
+                rows=plan.counts.rows,
+                tokens=plan.counts.tokens,
+                trained_tokens=plan.counts.trained_tokens,
+                truncated_turns=plan.counts.truncated_turns,
+                unclosed_regions=plan.counts.unclosed_regions,
+                untrained_rows=plan.counts.untrained_rows,
+                dropped_rows=0 if kept is None else plan.counts.rows - len(kept),
+                role_mismatches=len(mismatched),
+                aligned_rows=outcomes.aligned,
+                searched_rows=outcomes.searched,
+            )
+        )
         if plan.counts.unclosed_regions:
             check_unclosed(plan.counts, self._running, decode)
         if outcomes.any_untrained:
@@ -281,8 +330,6 @@ class ChatCollator:
                 decode=decode,
                 name=lambda row: row_name(columns, row),
             )
-        if mismatched and self._policy.on_role_mismatch == "drop":
-            kept = np.setdiff1d(np.arange(len(plan.outcomes)) if kept is None else kept, mismatched)
         if kept is None:
             return None
         if not len(kept):

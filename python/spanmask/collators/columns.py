@@ -15,6 +15,7 @@ from spanmask.ragged import is_arrow
 __all__ = [
     "add_columns",
     "columns_of",
+    "is_batch",
     "required_column",
     "select_rows",
     "stack_columns",
@@ -23,6 +24,11 @@ __all__ = [
 
 # Columns that a chat template reads, as Python's own lists and dicts.
 RENDERED = ("messages", "tools")
+
+
+def is_batch(features: Any) -> bool:
+    """Whether these are not examples, but a batch that a collator made of some: a mapping with ids and labels."""
+    return isinstance(features, Mapping) and "input_ids" in features and "labels" in features
 
 
 def columns_of(features: Any) -> dict[str, Any]:

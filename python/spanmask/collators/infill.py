@@ -91,6 +91,7 @@ class DataCollatorForTextInfilling(NoiseCollator):
     spec: TextInfilling | None = None
     decoder_start_token_id: int | None = None
 
+    encoder_decoder: ClassVar[bool] = True
     rate_columns: ClassVar[tuple[str, ...]] = ("mask_ratio",)
     flag_columns: ClassVar[tuple[str, ...]] = ("sentence_starts",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -15,12 +16,13 @@ from spanmask import _core
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
 from spanmask.chat.conversation import row_name
-from spanmask.collators.columns import add_columns, columns_of, required_column, stack_columns, token_column
+from spanmask.collators.columns import add_columns, columns_of, is_batch, required_column, stack_columns, token_column
 from spanmask.collators.unread_columns import check_unread
 from spanmask.errors import SpanmaskWarning, UnreadableRowsError
 from spanmask.noise.rates import Rate, rates_at
 from spanmask.noise.row_options import RowOptions, as_keys, column_of_probabilities, is_by_token
-from spanmask.noise.schedule import NoiseSchedule, OnRepeat, ScheduleOption
+from spanmask.noise.schedule import HELD_AT, NoiseSchedule, OnRepeat, ScheduleOption
+from spanmask.preview import Preview, preview
 from spanmask.ragged import (
     Column,
     Ragged,
@@ -93,6 +95,8 @@ class NoiseCollator:
     """Columns with a flag for each token that only this collator reads."""
     token_inputs: ClassVar[Mapping[str, Callable[[Any, str], Ragged]]] = {}
     """Further columns with an entry for each token that the batch is made of, and what reads each: `read(column, name)`."""
+    encoder_decoder: ClassVar[bool] = False
+    """Labels are the target of a decoder, of any length."""
 
     def _check_options(self) -> None:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
@@ -191,6 +195,26 @@ class NoiseCollator:
     def _remedy_for_no_label(self) -> str:
         """What to do about a batch without any label, in a sentence or two."""
         raise NotImplementedError
+
+    def preview(self, features: Any, **options: Any) -> Preview:
+        """Show which tokens are hidden and which carry loss, with the collator's tokenizer and ignore index.
+
+        Args:
+            features: a batch (a mapping with `input_ids` and `labels`), which is shown as it is; or examples, from which a batch is made
+                with the noise of the current epoch. Without a seed it is that of seed 0: nothing is drawn from a random state of the run.
+            **options: those of `preview`, such as `max_rows`.
+
+        Raises:
+            ValueError, TypeError: what `collator(features)` and `preview` raise.
+        """
+        if not is_batch(features):
+            made = copy.copy(self)
+            made.schedule = copy.deepcopy(self.schedule)
+            made.schedule.seed = HELD_AT if self.seed is None else self.seed
+            made.schedule.on_repeat = "ignore"
+            features = made(features, return_tensors="np")
+        given = {"ignore_index": self.label_pad_token_id, "decoder": self.encoder_decoder}
+        return preview(features, tokenizer=self.tokenizer, **{**given, **options})
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch. Call before each epoch, as with `DistributedSampler`; all worker processes see it.

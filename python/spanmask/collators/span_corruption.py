@@ -96,6 +96,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
     targets_length: int | None = None
     decoder_start_token_id: int | None = None
 
+    encoder_decoder: ClassVar[bool] = True
     rate_columns: ClassVar[tuple[str, ...]] = ("noise_density", "mean_noise_span_length")
 
     def __post_init__(

@@ -1,4 +1,6 @@
-"""For Lightning's `Trainer`: passes epoch and step to collators that draw noise. This module imports Lightning."""
+"""For Lightning's `Trainer`: passes epoch and step to collators that draw noise, and logs what chat collators count. This module imports
+Lightning.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,11 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
+from spanmask.collators.base import ChatCollator
+from spanmask.integrations.counts_log import CountsLog
 from spanmask.noise.schedule import HasSchedule, check_collators, schedules_of
 
-__all__ = ["EpochCallback"]
+__all__ = ["EpochCallback", "MaskReportCallback"]
 
 
 class EpochCallback(Callback):  # type: ignore[misc]
@@ -68,3 +72,68 @@ class EpochCallback(Callback):  # type: ignore[misc]
         """Restore the collators' state from a checkpoint."""
         for collator, state in zip(self.collators, state_dict["collators"], strict=True):
             collator.load_state_dict(state)
+
+
+class MaskReportCallback(Callback):  # type: ignore[misc]
+    """Logs what chat collators trained, with the trainer's loggers: every `log_every_n_steps` steps and at the end of an epoch.
+
+    `train/mask/trained_share` is the share of trained tokens; `train/mask/rows`, `train/mask/untrained_rows`,
+    `train/mask/truncated_turns` and the other fields of `MaskCounts` that are ever above 0 count all batches made since the last log;
+    `train/mask_total/...` since the start of `fit`. Each validation logs `val/mask/...` of its own batches, each test `test/mask/...`.
+
+    Batches are counted where they are made, in workers too. A loader makes some ahead of the step that trains on them, so numbers in the
+    middle of an epoch include those. Each rank counts the batches of its own loader; loggers show those of the rank that writes.
+
+    Args:
+        *collators: the chat collators that the trainer's loaders use.
+
+    Raises:
+        TypeError: collators that count nothing.
+
+    Example:
+        `Trainer(callbacks=[MaskReportCallback(collator)])`
+    """
+
+    def __init__(self, *collators: ChatCollator) -> None:
+        self._log = CountsLog(collators)
+        self._step = 0
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Start to count, and tell batches for training from others. The loaders start later."""
+        self._log.start(training=lambda: trainer.training)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Batches that are made from now on are not for training: the trainer has finished."""
+        self._log.start(training=lambda: False)
+
+    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+        """Lightning does not log its check; its batches do not count."""
+        self._log.skip_evaluation()
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        """Log when Lightning does."""
+        every, step = trainer.log_every_n_steps, trainer.global_step
+        if every and step % every == 0 and step != self._step:
+            self._step = step
+            self._write(trainer, self._log.training("train/mask", "train/mask_total"))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log the rest of the epoch."""
+        self._write(trainer, self._log.training("train/mask", "train/mask_total"))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log a validation."""
+        if not trainer.sanity_checking:
+            self._write(trainer, self._log.evaluation("val/mask"))
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log a test."""
+        self._write(trainer, self._log.evaluation("test/mask"))
+
+    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+        """Predictions are not logged, and do not count for the next validation."""
+        self._log.skip_evaluation()
+
+    def _write(self, trainer: Any, values: dict[str, float]) -> None:
+        for logger in trainer.loggers if values else ():
+            logger.log_metrics(values, step=trainer.global_step)

@@ -1,15 +1,19 @@
-"""For transformers' `Trainer`: passes epoch and step to collators that draw noise. This module imports transformers."""
+"""For transformers' `Trainer`: passes epoch and step to collators that draw noise, and logs what chat collators count. This module imports
+transformers.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
+from spanmask.collators.base import ChatCollator
+from spanmask.integrations.counts_log import CountsLog
 from spanmask.noise.schedule import HasSchedule, check_collators, schedules_of
 from spanmask.noise.training import for_training
 
-__all__ = ["EpochCallback"]
+__all__ = ["EpochCallback", "MaskReportCallback"]
 
 
 class EpochCallback(TrainerCallback):  # type: ignore[misc]
@@ -69,3 +73,68 @@ class EpochCallback(TrainerCallback):  # type: ignore[misc]
     def _hold(self) -> None:
         for schedule in schedules_of(self.collators):
             schedule.hold(self._holds)
+
+
+class MaskReportCallback(TrainerCallback):  # type: ignore[misc]
+    """Logs what chat collators trained: after each of the trainer's own logs, the same counts of all batches that were made since the last.
+
+    The numbers are in `trainer.state.log_history` and in every logger of the trainer. `mask/trained_share` is the share of trained tokens;
+    `mask/rows`, `mask/untrained_rows`, `mask/truncated_turns` and the other fields of `MaskCounts` that are ever above 0 count since the
+    last log; `mask_total/...` since the start of `train()`. Each evaluation logs `eval_mask/...` of its own batches
+    (`eval_<set>_mask/...` for several sets).
+
+    Batches are counted where they are made, in workers too. A loader makes some ahead of the step that trains on them, so numbers in the
+    middle of an epoch include those. Each rank counts the batches of its own loader; loggers show those of the rank that writes.
+
+    Args:
+        trainer: a transformers `Trainer`, or TRL's `SFTTrainer`.
+        *collators: the chat collators of its loaders; by default the trainer's own.
+
+    Raises:
+        TypeError: not such a trainer, or collators that count nothing.
+
+    Example:
+        `trainer.add_callback(MaskReportCallback(trainer))`
+    """
+
+    def __init__(self, trainer: Trainer, *collators: ChatCollator) -> None:
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"trainer: expected transformers' Trainer, got {type(trainer).__name__}.")
+        self.trainer = trainer
+        self.collators = collators or (trainer.data_collator,)
+        self._log = CountsLog(self.collators)
+        self._logs_now = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        """Start to count, and tell batches for training from others."""
+        self._log.start(apart=for_training(train_dataloader, self.collators))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Log after the trainer has logged a loss, the end of training, or an evaluation."""
+        if self._logs_now or not logs:
+            return
+        prefix = evaluated(logs)
+        values = {}
+        if prefix is not None:
+            values = self._log.evaluation(f"{prefix}_mask")
+        elif "loss" in logs or "train_runtime" in logs:
+            values = self._log.training("mask", "mask_total")
+        if values:
+            self._logs_now = True
+            try:  # not a subclass's `log`, which may add metrics to each log, as TRL's does
+                Trainer.log(self.trainer, values)
+            finally:
+                self._logs_now = False
+
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
+        """Predictions are not logged, and do not count for the next evaluation."""
+        self._log.skip_evaluation()
+
+
+def evaluated(logs: Any) -> str | None:
+    """The prefix of an evaluation's metrics, "eval" or "eval_<set>"; `None` if these are the logs of something else."""
+    for name in logs:
+        prefix = name.removesuffix("_samples_per_second")
+        if prefix not in (name, "train") and f"{prefix}_runtime" in logs:
+            return str(prefix)
+    return None

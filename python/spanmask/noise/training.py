@@ -48,8 +48,8 @@ def for_training(loader: Any, collators: Iterable[object]) -> bool:
         loader = loader.base_dataloader
     # A wrapper that passes the attribute on would not pass on what is set here.
     collate_fn = getattr(loader, "__dict__", {}).get("collate_fn")
-    if isinstance(collate_fn, ForTraining):
-        return True
+    if isinstance(collate_fn, ForTraining):  # perhaps for other collators
+        return calls_one_of(collate_fn.collate_fn, collators)
     if collate_fn is None or not calls_one_of(collate_fn, collators):
         return False
     loader.collate_fn = ForTraining(collate_fn)

@@ -25,6 +25,13 @@ pub fn not_ids(found: &str) -> PyErr {
     PyTypeError::new_err(format!("ids: expected an array of uint16, uint32, int32 or int64, got {found}."))
 }
 
+/// An array of counters cannot be added to.
+pub fn not_counters() -> PyErr {
+    PyTypeError::new_err(
+        "counters: expected a writable, aligned, contiguous array of int64 with one entry for each amount.",
+    )
+}
+
 /// An array of rows has another number of dimensions, or another memory order than C's.
 pub fn not_rows(ndim: usize) -> PyErr {
     PyTypeError::new_err(format!("rows: expected a 2-D array in C order, got {ndim} dimensions."))

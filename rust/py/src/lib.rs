@@ -20,6 +20,7 @@ mod noise_mask;
 mod ragged;
 mod row_options;
 mod rows;
+mod shared;
 mod spec;
 mod turns;
 
@@ -52,6 +53,8 @@ mod _core {
     use super::noise_mask::noise_mask;
     #[pymodule_export]
     use super::ragged::{RaggedArrays, RowBounds, from_arrays, from_lists, mask_bounds};
+    #[pymodule_export]
+    use super::shared::add_shared;
     #[pymodule_export]
     use super::spec::{SpanSpec, plan_lengths};
     #[pymodule_export]

@@ -1,0 +1,167 @@
+"""What a chat collator counts in all processes: its own and the workers of its loaders.
+
+multiprocessing is imported where it is used: only collators whose processes have children need it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from spanmask import _core
+from spanmask.noise.training import in_training
+
+__all__ = ["MaskCounts", "SharedCounts"]
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """Counts of batches. The difference of two is what was counted in between.
+
+    Attributes:
+        rows, tokens, trained_tokens, truncated_turns, unclosed_regions, role_mismatches, aligned_rows, searched_rows: as in `MaskReport`.
+        untrained_rows: rows without trained tokens.
+        dropped_rows: rows that the policy left out of their batches. They are counted in all other numbers too.
+
+    >>> before, after = MaskCounts(rows=2, tokens=10, trained_tokens=4), MaskCounts(rows=5, tokens=30, trained_tokens=9)
+    >>> (after - before).trained_share
+    0.25
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    truncated_turns: int = 0
+    unclosed_regions: int = 0
+    untrained_rows: int = 0
+    dropped_rows: int = 0
+    role_mismatches: int = 0
+    aligned_rows: int = 0
+    searched_rows: int = 0
+
+    @property
+    def trained_share(self) -> float:
+        """The trained tokens divided by all tokens; 0 if there are none."""
+        return self.trained_tokens / self.tokens if self.tokens else 0.0
+
+    def __add__(self, other: MaskCounts) -> MaskCounts:
+        if not isinstance(other, MaskCounts):
+            return NotImplemented
+        return MaskCounts(*map(int.__add__, numbers_of(self), numbers_of(other)))
+
+    def __sub__(self, other: MaskCounts) -> MaskCounts:
+        if not isinstance(other, MaskCounts):
+            return NotImplemented
+        return MaskCounts(*map(int.__sub__, numbers_of(self), numbers_of(other)))
+
+    def to_dict(self) -> dict[str, int | float]:
+        """All numbers by name, `trained_share` first."""
+        return {"trained_share": self.trained_share, **asdict(self)}
+
+
+KINDS = len(fields(MaskCounts))
+numbers_of = attrgetter(*(kind.name for kind in fields(MaskCounts)))
+
+
+class SharedCounts:
+    """Counts of the batches that this process and its child processes make, those for training apart from all others.
+
+    They are integers in memory that processes share, each added to atomically: there is no lock, which a fork could copy or a killed worker
+    keep. The memory is made when the first child process starts, by fork, spawn or forkserver; what was counted before is this process's
+    own. A plain pickle or a deep copy starts at zero.
+
+    Attributes:
+        lost: a child process was started for which no memory could be shared: what it counts stays with it.
+    """
+
+    def __init__(self) -> None:
+        self._own = np.zeros(2 * KINDS, np.int64)
+        self._memory: Any = None  # multiprocessing's, as only it can be passed to a child
+        self._shared: npt.NDArray[np.int64] | None = None  # the same memory
+        self._asked: Callable[[], bool] | None = None
+        self._made_in = os.getpid()
+        self.lost = False
+        UNSHARED[id(self)] = self
+
+    def add(self, counts: MaskCounts) -> None:
+        """Count a batch."""
+        half = self._half(in_training() or (self._asked is not None and self._asked()))
+        _core.add_shared((self._own if self._shared is None else self._shared)[half], numbers_of(counts))
+
+    def read(self, training: bool) -> MaskCounts:
+        """The counts of batches for training, or of all others. A batch that another process is counting may be counted in part."""
+        half, nothing = self._half(training), (0,) * KINDS
+        own = MaskCounts(*_core.add_shared(self._own[half], nothing))
+        return own if self._shared is None else own + MaskCounts(*_core.add_shared(self._shared[half], nothing))
+
+    def count_as_training_when(self, asked: Callable[[], bool]) -> None:
+        """Count a batch as one for training also if this function says so. Child processes keep the answer of their start."""
+        self._asked = asked
+
+    def start_here(self) -> None:
+        """Start at zero if this process was started with the counts of its parent: ranks count for themselves."""
+        if self._made_in != os.getpid():
+            self.__init__()  # type: ignore[misc]
+
+    def share(self) -> None:
+        """Make the memory for child processes. Counts of a thread that is adding now stay this process's own; nothing is lost."""
+        if self._shared is not None:
+            return
+        from multiprocessing.sharedctypes import RawArray
+
+        try:
+            self._memory = RawArray("q", 2 * KINDS)
+        except OSError:  # no writable temporary directory
+            self.lost = True
+            return
+        self._shared = np.frombuffer(self._memory, np.int64)
+        UNSHARED.pop(id(self), None)
+
+    @staticmethod
+    def _half(training: bool) -> slice:
+        return slice(0, KINDS) if training else slice(KINDS, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        from multiprocessing.context import get_spawning_popen
+
+        if get_spawning_popen() is None:
+            return {}
+        self.share()
+        return {"memory": self._memory, "made_in": self._made_in, "asked": self._asked is not None and self._asked()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self._made_in = state.get("made_in", self._made_in)
+        self._asked = always if state.get("asked") else None
+        if state.get("memory") is not None:
+            self._memory = state["memory"]
+            self._shared = np.frombuffer(self._memory, np.int64)
+            UNSHARED.pop(id(self), None)
+
+
+def always() -> bool:
+    """All batches of a process that was started for training are for training."""
+    return True
+
+
+# The counts of this process whose memory is not shared yet.
+UNSHARED: WeakValueDictionary[int, SharedCounts] = WeakValueDictionary()
+
+
+def share_all() -> None:
+    """Share all counts with a process that is about to be forked."""
+    for reference in UNSHARED.valuerefs():
+        counts = reference()
+        if counts is not None:
+            counts.share()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=share_all)

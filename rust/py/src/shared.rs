@@ -1,0 +1,23 @@
+//! `_core.add_shared`: integers in memory that processes share. Another process may write them at the same time, so they are atomic.
+
+use crate::error::not_counters;
+use numpy::{PyArray1, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Adds to each counter, and returns what they hold then. A process that is killed in between holds no lock.
+#[pyfunction]
+pub fn add_shared(counters: &Bound<'_, PyArray1<i64>>, amounts: Vec<i64>) -> PyResult<Vec<i64>> {
+    let array = counters.try_readwrite().map_err(|_| not_counters())?;
+    let aligned = (counters.data() as usize).is_multiple_of(align_of::<AtomicI64>());
+    if !aligned || !counters.is_c_contiguous() || array.len() != amounts.len() {
+        return Err(not_counters());
+    }
+    let add = |(at, amount): (usize, i64)| {
+        // SAFETY: `at` is less than the array's length, and the array is contiguous, writable and aligned for an `AtomicI64`: checked above.
+        // It lives while `counters` is borrowed. Every writer, in each process, is this function, so that all accesses are atomic.
+        let counter = unsafe { AtomicI64::from_ptr(counters.data().add(at)) };
+        counter.fetch_add(amount, Ordering::Relaxed).wrapping_add(amount)
+    };
+    Ok(amounts.into_iter().enumerate().map(add).collect())
+}
