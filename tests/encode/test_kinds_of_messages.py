@@ -147,6 +147,32 @@ def test_rows_do_not_depend_on_those_before_them(source, name):
     assert [row.turns for row in together] == [row.turns for row in backwards]
 
 
+ENDS_BY_TOOLS = (
+    "{% for m in messages %}<|a|>{{ m.role }}\n{{ m.content }}"
+    "{% if m.role == 'assistant' and tools and tools[0].function.name == 'python' and loop.last %}<|z|>end{% else %}<|z|>{% endif %}"
+    "\n{% endfor %}"
+)
+
+
+def test_a_template_may_compare_the_tools():
+    tokenizer = tokenizer_with(ENDS_BY_TOOLS)
+    tools = [
+        [{"type": "function", "function": {"name": name, "parameters": {}}}] for name in ("bash", "python", "grep", "python")
+    ]
+    rows = conversations_of({"messages": [[question(), answer(), question(), answer("Yes.")]] * 4, "tools": tools})
+    alone = [next(ChatEncoder(tokenizer, tokenizer).encode([row])).turns for row in rows]
+    encoder = ChatEncoder(tokenizer, tokenizer)
+    assert [row.turns for row in encoder.encode(rows)] == alone
+    assert alone[0] == alone[2]  # tools of which the template knows nothing
+    known = len(encoder.turn_edges.closings)  # the edges of those are kept once
+    list(
+        encoder.encode(
+            conversations_of({"messages": [rows[0].messages], "tools": [[{"type": "function", "function": {"name": "find"}}]]})
+        )
+    )
+    assert len(encoder.turn_edges.closings) == known
+
+
 def without_arguments(call, form):
     function = {**call["function"], "arguments": "{}" if form is not None and form.json_arguments else {}}
     return {**call, "function": function}

@@ -194,10 +194,19 @@ class ChatEncoder:
         text = self._try_render(twin.messages, options, generation)
         if text is None:
             return None
-        context = f"{options!r} {generation}"
+        context = f"{self._context(options)} {generation}"
         return read_skeleton(
             self.turn_edges, twin, lambda messages, prompt: self._try_render(messages, options, prompt), text, context
         )
+
+    def _context(self, options: Mapping[str, Any]) -> str:
+        """What the edges of turns depend on beside the messages and the gaps: each row may have other tools, of which templates can only
+        ask whether they are there, and compare their texts with strings of their own.
+        """
+        tools = options["tools"]
+        if not tools or not all(isinstance(tool, Mapping) for tool in tools):
+            return repr(options)
+        return repr({**options, "tools": sorted(self.mentioned.literals.intersection(texts_in(tools)))})
 
     def _keep(self, key: str, skeleton: Skeleton | None) -> None:
         if len(self.skeletons) >= SHAPES:
@@ -208,6 +217,19 @@ class ChatEncoder:
 def options_of(conversation: Conversation) -> dict[str, Any]:
     """What `apply_chat_template` takes in addition to the messages."""
     return {"tools": conversation.tools, **conversation.template_kwargs}
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in a value, the keys of mappings included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield str(name)
+            yield from texts_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from texts_in(item)
 
 
 def template_texts(renderer: Any) -> list[str]:

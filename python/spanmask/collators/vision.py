@@ -96,6 +96,7 @@ class DataCollatorForVisionChat(ChatCollator):
             self.policy = replace(policy, ignore_ids=tuple(dict.fromkeys((*policy.ignore_ids, *self.media_ids))))
         self._encoder: ChatEncoder | None = None
         self._template = VisionTemplate(self.processor, variables)
+        self._spelled = self._template.spelled_placeholders(self.media_ids)
         self._check(tokenizer)
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
@@ -121,11 +122,10 @@ class DataCollatorForVisionChat(ChatCollator):
             self._encoder = ChatEncoder(self._template.renderer, self.processor)
         special = adds_special_tokens(self.processor, inputs.texts[0])
         edges = encode_with_edges(self.processor.tokenizer, inputs.texts, add_special_tokens=special)
-        spelled = self._template.spelled_placeholders(self.media_ids)
         rows = []
         for conversation, text, row_edges, row_ids in zip(inputs.conversations, inputs.texts, edges, ids, strict=True):
             encoded = self._encoder.read(conversation, text, row_edges)
-            for placeholder in spelled:
+            for placeholder in self._spelled:
                 for match in re.finditer(re.escape(placeholder), text):
                     tokens = slice(row_edges.covering(match.start()), row_edges.following(match.end()))
                     encoded.ids[tokens] = [self.media_ids[0]] * len(encoded.ids[tokens])

@@ -8,6 +8,7 @@ placeholders stay the same, but for the tokens at their edges: what the processo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from spanmask.chat.encode import EncodedRow
 __all__ = ["expanded_positions", "expanded_row"]
 
 Ids = npt.NDArray[np.integer[Any]]
+Flags = npt.NDArray[np.bool_]
 
 UNKNOWN = -1
 MERGED = 2  # tokens at an edge of a stretch that may have merged with what the processor added
@@ -50,7 +52,8 @@ def expanded_positions(text_ids: Any, processor_ids: Any, media_ids: Iterable[in
     >>> expanded_positions([5, 6, 99, 7, 2], [5, 6, 90, 99, 99, 99, 91, 7, 2], media_ids=[90, 91, 99]).tolist()
     [0, 1, 2, 7, 8, 9]
     """
-    text, row, media = np.asarray(text_ids), np.asarray(processor_ids), np.fromiter(media_ids, np.int64)
+    text, row = np.asarray(text_ids, np.int64), np.asarray(processor_ids, np.int64)
+    media = media_table(tuple(media_ids))
     stretches, targets = stretches_between(text, media), stretches_between(row, media)
     if len(stretches) == 1:
         return np.arange(len(text) + 1) if np.array_equal(text, row) else None
@@ -59,7 +62,7 @@ def expanded_positions(text_ids: Any, processor_ids: Any, media_ids: Iterable[in
     kept_at_end = common_prefix(last[::-1], row[slice(*targets[-1])][::-1])
     if len(targets) == 1 or max(len(first) - kept, len(last) - kept_at_end) > MERGED:
         return None
-    inner = inner_places([text[slice(*stretch)] for stretch in stretches[1:-1]], row, np.array(targets))
+    inner = inner_places([text[slice(*stretch)] for stretch in stretches[1:-1]], row, targets)
     if inner is None:
         return None
     places = [Place(0, 0, kept), *inner, Place(len(last) - kept_at_end, len(row) - kept_at_end, len(row))]
@@ -79,8 +82,9 @@ def expanded_row(encoded: EncodedRow, row: Ids, media_ids: Iterable[int], traine
     positions = None if encoded.turns is None else expanded_positions(encoded.ids, row, media_ids)
     if encoded.turns is None or positions is None:
         return EncodedRow(ids, None, encoded.dropped)
+    roles = set(trained_roles)
     edges = np.array([turn.places for turn in encoded.turns], np.int64).reshape(-1, 6)
-    trained = np.isin([turn.role for turn in encoded.turns], list(trained_roles))
+    trained = np.array([turn.role in roles for turn in encoded.turns], np.bool_)
     if (positions[edges[trained]] == UNKNOWN).any():
         return EncodedRow(ids, None, encoded.dropped)
     # Edges of other turns may be inside placeholders: they are put after the last certain place.
@@ -89,29 +93,39 @@ def expanded_row(encoded: EncodedRow, row: Ids, media_ids: Iterable[int], traine
     return EncodedRow(ids, turns, encoded.dropped)
 
 
-def stretches_between(ids: Ids, media: Ids) -> list[tuple[int, int]]:
+@lru_cache(maxsize=64)
+def media_table(media_ids: tuple[int, ...]) -> Flags:
+    """`table[id + 1]`: whether an id is that of media. The first and the last entry are for all smaller and all greater ids."""
+    table = np.zeros(max(media_ids, default=-1) + 3, np.bool_)
+    table[[token + 1 for token in media_ids]] = True
+    return table
+
+
+def stretches_between(ids: Ids, media: Flags) -> list[tuple[int, int]]:
     """The maximal stretches [start, stop) without media. Those at both ends of the row may be empty, but are always included."""
-    is_media = np.zeros(len(ids) + 2, np.int8)
-    is_media[1:-1] = np.isin(ids, media)
-    edges = is_media[1:] - is_media[:-1]  # 1 where media begin, -1 after they end
-    starts, stops = np.flatnonzero(edges < 0).tolist(), np.flatnonzero(edges > 0).tolist()
-    return list(zip([0, *starts], [*stops, len(ids)], strict=True))
+    is_media = np.zeros(len(ids) + 2, np.bool_)
+    is_media[1:-1] = media.take(ids + 1, mode="clip")  # one lookup a token: `np.isin` took longer than all the rest
+    edges = np.flatnonzero(is_media[1:] != is_media[:-1]).tolist()  # media begin and end by turns
+    return list(zip([0, *edges[1::2]], [*edges[::2], len(ids)], strict=True))
 
 
 def common_prefix(some: Ids, others: Ids) -> int:
     """The number of tokens with which both begin."""
     length = min(len(some), len(others))
-    unequal = np.flatnonzero(some[:length] != others[:length])
-    return int(unequal[0]) if len(unequal) else length
+    unequal = some[:length] != others[:length]
+    at = int(unequal.argmax()) if length else 0
+    return at if length and unequal[at] else length
 
 
-def inner_places(stretches: Sequence[Ids], row: Ids, targets: Ids) -> list[Place | None] | None:
+def inner_places(stretches: Sequence[Ids], row: Ids, targets: Sequence[tuple[int, int]]) -> list[Place | None] | None:
     """The place of each stretch between placeholders, `None` where it is not certain. `None` if they do not fit the row.
 
     `targets`: [start, stop) of the row's own stretches, the first and the last included. Each stretch is in one of those between them,
     each in another, in order. A place is certain if it is the first possible one from the left and from the right.
     """
-    inside = targets[1:-1]
+    if not stretches:
+        return []
+    inside = np.array(targets[1:-1], np.int64).reshape(-1, 2)
     one_to_one = len(inside) == len(stretches)
     places: list[Place | None] = [None] * len(stretches)
     found = []

@@ -99,7 +99,7 @@ class Reading:
             self.open(span, previous)
             self.find_reasoning(span)
             previous = span
-        dropped = self.dropped({span.message for span in spans})
+        dropped = self.dropped(spans)
         cuts = [0, *(edge for start, stop, _ in self.marks for edge in (start, stop)), len(self.text)]
         gaps = tuple(self.text[cuts[at] : cuts[at + 1]] for at in range(0, len(cuts), 2))
         starts = cuts[::2]
@@ -326,9 +326,10 @@ class Reading:
         is_before_text = not span.leaves or close.end() <= span.first_leaf
         span.empty_reasoning = is_before_text and not self.text[tag.end() : close.start()].strip()
 
-    def dropped(self, rendered: set[int]) -> tuple[tuple[int, str], ...]:
+    def dropped(self, spans: Sequence[Span]) -> tuple[tuple[int, str], ...]:
         """What the template leaves out of the assistant's messages. Reasoning is not counted: many templates drop it from history."""
         present = {number for _, _, number in self.marks}
+        rendered = {span.message for span in spans}
         dropped = []
         for number, message in enumerate(self.twin.messages):
             if message.get("role") != ASSISTANT:
@@ -336,15 +337,18 @@ class Reading:
             names = call_names(message)
             values = [leaves for owner, leaves in self.twin.calls if owner == number]
             are_written = all(present.issuperset(some) for some in values)
-            if names and not (are_written and (all(values) or self.names_written(number, names))):
+            if names and not (are_written and (all(values) or self.names_written(number, names, spans))):
                 dropped.append((number, "tool calls"))
             texts = [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is Kind.CONTENT]
             if texts and (number not in rendered or not present.intersection(texts)):
                 dropped.append((number, "content"))
         return tuple(dropped)
 
-    def names_written(self, message: int, names: Sequence[str]) -> bool:
+    def names_written(self, message: int, names: Sequence[str], spans: Sequence[Span]) -> bool:
         """Whether a message is written with the name of each of its calls. Its results, which may repeat them, come later."""
+        own = [self.text[span.start : span.stop] for span in spans if span.message == message and span.role == ASSISTANT]
+        if sum(text.count(name) for text in own for name in dict.fromkeys(names)) >= len(names):
+            return True  # in a turn of the message itself: nothing needs to be rendered
         beginning, before = self.beginning(message + 1, False), self.beginning(message, False) or ""
         if beginning is None:
             return any(name in self.text for name in names)

@@ -33,8 +33,11 @@ __all__ = [
 NUMBER = 731_000_000
 ANY_MARK = r"zq(\d{5})kx|(?<!\d)731(\d{6})(?!\d)"
 
-# The tags of reasoning. They stay in the twin, because templates cut contents at them.
-REASONING_TAGS = r"[<\[]/?[^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought\n?|<channel\|>"
+# The tags of reasoning. They stay in the twin, because templates cut contents at them. Each alternative begins with a plain character:
+# `re` then jumps to the next place where a tag can begin.
+TAG_AFTER_BRACKET = r"/?[^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]"
+REASONING_TAGS = rf"<{TAG_AFTER_BRACKET}|\[{TAG_AFTER_BRACKET}|<\|channel>thought\n?|<channel\|>"
+PARTS_OF_TAGS = ("think", "thought", "reason", "<channel|>")  # each of those tags has one of them
 OPENING_TAG = r"(?i)\s*(?:[<\[][^<>\[\]\s/]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|channel>thought)"
 # String methods whose argument is a text that a template looks for in contents.
 METHODS = "split|rsplit|partition|rpartition|startswith|endswith|replace|r?find|index|count|[lr]?strip|removeprefix|removesuffix"
@@ -70,13 +73,23 @@ class Leaf(NamedTuple):
 class Mentioned(NamedTuple):
     """What the templates of a tokenizer mention, so that it must be in the twin as it is.
 
-    `tags`: a pattern of the texts that they look for in contents. `literals`: their strings, with which they may compare a field.
-    `identifiers`: their names: of fields that are not among them, templates can at most write the value.
+    `tags`: a pattern of the texts that they look for in contents. `parts`: texts in lower case; what has a tag has one of them.
+    `literals`: their strings, with which they may compare a field. `identifiers`: their names: of fields that are not among them,
+    templates can at most write the value.
     """
 
     tags: re.Pattern[str]
+    parts: tuple[str, ...]
     literals: frozenset[str]
     identifiers: frozenset[str]
+
+    def in_text(self, text: str) -> bool:
+        """Whether a text has a tag. Most texts do not even have a part of one, which shows faster than a search would end."""
+        if text.isascii():  # the pattern knows letters beyond ASCII that are the same in upper and lower case, `lower` does not
+            lower = text.lower()
+            if not any(part in lower for part in self.parts):
+                return False
+        return self.tags.search(text) is not None
 
 
 def mentioned_in(templates: Iterable[str]) -> Mentioned:
@@ -95,7 +108,8 @@ def mentioned_in(templates: Iterable[str]) -> Mentioned:
         identifiers.update(re.findall(IDENTIFIER, template))
     tags = sorted({text for text in looked_for if text.strip() and not text.isalnum()}, key=len, reverse=True)
     pattern = re.compile(f"({'|'.join([*map(re.escape, tags), REASONING_TAGS])})", re.IGNORECASE)
-    return Mentioned(pattern, frozenset(literals), frozenset(identifiers))
+    parts = tuple(dict.fromkeys([*(tag.lower() for tag in tags), *PARTS_OF_TAGS]))
+    return Mentioned(pattern, parts, frozenset(literals), frozenset(identifiers))
 
 
 def unescaped(literal: str) -> str:
@@ -258,7 +272,7 @@ class Exchange:
 
     def _text(self, number: int, kind: Kind, text: str) -> str:
         """A text with everything but tags and blanks exchanged."""
-        if not self.mentioned.tags.search(text):
+        if not self.mentioned.in_text(text):
             return self._mark(number, kind, text) if text.strip() else text
         pieces = self.mentioned.tags.split(text)
         return "".join(
