@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id, short
 from spanmask.chat.conversation import row_name
 from spanmask.collators.columns import add_columns, columns_of, required_column, stack_columns, token_column
 from spanmask.collators.unread_columns import check_unread
@@ -96,10 +96,12 @@ class NoiseCollator:
 
     def _check_options(self) -> None:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
-        check_length("max_length", self.max_length)
-        check_length("pad_to_multiple_of", self.pad_to_multiple_of)
-        self.padding_side = self.padding_side or getattr(self.tokenizer, "padding_side", "right")
-        check_side(self.padding_side)
+        self.max_length = check_length("max_length", self.max_length)
+        self.pad_to_multiple_of = check_length("pad_to_multiple_of", self.pad_to_multiple_of)
+        if self.key_column is not None and not isinstance(self.key_column, str):
+            raise TypeError(f"key_column: expected the name of a column, got {short(self.key_column)}.")
+        side = getattr(self.tokenizer, "padding_side", "right") if self.padding_side is None else self.padding_side
+        self.padding_side = check_side(side)  # type: ignore[assignment]
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self.token_columns = as_names("token_columns", self.token_columns)
