@@ -34,6 +34,7 @@ __all__ = [
     "check_flag",
     "check_ignore_index",
     "check_length",
+    "check_name",
     "check_side",
     "check_threads",
     "pad_token_id",
@@ -91,6 +92,12 @@ def as_names(name: str, value: Any) -> tuple[str, ...]:
         if not isinstance(entry, str):
             raise TypeError(f"{name}: expected a name or a list of names, got {short(value)}.")
     return names
+
+
+def check_name(name: str, value: Any) -> None:
+    """Raise unless `value` is the name of a column, or `None`."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name}: expected the name of a column, got {short(value)}.")
 
 
 def check_side(padding_side: Any) -> str:

@@ -13,8 +13,8 @@ PROGRAM = """
 import sys, threading, time
 import numpy as np
 from spanmask import (
-    ChatFormat, FillInTheMiddle, MaskedLM, MaskPolicy, Ragged, RoleBoundary, SpanCorruption, TextInfilling, corrupt, fill_in_the_middle,
-    find_turns, infill, mask_labels, mask_tokens,
+    ChatFormat, FillInTheMiddle, MaskedDiffusion, MaskedLM, MaskPolicy, Ragged, RoleBoundary, SpanCorruption, TextInfilling,
+    corrupt, diffuse, fill_in_the_middle, find_turns, infill, mask_labels, mask_tokens,
 )
 
 fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
@@ -36,6 +36,7 @@ CALLS = {
     "mask_tokens": lambda: [mask_tokens(rows, MaskedLM(4, 100, special_ids=[11, 12])).labels.values],
     "mask_words": lambda: [mask_tokens(rows, MaskedLM(4, 100, whole_word_mask=True), word_starts=columns).input_ids.values],
     "fill_in_the_middle": lambda: [fill_in_the_middle(rows, FillInTheMiddle(90, 91, 92, boundary_ids=[11])).input_ids.values],
+    "diffuse": lambda: [diffuse(rows, MaskedDiffusion(4, special_ids=[11]), protected_mask=columns).input_ids.values],
     "infill": lambda: [infill(rows, TextInfilling(4, special_ids=[11])).input_ids.values],
 }
 what, name = sys.argv[1:]
@@ -75,7 +76,7 @@ finally:
 NAMES = ["mask_labels", "find_turns", "to_padded", "corrupt", "corrupt_given", "corrupt_words", "mask_tokens", "mask_words"]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "fill_in_the_middle", "infill"])
+@pytest.mark.parametrize("name", [*NAMES, "diffuse", "fill_in_the_middle", "infill"])
 @pytest.mark.parametrize("what", ["values", "offsets"])
 def test_outputs_hold_only_what_was_written(what, name):
     run = subprocess.run(

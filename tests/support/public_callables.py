@@ -32,6 +32,7 @@ SENTINELS = range(20, 40)
 SPEC = SpanCorruption(SENTINELS)
 MASKED = MaskedLM(4, 100)
 MIDDLE = spanmask.FillInTheMiddle(prefix_id=90, middle_id=91, suffix_id=92)
+DIFFUSION = spanmask.MaskedDiffusion(mask_token_id=4)
 INFILLING = spanmask.TextInfilling(mask_token_id=4)
 DONE = corrupt(ROWS, SPEC, seed=0)
 MESSAGES = [[{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}]] * 2
@@ -53,6 +54,12 @@ COLUMNS = {
         "key": [1, 2],
     },
     "fim": {"input_ids": ROWS, "attention_mask": [[1] * len(row) for row in ROWS], "rate": [0.2, 0.3]},
+    "diffusion": {
+        "input_ids": ROWS,
+        "attention_mask": [[1] * len(row) for row in ROWS],
+        "labels": ROWS,
+        "mask_ratio": [0.2, 0.3],
+    },
     "infill": {"input_ids": ROWS, "word_ids": ROWS, "sentence_starts": FLAGS, "mask_ratio": [0.2, 0.3]},
     "masked": {
         "input_ids": ROWS,
@@ -173,6 +180,14 @@ def cases(t5: Any, chat: Any, processor: Any) -> dict[str, Case]:
         "DataCollatorForTextInfilling.columns": columns_of(
             spanmask.DataCollatorForTextInfilling, "infill", **NOISE, spec=INFILLING
         ),
+        "DataCollatorForMaskedDiffusion": collated(
+            spanmask.DataCollatorForMaskedDiffusion, "diffusion", **{**NOISE, "tokenizer": chat}, spec=DIFFUSION
+        ),
+        "DataCollatorForMaskedDiffusion.columns": columns_of(
+            spanmask.DataCollatorForMaskedDiffusion, "diffusion", **{**NOISE, "tokenizer": chat}, spec=DIFFUSION
+        ),
+        "MaskedDiffusion": case(spanmask.MaskedDiffusion, mask_token_id=4),
+        "diffuse": case(spanmask.diffuse, rows=ROWS, spec=DIFFUSION),
         "FillInTheMiddle": case(spanmask.FillInTheMiddle, prefix_id=90, middle_id=91, suffix_id=92),
         "LinearRate": case(spanmask.LinearRate, start=0.3, stop=0.1, steps=10),
         "TextInfilling": case(spanmask.TextInfilling, mask_token_id=4),

@@ -13,7 +13,7 @@ import numpy as np
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, short
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_name, check_side, short
 from spanmask.chat.conversation import row_name
 from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
@@ -105,8 +105,8 @@ class ChatCollator:
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         check_choice("on_untrained_batch", self.on_untrained_batch, OnUntrainedBatch)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
-        if self.turn_column is not None and not isinstance(self.turn_column, str):
-            raise TypeError(f"turn_column: expected the name of a column, got {short(self.turn_column)}.")
+        for name in ("turn_column", "weight_key"):
+            check_name(name, getattr(self, name))
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self._text_tokenizer = tokenizer
         self._running = RunningReport()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id, short
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_name, check_side, pad_token_id
 from spanmask.chat.conversation import row_name
 from spanmask.collators.columns import add_columns, columns_of, required_column, stack_columns, token_column
 from spanmask.collators.unread_columns import check_unread
@@ -98,8 +98,8 @@ class NoiseCollator:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
         self.max_length = check_length("max_length", self.max_length)
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", self.pad_to_multiple_of)
-        if self.key_column is not None and not isinstance(self.key_column, str):
-            raise TypeError(f"key_column: expected the name of a column, got {short(self.key_column)}.")
+        for name in ("key_column", "weight_key"):
+            check_name(name, getattr(self, name, None))
         side = getattr(self.tokenizer, "padding_side", "right") if self.padding_side is None else self.padding_side
         self.padding_side = check_side(side)  # type: ignore[assignment]
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)

@@ -14,7 +14,8 @@ __all__ = ["TokenDecoder", "spell_controls"]
 # SentencePiece drops at the start of a text.
 CONTEXT = 8
 # Characters of these categories are shown as their number: they move the cursor, reverse the text around them, break lines, cannot be
-# written (halves of surrogate pairs), or are invisible, and would hide from the eyes what a model reads. The two joiners shape the letters around them.
+# written (halves of surrogate pairs), or are invisible, and would hide from the eyes what a model reads. The two joiners shape the
+# letters around them.
 HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 JOINERS = frozenset("\u200c\u200d")
 

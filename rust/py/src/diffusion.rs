@@ -32,7 +32,13 @@ impl DiffusionSpec {
     #[new]
     #[pyo3(signature = (*, mask_token_id, eps, protected_ids, antithetic, by_row))]
     #[guarded]
-    fn new(mask_token_id: u32, eps: f64, protected_ids: Vec<u32>, antithetic: bool, by_row: bool) -> PyResult<Self> {
+    fn new(
+        mask_token_id: u32,
+        eps: f64,
+        protected_ids: Vec<u32>,
+        antithetic: bool,
+        by_row: bool,
+    ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids.into_iter().chain([mask_token_id]));
         let weighting = if by_row { Weighting::Row } else { Weighting::Token };
         Ok(Self { spec: Spec { mask_token_id, eps, protected_ids, weighting }, antithetic })
