@@ -18,6 +18,7 @@ __all__ = [
     "MarkerLike",
     "as_density",
     "as_fraction",
+    "as_list",
     "as_markers",
     "as_names",
     "as_number",
@@ -33,13 +34,17 @@ __all__ = [
     "check_flag",
     "check_ignore_index",
     "check_length",
+    "check_name",
     "check_side",
     "check_threads",
     "pad_token_id",
+    "short",
 ]
 
 UINT64_RANGE = 2**64
 MAX_WEIGHT = float(np.finfo(np.float32).max)
+MIN_WEIGHT = float(np.finfo(np.float32).smallest_subnormal)
+LONGEST_VALUE = 200  # characters of a value in a message
 
 # A marker is a sequence of token ids; options accept one marker or several alternatives.
 MarkerIds = tuple[int, ...]
@@ -49,14 +54,14 @@ MarkerLike = Iterable[int] | Iterable[Iterable[int]]
 def check_choice(name: str, value: object, choices: Any) -> None:
     """Raise unless `value` is one of the literal type's values."""
     allowed = get_args(choices)
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
+    if not isinstance(value, (str, int, type(None))) or value not in allowed:  # an array has no single answer
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {short(value)}.")
 
 
 def check_flag(name: str, value: object) -> None:
     """Raise unless `value` is a bool."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name}: expected True or False, got {value!r}.")
+        raise ValueError(f"{name}: expected True or False, got {short(value)}.")
 
 
 def check_threads(num_threads: Any) -> int:
@@ -76,26 +81,29 @@ def as_positive(name: str, value: Any, expected: str = "a positive integer") -> 
     except TypeError:
         number = 0
     if isinstance(value, bool) or not 1 <= number < 2**63:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}.")
+        raise ValueError(f"{name}: expected {expected}, got {short(value)}.")
     return number
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
     """One name or several names, as a tuple."""
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, Iterable):
-        raise TypeError(f"{name}: expected a name or a list of names, got {type(value).__name__} {value!r}.")
-    names = tuple(names)
+    names = (value,) if isinstance(value, str) else tuple(as_list(name, value, "a name or a list of names"))
     for entry in names:
         if not isinstance(entry, str):
-            raise TypeError(f"{name}: expected a name or a list of names, got {value!r}.")
+            raise TypeError(f"{name}: expected a name or a list of names, got {short(value)}.")
     return names
+
+
+def check_name(name: str, value: Any) -> None:
+    """Raise unless `value` is the name of a column, or `None`."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name}: expected the name of a column, got {short(value)}.")
 
 
 def check_side(padding_side: Any) -> str:
     """`padding_side`: `"right"` or `"left"`."""
-    if padding_side not in ("right", "left"):
-        raise ValueError(f"padding_side: expected 'right' or 'left', got {padding_side!r}.")
+    if not isinstance(padding_side, str) or padding_side not in ("right", "left"):
+        raise ValueError(f"padding_side: expected 'right' or 'left', got {short(padding_side)}.")
     return str(padding_side)
 
 
@@ -103,14 +111,27 @@ def as_weight(name: str, weight: Any) -> float:
     """A loss weight: a number >= 0 that is finite in float32, the type of weights."""
     number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
     if not number or not 0 <= weight <= MAX_WEIGHT:
-        raise ValueError(f"{name}: expected a loss weight >= 0 that is finite in float32, got {weight!r}.")
+        raise ValueError(f"{name}: expected a loss weight >= 0 that is finite in float32, got {short(weight)}.")
+    if weight > 0 and not np.float32(weight):
+        raise ValueError(f"{name}: {short(weight)} is 0 in float32, the type of loss weights; pass 0, or at least {MIN_WEIGHT}.")
     return float(weight)
+
+
+def short(value: object) -> str:
+    """A value for an error message: both ends of a long one."""
+    if isinstance(value, int) and value.bit_length() > 2**12:  # Python refuses to write longer ones
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except Exception:  # whatever it raises, the message is about the argument
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:60]} ... {text[-20:]}"
 
 
 def check_ignore_index(name: str, value: Any) -> int:
     """The label of a token without loss: an integer that fits in int64."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        raise ValueError(f"{name}: expected an integer that fits in int64, got {value!r}.")
+        raise ValueError(f"{name}: expected an integer that fits in int64, got {short(value)}.")
     return int(value)
 
 
@@ -119,9 +140,9 @@ def as_uint64(name: str, value: Any) -> int:
     try:
         number = index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__} {value!r}.") from None
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__} {short(value)}.") from None
     if isinstance(value, bool) or not 0 <= number < UINT64_RANGE:
-        raise ValueError(f"{name}: expected an integer from 0 to 2**64 - 1, got {value!r}.")
+        raise ValueError(f"{name}: expected an integer from 0 to 2**64 - 1, got {short(value)}.")
     return number
 
 
@@ -151,9 +172,13 @@ def as_markers(name: str, markers: Any) -> tuple[MarkerIds, ...]:
     """One marker or several alternatives, as a tuple of distinct markers in their order."""
     if isinstance(markers, (str, bytes)) or not isinstance(markers, Iterable):
         raise TypeError(
-            f"{name}: expected token ids, got {type(markers).__name__} {markers!r}; for text use ChatFormat.from_strings."
+            f"{name}: expected token ids, got {type(markers).__name__} {short(markers)}; for text use ChatFormat.from_strings."
         )
-    items = [item.tolist() if hasattr(item, "tolist") else item for item in markers]  # for arrays and tensors
+    items = as_list(name, markers, "token ids")
+    items = [
+        as_list(name, item, "token ids") if isinstance(item, Iterable) and not isinstance(item, (str, bytes)) else item
+        for item in items
+    ]
     if not items:
         return ()
     nested = [isinstance(item, Iterable) for item in items]
@@ -170,31 +195,48 @@ def as_integer(name: str, value: Any) -> int:
     try:
         number = index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected a token id, got {type(value).__name__} {value!r}.") from None
+        raise TypeError(f"{name}: expected a token id, got {type(value).__name__} {short(value)}.") from None
     if isinstance(value, bool):
-        raise TypeError(f"{name}: expected a token id, got the bool {value!r}.")
+        raise TypeError(f"{name}: expected a token id, got the bool {short(value)}.")
     return number
 
 
 def as_iterable(name: str, values: Any) -> Iterable[Any]:
     """An iterable of token ids. Text is an error."""
+    return as_list(name, values, "token ids")
+
+
+def as_list(name: str, values: Any, expected: str) -> list[Any]:
+    """The items of an iterable; arrays and tensors without dimensions among them become numbers. `expected` describes it in error messages.
+
+    Raises:
+        TypeError: text, no iterable, or one without items that can be read: an array without dimensions, a tensor without memory.
+    """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"{name}: expected token ids, got {type(values).__name__} {values!r}.")
-    return values
+        raise TypeError(f"{name}: expected {expected}, got {type(values).__name__} {short(values)}.")
+    try:
+        return [item.item() if getattr(item, "ndim", None) == 0 and hasattr(item, "item") else item for item in values]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name}: expected {expected}, got a {type(values).__name__} whose items cannot be read: {error}"
+        ) from error
 
 
 def as_number(name: str, value: Any) -> float:
     """A real number."""
     if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}.")
-    return float(value)
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {short(value)}.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that fits in float64, got one of {int(value).bit_length()} bits.") from None
 
 
 def as_density(name: str, value: Any) -> float:
     """A fraction of a row, strictly between 0 and 1."""
     number = as_number(name, value)
     if not 0 < number < 1:
-        raise ValueError(f"{name}: expected a fraction strictly between 0 and 1, got {value!r}.")
+        raise ValueError(f"{name}: expected a fraction strictly between 0 and 1, got {short(value)}.")
     return number
 
 
@@ -202,7 +244,7 @@ def as_span_length(name: str, value: Any) -> float:
     """A mean span length in tokens: finite, at least 1."""
     number = as_number(name, value)
     if not 1 <= number < float("inf"):
-        raise ValueError(f"{name}: expected a finite length of at least 1 token, got {value!r}.")
+        raise ValueError(f"{name}: expected a finite length of at least 1 token, got {short(value)}.")
     return number
 
 
@@ -210,7 +252,7 @@ def as_probability(name: str, value: Any) -> float:
     """A probability above 0 and at most 1."""
     number = as_number(name, value)
     if not 0 < number <= 1:
-        raise ValueError(f"{name}: expected a probability above 0 and at most 1, got {value!r}.")
+        raise ValueError(f"{name}: expected a probability above 0 and at most 1, got {short(value)}.")
     return number
 
 
@@ -218,7 +260,7 @@ def as_fraction(name: str, value: Any) -> float:
     """A fraction from 0 to 1, both included."""
     number = as_number(name, value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{name}: expected a fraction from 0 to 1, got {value!r}.")
+        raise ValueError(f"{name}: expected a fraction from 0 to 1, got {short(value)}.")
     return number
 
 

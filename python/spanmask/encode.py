@@ -58,6 +58,11 @@ class EncodedChat:
         return f"EncodedChat(input_ids={self.input_ids!r}, labels={self.labels!r}, weights={self.weights!r}, rows={self.rows!r})"
 
 
+def is_column(value: Any) -> bool:
+    """Whether a value has an entry for each conversation."""
+    return is_arrow(value) or isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def encode_chat(
     tokenizer: Any,
     conversations: Any,
@@ -110,10 +115,12 @@ def encode_chat(
     if not isinstance(policy, MaskPolicy):
         raise TypeError(f"policy: expected a MaskPolicy, got {type(policy).__name__}.")
     policy = policy_with_ids(tokenizer, policy)
-    check_length("max_length", max_length)
+    max_length = check_length("max_length", max_length)
+    if chat_format is not None and not isinstance(chat_format, ChatFormat):
+        raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     check_flag("add_generation_prompt", add_generation_prompt)
     columns = conversations if isinstance(conversations, Mapping) else {"messages": conversations}
-    if not all(is_arrow(column) or isinstance(column, (Sequence, np.ndarray)) for column in columns.values()):
+    if not all(map(is_column, columns.values())):
         raise TypeError("conversations: expected a list of conversations, each a list of messages, or a dict of such columns.")
     read = conversations_of(columns, tools=tools, template_kwargs=template_kwargs)
     encoded = encode_conversations(

@@ -14,7 +14,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy
 from spanmask.ragged import RowsView
 from spanmask.report import MaskReport, RowOutcomes
-from spanmask.turns import Turns, turn_columns
+from spanmask.turns import Turns, check_products, turn_columns
 
 __all__ = ["MaskedLabels", "mask_labels"]
 
@@ -107,6 +107,7 @@ def mask_labels(
     if isinstance(turns, Turns):
         turns._check_rows(view)
     by_turn = turn_columns(turn_mask, turn_weights)
+    check_products(by_turn, policy.role_weights)
     masked = _core.mask_labels(
         view.rows,
         turns=turns,

@@ -8,7 +8,18 @@ from functools import partial
 from typing import Any, Literal
 
 from spanmask import _core
-from spanmask._validate import MarkerIds, MarkerLike, as_markers, as_names, as_signed_ids, as_weight, check_choice, check_flag
+from spanmask._validate import (
+    MarkerIds,
+    MarkerLike,
+    as_list,
+    as_markers,
+    as_names,
+    as_signed_ids,
+    as_weight,
+    check_choice,
+    check_flag,
+    short,
+)
 
 __all__ = ["DEFAULT_POLICY", "MaskPolicy"]
 
@@ -101,20 +112,21 @@ class MaskPolicy:
         set_ = partial(object.__setattr__, self)
         set_("roles", as_names("roles", self.roles))
         if not self.roles:
-            raise ValueError(f"roles: expected at least one role name, got {self.roles!r}.")
+            raise ValueError(f"roles: expected at least one role name, got {short(self.roles)}.")
         weights = as_pairs("role_weights", self.role_weights)
-        set_("role_weights", tuple((role, as_weight(f"role_weights: {role!r}", weight)) for role, weight in weights))
+        set_("role_weights", tuple((role, as_weight(f"role_weights: {short(role)}", weight)) for role, weight in weights))
         for role, _ in weights:
             if role not in self.roles:
                 known = ", ".join(map(repr, self.roles))
-                raise ValueError(f"role_weights: {role!r} is not among the roles that train, {known}; add it to roles.")
+                raise ValueError(f"role_weights: {short(role)} is not among the roles that train, {known}; add it to roles.")
         set_("prompt_weight", as_weight("prompt_weight", self.prompt_weight))
         for name in ("include_start", "train_generation_prefill", "train_between_markers"):
             check_flag(name, getattr(self, name))
         for name, choices in CHOICES.items():
             check_choice(name, getattr(self, name), choices)
         set_("ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
-        set_("ignore_between", tuple(as_pair(pair) for pair in self.ignore_between))
+        pairs = as_list("ignore_between", self.ignore_between, "pairs of (opening, closing), as ids or text")
+        set_("ignore_between", tuple(as_pair(pair) for pair in pairs))
         set_("ignore_sequences", as_markers_or_texts("ignore_sequences", self.ignore_sequences))
 
     @property
@@ -178,18 +190,18 @@ def as_pairs(name: str, values: Any) -> tuple[tuple[Any, Any], ...]:
     """A dict, or (key, value) pairs, as pairs."""
     try:
         return tuple((key, value) for key, value in (values.items() if isinstance(values, Mapping) else values))
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a dict, got {values!r}.") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected a dict, got {short(values)}.") from None
 
 
 def as_pair(pair: Any) -> tuple[tuple[Marker, ...], tuple[Marker, ...]]:
     """An (opening, closing) pair of `ignore_between`, each as a tuple of alternatives."""
     try:
         opening, closing = pair
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         opening = closing = None
     if opening is None or closing is None or isinstance(pair, str):  # a text of two characters is not a pair
-        raise ValueError(f"ignore_between: expected pairs of (opening, closing), as ids or text, got {pair!r}.")
+        raise ValueError(f"ignore_between: expected pairs of (opening, closing), as ids or text, got {short(pair)}.")
     opens = as_markers_or_texts("ignore_between, opening", opening)
     if not opens:
         raise ValueError("ignore_between: an opening marker has no ids; pass the ids that open the region.")
@@ -201,7 +213,7 @@ def as_markers_or_texts(name: str, markers: Any) -> tuple[Marker, ...]:
     if isinstance(markers, str):
         markers = [markers]
     if isinstance(markers, Iterable) and not isinstance(markers, bytes):
-        markers = list(markers)
+        markers = as_list(name, markers, "ids or texts")
         texts = [marker for marker in markers if isinstance(marker, str)]
         if "" in texts:
             raise ValueError(f"{name}: an empty marker would match everywhere; remove it.")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import check_ignore_index
+from spanmask._validate import check_ignore_index, short
 from spanmask.errors import UnreadableRowsError
 
 __all__ = ["Ragged", "ReturnTensors"]
@@ -36,6 +36,8 @@ Bounds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 # The dtypes that the core reads, and those that are widened for it.
 TOKEN_DTYPES = {np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.int32), np.dtype(np.int64)}
+# Dtypes of torch that NumPy lacks.
+NARROW_FLOATS = {"torch.bfloat16"}
 WIDENED_DTYPES = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16)}
 
 
@@ -68,11 +70,11 @@ class Ragged:
     offsets: npt.NDArray[np.int64]
 
     def __init__(self, values: npt.ArrayLike, offsets: npt.ArrayLike) -> None:
-        array = np.asarray(values)
+        array = as_array(values, "values")
         if array.ndim != 1:
             raise ValueError(f"values: expected 1-D, got shape {array.shape}.")
         self.values = array if array.dtype in (np.bool_, np.float32) else token_array(array, "values")
-        offsets = np.asarray(offsets)
+        offsets = as_array(offsets, "offsets")
         if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
             raise ValueError(f"offsets: expected 1-D integers, rows + 1 of them, got {offsets.dtype} of shape {offsets.shape}.")
         self.offsets = np.ascontiguousarray(offsets, dtype=np.int64)
@@ -119,7 +121,7 @@ class Ragged:
             return cls._unchecked(token_array(rows, name).reshape(-1), edges_of(*rows.shape))
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
             raise TypeError(f"{name}: expected a list of rows of token ids, got {type(rows).__name__}.")
-        return from_sequence(list(rows), name)
+        return from_sequence(items_of(rows, name), name)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -167,8 +169,8 @@ class Ragged:
 
     def to_padded(self, value: float, side: Literal["right", "left"] = "right") -> npt.NDArray[Any]:
         """The rows as one array [rows, longest], int64 (masks and weights in their own type), `value` on one side of shorter ones."""
-        if side not in ("right", "left"):
-            raise ValueError(f"side: expected 'right' or 'left', got {side!r}.")
+        if not isinstance(side, str) or side not in ("right", "left"):
+            raise ValueError(f"side: expected 'right' or 'left', got {short(side)}.")
         kind = self.values.dtype.kind
         padding = bool(value) if kind == "b" else float(value) if kind == "f" else check_ignore_index("value", value)
         return _core.pad(self, _core.Layout.padded(side), padding)
@@ -340,7 +342,7 @@ def check_row_length(entries: Sized, ids: Sized, row: int, name: str) -> None:
 
 def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """A 2-D column of integers or flags in the shape of the rows."""
-    array = tensor_to_numpy(column, name) if is_tensor(column) else np.asarray(column)
+    array = as_array(column, name)
     if array.shape != shape:
         raise ValueError(f"{name}: has shape {array.shape}, the rows {shape}; pass one entry for each token.")
     return token_array(array.view(np.uint8) if array.dtype == np.bool_ else array, name)
@@ -382,14 +384,34 @@ def row_array(row: Any, name: str, number: int) -> npt.NDArray[Any]:
         raise TypeError(f"{where} is of type {type(row).__name__}, row 0 is an array; all rows must have the same type.")
     if row is None:
         raise TypeError(f"{where} is None; remove such rows or fill them.")
-    array = tensor_to_numpy(row, where) if is_tensor(row) else np.asarray(row)
+    array = as_array(row, where)
     if array.ndim != 1:
         raise ValueError(f"{where} has shape {array.shape}; expected 1-D.")
     return token_array(array, where)
 
 
+def as_array(values: Any, name: str) -> npt.NDArray[Any]:
+    """Anything that NumPy or torch makes an array of integers of, in whatever shape and dtype.
+
+    Raises:
+        ValueError, TypeError: they do not; the message has the argument's name, which theirs have not.
+    """
+    if is_tensor(values):
+        return tensor_to_numpy(values, name)
+    try:
+        return values if isinstance(values, np.ndarray) else np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name}: rows of different lengths, or no numbers; pass a 2-D array, or one array for each row."
+        ) from None
+    except (TypeError, OverflowError) as error:
+        raise TypeError(f"{name}: NumPy makes no array of {type(values).__name__}: {error}.") from error
+
+
 def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """`array` in a dtype and memory order that the core reads: itself if possible, otherwise a lossless copy."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array, whose mask would be ignored; pass its data and an attention_mask.")
     array = np.asarray(array)  # an np.matrix, for instance, would never become one-dimensional
     flags = array.flags
     if array.dtype in TOKEN_DTYPES and flags.c_contiguous and flags.aligned:
@@ -414,19 +436,63 @@ def is_tensor(value: Any) -> bool:
 
 
 def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
-    """The tensor's memory as an array."""
+    """The tensor's memory as an array.
+
+    Raises:
+        TypeError: it is on another device, holds no integers, or is not dense.
+    """
     if not tensor.is_cpu:
         raise TypeError(f"{name}: the tensor is on {tensor.device}; masks are made on the CPU, move it there with .cpu().")
     dtype = tensor.dtype
     if dtype.is_floating_point or dtype.is_complex:
         raise TypeError(f"{name}: expected integer token ids, got {dtype}; cast them with .long().")
-    array: npt.NDArray[Any] = tensor.numpy()  # integers have no gradients to detach
+    return dense_array(tensor, name)
+
+
+def dense_array(tensor: Any, name: str) -> npt.NDArray[Any]:
+    """A tensor without a gradient as an array; bits that only say "negate" or "conjugate" are applied.
+
+    Raises:
+        TypeError: its values are not in this process's memory as an array: meta, sparse, quantized, nested, of a dtype that NumPy lacks.
+    """
+    dense = str(tensor.layout) == "torch.strided"
+    if tensor.device.type == "meta" or tensor.is_nested or tensor.is_quantized or not dense:
+        kinds = {"on meta": tensor.device.type == "meta", "nested": tensor.is_nested, "quantized": tensor.is_quantized}
+        kind = next((kind for kind, found in kinds.items() if found), str(tensor.layout).removeprefix("torch."))
+        raise TypeError(f"{name}: the tensor is {kind}; pass a dense tensor on the CPU, or a list of rows.")
+    try:
+        array: npt.NDArray[Any] = tensor.resolve_conj().resolve_neg().numpy()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"{name}: NumPy cannot read this tensor of {tensor.dtype}: {error}") from error
     return array
 
 
 def is_arrow(value: Any) -> bool:
     """Whether `value` supports the Arrow PyCapsule interface."""
     return hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")
+
+
+def items_of(rows: Any, name: str) -> list[Any]:
+    """The items of an iterable.
+
+    Raises:
+        TypeError: it has none, although it seems to be iterable: a tensor without memory, an array without dimensions.
+    """
+    try:
+        return list(rows)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected rows, got a {type(rows).__name__} that has none: {error}") from error
+
+
+def listed(column: Any) -> Any:
+    """An Arrow array, or a column of pandas or Polars, as a list; anything else is returned unchanged."""
+    if not is_arrow(column):
+        return column
+    for method in ("to_pylist", "to_list"):  # pyarrow; pandas and Polars
+        if hasattr(column, method):
+            return getattr(column, method)()
+    pa = import_pyarrow("an Arrow column")
+    return (pa.array(column) if hasattr(column, "__arrow_c_array__") else pa.chunked_array(column)).to_pylist()
 
 
 def from_arrow(array: Any, name: str) -> Ragged:
@@ -436,6 +502,8 @@ def from_arrow(array: Any, name: str) -> Ragged:
         position = flat.is_null().index(True).as_py()
         row = int(np.searchsorted(offsets, position, side="right")) - 1
         raise ValueError(f"{name}: row {row} has a null at position {position - offsets[row]}; remove or fill it.")
+    if not len(flat):
+        return Ragged._unchecked(np.empty(0, np.int64), offsets.astype(np.int64))  # lists without entries may have no type
     if not import_pyarrow(f"an Arrow {name}").types.is_integer(flat.type):
         raise TypeError(f"{name}: expected an Arrow list of integers, got a list of {flat.type}; cast it.")
     return Ragged(token_array(flat.to_numpy(), name), offsets)
@@ -483,12 +551,11 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     if isinstance(column, np.ndarray) and column.dtype != np.object_:
         if column.ndim != 2:
             raise TypeError(f"{name}: expected a row of flags for each row of ids, got a {column.ndim}-D array.")
-        return as_flags(column.reshape(-1), np.arange(len(column) + 1) * column.shape[1], name)
-    if is_arrow(column):
-        column = column.to_pylist()
+        return as_flags(np.asarray(column).reshape(-1), np.arange(len(column) + 1) * column.shape[1], name)
+    column = listed(column)
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a row of flags for each row of ids, got {type(column).__name__}.")
-    rows = [np.asarray(tensor_to_numpy(row, name) if is_tensor(row) else row) for row in column]
+    rows = [flag_row(row, f"{name}: row {number}") for number, row in enumerate(items_of(column, name))]
     for number, row in enumerate(rows):
         if row.ndim != 1 or (len(row) and row.dtype.kind not in "biu"):
             raise TypeError(f"{name}: row {number} is not a row of flags; pass one bool for each token.")
@@ -497,8 +564,17 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     return as_flags(np.concatenate(filled) if filled else np.empty(0, np.bool_), offsets, name)
 
 
+def flag_row(row: Any, where: str) -> npt.NDArray[Any]:
+    """One row of flags as an array of whatever it holds."""
+    try:
+        return np.asarray(tensor_to_numpy(row, where) if is_tensor(row) else row)
+    except ValueError:  # lists of different lengths inside a list
+        raise TypeError(f"{where} is not a row of flags; pass one bool for each token.") from None
+
+
 def as_flags(values: npt.NDArray[Any], offsets: npt.NDArray[Any], name: str) -> Ragged:
     """Flags as bools; integers must be 0 or 1."""
+    values = np.asarray(values)  # a matrix stays two-dimensional
     if values.dtype != np.bool_:
         if values.dtype.kind not in "iu":
             raise TypeError(f"{name}: expected bools, got {values.dtype}.")
@@ -545,10 +621,10 @@ def word_rows(words: Any, name: str) -> Ragged:
         if values.dtype.kind != "f":
             return Ragged(token_array(values, name).astype(np.int64, copy=False), offsets)
         words = np.split(values, offsets[1:-1]) if len(offsets) > 1 else []
-    words = tensor_or_array(words)
+    words = tensor_or_array(words, name)
     if isinstance(words, (str, bytes, Mapping)) or not isinstance(words, Iterable) or getattr(words, "ndim", 2) == 0:
         raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(words).__name__}.")
-    rows = list(words)
+    rows = items_of(words, name)
     if set(map(type, rows)) == {np.ndarray} and rows[0].dtype == np.int64 and (read := _core.from_arrays(rows)) is not None:
         return Ragged._unchecked(read.values, read.offsets)
     if not any(isinstance(row, (list, tuple)) for row in rows):
@@ -560,18 +636,18 @@ def word_rows(words: Any, name: str) -> Ragged:
     return Ragged._unchecked(np.concatenate(rows) if rows else np.empty(0, np.int64), offsets)
 
 
-def tensor_or_array(value: Any) -> Any:
+def tensor_or_array(value: Any, name: str) -> Any:
     """A tensor of integers or floats as an array, floats as float64; anything else is returned unchanged."""
     if not is_tensor(value):
         return value
-    return to_numpy(value.double() if value.is_floating_point() else value)
+    return to_numpy(value.double() if value.is_floating_point() and not value.is_quantized else value, name)
 
 
 def word_row(row: Any, where: str) -> Any:
     """One row for `word_rows`: an int64 array, or a list if numbers may be missing in other ways than as NaN."""
     if row is None:
         raise TypeError(f"{where} is None; remove such rows or fill them.")
-    array = np.asanyarray(tensor_or_array(row))  # a masked array stays one
+    array = np.asanyarray(tensor_or_array(row, where))  # a masked array stays one
     if array.ndim != 1:
         raise TypeError(f"{where} has shape {array.shape}; expected the number of a word for each token.")
     if array.dtype == np.object_ or isinstance(array, np.ma.MaskedArray):
@@ -597,8 +673,7 @@ def column_of_numbers(column: Any, name: str) -> Ragged:
         return column
     with suppress(TypeError):  # not integers
         return Ragged.from_rows(column, name)
-    if is_arrow(column):
-        column = column.to_pylist()
+    column = listed(column)
     if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(column).__name__}.")
     rows = [numbers_of(row, f"{name}: row {number}") for number, row in enumerate(column)]
@@ -620,6 +695,9 @@ def numbers_of(row: Any, where: str) -> npt.NDArray[Any]:
 
 def as_integers(column: Any) -> Any:
     """A column of flags as a column of integers; anything else is returned unchanged."""
+    if is_arrow(column):  # the core reads Arrow lists of integers only
+        kind = getattr(column, "type", getattr(column, "dtype", "object"))
+        column = listed(column) if "bool" in str(kind).lower() or str(kind) == "object" else column
     return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
 
 
@@ -655,13 +733,15 @@ def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArra
     """
     if is_arrow(column):
         column = Ragged.from_rows(column, name)
-    column = to_numpy(column)
+    column = to_numpy(column, name)
     if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected token ids or rows of token ids, got {type(column).__name__}.")
-    items = [to_numpy(item) for item in column]
+    items = [to_numpy(item, f"{name}: row {number}") for number, item in enumerate(items_of(column, name))]
     if items and all(np.ndim(item) == 0 for item in items):
         items = [np.asarray(items)]
-    arrays = [np.asarray(item) for item in items]
+    arrays = [
+        item if isinstance(item, np.ndarray) else as_array(item, f"{name}: row {number}") for number, item in enumerate(items)
+    ]
     for number, array in enumerate(arrays):
         if array.ndim != 1:
             raise ValueError(f"{name}: row {number} has shape {array.shape}; expected 1-D.")
@@ -688,15 +768,18 @@ def rows_like(rows: Ragged, model: Any) -> list[Any]:
     return [torch.from_numpy(row) for row in rows]
 
 
-def split_concatenated(column: Any, offsets: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+def split_concatenated(column: Any, name: str, offsets: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     """The rows of a column [1, T] that holds them concatenated; `offsets` as in `cu_seq_lens_q`."""
-    return np.split(to_numpy(column).reshape(-1), offsets[1:-1])
+    return np.split(to_numpy(column, name).reshape(-1), offsets[1:-1])
 
 
-def to_numpy(value: Any) -> Any:
-    """A tensor on any device, with or without a gradient, as an array; anything else is returned unchanged."""
+def to_numpy(value: Any, name: str) -> Any:
+    """A tensor on any device, with or without a gradient, as an array; anything else is returned unchanged. `name`: for errors."""
     if hasattr(value, "detach"):
-        return value.detach().cpu().numpy()
+        value = value.detach()
+        if value.dtype.is_floating_point and not value.is_quantized and str(value.dtype) in NARROW_FLOATS:
+            value = value.float()  # exact
+        return dense_array(value if value.device.type == "meta" else value.cpu(), name)
     return value
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -202,6 +204,7 @@ class RunningReport:
         self._total = MaskReport()
         self._warned: set[str] = set()
         self._lock = threading.Lock()
+        REPORTS.add(self)
 
     @property
     def total(self) -> MaskReport:
@@ -242,8 +245,21 @@ class RunningReport:
         return first
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_total": self._total, "_warned": set(self._warned)}
+        return {}  # counts belong to a process; with them, the hash of a collator would change with each batch, and caches would miss
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self.__init__()  # type: ignore[misc]
+
+
+# All reports of this process. A fork copies a lock as it is: one that another thread held would never be released in the child.
+REPORTS: WeakSet[RunningReport] = WeakSet()
+
+
+def renew_locks() -> None:
+    """Give each report a lock that nobody holds. A child process has no thread but the one that runs this."""
+    for report in REPORTS:
+        report._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_locks)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import MAX_WEIGHT, as_names, as_signed_ids
-from spanmask.ragged import Column, Ragged, RowsView, is_arrow
+from spanmask._validate import MAX_WEIGHT, MIN_WEIGHT, as_list, as_names, as_signed_ids, short
+from spanmask.ragged import Column, Ragged, RowsView, as_array, listed, to_numpy
 
 if TYPE_CHECKING:  # `chat` builds on this module
     from spanmask.chat.format import ChatFormat
@@ -69,7 +69,7 @@ class Turns:
     _view: RowsView | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        count = np.shape(self.row)[0] if np.ndim(self.row) == 1 else -1
+        count = len(row) if (row := as_array(self.row, "row")).ndim == 1 else -1
         defaults = {
             "prefill_stop": self.content_start,
             "reasoning_stop": self.content_start,
@@ -82,8 +82,7 @@ class Turns:
             self._set(name, np.int64, count, defaults)
         for name in ("closed", "empty_reasoning", "stop_token", "include_start", "include_end"):
             self._set(name, np.bool_, count, defaults)
-        roles = (self.roles,) if isinstance(self.roles, str) else tuple(self.roles)
-        object.__setattr__(self, "roles", roles)
+        object.__setattr__(self, "roles", as_names("roles", self.roles))
         object.__setattr__(self, "ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
         if self.row_lengths is not None:
             lengths = lengths_of("row_lengths", self.row_lengths)
@@ -96,7 +95,9 @@ class Turns:
     def _set(self, name: str, dtype: Any, count: int, defaults: dict[str, Any]) -> None:
         """Convert a column to an array of its dtype."""
         value = getattr(self, name)
-        array = np.asarray(defaults[name] if value is None else value)
+        if value is None and name not in defaults:
+            raise TypeError(f"{name}: None; pass an entry for each turn.")
+        array = as_array(defaults[name] if value is None else value, name)
         if array.ndim != 1 or len(array) != count:
             raise ValueError(f"{name}: has shape {array.shape}; all columns of turns are 1-D and as long as row.")
         kinds = "b" if dtype is np.bool_ else "iu"
@@ -155,7 +156,10 @@ class Turns:
         >>> mask_labels([[5, 6, 7, 8, 9, 2], [5, 7, 7, 2]], turns).labels.to_list()
         [[-100, -100, 7, -100, 9, 2], [-100, 7, 7, 2]]
         """
-        rows = [lengths_of(f"lengths: row {number}", row) for number, row in enumerate(lengths)]
+        rows = [
+            lengths_of(f"lengths: row {number}", row)
+            for number, row in enumerate(as_list("lengths", lengths, "lengths for each row"))
+        ]
         names = segment_roles(roles, [len(row) for row in rows])
         known = tuple(dict.fromkeys(name for row in names for name in row)) or ("assistant",)
         for number, row in enumerate(rows):
@@ -280,16 +284,16 @@ def find_turns(rows: Any, chat_format: ChatFormat, *, attention_mask: Any = None
 
 def lengths_of(name: str, values: Any) -> Int64:
     """A length for each row, as int64."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise TypeError(f"{name}: expected an integer for each row, got {values!r}.")
+        raise TypeError(f"{name}: expected an integer for each row, got {short(values)}.")
     return np.ascontiguousarray(array, np.int64)
 
 
 def segment_roles(roles: Any, counts: Sequence[int]) -> list[tuple[str, ...]]:
     """The role of each segment of each row; `counts`: how many segments the rows have."""
     if isinstance(roles, str) or not isinstance(roles, Sequence) or not len(roles):
-        raise TypeError(f"roles: expected role names, or a list of role names for each row, got {roles!r}.")
+        raise TypeError(f"roles: expected role names, or a list of role names for each row, got {short(roles)}.")
     if all(isinstance(name, str) for name in roles):
         return [tuple(roles[at % len(roles)] for at in range(count)) for count in counts]
     if len(roles) != len(counts):
@@ -329,6 +333,29 @@ def turn_columns(turn_mask: Any, turn_weights: Any) -> TurnEntries:
     return TurnEntries(turn_weights=entries_by_turn("turn_weights", rows_of("turn_weights", turn_weights), flags=False))
 
 
+def check_products(entries: TurnEntries, role_weights: Any) -> None:
+    """Raise unless each product of a turn's weight and a role's weight is finite in float32, and 0 only if one of the two is.
+
+    `role_weights`: pairs of a role and its weight.
+
+    Raises:
+        ValueError: a product overflows or vanishes; the message names the row.
+    """
+    if entries.turn_weights is None:
+        return
+    values, starts, _ = entries.turn_weights
+    for role, weight in role_weights:
+        with np.errstate(over="ignore", under="ignore"):
+            product = values * np.float32(weight)
+        wrong = np.flatnonzero(~np.isfinite(product) | ((product == 0) & (values > 0) & (weight > 0)))
+        if len(wrong):
+            row = int(np.searchsorted(starts, wrong[0], side="right")) - 1
+            raise ValueError(
+                f"turn_weights: row {row} has {values[wrong[0]]:g}, which times the weight {weight:g} of role {role!r} is "
+                f"{product[wrong[0]]:g} in float32; scale the weights."
+            )
+
+
 def named_turn_column(name: str, column: Any) -> TurnEntries:
     """A column with a name of the user's: flags if its entries are bools or integers, loss weights if they are floats.
 
@@ -343,18 +370,15 @@ def named_turn_column(name: str, column: Any) -> TurnEntries:
 
 def rows_of(name: str, column: Any) -> list[Any]:
     """The entries of a column, one for each row of ids."""
-    if is_arrow(column):
-        column = column.to_pylist()
-    if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
-        raise TypeError(f"{name}: expected a list for each row, got {type(column).__name__}.")
-    return list(column)
+    rows = as_list(name, listed(to_numpy(column, name)), "a list for each row")
+    return [to_numpy(row, f"{name}: row {number}") for number, row in enumerate(rows)]
 
 
 def entries_by_turn(name: str, rows: list[Any], *, flags: bool) -> Column:
     """The entries of all rows as float32. `flags`: they are flags, not weights."""
     try:
         flat = np.asarray(list(chain.from_iterable(rows)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         flat = np.asarray(None)  # `turn_row` finds the wrong row
     if not valid_entries(flat, flags):
         rows = [turn_row(row, name, number, flags) for number, row in enumerate(rows)]
@@ -370,7 +394,7 @@ def valid_entries(entries: npt.NDArray[Any], flags: bool) -> bool:
         return False
     if flags:
         return bool(np.isin(entries, (0, 1)).all())
-    return bool(((entries >= 0) & (entries <= MAX_WEIGHT)).all())
+    return bool(((entries >= 0) & (entries <= MAX_WEIGHT) & ((entries == 0) | (entries >= MIN_WEIGHT))).all())
 
 
 def turn_row(row: Any, name: str, number: int, flags: bool) -> npt.NDArray[np.float32]:
@@ -379,8 +403,13 @@ def turn_row(row: Any, name: str, number: int, flags: bool) -> npt.NDArray[np.fl
     Raises:
         ValueError: the row holds something else.
     """
-    entries = np.asarray(row)
+    try:
+        entries = np.asarray(row)
+    except (TypeError, ValueError, OverflowError):
+        entries = np.asarray(None)
     if not valid_entries(entries, flags):
         wanted = "True and False (or 1 and 0)" if flags else "weights >= 0 that are finite in float32"
-        raise ValueError(f"{name}: row {number} is {row!r}; expected a list of {wanted}, one for each turn of a trained role.")
+        raise ValueError(
+            f"{name}: row {number} is {short(row)}; expected a list of {wanted}, one for each turn of a trained role."
+        )
     return entries.astype(np.float32)

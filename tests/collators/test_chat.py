@@ -1,6 +1,7 @@
 import concurrent.futures
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -336,7 +337,6 @@ def test_messages_that_cannot_be_read_are_named(tokenizer, messages, error, word
         ),
         (lambda collator: collator([{"input_ids": [0.5]}]), TypeError, "input_ids: row 0 has 0.5"),
         (lambda collator: collator([{"input_ids": 5}]), TypeError, "input_ids: .* row 0 is of type int"),
-        (lambda collator: collator([{"input_ids": [5], "messages": None}]), TypeError, "messages: row 0 is not a list of dicts"),
         (lambda collator: collator([{"input_ids": [5], "messages": [{}]}]), TypeError, "messages: row 0 is not a list of dicts"),
         (lambda collator: collator({"input_ids": [[5], [6]], "labels": [[5]]}), ValueError, "input_ids 2, labels 1"),
         (lambda collator: collator({"input_ids": [[5]], "labels": 5}), TypeError, "features: column 'labels' is of type int"),
@@ -430,3 +430,44 @@ def test_messages_that_the_format_does_not_cover_are_named(tokenizer):
         raising([calling])
     dropping = DataCollatorForChat(tokenizer, chat_format=partial, policy=MaskPolicy(on_role_mismatch="drop"))
     assert len(dropping([calling, plain])["input_ids"]) == 1
+
+
+def test_rows_of_ids_without_messages_have_nothing_to_compare(tokenizer):
+    options = {"chat_format": FORMAT, "return_tensors": "np"}
+    rows = [
+        {"input_ids": [5, 6, 9, 2], "messages": None},
+        {"input_ids": [5, 6, 9, 2], "messages": [{"role": "assistant", "content": ""}]},
+    ]
+    assert (DataCollatorForChat(tokenizer, **options)(rows)["labels"] != -100).sum(1).tolist() == [2, 2]
+
+
+def test_control_characters_of_roles_are_spelled(tokenizer):
+    row = {"input_ids": [5, 6, 9, 2], "messages": [{"role": "\x1b]0;owned\x07", "content": ""}]}
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=MaskPolicy(on_role_mismatch="raise"))
+    with pytest.raises(ValueError, match=r"has the roles '\\x1b\]0;owned\\x07'"):
+        collator([row])
+
+
+def test_messages_show_both_ends_of_a_long_row(tokenizer):
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT)
+    decoded = []
+    collator._text_tokenizer = SimpleNamespace(decode=lambda ids: decoded.append(len(ids)) or f"{ids[0]} {ids[-1]}")
+    with pytest.raises(ValueError, match=r"Decoded: '8 8 \.\.\. 8 9'"):
+        collator([{"input_ids": np.r_[np.full(10**6, 8), 9]}])
+    assert decoded == [400, 400]
+
+
+def test_weights_whose_product_is_not_finite_are_named(tokenizer):
+    policy = MaskPolicy(role_weights={"assistant": 1e20})
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=policy, weight_key="w")
+    with pytest.raises(
+        ValueError, match=r"turn_weights: row 1 has 1e\+20, which times the weight 1e\+20 of role 'assistant' is inf"
+    ):
+        collator([{"input_ids": [5, 6, 9, 2], "turn_weights": [weight]} for weight in (1.0, 1e20)])
+
+
+def test_a_collator_hashes_the_same_before_and_after_a_batch(tokenizer):
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, return_tensors="np")
+    before = pickle.dumps(collator)
+    collator([{"input_ids": [5, 6, 9, 2]}])
+    assert pickle.dumps(collator) == before

@@ -1,6 +1,6 @@
 """Ids -> text: spaces, cut characters, control characters, special tokens."""
 
-from spanmask import preview
+from spanmask import ChatFormat, RoleBoundary, preview
 from support.previews import SHOWN, body
 from transformers import T5Tokenizer
 
@@ -21,6 +21,19 @@ def test_sentencepiece_keeps_its_spaces():
 def test_newlines_and_control_characters_are_seen(tokenizer):
     ids = tokenizer("a\nb\x1b[31m\u202ec\r").input_ids
     assert body(preview(ids, ids, tokenizer)) == "[[a\\n\nb<U+001B>[31m<U+202E>c<U+000D>]]"
+
+
+def test_invisible_characters_are_seen_and_joiners_stay(tokenizer):
+    ids = tokenizer("a\u200eb\u200bc\u00add\ufeffe\U000e0041f\u2028g\u200dh").input_ids
+    assert body(preview(ids, ids, tokenizer)) == "[[a<U+200E>b<U+200B>c<U+00AD>d<U+FEFF>e<U+E0041>f<U+2028>g\u200dh]]"
+
+
+def test_roles_in_the_gutter_are_spelled(tokenizer):
+    start = tokenizer("a").input_ids
+    fmt = ChatFormat([RoleBoundary("\x1b]0;owned\x07", start)])
+    text = preview(start, start, tokenizer, chat_format=fmt).to_text()
+    assert "<U+001B>]0;owned<U+0007>" in text
+    assert "\x1b" not in text
 
 
 def test_ids_that_the_tokenizer_does_not_have_are_numbers(tokenizer):

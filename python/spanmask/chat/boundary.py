@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from spanmask import _core
-from spanmask._validate import MarkerIds, MarkerLike, as_markers, check_flag
+from spanmask._validate import MarkerIds, MarkerLike, as_markers, check_flag, short
 
 __all__ = ["MarkerIds", "MarkerLike", "Parts", "Reasoning", "RoleBoundary", "compile_format", "roles_of"]
 
@@ -63,7 +63,7 @@ class RoleBoundary:
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         if not isinstance(self.role, str) or not self.role:
-            raise ValueError(f"role: expected a non-empty string, got {self.role!r}.")
+            raise ValueError(f"role: expected a non-empty string, got {short(self.role)}.")
         set_(self, "start", as_markers(f"start of role {self.role!r}", self.start))
         set_(self, "end", as_markers(f"end of role {self.role!r}", self.end))
         if not self.start:

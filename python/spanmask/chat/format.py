@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spanmask import _core
-from spanmask._validate import as_markers, as_signed_ids, check_flag
+from spanmask._validate import as_list, as_markers, as_signed_ids, check_flag, short
 from spanmask.chat import template
 from spanmask.chat.boundary import MarkerIds, MarkerLike, Parts, Reasoning, RoleBoundary, compile_format, roles_of
 from spanmask.chat.coverage import kinds_in
@@ -91,9 +91,7 @@ class ChatFormat:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        if isinstance(self.boundaries, RoleBoundary) or not isinstance(self.boundaries, Iterable):
-            raise TypeError(f"boundaries: expected a list of RoleBoundary, got {type(self.boundaries).__name__}.")
-        set_(self, "boundaries", tuple(self.boundaries))
+        set_(self, "boundaries", tuple(as_list("boundaries", self.boundaries, "a list of RoleBoundary")))
         check_boundaries(self.boundaries)
         set_(self, "ignore_ids", as_signed_ids("ignore_ids", self.ignore_ids))
         set_(self, "stop_token_ids", as_signed_ids("stop_token_ids", self.stop_token_ids))
@@ -101,11 +99,11 @@ class ChatFormat:
         set_(self, "generation_prefills", as_markers("generation_prefills", self.generation_prefills))
         set_(self, "reasoning", as_reasoning(self.reasoning))
         set_(self, "empty_reasoning", as_markers("empty_reasoning", self.empty_reasoning))
-        kinds = (self.uncovered,) if isinstance(self.uncovered, str) else tuple(self.uncovered)
-        if isinstance(self.uncovered, str) or not all(isinstance(kind, str) for kind in kinds):
-            raise TypeError(f"uncovered: expected a sequence of strings, got {self.uncovered!r}.")
+        kinds = tuple(as_list("uncovered", self.uncovered, "a sequence of strings"))
+        if not all(isinstance(kind, str) for kind in kinds):
+            raise TypeError(f"uncovered: expected a sequence of strings, got {short(self.uncovered)}.")
         set_(self, "uncovered", kinds)
-        set_(self, "texts", tuple((as_signed_ids("texts", ids), text) for ids, text in self.texts))
+        set_(self, "texts", tuple(as_text(pair) for pair in as_list("texts", self.texts, "pairs of (ids, text)")))
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
@@ -259,19 +257,27 @@ class ChatFormat:
         return "\n".join(lines)
 
 
+def as_text(pair: Any) -> tuple[MarkerIds, str]:
+    """A pair of `texts`: ids, and the text that they stand for."""
+    pair = as_list("texts", pair, "pairs of (ids, text)")
+    if len(pair) != 2 or not isinstance(pair[1], str):
+        raise TypeError(f"texts: expected pairs of (ids, text), got {short(pair)}.")
+    return as_signed_ids("texts", pair[0]), pair[1]
+
+
 def as_reasoning(value: Any) -> Reasoning:
     """The openings and closings of reasoning, each as a tuple of alternatives."""
     try:
         pair = tuple(value)
-    except TypeError:
+    except (TypeError, RuntimeError):
         pair = (value,)
     if not pair:
         return ()
     if isinstance(value, str) or len(pair) != 2:
-        raise ValueError(f"reasoning: expected a pair (openings, closings) of token ids, got {value!r}.")
+        raise ValueError(f"reasoning: expected a pair (openings, closings) of token ids, got {short(value)}.")
     openings, closings = as_markers("reasoning, openings", pair[0]), as_markers("reasoning, closings", pair[1])
     if not openings or not closings:
-        raise ValueError(f"reasoning: openings and closings both need ids, got {value!r}.")
+        raise ValueError(f"reasoning: openings and closings both need ids, got {short(value)}.")
     return openings, closings
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_name, check_side, short
 from spanmask.chat.conversation import row_name
 from spanmask.chat.encoded import EncodedConversations
 from spanmask.chat.format import ChatFormat
@@ -35,11 +35,13 @@ from spanmask.policy import MaskPolicy
 from spanmask.preview import Preview, preview
 from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
-from spanmask.turns import TurnEntries, Turns, named_turn_column, turn_columns
+from spanmask.turns import TurnEntries, Turns, check_products, named_turn_column, turn_columns
 
 __all__ = ["ChatCollator", "TokenRows"]
 
 Kept = list[int] | None
+# Messages show the text of this many tokens at each end of a row: a row may have millions.
+SHOWN_TOKENS = 400
 # Whoever imports it has a loss that reads weights.
 READER = "spanmask.integrations.weighted_loss"
 UNREAD = (
@@ -97,14 +99,17 @@ class ChatCollator:
         self.policy = policy_with_ids(tokenizer, self.policy)
         if self.chat_format is not None:  # a role that the format lacks is an error now, not in the first batch
             self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
-        check_length("max_length", self.max_length)
-        check_length("pad_to_multiple_of", self.pad_to_multiple_of)
-        self.padding_side = check_side(self.padding_side or getattr(tokenizer, "padding_side", "right"))  # type: ignore[assignment]
+        self.max_length = check_length("max_length", self.max_length)
+        self.pad_to_multiple_of = check_length("pad_to_multiple_of", self.pad_to_multiple_of)
+        if self.prepare is not None and not callable(self.prepare):
+            raise TypeError(f"prepare: expected a function of an example, got {type(self.prepare).__name__}.")
+        side = getattr(tokenizer, "padding_side", "right") if self.padding_side is None else self.padding_side
+        self.padding_side = check_side(side)  # type: ignore[assignment]
         check_choice("return_tensors", self.return_tensors, ReturnTensors)
         check_choice("on_untrained_batch", self.on_untrained_batch, OnUntrainedBatch)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
-        if self.turn_column is not None and not isinstance(self.turn_column, str):
-            raise TypeError(f"turn_column: expected the name of a column, got {self.turn_column!r}.")
+        for name in ("turn_column", "weight_key"):
+            check_name(name, getattr(self, name))
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self._text_tokenizer = tokenizer
         self._running = RunningReport()
@@ -115,16 +120,28 @@ class ChatCollator:
         """Derive the chat format. Only token ids need it: why there is none, or what it does not cover, is said when they come."""
         self._format_error: ChatFormatError | None = None
         self._uncovered: tuple[str, ...] = ()
+        variables = self._variables()
         if self.chat_format is not None:
             return
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SpanmaskWarning)
-                self.chat_format = derive(source, **(self.template_kwargs or {}))
+                self.chat_format = derive(source, **variables)
         except ChatFormatError as error:
             self._format_error = error
         else:
             self._uncovered = self.chat_format.uncovered
+
+    def _variables(self) -> dict[str, Any]:
+        """The chat template's variables.
+
+        Raises:
+            TypeError: `template_kwargs` is no dict of names.
+        """
+        variables = {} if self.template_kwargs is None else self.template_kwargs
+        if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
+            raise TypeError(f"template_kwargs: expected a dict of the template's variables, got {short(variables)}.")
+        return dict(variables)
 
     def __repr__(self) -> str:
         return short_repr(self)
@@ -262,6 +279,7 @@ class ChatCollator:
     def _plan(self, rows: TokenRows, columns: Mapping[str, Any], skip_first: bool = False) -> _core.LabelPlan:
         """Decide the labels of all rows in one scan. Nothing is written yet."""
         by_turn = self._entries_of_turns(rows, columns)
+        check_products(by_turn, self._policy.role_weights)
         turns, policy = self._turns_and_policy(rows)
         plan = partial(
             _core.plan_labels,
@@ -341,7 +359,9 @@ class ChatCollator:
         raise ValueError(f"features: all rows of this batch were dropped: {reasons}.")
 
     def _decode(self, plan: _core.LabelPlan, row: int) -> str:
-        return str(self._text_tokenizer.decode(plan.row(row)))
+        head, tail = plan.row_ends(row, SHOWN_TOKENS)
+        text = str(self._text_tokenizer.decode(head))
+        return f"{text[:200]} ... {str(self._text_tokenizer.decode(tail))[-200:]}" if tail else text
 
     def _mismatches(self, plan: _core.LabelPlan, columns: Mapping[str, Any]) -> dict[int, str]:
         """Rows of token ids whose turns may be wrong, and what is wrong: other roles than those of their messages, or a kind that the
@@ -353,6 +373,8 @@ class ChatCollator:
         tools_of_rows = columns.get("tools") or [None] * len(messages_of_rows)
         found_roles = zip(messages_of_rows, tools_of_rows, plan.row_roles or (), plan.row_open or (), strict=True)
         for row, (messages, tools, numbers, is_open) in enumerate(found_roles):
+            if messages is None:  # plain text among conversations: nothing to compare
+                continue
             wanted = roles_of_messages(messages, row)
             found = [fmt.roles[number] for number in numbers]
             uncovered = fmt.uncovered_kind(messages, tools)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask.ragged import is_arrow
+from spanmask.ragged import is_arrow, items_of, listed, to_numpy
 
 __all__ = [
     "add_columns",
@@ -46,12 +46,7 @@ def columns_of(features: Any) -> dict[str, Any]:
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
         return {name: features[name].to_pylist() if name in RENDERED else features[name] for name in features.column_names}
     if isinstance(features, Mapping):
-        sizes = {name: len(column) for name, column in features.items() if hasattr(column, "__len__")}
-        for name, column in features.items():
-            if name not in sizes:
-                raise TypeError(
-                    f"features: column {name!r} is of type {type(column).__name__}; expected an entry for each example."
-                )
+        sizes = {name: size_of(name, column) for name, column in features.items()}
         if not any(sizes.values()):
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
         if len(set(sizes.values())) > 1:
@@ -60,7 +55,7 @@ def columns_of(features: Any) -> dict[str, Any]:
         return dict(features)
     if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
         raise TypeError(f"features: expected a list of examples, got {type(features).__name__}.")
-    examples = list(features)
+    examples = items_of(features, "features")
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
     if any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
@@ -84,6 +79,20 @@ def columns_of(features: Any) -> dict[str, Any]:
     return {name: [example[name] for example in examples] for name in names}
 
 
+def size_of(name: object, column: Any) -> int:
+    """The number of entries of a column.
+
+    Raises:
+        TypeError: it has none, such as a number or a nested tensor.
+    """
+    try:
+        return len(column)
+    except (TypeError, RuntimeError):  # torch's own
+        raise TypeError(
+            f"features: column {name!r} is of type {type(column).__name__}; expected an entry for each example."
+        ) from None
+
+
 def is_data_frame(value: Any) -> bool:
     """Whether `value` is a pandas DataFrame, without importing pandas."""
     return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
@@ -94,14 +103,21 @@ def examples_of(table: Any) -> list[Any]:
     if not is_data_frame(table) and not is_arrow(table):
         return [table]
     columns = columns_of(table)
-    rows = zip(*(column.to_pylist() if is_arrow(column) else column for column in columns.values()), strict=True)
+    rows = zip(*map(listed, columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def select_rows(columns: Mapping[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     """The columns of the rows `kept`."""
     places = np.asarray(kept, np.int64)
-    return {name: column.take(places) if is_arrow(column) else [column[row] for row in kept] for name, column in columns.items()}
+    selected = {}
+    for name, column in columns.items():
+        if hasattr(column, "to_pylist"):  # pyarrow's
+            selected[name] = column.take(places)
+        else:
+            entries = listed(column)  # numbers in the index of a pandas column are not places
+            selected[name] = [entries[row] for row in kept]
+    return selected
 
 
 def add_columns(batch: dict[str, Any], option: str, columns: Mapping[str, Any]) -> None:
@@ -125,9 +141,10 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     stacked = {}
     for name in names:
         column = required_column(columns, "keep_columns", name)
+        entries = [to_numpy(entry, f"keep_columns: column {name!r}: row {row}") for row, entry in enumerate(listed(column))]
         try:
-            array = np.asarray(column.to_pylist() if is_arrow(column) else [np.asarray(entry) for entry in column])
-        except ValueError:
+            array = np.asarray([np.asarray(entry) for entry in entries])
+        except (ValueError, OverflowError):
             array = np.asarray(None)
         if array.dtype.kind not in "iufb":
             raise ValueError(f"keep_columns: column {name!r} cannot be stacked into one array of numbers; drop or pad it first.")

@@ -97,9 +97,15 @@ def shorten(text: str) -> str:
 def describe_mismatch(row: int, wanted: list[str], found: list[str]) -> str:
     """Describe a row whose turns differ from those of its messages."""
     return (
-        f"messages: row {row} has the roles {', '.join(wanted)}, but the token ids contain the turns {', '.join(found) or 'none'}: a "
+        f"messages: row {row} has the roles {', '.join(map(spelled, wanted))}, but the token ids contain the turns "
+        f"{', '.join(map(spelled, found)) or 'none'}: a "
         "message may contain marker text, or the chat format does not fit. Inspect the row with spanmask.preview."
     )
+
+
+def spelled(role: str) -> str:
+    """A role for a message. Roles come from data: control characters would reach the terminal."""
+    return role if isinstance(role, str) and role.isprintable() else ascii(role)
 
 
 def describe_uncovered(row: int, kind: str) -> str:
@@ -118,5 +124,5 @@ def roles_of_messages(messages: Any, row: int) -> list[str]:
     """
     try:
         return [message["role"] for message in messages]
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, IndexError, ValueError, RuntimeError, AttributeError):
         raise TypeError(f"messages: row {row} is not a list of dicts with 'role' and 'content'.") from None

@@ -9,7 +9,7 @@ from typing import Any
 from spanmask.chat.conversation import Conversation, split_media_text
 from spanmask.chat.placeholders import Placeholder, VisionTemplate
 from spanmask.collators.media import KINDS, Kind, entries_of
-from spanmask.ragged import is_arrow
+from spanmask.ragged import listed
 
 __all__ = ["COLUMNS", "Media", "media_columns", "place_media"]
 
@@ -44,7 +44,7 @@ def media_columns(columns: Mapping[str, Any], rows: int) -> list[RowMedia]:
     for kind, names in COLUMNS.items():
         for name in names:
             column = columns.get(name, ())
-            for row, entry in enumerate(column.to_pylist() if is_arrow(column) else column):
+            for row, entry in enumerate(listed(column)):
                 values = entries_of(kind, entry)
                 if values and kind in found[row]:
                     raise ValueError(f"{name}: row {row} also has media in {found[row][kind].column!r}; keep one of the columns.")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_side, pad_token_id
+from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_name, check_side, pad_token_id
 from spanmask.chat.conversation import row_name
 from spanmask.collators.columns import add_columns, columns_of, is_batch, required_column, stack_columns, token_column
 from spanmask.collators.unread_columns import check_unread
@@ -100,10 +100,12 @@ class NoiseCollator:
 
     def _check_options(self) -> None:
         """Check the options of all noise collators. Each collator calls it at the end of `__post_init__`."""
-        check_length("max_length", self.max_length)
-        check_length("pad_to_multiple_of", self.pad_to_multiple_of)
-        self.padding_side = self.padding_side or getattr(self.tokenizer, "padding_side", "right")
-        check_side(self.padding_side)
+        self.max_length = check_length("max_length", self.max_length)
+        self.pad_to_multiple_of = check_length("pad_to_multiple_of", self.pad_to_multiple_of)
+        for name in ("key_column", "weight_key"):
+            check_name(name, getattr(self, name, None))
+        side = getattr(self.tokenizer, "padding_side", "right") if self.padding_side is None else self.padding_side
+        self.padding_side = check_side(side)  # type: ignore[assignment]
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self.token_columns = as_names("token_columns", self.token_columns)

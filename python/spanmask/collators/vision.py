@@ -89,7 +89,7 @@ class DataCollatorForVisionChat(ChatCollator):
                 "for text without images use DataCollatorForChat(tokenizer)."
             )
         self.media_ids = media_ids(self.processor)
-        variables = dict(self.template_kwargs or {})
+        variables = self._variables()
         self._derive_format(ChatFormat.from_processor, self.processor)
         policy = MaskPolicy() if self.policy is None else self.policy
         if isinstance(policy, MaskPolicy):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from spanmask import _core
-from spanmask._validate import as_uint64, pad_token_id
+from spanmask._validate import as_list, as_uint64, pad_token_id
 from spanmask.noise.spec import FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout
 from spanmask.ragged import Column, Ragged, to_tensors
 
@@ -50,12 +50,12 @@ def denoise(
     """
     import torch
 
-    if not isinstance(text, Iterable):
-        raise TypeError(f"text: expected a string or a list of strings, got {type(text).__name__}.")
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = [text] if isinstance(text, str) else as_list("text", text, "a string or a list of strings")
     for number, item in enumerate(texts):
         if not isinstance(item, str):
             raise TypeError(f"text: expected a string or a list of strings, but item {number} is of type {type(item).__name__}.")
+        if not item.isascii() and any("\ud800" <= char <= "\udfff" for char in item):
+            raise ValueError(f"text: item {number} has half of a surrogate pair, which no tokenizer reads; repair its encoding.")
     if not texts:
         raise ValueError("text: the list is empty; pass at least one text.")
     spec = SpanCorruption.from_tokenizer(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_fraction, as_number, as_token_id, as_token_ids, as_uint64, check_flag, check_threads
+from spanmask._validate import as_fraction, as_number, as_token_id, as_token_ids, as_uint64, check_flag, check_threads, short
 from spanmask.noise.row_options import flag_column, per_row, row_options
 from spanmask.noise.sentences import sentence_end_ids_of
 from spanmask.noise.spec import FromTokenizer
@@ -88,7 +88,7 @@ class TextInfilling:
         length = self.replace_length
         if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length not in get_args(ReplaceLength):
             raise ValueError(
-                f"replace_length: expected 1 (a mask for each span), -1 (for each token) or 0 (spans are deleted), got {length!r}."
+                f"replace_length: expected 1 (a mask for each span), -1 (for each token) or 0 (spans are deleted), got {short(length)}."
             )
         set_(self, "replace_length", int(length))
         if self.vocab_size is not None:

@@ -142,7 +142,8 @@ class MaskedLM:
             mask_token_id = getattr(tokenizer, "mask_token_id", None)
             if mask_token_id is None:
                 raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or pass mask_token_id.")
-        if continuation_ids == "tokenizer":
+        check_flag("whole_word_mask", whole_word_mask)
+        if isinstance(continuation_ids, str) and continuation_ids == "tokenizer":
             words = vocabulary_words(tokenizer) if whole_word_mask else None
             continuation_ids = None if words is None else words.continuation_ids
             if words is not None and word_end_ids is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from types import NoneType
 from typing import Any
 
-from spanmask._validate import as_number
+from spanmask._validate import as_list, as_number
 from spanmask.noise.sentinels import bos_of, eos_of, mode_id, sentinels_of
 from spanmask.noise.spec import CorruptionSpec, Denoiser, OnExhausted, OnSentinel, SpanLayout
 
@@ -46,16 +45,17 @@ class DenoiserMixture(CorruptionSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("denoisers", "weights"):
-            if not isinstance(getattr(self, name), (Iterable, NoneType)):
-                raise TypeError(f"{name}: expected a list, got {type(getattr(self, name)).__name__}.")
-        denoisers = tuple(self.denoisers or ())
+        denoisers = () if self.denoisers is None else tuple(as_list("denoisers", self.denoisers, "a list"))
         if not denoisers:
             raise ValueError("denoisers: none given; a mixture needs at least one Denoiser.")
         for denoiser in denoisers:
             if not isinstance(denoiser, Denoiser):
                 raise TypeError(f"denoisers: expected Denoiser, got {type(denoiser).__name__}.")
-        weights = [1.0] * len(denoisers) if self.weights is None else [as_number("weights", weight) for weight in self.weights]
+        weights = (
+            [1.0] * len(denoisers)
+            if self.weights is None
+            else [as_number("weights", weight) for weight in as_list("weights", self.weights, "a list")]
+        )
         if len(weights) != len(denoisers):
             raise ValueError(f"weights: {len(weights)} for {len(denoisers)} denoisers; pass one for each.")
         if not all(isfinite(weight) and weight >= 0 for weight in weights) or not 0 < sum(weights) < float("inf"):

@@ -90,7 +90,7 @@ def take_moving_rates(options: dict[str, Any]) -> dict[str, Rate]:
     for name, rate in moving.items():
         try:
             signature(rate).bind(0, 0)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:  # ValueError: no signature is known
             raise TypeError(f"{name}: expected a number or a function of (step, epoch): {error}.") from None
     rates_at(moving, 0, 0)
     options.update(dict.fromkeys(moving))

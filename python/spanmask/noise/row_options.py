@@ -10,14 +10,17 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import UINT64_RANGE
+from spanmask._validate import UINT64_RANGE, as_list, short
 from spanmask.ragged import (
     Column,
     Ragged,
     column_of_flags,
     is_arrow,
     is_tensor,
+    listed,
+    tensor_or_array,
     tensor_to_numpy,
+    to_numpy,
     word_rows,
 )
 
@@ -76,11 +79,10 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
     """A number for each row; `check(name, value)` raises if it is invalid. A single number applies to all rows."""
     if values is None:
         return None
-    if not isinstance(values, (list, tuple)) and np.ndim(values) == 0:
+    values = listed(values)
+    if not isinstance(values, Iterable) or isinstance(values, (str, bytes)) or getattr(values, "ndim", 1) == 0:
         values = [values] * rows
-    if is_arrow(values):
-        values = values.to_pylist()
-    numbers = (value.item() if getattr(value, "ndim", None) == 0 else value for value in values)  # for arrays and tensors
+    numbers = as_list(name, to_numpy(values, name), "a number for each row")
     array = [check(f"{name}: row {row}", number) for row, number in enumerate(numbers)]
     if len(array) != rows:
         raise ValueError(f"{name}: {len(array)} values for {rows} rows; pass one for each, or one for all.")
@@ -97,7 +99,11 @@ def is_by_token(values: Any) -> bool:
         return bool(values.ndim > 1)
     if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)):
         return False
-    return len(values) > 0 and (isinstance(values[0], (list, tuple)) or getattr(values[0], "ndim", 0) > 0)
+    return (
+        getattr(values, "ndim", 1) > 0
+        and len(values) > 0
+        and (isinstance(values[0], (list, tuple)) or getattr(values[0], "ndim", 0) > 0)
+    )
 
 
 def column_of_probabilities(column: Any, name: str) -> Ragged:
@@ -108,8 +114,7 @@ def column_of_probabilities(column: Any, name: str) -> Ragged:
     """
     if isinstance(column, Ragged):
         return Ragged._unchecked(as_numbers(column.values, name), column.offsets)
-    if is_arrow(column):
-        column = column.to_pylist()
+    column = listed(column)
     rows = [as_numbers(row, f"{name}: row {number}") for number, row in enumerate(column)]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Ragged._unchecked(np.concatenate(rows) if rows else np.empty(0), offsets)
@@ -118,7 +123,7 @@ def column_of_probabilities(column: Any, name: str) -> Ragged:
 def as_numbers(row: Any, name: str) -> npt.NDArray[np.float64]:
     """A row of numbers as a contiguous array."""
     if is_tensor(row):
-        row = (row.double() if row.dtype.is_floating_point else row).detach().cpu().numpy()
+        row = tensor_or_array(row, name)
     with suppress(ValueError):  # lists of lists of different lengths
         array = np.asarray(row)
         if array.ndim == 1 and (not len(array) or array.dtype.kind in "fiu"):
@@ -130,8 +135,7 @@ def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | list[str] | None:
     """Keys of examples as the core takes them: integers as unsigned 64-bit integers (negative ones wrap), or names."""
     if keys is None:
         return None
-    if is_arrow(keys):
-        keys = keys.to_pylist()
+    keys = listed(keys)
     if is_tensor(keys):
         keys = tensor_to_numpy(keys, "keys")
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (np.ndarray, Iterable)):
@@ -140,7 +144,7 @@ def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | list[str] | None:
     if isinstance(keys, np.ndarray) and keys.ndim == 1 and keys.dtype.kind in "iu":
         made = np.ascontiguousarray(keys.astype(np.int64).view(np.uint64) if keys.dtype.kind == "i" else keys.astype(np.uint64))
     else:
-        items = list(keys)
+        items = as_list("keys", keys, "one integer or string for each row")
         if items and all(isinstance(item, str) for item in items):
             made = [str(item) for item in items]  # NumPy's strings too
         else:
@@ -153,8 +157,13 @@ def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | list[str] | None:
 def as_key(row: int, item: Any) -> int:
     """One integer key as an unsigned 64-bit integer."""
     if isinstance(item, (bool, np.bool_)) or not hasattr(item, "__index__"):
-        raise TypeError(f"keys: row {row} has {item!r} ({type(item).__name__}); keys are all integers or all strings.")
-    number = index(item)
+        raise TypeError(f"keys: row {row} has {short(item)} ({type(item).__name__}); keys are all integers or all strings.")
+    try:
+        number = index(item)
+    except TypeError:
+        raise TypeError(
+            f"keys: row {row} has {short(item)} ({type(item).__name__}); keys are all integers or all strings."
+        ) from None
     if not -UINT64_RANGE // 2 <= number < UINT64_RANGE:
         raise ValueError(f"keys: row {row} has {number}, which does not fit in 64 bits; pass the key as a string.")
     return number % UINT64_RANGE

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice, check_flag
+from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice, check_flag, short
 from spanmask.errors import SentinelError
 from spanmask.noise.sentinels import bos_of, eos_of, sentinels_of
 
@@ -67,7 +67,7 @@ class Denoiser:
         check_choice("split", self.split, Split)
         check_flag("sentinel", self.sentinel)
         if not isinstance(self.name, str):
-            raise TypeError(f"name: expected a string, got {type(self.name).__name__} {self.name!r}.")
+            raise TypeError(f"name: expected a string, got {type(self.name).__name__} {short(self.name)}.")
         set_ = object.__setattr__
         set_(self, "noise_density", as_density("noise_density", self.noise_density))
         set_(self, "mean_noise_span_length", as_span_length("mean_noise_span_length", self.mean_noise_span_length))
@@ -279,7 +279,7 @@ class SpanCorruption(CorruptionSpec):
         """
         return cls(
             sentinels_of(tokenizer) if sentinel_ids is None else sentinel_ids,
-            eos_of(tokenizer) if eos_token_id == "tokenizer" else eos_token_id,
+            eos_of(tokenizer) if isinstance(eos_token_id, str) and eos_token_id == "tokenizer" else eos_token_id,
             noise_density=noise_density,
             mean_noise_span_length=mean_noise_span_length,
             bos_token_ids=bos_of(tokenizer) if bos_token_ids is None else bos_token_ids,

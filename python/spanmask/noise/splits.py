@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._validate import as_list, short
 
 __all__ = ["Split", "Splits"]
 
@@ -51,10 +52,8 @@ class Splits:
         if isinstance(splits, Splits):
             made = splits
             made._check()
-        elif isinstance(splits, (str, bytes)) or not isinstance(splits, Iterable):
-            raise TypeError(f"splits: expected a list for each row, got {type(splits).__name__}.")
         else:
-            made = from_lists(list(splits))
+            made = from_lists(as_list("splits", splits, "a list for each row"))
         if len(made) != rows:
             raise ValueError(f"splits: {len(made)} entries for {rows} rows; pass one for each.")
         return made
@@ -93,11 +92,7 @@ def from_lists(rows: Sequence[Any]) -> Splits:
     """Splits from a list for each row."""
     offsets, entries = [0], []
     for number, row in enumerate(rows):
-        if isinstance(row, (str, bytes)) or not isinstance(row, Iterable):
-            raise TypeError(
-                f"splits: row {number} is of type {type(row).__name__}; expected a list with an entry for each document."
-            )
-        for document, entry in enumerate(row):
+        for document, entry in enumerate(as_list(f"splits: row {number}", row, "a list with an entry for each document")):
             if entry is not None:
                 entries.append((document, *as_split(entry, number, document)))
         offsets.append(len(entries))
@@ -116,14 +111,14 @@ def as_split(entry: Any, row: int, document: int) -> Split:
     try:
         order, first, second = entry
         first, second = index(first), index(second)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         order = None
-    if order not in ("psm", "spm"):
+    if not isinstance(order, str) or order not in ("psm", "spm"):
         raise ValueError(
-            f'splits: row {row} has {entry!r} for document {document}; expected None, or an order and two cuts such as ("psm", 3, 10).'
+            f'splits: row {row} has {short(entry)} for document {document}; expected None, or an order and two cuts such as ("psm", 3, 10).'
         )
     if not 0 <= first <= second < 2**32:
         raise ValueError(
             f"splits: document {document} of row {row} is cut at {first} and {second}; cuts must ascend from 0 to its number of tokens."
         )
-    return order, first, second
+    return ("psm" if order == "psm" else "spm"), first, second

@@ -13,8 +13,11 @@ __all__ = ["TokenDecoder", "spell_controls"]
 # How many tokens before a piece of text are decoded with it: enough for the parts of a character, and for the space that
 # SentencePiece drops at the start of a text.
 CONTEXT = 8
-# These characters are shown as their number, since they would reverse the text around them.
-BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Characters of these categories are shown as their number: they move the cursor, reverse the text around them, break lines, cannot be
+# written (halves of surrogate pairs), or are invisible, and would hide from the eyes what a model reads. The two joiners shape the
+# letters around them.
+HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
+JOINERS = frozenset("\u200c\u200d")
 
 
 @dataclass(eq=False, repr=False)
@@ -71,14 +74,10 @@ class TokenDecoder:
 
 
 def spell_controls(text: str) -> str:
-    """The text with some characters as their number: controls, which could move the cursor or reverse the text, and halves of surrogate
-    pairs, which cannot be written. Newlines stay.
-    """
+    """The text with control characters and invisible ones as their number. Newlines stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    shown = "\n" + "".join(JOINERS)
     return "".join(
-        char
-        if char == "\n"
-        else f"<U+{ord(char):04X}>"
-        if unicodedata.category(char) in ("Cc", "Cs") or char in BIDI_CONTROLS
-        else char
-        for char in text
+        f"<U+{ord(char):04X}>" if unicodedata.category(char) in HIDDEN and char not in shown else char for char in text
     )

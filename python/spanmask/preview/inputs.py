@@ -55,7 +55,8 @@ class PreviewInputs:
             if "cu_seq_lens_q" in batch:  # a padding-free batch
                 offsets = as_rows(batch["cu_seq_lens_q"], "cu_seq_lens_q")[0]
                 rows, labels, weights = (
-                    None if column is None else split_concatenated(column, offsets) for column in (rows, labels, weights)
+                    None if column is None else split_concatenated(column, name, offsets)
+                    for name, column in (("rows", rows), ("labels", labels), ("weights", weights))
                 )
         if labels is None:
             raise TypeError("labels: None; pass the rows' labels, or a batch that has 'labels'.")
@@ -63,7 +64,7 @@ class PreviewInputs:
             labels, weights = labels.labels, labels.weights if weights is None else weights
         inputs = cls(
             as_rows(rows, "rows"),
-            as_rows(labels, "labels"),
+            [row.astype(np.int64, copy=False) for row in as_rows(labels, "labels")],  # `ignore_index` must fit
             None if attention_mask is None else as_rows(attention_mask, "attention_mask"),
             None if weights is None else as_rows(weights, "weights", integers=False),
             decoder_inputs,

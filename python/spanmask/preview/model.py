@@ -209,7 +209,7 @@ def turn_spans(turns: Turns, size: int) -> list[LineSpan]:
     spans = []
     position = 0
     for role, start, stop in zip(turns.role, turns.start, turns.stop, strict=True):
-        spans += [LineSpan("", position, start), LineSpan(turns.roles[role], start, stop)]
+        spans += [LineSpan("", position, start), LineSpan(spell_controls(turns.roles[role]), start, stop)]
         position = stop
     return [*spans, LineSpan("", position, size)]
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
+from spanmask._validate import check_choice, check_flag, check_ignore_index, check_length
 from spanmask.chat.format import ChatFormat
+from spanmask.policy import Shift
 from spanmask.preview.decode import TokenDecoder
 from spanmask.preview.html import html_document, html_fragment
 from spanmask.preview.inputs import PreviewInputs
@@ -116,7 +118,8 @@ def preview(
         max_rows: the greatest number of rows shown; `None`: all.
 
     Returns:
-        A `Preview`. If the label of a token differs from its id (masked language models), both are shown: `<mask> -> dog`.
+        A `Preview`. If the label of a token differs from its id (masked language models), both are shown: `<mask> -> dog`. Control
+        characters and invisible ones are shown as their number. The brackets of plain text may also occur in the text of rows.
 
     Raises:
         TypeError: there is no tokenizer or there are no labels, or the ids are not integers.
@@ -134,6 +137,13 @@ def preview(
     """
     if tokenizer is None:
         raise TypeError("tokenizer: None; pass the tokenizer (or processor) that made the ids.")
+    ignore_index = check_ignore_index("ignore_index", ignore_index)
+    check_choice("shift", shift, Shift)
+    if decoder is not None:
+        check_flag("decoder", decoder)
+    check_length("max_rows", max_rows)
+    if chat_format is not None and not isinstance(chat_format, ChatFormat):
+        raise TypeError(f"chat_format: expected a ChatFormat, got {type(chat_format).__name__}.")
     token_decoder = TokenDecoder(getattr(tokenizer, "tokenizer", tokenizer))
     inputs = PreviewInputs.read(rows, labels, attention_mask, weights)
     max_weight = inputs.max_weight()

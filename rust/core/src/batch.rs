@@ -97,7 +97,7 @@ impl Layout {
 
     /// How many tokens of the rows are kept.
     pub fn kept_tokens<T>(self, rows: &Ragged<T>) -> usize {
-        (0..rows.len()).map(|i| rows.bounds(i).len().min(self.max_len)).sum()
+        (0..rows.len()).map(|i| rows.bounds(i).len().min(self.max_len)).fold(0, usize::saturating_add)
     }
 
     /// Calls `write(row number, row, cell)` for each row, in order. `cell.content` has a place for each token that is kept; `row` holds

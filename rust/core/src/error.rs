@@ -11,6 +11,8 @@ pub enum Error {
     Bounds { row: usize, start: i64, stop: i64, len: usize },
     /// A buffer or column has the wrong number of items.
     Length { want: usize, got: usize },
+    /// A row, or a column for it, differs from what it was when the outputs were planned: somebody wrote to it meanwhile.
+    Changed { row: usize },
     /// A row is longer than the cell of a padded batch it must go into.
     Width { row: usize, len: usize, width: usize },
     /// An attention mask has zeros between ones.
@@ -81,6 +83,7 @@ impl Error {
     pub fn at_row(mut self, first: usize) -> Self {
         match &mut self {
             Self::Bounds { row, .. }
+            | Self::Changed { row }
             | Self::Width { row, .. }
             | Self::MaskHole { row, .. }
             | Self::NoTrainedTurn { row }
@@ -112,6 +115,7 @@ impl fmt::Display for Error {
                 write!(f, "row {row} spans {start}..{stop}, outside the {len} values or backwards")
             }
             Self::Length { want, got } => write!(f, "expected {want} items, got {got}"),
+            Self::Changed { row } => write!(f, "row {row} is not the one that was planned"),
             Self::Width { row, len, width } => {
                 write!(f, "row {row} has {len} tokens, its cell holds {width}")
             }

@@ -27,16 +27,7 @@ impl<'a, T> Ragged<'a, T> {
     ///
     /// Errors: [`Error::Length`] if `starts` and `stops` differ in length, [`Error::Bounds`] as in [`Ragged::new`].
     pub fn from_bounds(values: &'a [T], starts: &'a [i64], stops: &'a [i64]) -> Result<Self, Error> {
-        if starts.len() != stops.len() {
-            return Err(Error::Length { want: starts.len(), got: stops.len() });
-        }
-        let len = values.len();
-        for (row, (&start, &stop)) in starts.iter().zip(stops).enumerate() {
-            // `len` of a slice never exceeds `i64::MAX`.
-            if start < 0 || stop < start || stop > len as i64 {
-                return Err(Error::Bounds { row, start, stop, len });
-            }
-        }
+        check_bounds(values.len(), starts, stops)?;
         Ok(Self { values, starts, stops })
     }
 
@@ -96,6 +87,21 @@ impl<'a, T> Ragged<'a, T> {
     pub fn tokens(&self) -> usize {
         (0..self.len()).map(|i| self.bounds(i).len()).sum()
     }
+}
+
+/// Whether rows that start and stop here are inside an array of `len` values.
+///
+/// Errors: as [`Ragged::from_bounds`].
+pub fn check_bounds(len: usize, starts: &[i64], stops: &[i64]) -> Result<(), Error> {
+    if starts.len() != stops.len() {
+        return Err(Error::Length { want: starts.len(), got: stops.len() });
+    }
+    for (row, (&start, &stop)) in starts.iter().zip(stops).enumerate() {
+        if start < 0 || stop < start || usize::try_from(stop).is_ok_and(|stop| stop > len) {
+            return Err(Error::Bounds { row, start, stop, len });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,12 +2,17 @@
 
 use crate::columns::{NumberColumn, with_numbers};
 use crate::enums::Choice;
-use crate::error::{to_py, too_large};
+use crate::error::{no_array, to_py};
 use numpy::ndarray::{Dimension, IntoDimension};
-use numpy::{Element, PyArray, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::npyffi::{NpyTypes, PY_ARRAY_API, get_type_object};
+use numpy::{Element, PyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Shape, Side};
 use spanmask_core::{Error, Ragged};
+use spanmask_guard::guarded;
+use std::ffi::c_int;
+use std::ptr::null_mut;
 
 /// How rows are laid out in an output. The width of a padded output follows from its rows.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -26,20 +31,22 @@ impl Layout {
     /// Rows concatenated, without padding.
     #[staticmethod]
     #[pyo3(signature = (max_length=None))]
-    fn packed(max_length: Option<usize>) -> Self {
-        Self { kind: Kind::Packed, max_len: max_length.unwrap_or(usize::MAX) }
+    #[guarded]
+    fn packed(max_length: Option<usize>) -> PyResult<Self> {
+        Ok(Self { kind: Kind::Packed, max_len: max_length.unwrap_or(usize::MAX) })
     }
 
     /// Rows padded on one side to the longest of them, rounded up to a multiple.
     #[staticmethod]
     #[pyo3(signature = (padding_side, max_length=None, pad_to_multiple_of=None))]
+    #[guarded]
     fn padded(
         padding_side: Choice<Side>,
         max_length: Option<usize>,
         pad_to_multiple_of: Option<usize>,
-    ) -> Self {
+    ) -> PyResult<Self> {
         let kind = Kind::Padded { side: padding_side.0, multiple_of: pad_to_multiple_of.unwrap_or(1) };
-        Self { kind, max_len: max_length.unwrap_or(usize::MAX) }
+        Ok(Self { kind, max_len: max_length.unwrap_or(usize::MAX) })
     }
 }
 
@@ -69,6 +76,7 @@ pub fn shape_of<T>(layout: batch::Layout, rows: &Ragged<T>) -> [usize; 2] {
 
 /// Rows with `padding` around them, [rows, width] or [1, values]: int64 for integers, float32 and bool as they are.
 #[pyfunction]
+#[guarded]
 pub fn pad(
     py: Python<'_>,
     rows: NumberColumn<'_>,
@@ -85,6 +93,7 @@ pub fn pad(
 /// For each place of `sources` the value of the token that it stands for, `padding` where it is -1: int64 for integers, float32 and bool
 /// as they are.
 #[pyfunction]
+#[guarded]
 pub fn take(
     py: Python<'_>,
     rows: NumberColumn<'_>,
@@ -118,12 +127,43 @@ pub fn uninit_array<O: Element, D: IntoDimension>(
     py: Python<'_>,
     shape: D,
 ) -> PyResult<Bound<'_, PyArray<O, D::Dim>>> {
-    let shape = shape.into_dimension();
-    let len = shape.slice().iter().try_fold(1usize, |len, &n| len.checked_mul(n)).unwrap_or(usize::MAX);
-    if len > isize::MAX as usize / size_of::<O>() {
-        return Err(too_large(len));
+    let mut shape = shape.into_dimension();
+    let sizes = shape.slice_mut();
+    let bytes = sizes.iter().try_fold(size_of::<O>(), |bytes, &n| bytes.checked_mul(n));
+    if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(no_array(sizes, size_of::<O>()));
     }
-    // SAFETY: nothing reads the array before a kernel has written every place of it; if a kernel fails, the array is dropped.
-    // Zeroing first cost 1.3 to 1.5 times the whole of `mask_labels` on 32 x 8192 tokens.
-    Ok(unsafe { PyArray::new(py, shape, false) })
+    let (ndim, data, flags) = (sizes.len() as c_int, null_mut(), 0);
+    // SAFETY: nothing reads the array before a kernel has written every place of it; if a kernel fails, the array is dropped. NumPy gets
+    // as many sizes as `ndim` says, each at most `isize::MAX`, and a new reference to the dtype, as it requires. A null is an error here:
+    // `PyArray::new` would panic. Zeroing first cost 1.3 to 1.5 times the whole of `mask_labels` on 32 x 8192 tokens.
+    let array = unsafe {
+        let kind = get_type_object(py, NpyTypes::PyArray_Type);
+        let dtype = O::get_dtype(py).into_dtype_ptr();
+        let dims = sizes.as_mut_ptr().cast();
+        let array = PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            kind,
+            dtype,
+            ndim,
+            dims,
+            null_mut(),
+            data,
+            flags,
+            null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(py, array)
+    };
+    match array {
+        Ok(array) => Ok(array.cast_into()?),
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) => Err(no_array(sizes, size_of::<O>())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Uses what rust-numpy looks up with its first use: NumPy's C interface, and the record of borrows.
+pub fn touch_numpy(py: Python<'_>) -> PyResult<()> {
+    let array = uninit_array::<i64, _>(py, 0)?;
+    array.try_readwrite()?.as_slice_mut()?;
+    Ok(())
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use spanmask_core::{Error, Ragged};
 use std::ops::Range;
 use std::sync::Mutex;
+use std::thread::Builder;
 
 /// The approximate number of tokens in a chunk. A chunk takes between a fraction of a millisecond and a few, so that the load is balanced
 /// and interrupts are seen soon.
@@ -72,7 +73,11 @@ where
     let outcome = py.detach(|| {
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|| while Queue::run_next(&queue) {});
+                // Where no further thread can be started (`RLIMIT_NPROC`, the pids of a container), those that there are do all jobs.
+                let worker = Builder::new().spawn_scoped(scope, || while Queue::run_next(&queue) {});
+                if worker.is_err() {
+                    break;
+                }
             }
             while Queue::run_next(&queue) {
                 if let Err(interrupt) = Python::attach(|py| py.check_signals()) {

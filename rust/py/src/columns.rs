@@ -2,67 +2,79 @@
 
 use crate::error::{not_rows, to_py};
 use crate::ids::Ids;
+use crate::memory::{collected, reserved};
 use numpy::{Element, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::{Error, Ragged};
 
 /// Where each row starts and stops in the values.
-pub enum Bounds<'py> {
-    /// Those of a 2-D array: running sums of the row lengths, from 0 on.
-    OfArray(Vec<i64>),
-    /// The `offsets` of a `Ragged`.
-    Offsets(PyReadonlyArray1<'py, i64>),
+///
+/// These are copies: kernels check bounds once and rely on them, and another thread may write to an array while the lock is released.
+pub enum Bounds {
+    /// The `offsets` of a `Ragged`, or those of a 2-D array: running sums of the row lengths, from 0 on.
+    Offsets(Vec<i64>),
     /// The fields of a `Column`, whose rows may have gaps between them.
-    Fields { starts: PyReadonlyArray1<'py, i64>, stops: PyReadonlyArray1<'py, i64> },
+    Fields { starts: Vec<i64>, stops: Vec<i64> },
 }
 
-impl Bounds<'_> {
+impl Bounds {
     /// Where each row starts.
     pub fn starts(&self) -> PyResult<&[i64]> {
         Ok(match self {
-            Self::OfArray(offsets) => &offsets[..offsets.len() - 1],
-            Self::Offsets(offsets) => offsets.as_slice()?.split_last().map_or(&[], |(_, starts)| starts),
-            Self::Fields { starts, .. } => starts.as_slice()?,
+            Self::Offsets(offsets) => offsets.split_last().map_or(&[], |(_, starts)| starts),
+            Self::Fields { starts, .. } => starts,
         })
     }
 
     /// Where each row stops.
     pub fn stops(&self) -> PyResult<&[i64]> {
         Ok(match self {
-            Self::OfArray(offsets) => &offsets[1..],
-            Self::Offsets(offsets) => offsets.as_slice()?.split_first().map_or(&[], |(_, stops)| stops),
-            Self::Fields { stops, .. } => stops.as_slice()?,
+            Self::Offsets(offsets) => offsets.split_first().map_or(&[], |(_, stops)| stops),
+            Self::Fields { stops, .. } => stops,
         })
     }
 }
 
+/// A copy of the attribute `name`, an array of int64.
+fn copied(object: Borrowed<'_, '_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<Vec<i64>> {
+    let array: PyReadonlyArray1<i64> = object.getattr(name)?.extract()?;
+    collected(array.as_slice()?.iter().copied())
+}
+
 /// The values of a column, and their bounds.
-fn parts<'py>(object: Borrowed<'_, 'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bounds<'py>)> {
+fn parts<'py>(object: Borrowed<'_, 'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bounds)> {
     let py = object.py();
     if let Ok(array) = object.cast::<PyUntypedArray>() {
         let (&[rows, width], true) = (array.shape(), array.is_c_contiguous()) else {
             return Err(not_rows(array.ndim()));
         };
-        let offsets = (0..=rows).map(|row| (row * width) as i64).collect();
-        return Ok((object.to_owned(), Bounds::OfArray(offsets)));
+        return Ok((object.to_owned(), Bounds::Offsets(multiples(rows, width)?)));
     }
     let bounds = if object.is_instance_of::<PyTuple>() {
         Bounds::Fields {
-            starts: object.getattr(pyo3::intern!(py, "starts"))?.extract()?,
-            stops: object.getattr(pyo3::intern!(py, "stops"))?.extract()?,
+            starts: copied(object, pyo3::intern!(py, "starts"))?,
+            stops: copied(object, pyo3::intern!(py, "stops"))?,
         }
     } else {
-        Bounds::Offsets(object.getattr(pyo3::intern!(py, "offsets"))?.extract()?)
+        Bounds::Offsets(copied(object, pyo3::intern!(py, "offsets"))?)
     };
     Ok((object.getattr(pyo3::intern!(py, "values"))?, bounds))
+}
+
+/// The bounds of rows of one width: 0, `width`, and so on.
+pub fn multiples(rows: usize, width: usize) -> PyResult<Vec<i64>> {
+    let mut offsets = reserved(rows.saturating_add(1))?;
+    // An array without elements may have any number of rows, but their bounds are all 0.
+    offsets.extend((0..=rows).map(|row| row.saturating_mul(width) as i64));
+    Ok(offsets)
 }
 
 /// Token ids of rows, of any of the token types.
 pub struct IdColumn<'py> {
     pub values: Ids<'py>,
-    pub bounds: Bounds<'py>,
+    pub bounds: Bounds,
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for IdColumn<'py> {
@@ -93,7 +105,7 @@ impl IdColumn<'_> {
 /// Flags, words, weights or labels of rows.
 pub struct Column<'py, T: Element> {
     values: PyReadonlyArrayDyn<'py, T>,
-    bounds: Bounds<'py>,
+    bounds: Bounds,
 }
 
 impl<'a, 'py, T: Element> FromPyObject<'a, 'py> for Column<'py, T> {

@@ -5,6 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::Column;
 use crate::enums::Choice;
 use crate::error::to_py;
+use crate::memory::{collected, filled, reserved};
 use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_rows};
 use crate::spec::SpanSpec;
@@ -14,6 +15,7 @@ use spanmask_core::Token;
 use spanmask_core::batch::{Layout, Shape, Side};
 use spanmask_core::noise::corrupt::{Batch, Corruption, Limits, Outputs, RowPlan};
 use spanmask_core::rng::SeedEpoch;
+use spanmask_guard::guarded;
 use std::ops::Range;
 
 /// How inputs and labels are padded. Labels are padded on the right.
@@ -36,6 +38,7 @@ impl SeqToSeqLayout {
         *, padding_side, pad_token_id, label_pad_token_id, pad_to_multiple_of=None, input_width=None, label_width=None,
         decoder_start_token_id=None
     ))]
+    #[guarded]
     fn new(
         padding_side: Choice<Side>,
         pad_token_id: i64,
@@ -44,8 +47,8 @@ impl SeqToSeqLayout {
         input_width: Option<usize>,
         label_width: Option<usize>,
         decoder_start_token_id: Option<i64>,
-    ) -> Self {
-        Self {
+    ) -> PyResult<Self> {
+        Ok(Self {
             padding_side: padding_side.0,
             pad_to_multiple_of,
             input_width,
@@ -53,7 +56,7 @@ impl SeqToSeqLayout {
             pad_token_id,
             label_pad_token_id,
             decoder_start_token_id,
-        }
+        })
     }
 }
 
@@ -71,11 +74,14 @@ impl SeqToSeqLayout {
 
     /// The core's layout for rows of these lengths of inputs and targets.
     pub fn batch(&self, lengths: impl Iterator<Item = (usize, usize)>) -> Batch {
-        let multiple = self.pad_to_multiple_of.unwrap_or(1).max(1);
+        let multiple = self.pad_to_multiple_of.unwrap_or(1);
         let longest = lengths.fold((0, 0), |most, len| (len.0.max(most.0), len.1.max(most.1)));
         let padded = |width: Option<usize>, longest: usize, side| {
-            let width = width.unwrap_or_else(|| longest.next_multiple_of(multiple));
-            Layout { shape: Shape::Padded { width, side }, max_len: usize::MAX }
+            let shape = match width {
+                Some(width) => Shape::Padded { width, side },
+                None => Shape::padded([longest].into_iter(), side, usize::MAX, multiple),
+            };
+            Layout { shape, max_len: usize::MAX }
         };
         Batch {
             inputs: padded(self.input_width, longest.0, self.padding_side),
@@ -120,15 +126,16 @@ pub struct RowStats {
 
 impl RowStats {
     fn new(py: Python<'_>, plans: &[RowPlan]) -> PyResult<Py<Self>> {
-        let keys: Vec<u64> = plans.iter().map(|plan| plan.key.unwrap_or(0)).collect();
-        let column =
-            |of: fn(&RowPlan) -> i64| plans.iter().map(of).collect::<Vec<i64>>().into_pyarray(py).unbind();
+        let keys = collected(plans.iter().map(|plan| plan.key.unwrap_or(0)))?;
+        let column = |of: fn(&RowPlan) -> i64| -> PyResult<_> {
+            Ok(collected(plans.iter().map(of))?.into_pyarray(py).unbind())
+        };
         let stats = Self {
             keys: keys.into_pyarray(py).unbind(),
-            denoisers: column(|plan| plan.denoiser.map_or(-1, i64::from)),
-            noise_tokens: column(|plan| i64::from(plan.hidden)),
-            spans: column(|plan| i64::from(plan.spans)),
-            tokens: column(|plan| i64::from(plan.used)),
+            denoisers: column(|plan| plan.denoiser.map_or(-1, i64::from))?,
+            noise_tokens: column(|plan| i64::from(plan.hidden))?,
+            spans: column(|plan| i64::from(plan.spans))?,
+            tokens: column(|plan| i64::from(plan.used))?,
         };
         Py::new(py, stats)
     }
@@ -136,6 +143,7 @@ impl RowStats {
 
 /// Corrupts rows. The result is padded if there is a layout, otherwise ragged.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, keys=None, noise_density=None, mean_noise_span_length=None, noise_mask=None, protected_mask=None,
     word_starts=None, word_ids=None, layout=None, with_sources=false, name="rows", num_threads=1
@@ -178,8 +186,8 @@ fn write<T: Token>(
 ) -> PyResult<CorruptedBatch> {
     let chunks = chunks(corruption);
     let mut plans = plan(py, corruption, &chunks, name, num_threads)?;
-    let input_offsets = offsets(plans.iter().map(|plan| plan.inputs));
-    let label_offsets = offsets(plans.iter().map(|plan| plan.targets));
+    let input_offsets = offsets(plans.iter().map(|plan| plan.inputs))?;
+    let label_offsets = offsets(plans.iter().map(|plan| plan.targets))?;
     let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
     let ragged = Batch { inputs: packed, labels: packed, padding: 0, ignore_index: 0, decoder_start: 0 };
     let batch =
@@ -253,7 +261,7 @@ pub fn plan<T: Token>(
     name: &str,
     num_threads: usize,
 ) -> PyResult<Vec<RowPlan>> {
-    let mut plans = vec![RowPlan::default(); corruption.rows().len()];
+    let mut plans = filled(corruption.rows().len(), RowPlan::default())?;
     let mut rest = plans.as_mut_slice();
     bulk::for_chunks(py, chunks.to_vec(), num_threads, name, |chunk| {
         let (plans, part) = (take(&mut rest, chunk.len()), corruption.slice(chunk));
@@ -263,13 +271,13 @@ pub fn plan<T: Token>(
 }
 
 /// Running sums, from 0 on.
-pub fn offsets(lengths: impl ExactSizeIterator<Item = usize>) -> Vec<i64> {
-    let mut offsets = Vec::with_capacity(lengths.len() + 1);
+pub fn offsets(lengths: impl ExactSizeIterator<Item = usize>) -> PyResult<Vec<i64>> {
+    let mut offsets = reserved(lengths.len() + 1)?;
     let mut sum = 0;
     offsets.push(0);
     offsets.extend(lengths.map(|len| {
         sum += len as i64;
         sum
     }));
-    offsets
+    Ok(offsets)
 }

@@ -5,6 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
 use crate::corrupt::shaped;
 use crate::error::to_py;
+use crate::memory::{collected, filled};
 use crate::row_options::Keys;
 use crate::rows::{Rows, output_len, with_padding, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
@@ -16,6 +17,7 @@ use spanmask_core::noise::diffusion::{
 };
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::rng::SeedEpoch;
+use spanmask_guard::guarded;
 
 /// A `MaskedDiffusion`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -29,10 +31,17 @@ impl DiffusionSpec {
     /// `by_row`: the weights of a row are divided by the number of tokens that may be masked.
     #[new]
     #[pyo3(signature = (*, mask_token_id, eps, protected_ids, antithetic, by_row))]
-    fn new(mask_token_id: u32, eps: f64, protected_ids: Vec<u32>, antithetic: bool, by_row: bool) -> Self {
+    #[guarded]
+    fn new(
+        mask_token_id: u32,
+        eps: f64,
+        protected_ids: Vec<u32>,
+        antithetic: bool,
+        by_row: bool,
+    ) -> PyResult<Self> {
         let protected_ids = IdSet::new(protected_ids.into_iter().chain([mask_token_id]));
         let weighting = if by_row { Weighting::Row } else { Weighting::Token };
-        Self { spec: Spec { mask_token_id, eps, protected_ids, weighting }, antithetic }
+        Ok(Self { spec: Spec { mask_token_id, eps, protected_ids, weighting }, antithetic })
     }
 }
 
@@ -59,6 +68,7 @@ pub struct DiffusedBatch {
 ///
 /// `fill`: an id that continues the rows of a padded batch, in place of padding.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mask_ratio=None, protected_mask=None, labels=None,
     loss_weights=None, fill=None, pad_token_id=0, name="rows", num_threads=1
@@ -125,7 +135,7 @@ fn write<T: Token>(
     let (inputs, labels) = (uninit_array(py, len)?, uninit_array(py, len)?);
     let weights = uninit_array(py, len)?;
     let attention = uninit_array(py, if padded { len } else { 0 })?;
-    let mut reports = vec![RowReport::default(); rows.len()];
+    let mut reports = filled(rows.len(), RowReport::default())?;
     {
         let (mut inputs, mut labels) = (inputs.readwrite(), labels.readwrite());
         let (mut weights, mut attention) = (weights.readwrite(), attention.readwrite());
@@ -147,17 +157,17 @@ fn write<T: Token>(
         })?;
     }
     let shaped_ids = |array| shaped(array, batch.layout, rows.len());
-    let counts = |count: fn(&RowReport) -> u32| -> Py<PyArray1<i64>> {
-        reports.iter().map(|report| i64::from(count(report))).collect::<Vec<_>>().into_pyarray(py).unbind()
+    let counts = |count: fn(&RowReport) -> u32| -> PyResult<Py<PyArray1<i64>>> {
+        Ok(collected(reports.iter().map(|report| i64::from(count(report))))?.into_pyarray(py).unbind())
     };
     Ok(DiffusedBatch {
         input_ids: shaped_ids(inputs)?,
         labels: shaped_ids(labels)?,
         loss_weights: shaped(weights, batch.layout, rows.len())?,
         attention_mask: if padded { Some(shaped_ids(attention)?) } else { None },
-        keys: reports.iter().map(|report| report.key).collect::<Vec<_>>().into_pyarray(py).unbind(),
-        mask_ratio: reports.iter().map(|report| report.ratio).collect::<Vec<_>>().into_pyarray(py).unbind(),
-        eligible: counts(|report| report.eligible),
-        masked: counts(|report| report.masked),
+        keys: collected(reports.iter().map(|report| report.key))?.into_pyarray(py).unbind(),
+        mask_ratio: collected(reports.iter().map(|report| report.ratio))?.into_pyarray(py).unbind(),
+        eligible: counts(|report| report.eligible)?,
+        masked: counts(|report| report.masked)?,
     })
 }

@@ -1,9 +1,12 @@
 //! Errors -> Python exceptions. This is the only file that names exceptions. Each message names the argument, the row and the remedy.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::{PyErr, import_exception};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::import_exception;
+use pyo3::prelude::*;
 use spanmask_core::Error;
 use spanmask_core::error::Column;
+use spanmask_guard::guarded;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 import_exception!(spanmask.errors, SentinelError);
 import_exception!(spanmask.errors, UnreadableRowsError);
@@ -16,7 +19,18 @@ pub fn to_py(error: Error, rows: &str) -> PyErr {
         | Error::Exhausted { .. }
         | Error::StraySentinel { .. }
         | Error::BrokenDocument { .. } => SentinelError::new_err(message),
+        Error::Changed { .. } => PyRuntimeError::new_err(message),
         _ => PyValueError::new_err(message),
+    }
+}
+
+/// Panics, so that a test sees what Python gets.
+#[pyfunction]
+#[guarded]
+pub fn panic(text: &str) -> PyResult<()> {
+    #[expect(clippy::panic, reason = "its purpose")]
+    {
+        panic!("{text}")
     }
 }
 
@@ -71,8 +85,46 @@ pub fn misaligned(name: &str, row: usize, ids: i64, got: i64) -> PyErr {
 }
 
 /// An output does not fit in memory.
-pub fn too_large(len: usize) -> PyErr {
-    PyValueError::new_err(format!("rows: an output of {len} tokens does not fit in memory; cut the rows."))
+pub fn no_array(shape: &[usize], item: usize) -> PyErr {
+    let bytes = shape.iter().fold(item as f64, |bytes, &n| bytes * n as f64);
+    let shape: Vec<String> = shape.iter().map(|&n| size(n)).collect();
+    PyMemoryError::new_err(format!(
+        "rows: an output of shape [{}] takes {}, which do not fit in memory. Pass fewer or shorter rows, or lower \
+         pad_to_multiple_of, inputs_length or targets_length.",
+        shape.join(", "),
+        gib(bytes)
+    ))
+}
+
+/// What a call needs in addition to its outputs does not fit in memory.
+pub fn no_memory(items: usize, item: usize) -> PyErr {
+    let bytes = gib(items as f64 * item as f64);
+    PyMemoryError::new_err(format!(
+        "rows: {items} entries of {item} bytes take {bytes}, which do not fit in memory. Pass fewer or shorter rows."
+    ))
+}
+
+/// A size, for messages. Sums and products of sizes stop at the greatest one.
+fn size(n: usize) -> String {
+    if n == usize::MAX { "2**64 or more".into() } else { n.to_string() }
+}
+
+fn gib(bytes: f64) -> String {
+    format!("{:.3} GiB", bytes / f64::from(1 << 30))
+}
+
+/// Runs the body of a function that Python calls. Panics are faults of this crate: they become an `Exception` that says so, where pyo3
+/// would raise `PanicException`, a `BaseException`. Outputs of the body are dropped with it. `#[guarded]` calls it.
+pub fn caught<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(PyRuntimeError::new_err(format!(
+            "spanmask: a fault of this library ended the call: {}. No result was made, and the process may go on. Please report it, with \
+             the arguments of the call.",
+            text.unwrap_or("a panic without a text")
+        )))
+    })
 }
 
 /// A flattened batch has more rows than its row numbers can count.
@@ -196,6 +248,10 @@ fn words(error: Error, rows: &str) -> String {
         Error::BrokenDocument { row, position } => format!(
             "input_ids: row {row} has a document at position {position} whose prefix, suffix and middle ids are not complete and in order; \
              merge() needs untruncated rows, and the spec that made them."
+        ),
+        Error::Changed { row } => format!(
+            "{rows}: row {row}, or a column for it, was changed while the call read it. Do not write to arrays that another thread's call \
+             reads; pass copies."
         ),
         other => other.to_string(),
     }

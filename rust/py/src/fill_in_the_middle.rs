@@ -6,6 +6,7 @@ use crate::columns::{Column, slice};
 use crate::corrupt::{offsets, shaped};
 use crate::enums::Choice;
 use crate::error::to_py;
+use crate::memory::{collected, filled, reserved};
 use crate::merge::MergedRows;
 use crate::row_options::Keys;
 use crate::rows::{Rows, output_len, with_rows};
@@ -20,6 +21,7 @@ use spanmask_core::noise::ids::IdSet;
 use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::threshold;
 use spanmask_core::{Error, Token};
+use spanmask_guard::guarded;
 
 /// A `FillInTheMiddle`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -31,6 +33,7 @@ impl FimSpec {
     #[pyo3(signature = (
         *, prefix_id, middle_id, suffix_id, eot_id, boundary_ids, allow_sentinels, rate, spm_rate, spm_format, level, length, loss
     ))]
+    #[guarded]
     fn new(
         prefix_id: u32,
         middle_id: u32,
@@ -44,13 +47,13 @@ impl FimSpec {
         level: Choice<Level>,
         length: Choice<Length>,
         loss: Choice<Loss>,
-    ) -> Self {
+    ) -> PyResult<Self> {
         let forbidden = if allow_sentinels {
             IdSet::default()
         } else {
             IdSet::new([prefix_id, middle_id, suffix_id].into_iter().chain(eot_id))
         };
-        Self(Spec {
+        Ok(Self(Spec {
             prefix: prefix_id,
             middle: middle_id,
             suffix: suffix_id,
@@ -63,7 +66,7 @@ impl FimSpec {
             level: level.0,
             length: length.0,
             loss: loss.0,
-        })
+        }))
     }
 }
 
@@ -124,12 +127,13 @@ impl SplitColumns<'_> {
             first: number(first),
             second: number(second),
         };
-        Ok(columns.map(split).collect())
+        collected(columns.map(split))
     }
 }
 
 /// Transforms documents of rows. The result is padded if there is a layout, otherwise concatenated.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, rate=None, splits=None, max_length=None, pad_token_id=0,
     with_sources=false, name="rows", num_threads=1
@@ -152,10 +156,11 @@ pub fn fill_in_the_middle<'py>(
     num_threads: usize,
 ) -> PyResult<FimBatch> {
     let all_splits = splits.as_ref().map(SplitColumns::all).transpose()?;
-    let given = match (&splits, &all_splits) {
-        (Some(columns), Some(all)) => {
-            Some(Splits::new(columns.offsets.as_slice()?, all).map_err(|e| to_py(e, "splits"))?)
-        }
+    // A copy: the core checks offsets once, and another thread may write to the array.
+    let bounds =
+        splits.as_ref().map(|columns| Ok::<_, PyErr>(columns.offsets.as_slice()?.to_vec())).transpose()?;
+    let given = match (&bounds, &all_splits) {
+        (Some(offsets), Some(all)) => Some(Splits::new(offsets, all).map_err(|e| to_py(e, "splits"))?),
         _ => None,
     };
     with_rows!(&rows, name, |rows| {
@@ -183,7 +188,7 @@ fn write<T: Token>(
 ) -> PyResult<FimBatch> {
     let rows = fim.rows().len();
     let chunks = bulk::chunks_of(fim.rows().iter().map(|row| row.len()));
-    let mut plans = vec![RowPlan::default(); rows];
+    let mut plans = filled(rows, RowPlan::default())?;
     let mut documents: Vec<Vec<Document>> = chunks.iter().map(|_| Vec::new()).collect();
     {
         let (mut rest, mut lists) = (plans.as_mut_slice(), documents.iter_mut());
@@ -221,13 +226,13 @@ fn write<T: Token>(
             move || part.write_into(plans, list, batch, outputs)
         })?;
     }
-    let keys: Vec<u64> = plans.iter().map(|plan| plan.key).collect();
-    let documents_of: Vec<i64> = plans.iter().map(|plan| i64::from(plan.documents)).collect();
-    let labelled: Vec<i64> = plans.iter().map(|plan| plan.labelled as i64).collect();
+    let keys = collected(plans.iter().map(|plan| plan.key))?;
+    let documents_of = collected(plans.iter().map(|plan| i64::from(plan.documents)))?;
+    let labelled = collected(plans.iter().map(|plan| plan.labelled as i64))?;
     Ok(FimBatch {
         input_ids: shaped(inputs, layout, rows)?,
         labels: shaped(labels, layout, rows)?,
-        offsets: offsets(plans.iter().map(|plan| plan.len)).into_pyarray(py).unbind(),
+        offsets: offsets(plans.iter().map(|plan| plan.len))?.into_pyarray(py).unbind(),
         attention_mask: if padded { Some(shaped(attention, layout, rows)?) } else { None },
         keys: keys.into_pyarray(py).unbind(),
         documents: documents_of.into_pyarray(py).unbind(),
@@ -245,7 +250,7 @@ fn splits_of(py: Python<'_>, plans: &[RowPlan], documents: &[Vec<Document>]) -> 
     };
     let spm: Vec<bool> = documents.iter().flatten().map(|document| document.spm).collect();
     let splits = FimSplits {
-        offsets: offsets(plans.iter().map(|plan| plan.transformed as usize)).into_pyarray(py).unbind(),
+        offsets: offsets(plans.iter().map(|plan| plan.transformed as usize))?.into_pyarray(py).unbind(),
         documents: column(|split| split.document),
         first: column(|split| split.first),
         second: column(|split| split.second),
@@ -256,20 +261,23 @@ fn splits_of(py: Python<'_>, plans: &[RowPlan], documents: &[Vec<Document>]) -> 
 
 /// Restores the rows from the input ids of one call.
 #[pyfunction]
+#[guarded]
 pub fn merge_documents<'py>(
     py: Python<'py>,
     input_ids: Column<'py, i64>,
     spec: &FimSpec,
 ) -> PyResult<MergedRows> {
     let rows = input_ids.ragged(input_ids.row_count()?, "input_ids")?;
+    let mut values = reserved(rows.tokens())?;
+    let mut offsets = reserved(rows.len() + 1)?;
+    offsets.push(0);
     let merged = py.detach(|| {
-        let (mut values, mut offsets) = (Vec::with_capacity(rows.tokens()), vec![0]);
         for (number, ids) in rows.rows().enumerate() {
             spec.0.merge(ids, &mut values).map_err(|e| e.at_row(number))?;
             offsets.push(values.len() as i64);
         }
-        Ok::<_, Error>((values, offsets))
+        Ok::<_, Error>(())
     });
-    let (values, offsets) = merged.map_err(|e| to_py(e, "input_ids"))?;
+    merged.map_err(|e| to_py(e, "input_ids"))?;
     Ok(MergedRows::new(py, values, offsets))
 }

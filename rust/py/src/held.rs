@@ -1,14 +1,17 @@
 //! Rows that outlive the call that reads them: a batch is planned in one call and written in another.
 
-use crate::columns::IdColumn;
+use crate::columns::{Bounds, IdColumn};
 use crate::error::{misaligned, to_py};
+use crate::memory::concatenated;
 use crate::ragged::{Entries, read_lists};
 use crate::rows::{Rows, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use spanmask_core::batch::mask_bounds;
+use spanmask_core::ragged::check_bounds;
 use spanmask_core::{Error, Ragged};
+use spanmask_guard::guarded;
 
 /// Runs `$body` with `$rows` bound to the rows as a `Ragged` of their own token type.
 macro_rules! with_held {
@@ -48,11 +51,14 @@ impl HeldRows {
     pub fn read(rows: &Bound<'_, PyAny>, name: &str, entries: Entries) -> PyResult<Self> {
         let Ok(list) = rows.cast::<PyList>() else {
             let column: IdColumn = rows.extract()?;
-            return Ok(Self {
-                values: Values::Array(column.values.array().clone().into_any().unbind()),
-                starts: column.bounds.starts()?.to_vec(),
-                stops: column.bounds.stops()?.to_vec(),
-            });
+            let (starts, stops) = match column.bounds {
+                Bounds::Fields { starts, stops } => (starts, stops),
+                offsets => (offsets.starts()?.to_vec(), offsets.stops()?.to_vec()),
+            };
+            let len = column.values.shape().iter().product();
+            check_bounds(len, &starts, &stops).map_err(|e| to_py(e, name))?;
+            let values = Values::Array(column.values.array().clone().into_any().unbind());
+            return Ok(Self { values, starts, stops });
         };
         let first = list.get_item(0).ok();
         if first.is_none_or(|row| row.is_instance_of::<PyList>() || row.is_instance_of::<PyTuple>()) {
@@ -71,7 +77,7 @@ impl HeldRows {
                 })
                 .collect();
             let starts = core::iter::once(0).chain(stops.iter().copied()).take(stops.len()).collect();
-            let values = rows.concat().into_pyarray(list.py()).into_any().unbind();
+            let values = concatenated(&rows)?.into_pyarray(list.py()).into_any().unbind();
             Self { values: Values::Array(values), starts, stops }
         }))
     }
@@ -164,6 +170,7 @@ pub struct RealRows {
 
 /// Rows and their attention mask, read together. Each is a list of lists, a list of arrays, or a column without gaps between rows.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (rows, *, attention_mask, word_ids, name))]
 pub fn read_rows(
     py: Python<'_>,

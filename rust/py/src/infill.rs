@@ -6,6 +6,7 @@ use crate::columns::{Column, ragged, slice};
 use crate::corrupt::{SeqToSeqLayout, offsets, shaped};
 use crate::enums::Choice;
 use crate::error::{self, to_py};
+use crate::memory::{collected, filled};
 use crate::row_options::{Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
@@ -18,6 +19,7 @@ use spanmask_core::noise::infill::{Infilling, Replace, RowOptions, RowPlan, Span
 use spanmask_core::noise::masked_lm::RandomIds;
 use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::threshold;
+use spanmask_guard::guarded;
 
 /// A `TextInfilling`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -31,6 +33,7 @@ impl InfillSpec {
         *, mask_token_id, vocab_size, mask_ratio, span_weights, replace, random_ratio, permute_sentence_ratio, sentence_end_ids,
         protected_ids, continuation_ids, word_end_ids
     ))]
+    #[guarded]
     fn new(
         mask_token_id: u32,
         vocab_size: u32,
@@ -93,6 +96,7 @@ pub struct InfilledBatch {
 
 /// Infills rows. The result is padded if there is a layout, otherwise ragged.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, keys=None, mask_ratio=None, protected_mask=None, word_starts=None, word_ids=None, sentence_starts=None,
     max_inputs=None, layout=None, with_sources=false, name="rows", num_threads=1
@@ -139,7 +143,7 @@ fn write<T: Token>(
     num_threads: usize,
 ) -> PyResult<InfilledBatch> {
     let chunks = bulk::chunks_of(infilling.rows().iter().map(|row| row.len()));
-    let mut plans = vec![RowPlan::default(); infilling.rows().len()];
+    let mut plans = filled(infilling.rows().len(), RowPlan::default())?;
     {
         let mut rest = plans.as_mut_slice();
         bulk::for_chunks(py, chunks.clone(), num_threads, name, |chunk| {
@@ -184,21 +188,22 @@ fn write<T: Token>(
             move || part.write_into(plans, batch, outputs)
         })?;
     }
-    let keys: Vec<u64> = plans.iter().map(|plan| plan.key).collect();
-    let column =
-        |of: fn(&RowPlan) -> i64| plans.iter().map(of).collect::<Vec<i64>>().into_pyarray(py).unbind();
+    let keys = collected(plans.iter().map(|plan| plan.key))?;
+    let column = |of: fn(&RowPlan) -> i64| -> PyResult<_> {
+        Ok(collected(plans.iter().map(of))?.into_pyarray(py).unbind())
+    };
     Ok(InfilledBatch {
         input_ids: shaped(inputs, batch.inputs, plans.len())?,
-        input_offsets: offsets(plans.iter().map(|plan| plan.inputs)).into_pyarray(py).unbind(),
+        input_offsets: offsets(plans.iter().map(|plan| plan.inputs))?.into_pyarray(py).unbind(),
         labels: shaped(labels, batch.labels, plans.len())?,
-        label_offsets: offsets(plans.iter().map(|plan| plan.targets)).into_pyarray(py).unbind(),
+        label_offsets: offsets(plans.iter().map(|plan| plan.targets))?.into_pyarray(py).unbind(),
         attention_mask: layout.map(|_| shaped(attention, batch.inputs, plans.len())).transpose()?,
         decoder_input_ids: with_decoder.then(|| shaped(decoder, batch.labels, plans.len())).transpose()?,
         sources: with_sources.then(|| shaped(sources, batch.inputs, plans.len())).transpose()?,
         keys: keys.into_pyarray(py).unbind(),
-        hidden: column(|plan| i64::from(plan.hidden)),
-        spans: column(|plan| i64::from(plan.spans)),
-        inserted: column(|plan| i64::from(plan.inserted)),
-        moved: column(|plan| i64::from(plan.moved)),
+        hidden: column(|plan| i64::from(plan.hidden))?,
+        spans: column(|plan| i64::from(plan.spans))?,
+        inserted: column(|plan| i64::from(plan.inserted))?,
+        moved: column(|plan| i64::from(plan.moved))?,
     })
 }

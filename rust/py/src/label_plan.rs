@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use spanmask_core::batch::{self, Shape, check_cut};
 use spanmask_core::labels::{BatchOutput, Plan, RowColumns, Shift, Target, write_batch_into};
 use spanmask_core::{Ragged, Token};
+use spanmask_guard::guarded;
 
 /// What the labels of a batch will be. The caller decides which rows to keep, then calls `write`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -41,6 +42,7 @@ pub struct LabelPlan {
 /// `with_roles`: the plan has the roles of each row's turns. `skip_first`: the first token of each row never trains. `uncut_ids`: it is an error if `max_length` cuts off one of these ids.
 /// `name` is the name of the rows in error messages.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, *, turns, policy, attention_mask, labels, turn_mask, turn_weights, ignore_index, weighted, max_length, skip_first,
     uncut_ids, with_roles, name
@@ -142,6 +144,7 @@ pub struct LabelBatch {
 impl LabelPlan {
     /// Writes the rows `kept` (all by default). `columns`: further arrays aligned with the values of the rows.
     #[pyo3(signature = (layout, *, padding, kept=None, columns=Vec::new()))]
+    #[guarded]
     fn write(
         &self,
         py: Python<'_>,
@@ -160,11 +163,16 @@ impl LabelPlan {
             .write_typed(py, &rows, layout, padding, &kept, existing, &columns))
     }
 
-    /// The ids of row `row`, without its padding.
-    fn row(&self, py: Python<'_>, row: usize) -> PyResult<Vec<i64>> {
-        Ok(with_held!(py, &self.rows, "rows", |rows| {
-            if row < rows.len() { rows.row(row).iter().map(|id| id.to_i64()).collect() } else { Vec::new() }
-        }))
+    /// The first and the last `most` ids of row `row`, without its padding; the last ones only if the first are not all of it.
+    #[guarded]
+    fn row_ends(&self, py: Python<'_>, row: usize, most: usize) -> PyResult<(Vec<i64>, Vec<i64>)> {
+        with_held!(py, &self.rows, "rows", |rows| {
+            let ids = if row < rows.len() { rows.row(row) } else { &[] };
+            let (head, rest) = ids.split_at(most.min(ids.len()));
+            let tail = &rest[rest.len().saturating_sub(most)..];
+            let listed = |ids: &[_]| ids.iter().map(|&id| Token::to_i64(id)).collect();
+            Ok((listed(head), listed(tail)))
+        })
     }
 }
 

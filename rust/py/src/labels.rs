@@ -6,6 +6,7 @@ use crate::columns::{Column, IdColumn, ragged};
 use crate::enums::Choice;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, PerToken, with_ids};
+use crate::memory::filled;
 use crate::turns::Turns;
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
@@ -16,6 +17,7 @@ use spanmask_core::labels::{
 };
 use spanmask_core::turns::TurnSource;
 use spanmask_core::{Ragged, Token};
+use spanmask_guard::guarded;
 
 /// A `MaskPolicy` for given roles, compiled for the token types in use.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -42,6 +44,7 @@ impl Policy {
         *, reasoning, role_weights, prompt_weight, turns, train_on_eos, include_start, train_generation_prefill, truncated_turn,
         on_no_trained_turn, ignore_ids, ignore_sequences, ignore_between, train_between_markers, shift
     ))]
+    #[guarded]
     fn new(
         reasoning: Choice<Reasoning>,
         role_weights: Vec<Option<f32>>,
@@ -57,7 +60,7 @@ impl Policy {
         ignore_between: Vec<MarkerPair>,
         train_between_markers: bool,
         shift: Choice<Shift>,
-    ) -> Self {
+    ) -> PyResult<Self> {
         let options = labels::Policy {
             roles: role_weights,
             reasoning: reasoning.0,
@@ -72,7 +75,7 @@ impl Policy {
             shift: shift.0,
         };
         let compiled = PerToken::default();
-        Self { options, ignore_ids, ignore_sequences, ignore_between, train_between_markers, compiled }
+        Ok(Self { options, ignore_ids, ignore_sequences, ignore_between, train_between_markers, compiled })
     }
 }
 
@@ -152,6 +155,7 @@ pub struct MaskedRows {
 
 /// Makes the labels of all rows in one pass. Without a layout, rows of a 2-D array keep their places; others are concatenated.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, *, turns, policy, labels, turn_mask, turn_weights, ignore_index, weighted, num_threads, layout=None
 ))]
@@ -216,11 +220,8 @@ fn mask_typed<T: Token>(
     let labels = uninit_array(py, places)?;
     let weights = if weighted { Some(uninit_array(py, places)?) } else { None };
     let chunks = bulk::chunks(rows);
-    let mut reports =
-        vec![
-            RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false, unclosed_regions: 0 };
-            rows.len()
-        ];
+    let unseen = RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false, unclosed_regions: 0 };
+    let mut reports = filled(rows.len(), unseen)?;
     let mut turn_counts = vec![vec![0; turns.roles()]; chunks.len()];
     {
         let mut labels = labels.readwrite();

@@ -15,6 +15,7 @@ mod infill;
 mod label_plan;
 mod labels;
 mod masked_lm;
+mod memory;
 mod merge;
 mod noise_mask;
 mod ragged;
@@ -29,12 +30,23 @@ use pyo3::prelude::*;
 /// The Rust core of spanmask; see `_core.pyi`.
 #[pymodule]
 mod _core {
+    use pyo3::prelude::*;
+
+    /// Looks up NumPy's C interface. rust-numpy does that where it is first used, and panics if an exception is pending there: Ctrl-C in the
+    /// first call of a process would not be a `KeyboardInterrupt`.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::batch::touch_numpy(module.py())
+    }
+
     #[pymodule_export]
     use super::batch::{Layout, pad, take};
     #[pymodule_export]
     use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
     #[pymodule_export]
     use super::diffusion::{DiffusedBatch, DiffusionSpec, diffuse};
+    #[pymodule_export]
+    use super::error::panic;
     #[pymodule_export]
     use super::fill_in_the_middle::{FimBatch, FimSpec, FimSplits, fill_in_the_middle, merge_documents};
     #[pymodule_export]

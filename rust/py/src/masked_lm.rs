@@ -5,6 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
 use crate::corrupt::shaped;
 use crate::error;
+use crate::memory::{collected, filled};
 use crate::row_options::{Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_padding, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
@@ -18,6 +19,7 @@ use spanmask_core::noise::masked_lm::{
 use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::{cumulative, threshold};
 use spanmask_core::rng::trials::Trials;
+use spanmask_guard::guarded;
 
 /// A `MaskedLM`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -31,6 +33,7 @@ impl MaskSpec {
         *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
         continuation_ids, word_end_ids, min_one
     ))]
+    #[guarded]
     fn new(
         mlm_probability: f64,
         mask_replace_prob: f64,
@@ -80,6 +83,7 @@ pub struct MaskedBatch {
 
 /// Masks rows. Without a layout, rows of a 2-D array keep their places, and its padding is kept; others are concatenated.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, ignore_index, layout=None, keys=None, mlm_probability=None, token_probabilities=None,
     protected_mask=None, word_starts=None, word_ids=None, pad_token_id=0, name="rows", num_threads=1
@@ -134,7 +138,7 @@ fn write<T: Token>(
     let len = lengths(rows);
     let (inputs, labels) = (uninit_array(py, len)?, uninit_array(py, len)?);
     let attention = uninit_array(py, if padded { len } else { 0 })?;
-    let mut reports = vec![RowReport::default(); rows.len()];
+    let mut reports = filled(rows.len(), RowReport::default())?;
     {
         let (mut inputs, mut labels, mut attention) =
             (inputs.readwrite(), labels.readwrite(), attention.readwrite());
@@ -153,8 +157,8 @@ fn write<T: Token>(
             move || mask_tokens_into(rows, spec, seed_epoch, &options, batch, outputs)
         })?;
     }
-    let keys: Vec<u64> = reports.iter().map(|report| report.key).collect();
-    let chosen: Vec<i64> = reports.iter().map(|report| i64::from(report.chosen)).collect();
+    let keys = collected(reports.iter().map(|report| report.key))?;
+    let chosen = collected(reports.iter().map(|report| i64::from(report.chosen)))?;
     let shaped = |array, layout: batch::Layout| shaped(array, layout, rows.len());
     Ok(MaskedBatch {
         input_ids: shaped(inputs, batch.layout)?,

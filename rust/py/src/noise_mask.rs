@@ -4,6 +4,7 @@ use crate::bulk::{self, take};
 use crate::columns::Column;
 use crate::corrupt::{chunks, plan};
 use crate::error::to_py;
+use crate::memory::filled;
 use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, with_rows};
 use crate::spec::SpanSpec;
@@ -12,9 +13,11 @@ use pyo3::prelude::*;
 use spanmask_core::Token;
 use spanmask_core::noise::corrupt::Corruption;
 use spanmask_core::rng::SeedEpoch;
+use spanmask_guard::guarded;
 
 /// Which tokens `corrupt` hides for the same arguments: a flag for each token, rows concatenated.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (
     rows, spec, *, seed, epoch, keys=None, noise_density=None, mean_noise_span_length=None, noise_mask=None, protected_mask=None,
     word_starts=None, word_ids=None, name="rows", num_threads=1
@@ -55,7 +58,7 @@ fn write<T: Token>(
     let chunks = chunks(corruption);
     let plans = plan(py, corruption, &chunks, name, num_threads)?;
     let tokens = |rows: &[&[T]]| rows.iter().map(|row| row.len()).sum();
-    let mut mask = vec![false; tokens(corruption.rows())];
+    let mut mask = filled(tokens(corruption.rows()), false)?;
     let mut rest = mask.as_mut_slice();
     bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
         let (plans, part) = (&plans[chunk.clone()], corruption.slice(chunk));

@@ -3,12 +3,14 @@
 use crate::columns::IdColumn;
 use crate::error::{id_too_large, not_a_list, not_an_id, to_py};
 use crate::ids::with_ids;
+use crate::memory::{concatenated, reserved};
 use crate::rows::{Rows, with_rows};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyList, PyTuple};
 use spanmask_core::{Ragged, batch};
+use spanmask_guard::guarded;
 
 /// Rows in one newly made array.
 #[pyclass(frozen, get_all, module = "spanmask._core")]
@@ -30,6 +32,7 @@ pub struct RowBounds {
 
 /// Lists (or tuples) of integers -> int64 values and offsets, in one pass. `word_ids`: entries are numbers of words, -1 where there is none.
 #[pyfunction]
+#[guarded]
 #[pyo3(signature = (rows, name, word_ids=false))]
 pub fn from_lists(
     py: Python<'_>,
@@ -58,8 +61,8 @@ pub enum Entries {
 
 /// Lists (or tuples) of integers -> values and offsets.
 pub fn read_lists(rows: &Bound<'_, PyList>, name: &str, entries: Entries) -> PyResult<(Vec<i64>, Vec<i64>)> {
-    let mut values: Vec<i64> = Vec::with_capacity(rows.iter().map(|row| len_of(&row)).sum());
-    let mut offsets = Vec::with_capacity(rows.len() + 1);
+    let mut values: Vec<i64> = reserved(rows.iter().map(|row| len_of(&row)).sum())?;
+    let mut offsets = reserved(rows.len() + 1)?;
     offsets.push(0);
     for (number, row) in rows.iter().enumerate() {
         let place = Place { name, row: number, entries };
@@ -153,6 +156,7 @@ fn described(item: &Bound<'_, PyAny>) -> String {
 
 /// Arrays, all contiguous, aligned and of one token type -> values of that type and offsets. `None` if they are not.
 #[pyfunction]
+#[guarded]
 pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<RaggedArrays>> {
     let Ok(rows) = rows.extract::<Rows>() else { return Ok(None) };
     Ok(Some(with_rows!(&rows, "rows", |rows| {
@@ -160,9 +164,11 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
             *end += row.len() as i64;
             Some(*end)
         });
-        let offsets: Vec<i64> = core::iter::once(0).chain(ends).collect();
+        let mut offsets: Vec<i64> = reserved(rows.len() + 1)?;
+        offsets.push(0);
+        offsets.extend(ends);
         RaggedArrays {
-            values: rows.concat().into_pyarray(py).into_any().unbind(),
+            values: concatenated(&rows)?.into_pyarray(py).into_any().unbind(),
             offsets: offsets.into_pyarray(py).unbind(),
         }
     })))
@@ -170,6 +176,7 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
 
 /// An attention mask aligned with rows (nonzero is real) -> where each row's real tokens start and stop in the values.
 #[pyfunction]
+#[guarded]
 pub fn mask_bounds(py: Python<'_>, mask: IdColumn<'_>) -> PyResult<RowBounds> {
     let (starts, stops) = with_ids!(&mask.values, |values| {
         let rows = Ragged::from_bounds(values, mask.bounds.starts()?, mask.bounds.stops()?);

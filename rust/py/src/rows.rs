@@ -1,8 +1,9 @@
 //! Rows as noise reads them: one array with bounds, or a list of arrays that are read in place.
 
-use crate::columns::{Bounds, IdColumn};
+use crate::columns::{Bounds, IdColumn, multiples};
 use crate::error::{not_contiguous, to_py};
 use crate::ids::Ids;
+use crate::memory::{collected, reserved};
 use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -55,9 +56,9 @@ fn arrays<'py, T: Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py,
 }
 
 /// The rows of one array.
-pub fn flat<'a, T: Token>(values: &'a [T], bounds: &'a Bounds<'_>, name: &str) -> PyResult<Vec<&'a [T]>> {
+pub fn flat<'a, T: Token>(values: &'a [T], bounds: &'a Bounds, name: &str) -> PyResult<Vec<&'a [T]>> {
     let rows = Ragged::from_bounds(values, bounds.starts()?, bounds.stops()?).map_err(|e| to_py(e, name))?;
-    Ok(rows.rows().collect())
+    collected((0..rows.len()).map(|i| rows.row(i)))
 }
 
 /// The rows of a list.
@@ -68,7 +69,11 @@ pub fn listed<'a, T: Element>(arrays: &'a [Bound<'_, PyArray1<T>>]) -> PyResult<
         // A flag is a lookup in a hash map: for 128 rows of 568 tokens they took 8 to 14 % of a whole call of the T5 collator.
         unsafe { array.as_slice() }
     };
-    Ok(arrays.iter().map(slice).collect::<Result<_, _>>()?)
+    let mut slices = reserved(arrays.len())?;
+    for array in arrays {
+        slices.push(slice(array)?);
+    }
+    Ok(slices)
 }
 
 /// Runs `$body` with `$slices` bound to the rows, a slice of their own type for each.
@@ -111,7 +116,7 @@ pub fn with_padding<'py>(rows: Rows<'py>, name: &str) -> PyResult<(Rows<'py>, Op
     };
     let (starts, stops) = (column.bounds.starts()?, column.bounds.stops()?);
     let len = starts.len() * width;
-    let mut bounds = Vec::new();
+    let mut bounds = reserved(starts.len())?;
     for (row, (&start, &stop)) in starts.iter().zip(stops).enumerate() {
         let first = (row * width) as i64;
         if start < first || stop < start || stop > first + width as i64 {
@@ -119,15 +124,15 @@ pub fn with_padding<'py>(rows: Rows<'py>, name: &str) -> PyResult<(Rows<'py>, Op
         }
         bounds.push((start - first) as usize..(stop - first) as usize);
     }
-    let edges = (0..=bounds.len()).map(|row| (row * width) as i64).collect();
-    Ok((Rows::Flat(IdColumn { values: column.values, bounds: Bounds::OfArray(edges) }), Some(bounds)))
+    let edges = multiples(bounds.len(), width)?;
+    Ok((Rows::Flat(IdColumn { values: column.values, bounds: Bounds::Offsets(edges) }), Some(bounds)))
 }
 
-/// How many places rows of these lengths take in an output.
+/// How many places rows of these lengths take in an output. If the number would overflow, it is greater than any memory.
 pub fn output_len(layout: Layout, lengths: impl Iterator<Item = usize>) -> usize {
     let cell = |len: usize| match layout.shape {
         Shape::Packed => len.min(layout.max_len),
         Shape::Padded { width, .. } | Shape::InPlace { width } => width,
     };
-    lengths.map(cell).sum()
+    lengths.map(cell).fold(0, usize::saturating_add)
 }

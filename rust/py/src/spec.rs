@@ -9,6 +9,7 @@ use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::merge::Merger;
 use spanmask_core::noise::mixture::{self, Mixture, Objective};
 use spanmask_core::noise::plan;
+use spanmask_guard::guarded;
 
 /// A `SpanCorruption` or a `DenoiserMixture`.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -47,6 +48,7 @@ impl SpanSpec {
     #[pyo3(signature = (
         *, denoisers, weights, sentinel_ids, allow_sentinels, eos_token_id, bos_token_ids, final_sentinel, layout, on_exhausted, protected_ids
     ))]
+    #[guarded]
     fn new(
         denoisers: Vec<Denoiser>,
         weights: Vec<f64>,
@@ -81,25 +83,27 @@ impl SpanSpec {
 
     /// For each denoiser: the greatest row length whose outputs fit, the length of its targets, and its spans.
     #[pyo3(signature = (inputs_length, targets_length=None, max_tokens=None))]
+    #[guarded]
     fn plan_lengths(
         &self,
         inputs_length: usize,
         targets_length: Option<usize>,
         max_tokens: Option<u32>,
-    ) -> Vec<Option<(u32, u32, u32)>> {
+    ) -> PyResult<Vec<Option<(u32, u32, u32)>>> {
         let limits = Limits { inputs: inputs_length, targets: targets_length.unwrap_or(usize::MAX) };
         let most = max_tokens.unwrap_or(u32::MAX).min(u32::MAX - 3);
         let denoisers = self.spec.mixture.denoisers();
-        denoisers.iter().map(|denoiser| self.spec.plan_lengths(denoiser, limits, most)).collect()
+        Ok(denoisers.iter().map(|denoiser| self.spec.plan_lengths(denoiser, limits, most)).collect())
     }
 }
 
 /// The greatest row length whose inputs fit, and the length of its targets; `None` if no row fits.
 #[pyfunction]
+#[guarded]
 pub fn plan_lengths(
     inputs_length: u32,
     noise_density: f64,
     mean_noise_span_length: f64,
-) -> Option<(u32, u32)> {
-    plan::plan_lengths(inputs_length, noise_density, mean_noise_span_length)
+) -> PyResult<Option<(u32, u32)>> {
+    Ok(plan::plan_lengths(inputs_length, noise_density, mean_noise_span_length))
 }

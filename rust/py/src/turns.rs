@@ -3,11 +3,13 @@
 use crate::columns::IdColumn;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, Ids, PerToken, with_ids};
+use crate::memory::filled;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::search::Searcher;
 use spanmask_core::turns::{self, Boundary, FormatParts, Turn, TurnSource, TurnTable};
 use spanmask_core::{Ragged, Token};
+use spanmask_guard::guarded;
 use std::convert::Infallible;
 
 /// The markers of a `ChatFormat`, compiled for the token types in use.
@@ -51,7 +53,8 @@ struct FormatFields {
 impl Format {
     #[new]
     #[pyo3(signature = (parts, *, roles))]
-    fn new(parts: FormatFields, roles: Vec<String>) -> Self {
+    #[guarded]
+    fn new(parts: FormatFields, roles: Vec<String>) -> PyResult<Self> {
         let boundaries = parts.boundaries.into_iter().map(|fields| Boundary {
             role: roles.iter().position(|role| *role == fields.role).unwrap_or(roles.len()),
             starts: fields.start,
@@ -70,7 +73,7 @@ impl Format {
             reasoning_closings: reasoning.next().unwrap_or_default(),
             empty_reasoning: parts.empty_reasoning,
         };
-        Self { parts, compiled: PerToken::default() }
+        Ok(Self { parts, compiled: PerToken::default() })
     }
 }
 
@@ -101,6 +104,7 @@ pub struct TurnColumns {
 
 /// The turns of all rows.
 #[pyfunction]
+#[guarded]
 pub fn find_turns(py: Python<'_>, rows: IdColumn<'_>, format: &Format) -> PyResult<TurnColumns> {
     let (numbers, turns) = with_ids!(&rows.values, |values| {
         let rows = Ragged::from_bounds(values, rows.bounds.starts()?, rows.bounds.stops()?)
@@ -245,6 +249,7 @@ impl Turns<'_> {
 
 /// Writes numbers over spans of `len` tokens: int64, -1 outside all spans.
 #[pyfunction]
+#[guarded]
 pub fn paint<'py>(
     py: Python<'py>,
     len: usize,
@@ -255,7 +260,7 @@ pub fn paint<'py>(
     let (starts, stops, numbers) = (starts.as_slice()?, stops.as_slice()?, numbers.as_slice()?);
     let values = vec![(); len]; // only the bounds are used, and they are checked
     let spans = Ragged::from_bounds(&values, starts, stops).map_err(|e| to_py(e, "spans"))?;
-    let mut out = vec![-1; len];
+    let mut out = filled(len, -1)?;
     for (span, &number) in (0..spans.len()).map(|i| spans.bounds(i)).zip(numbers) {
         out[span].fill(number);
     }
@@ -273,6 +278,7 @@ pub struct Matches {
 
 /// Every match of every sequence in one row, overlapping matches too, by position, longest first.
 #[pyfunction]
+#[guarded]
 pub fn find_all(py: Python<'_>, values: Ids<'_>, sequences: Vec<Vec<i64>>) -> PyResult<Matches> {
     fn search<T: Token>(values: &[T], sequences: &[Vec<i64>]) -> (Vec<i64>, Vec<i64>) {
         let searcher = Searcher::<T>::new(sequences.iter().map(Vec::as_slice));

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spanmask.ragged import is_arrow
+from spanmask.ragged import items_of, listed
 
 __all__ = ["Layout", "Place", "entries", "kind_of", "layout_of", "row_name"]
 
@@ -123,9 +123,8 @@ def row_name(columns: Mapping[str, Any], row: int) -> str:
 
 def entries(columns: Mapping[str, Any], name: str) -> Sequence[Any]:
     """A column's entries as Python's own objects."""
-    column = columns[name]
-    made: Sequence[Any] = column.to_pylist() if is_arrow(column) else column
-    return made
+    made = listed(columns[name])
+    return made if isinstance(made, Sequence) else items_of(made, name)
 
 
 def kind_of(value: object) -> str:

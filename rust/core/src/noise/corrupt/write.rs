@@ -76,7 +76,8 @@ impl<T: Token> Corruption<'_, T> {
 
     /// Writes inputs and targets of row `i` as planned, and completes its plan with its key.
     ///
-    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] if `inputs` or `targets` is not as long as planned.
+    /// Errors: [`Error::IdRange`], [`Error::Sentinel`]; [`Error::Length`] if `inputs` or `targets` is not as long as planned;
+    /// [`Error::Changed`] if the row was planned with other contents.
     pub fn write_row(
         &self,
         i: usize,
@@ -99,12 +100,13 @@ impl<T: Token> Corruption<'_, T> {
             T::copy_into(&row[..inputs.len()], inputs);
             return Ok(());
         };
-        let body = &body[..plan.used as usize];
+        let body = body.get(..plan.used as usize).ok_or(Error::Changed { row: i })?;
         let denoiser = self.denoiser(i, number as usize);
         self.spans_of(i, body, &denoiser, key, scratch)?;
         let written = apply(body, &scratch.spans, &self.spec.affixes(&denoiser), inputs, targets);
-        debug_assert_eq!(written, (plan.inputs, plan.targets), "plan and draw agree");
-        Ok(())
+        // They differ only if another thread wrote to the row or to a column since it was planned. The outputs would then have places that
+        // nobody wrote.
+        if written == (plan.inputs, plan.targets) { Ok(()) } else { Err(Error::Changed { row: i }) }
     }
 
     /// Writes which token of row `i` each place of its inputs stands for. `spans`: those that [`Corruption::write_row`] has drawn.
@@ -140,7 +142,8 @@ impl<T: Token> Corruption<'_, T> {
             let known = plan.key.or(self.options.keys.map(|keys| keys[i]));
             let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
             let denoiser = self.denoiser(i, number as usize);
-            self.spans_of(i, &body[..plan.used as usize], &denoiser, key, &mut scratch)?;
+            let body = body.get(..plan.used as usize).ok_or(Error::Changed { row: i })?;
+            self.spans_of(i, body, &denoiser, key, &mut scratch)?;
             for span in &scratch.spans {
                 mask[span.start as usize..span.stop as usize].fill(true);
             }

@@ -1,0 +1,32 @@
+//! Memory that grows with the input: if there is too little of it, `MemoryError` with the numbers, where `Vec` would end the process.
+
+use crate::error::no_memory;
+use pyo3::PyResult;
+
+/// An empty vector with space for `len` entries.
+pub fn reserved<T>(len: usize) -> PyResult<Vec<T>> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(len).map_err(|_| no_memory(len, size_of::<T>()))?;
+    Ok(vec)
+}
+
+/// `len` times `value`.
+pub fn filled<T: Clone>(len: usize, value: T) -> PyResult<Vec<T>> {
+    let mut vec = reserved(len)?;
+    vec.resize(len, value);
+    Ok(vec)
+}
+
+/// The items of an iterator that knows how many there are.
+pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> PyResult<Vec<T>> {
+    let mut vec = reserved(items.len())?;
+    vec.extend(items);
+    Ok(vec)
+}
+
+/// Rows one after the other.
+pub fn concatenated<T: Copy>(rows: &[&[T]]) -> PyResult<Vec<T>> {
+    let mut vec = reserved(rows.iter().map(|row| row.len()).fold(0, usize::saturating_add))?;
+    rows.iter().for_each(|row| vec.extend_from_slice(row));
+    Ok(vec)
+}
