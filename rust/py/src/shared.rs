@@ -3,10 +3,12 @@
 use crate::error::not_counters;
 use numpy::{PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use spanmask_guard::guarded;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Adds to each counter, and returns what they hold then. A process that is killed in between holds no lock.
 #[pyfunction]
+#[guarded]
 pub fn add_shared(counters: &Bound<'_, PyArray1<i64>>, amounts: Vec<i64>) -> PyResult<Vec<i64>> {
     let array = counters.try_readwrite().map_err(|_| not_counters())?;
     let aligned = (counters.data() as usize).is_multiple_of(align_of::<AtomicI64>());
