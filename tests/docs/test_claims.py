@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "spanmask"
 # Each level may import those after it, and none before it. `labels` includes what belongs to it.
 LEVELS = [
-    ("compat", "integrations", "preview"),
+    ("cli", "arrow"),
+    ("compat", "data", "integrations"),
     ("collators",),
+    ("preview",),
     ("encode", "response"),
     ("labels",),
     ("chat", "noise"),
