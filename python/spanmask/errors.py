@@ -20,3 +20,7 @@ class UnreadableRowsError(TypeError):
 
 class SpanmaskWarning(UserWarning):
     """A condition that does not stop training but probably needs attention: a row without trained tokens, masks that repeat."""
+
+
+class UntrainedRowsWarning(SpanmaskWarning):
+    """Rows of a batch have no trained tokens. The command line counts them in whole files instead."""

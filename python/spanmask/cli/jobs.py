@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from spanmask.cli.messages import Progress
 from spanmask.data.files import DataError, Part, expand, parts_of_files, read_part
-from spanmask.data.operator import Operator
+from spanmask.data.operator import Operator, joined
 from spanmask.data.output import Folder
 from spanmask.data.write import Job, PartDone, run_job
 from spanmask.ragged import import_pyarrow, is_arrow
@@ -60,6 +61,7 @@ class Totals:
     bad: int = 0
     tokens: int = 0
     trained: int = 0
+    untrained: int = 0
     known: int = 0
     first_bad: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -67,7 +69,7 @@ class Totals:
     def add(self, done: PartDone) -> None:
         """Count a part."""
         self.files += 1
-        for name in ("rows", "written", "bad", "tokens", "trained"):
+        for name in ("rows", "written", "bad", "tokens", "trained", "untrained"):
             setattr(self, name, getattr(self, name) + getattr(done, name))
         self.first_bad = self.first_bad or done.first_bad
 
@@ -77,14 +79,18 @@ class Totals:
 
     def __str__(self) -> str:
         share = f" ({self.trained / self.tokens:.1%})" if self.tokens else ""
+        files = f"{self.files} file{'s' * (self.files != 1)}"
         lines = [
-            f"{self.out}: {self.files} files" + (f", {self.known} of an earlier run" if self.known else ""),
+            f"{self.out}: {files}"
+            + (f" beside {self.known} of an earlier run, whose rows are not counted" if self.known else ""),
             f"rows     {self.written:,} of {self.rows:,}",
             f"tokens   {self.tokens:,}",
             f"trained  {self.trained:,}{share}",
         ]
+        if self.untrained:
+            lines.append(f"train nothing: {self.untrained:,} of the rows written; spanmask audit says why")
         if self.bad:
-            lines.append(f"left out {self.bad:,} rows that cannot be used; the first: {self.first_bad}")
+            lines.append(f"left out {self.bad:,} of the rows, as they cannot be used; the first: {self.first_bad}")
         return "\n".join(lines)
 
 
@@ -122,21 +128,32 @@ def run(
         raise ValueError("IN... OUT: pass at least one input, and last the folder to write to.")
     *inputs, out = paths
     files = expand(inputs)
+    for file in files:
+        if Path(out).resolve() in file.resolve().parents:
+            raise DataError(f"{file}: is in the folder to write to, {out}; name the inputs without it, or choose another folder.")
     parts = parts_of_files(files, rows_per_file)
     if not parts:
         raise DataError(f"{', '.join(inputs)}: no rows.")
-    types = types_of(parts)
     pa = import_pyarrow("a file of rows")
+    types = types_of(
+        parts, lambda name: name in ("input_ids", "attention_mask") or (name not in read if keep is None else name in keep)
+    )
     passed = [name for name in types if (name not in read and types[name] != pa.null() if keep is None else name in keep)]
     for name in keep or ():
         if name not in types:
             raise ValueError(f"--keep: no column {name!r}; the input has {', '.join(map(repr, types))}.")
+    for name in passed:
+        if has_empty_struct(pa, types[name]):
+            raise DataError(
+                f"{', '.join(inputs)}: column {name!r} has objects without keys in the first rows, which Parquet cannot hold; "
+                "name the columns to keep with --keep."
+            )
     whole = operator.schema(pa.schema(list(types.items())))
     makes = {field.name for field in whole} - set(types)
     changed = {name for name in types if whole.field(name).type != types[name]}
     metadata = {
         **described,
-        "inputs": [[str(file), file.stat().st_size] for file in files],
+        "inputs": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "keep": passed,
         "rows_per_file": rows_per_file,
     }
@@ -146,33 +163,45 @@ def run(
     )
     folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
     totals = Totals(out)
+    warned: set[str] = set()
     with folder.open():
         totals.known = sum(folder.part(number).exists() for number in range(len(parts)))
-        left = sum(part.rows for number, part in enumerate(parts) if not folder.part(number).exists())
-        with Progress(left, what) as progress:
+        known = sum(part.rows for number, part in enumerate(parts) if folder.part(number).exists())
+        with Progress(sum(part.rows for part in parts), what, known) as progress:
 
             def done(number: int, part: PartDone) -> None:
                 totals.add(part)
                 progress.add(part.rows, part.tokens)
                 for text in part.warnings:
-                    if text not in totals.warnings:
+                    if (kind := kind_of_warning(text)) not in warned:
+                        warned.add(kind)
                         totals.warnings.append(text)
-                        print(f"warning: {text}", file=sys.stderr)
+                        print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
-            run_job(Job(operator, schema, tuple(types), on_bad_row.value), parts, folder, workers, done)
+            job = Job(operator, schema, tuple(types), read if keep is None else None, on_bad_row.value)
+            run_job(job, parts, folder, workers, done)
     return totals
 
 
-def types_of(parts: Sequence[Part]) -> dict[str, Any]:
-    """The types of the columns of all files; of JSON lines, those that the first rows show.
+def kind_of_warning(text: str) -> str:
+    """A warning without what differs from row to row: each kind is printed once, also where several processes give it."""
+    return re.sub(r"^.*?: (?=\w+: )|'.*'|\".*\"|\([^)]*\)|\d+", "", text)
+
+
+def types_of(parts: Sequence[Part], is_needed: Callable[[str], bool]) -> dict[str, Any]:
+    """The types of the columns of all files, in the order in which the files show them; of JSON lines, those that the first rows show.
 
     Raises:
-        DataError: a column has different types in two files.
+        DataError: a column that is needed has different types in two files.
     """
     pa = import_pyarrow("a file of rows")
     types: dict[str, Any] = {}
     found_in: dict[str, Path] = {}
-    for part in {part.path: part for part in reversed(parts)}.values():
+    firsts: dict[Path, Part] = {}
+    for part in parts:
+        firsts.setdefault(part.path, part)
+    typed: set[str] = set()  # columns of Parquet and Arrow files, whose types are fixed
+    for part in firsts.values():
         seen: dict[str, list[Any]] = {}
         for piece in read_part(part):
             for name, column in piece.columns.items():
@@ -186,9 +215,15 @@ def types_of(parts: Sequence[Part]) -> dict[str, Any]:
                 break
         for name, value in seen.items():
             kind = type_of_values(pa, value) if isinstance(value, list) else value
-            if types.get(name, pa.null()) == pa.null():
-                types[name], found_in[name] = kind, part.path
-            elif kind not in (types[name], pa.null()):
+            known = types.get(name, pa.null())
+            both = joined(kind, known)
+            if kind != pa.null() and not isinstance(value, list):
+                typed.add(name)
+            # Rows of JSON can be written in a wider type; Arrow columns stay as they are.
+            if both is not None and (name not in typed or known == pa.null() or both == known):
+                if both != known or name not in types:
+                    types[name], found_in[name] = both, part.path
+            elif is_needed(name):
                 raise DataError(
                     f"{part.path}: column {name!r} is {kind}, but {types[name]} in {found_in[name]}; run the command on each, or leave out "
                     "the column: --keep names those to keep."
@@ -203,6 +238,13 @@ def type_of_values(pa: Any, values: list[Any]) -> Any:
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.null()
     return kind
+
+
+def has_empty_struct(pa: Any, kind: Any) -> bool:
+    """Whether a type has a struct without fields in it."""
+    if pa.types.is_struct(kind):
+        return not kind.num_fields or any(has_empty_struct(pa, field.type) for field in kind)
+    return pa.types.is_list(kind) and has_empty_struct(pa, kind.value_type)
 
 
 def named_columns(column: list[str] | None) -> dict[str, str]:

@@ -54,10 +54,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 class Progress:
-    """Rows done of all rows, with the rate and the time left: a bar on a terminal, else a line every ten seconds."""
+    """Rows done of all rows, with the rate and the time left: a bar on a terminal, else a line every ten seconds.
 
-    def __init__(self, total: int, what: str) -> None:
-        self._total, self._what = total, what
+    `known` rows of them were done before.
+    """
+
+    def __init__(self, total: int, what: str, known: int = 0) -> None:
+        self._total, self._what, self._known = total, what, known
         self._done = self._tokens = 0
         self._start = self._said = time.monotonic()
         self._bar = None
@@ -74,7 +77,7 @@ class Progress:
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(what, total=total, rate="")
+            self._task = self._bar.add_task(what, total=total, completed=known, rate="")
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -95,6 +98,8 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, advance=rows, rate=rate)
         elif now - self._said >= 10:
-            left = (self._total - self._done) * seconds / max(self._done, 1)
-            print(f"{self._what}: {self._done:,} of {self._total:,} rows, {rate}, {left:,.0f} s left", file=sys.stderr)
+            left = (self._total - self._known - self._done) * seconds / max(self._done, 1)
+            print(
+                f"{self._what}: {self._known + self._done:,} of {self._total:,} rows, {rate}, {left:,.0f} s left", file=sys.stderr
+            )
             self._said = now

@@ -21,7 +21,10 @@ def load_tokenizer(path: Path, chat_template: Path | None = None) -> Any:
     Raises:
         DataError: there is no tokenizer, or it cannot be loaded.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    try:
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    except ModuleNotFoundError as error:
+        raise ImportError(f"a tokenizer needs {error.name}; install it with: pip install 'spanmask[cli]'") from error
 
     if not path.exists():
         raise DataError(f"{path}: no such folder or file; pass a folder that save_pretrained wrote, or a tokenizer.json.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from spanmask._core import LabelCounts
-from spanmask.errors import SpanmaskWarning
+from spanmask.errors import SpanmaskWarning, UntrainedRowsWarning
 from spanmask.report import MaskReport, RunningReport
 
 __all__ = [
@@ -60,7 +60,7 @@ def check_untrained(
         warnings.warn(
             f"{report.untrained_row_count} of {report.rows} rows in a batch have no trained tokens. {describe(report, decode, name)} "
             "Further occurrences are only counted; see collator.report.",
-            SpanmaskWarning,
+            UntrainedRowsWarning,
             stacklevel=4,
         )
 

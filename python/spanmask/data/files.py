@@ -87,7 +87,7 @@ def expand(patterns: Iterable[str]) -> list[Path]:
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+            matches = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
         if not matches:
             raise DataError(f"{pattern}: no such file, and no folder or pattern with files of rows ({', '.join(SUFFIXES)}).")
         for file in matches:
@@ -127,7 +127,7 @@ def parts_of_files(paths: Sequence[Path], part_rows: int) -> list[Part]:
     for path in paths:
         try:
             edges = line_edges(path, part_rows) if kind_of(path) == "jsonl" else row_edges(rows_in(path), part_rows)
-        except DataError:
+        except (DataError, ImportError):
             raise
         except Exception as error:
             raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}).") from error
@@ -193,6 +193,16 @@ def read_part(part: Part, columns: Sequence[str] | None = None) -> Iterator[Piec
     Raises:
         DataError: the file cannot be read; the message names the row group or the row.
     """
+    try:
+        yield from read_pieces(part, columns)
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # pyarrow's own errors are such
+        raise DataError(f"{part.path}: cannot be read ({error}). Write the file again, or leave it out.") from error
+
+
+def read_pieces(part: Part, columns: Sequence[str] | None) -> Iterator[Piece]:
+    """The rows of a part, in pieces."""
     kind = kind_of(part.path)
     if kind == "jsonl":
         yield from read_lines(part)
@@ -200,6 +210,9 @@ def read_part(part: Part, columns: Sequence[str] | None = None) -> Iterator[Piec
     read = read_parquet(part, columns) if kind == "parquet" else read_arrow(part)
     for first, batch in read:
         names = [name for name in batch.schema.names if columns is None or name in columns]
+        if len({*names}) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{part.path}: has two columns {twice!r}. Write the file again with different names.")
         yield Piece({name: batch[name] for name in names}, range(first, first + batch.num_rows), {})
 
 
@@ -279,12 +292,16 @@ def skipped(lines: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 def lines_of(file: Any) -> Iterator[bytes]:
     """The lines of a stream."""
-    left = b""
+    begun: list[bytes] = []  # the blocks of a line that has not ended: a row may be many blocks long
     for block in iter(lambda: file.read(1 << 20), b""):
-        *lines, left = (left + block).split(b"\n")
-        yield from lines
-    if left:
-        yield left
+        first, *lines = block.split(b"\n")
+        begun.append(first)
+        if lines:
+            yield b"".join(begun)
+            yield from lines[:-1]
+            begun = [lines[-1]]
+    if any(begun):
+        yield b"".join(begun)
 
 
 def pieces_of(part: Part, lines: Iterator[bytes]) -> Iterator[Piece]:
@@ -301,7 +318,7 @@ def pieces_of(part: Part, lines: Iterator[bytes]) -> Iterator[Piece]:
             if not isinstance(row, dict):
                 raise ValueError(f"expected an object with columns, got {type(row).__name__}")
             rows[number] = row
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             bad[number] = f"is no row of JSON lines ({error})", line.decode("utf-8", "replace").rstrip("\r\n")
         if len(rows) + len(bad) >= PIECE_ROWS or size >= PIECE_BYTES:
             yield piece_of(rows, bad)

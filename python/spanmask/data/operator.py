@@ -13,7 +13,7 @@ from spanmask.collators.columns import select_rows
 from spanmask.noise.schedule import ALGORITHM
 from spanmask.ragged import import_pyarrow, is_arrow
 
-__all__ = ["Operator", "list_array", "list_kind"]
+__all__ = ["Operator", "joined", "list_array", "list_kind"]
 
 # Rows and tokens that are handled at once: what is made on the way is about 100 MB.
 PART_ROWS, PART_TOKENS = 8192, 1 << 22
@@ -189,12 +189,43 @@ def array_of(column: Any, field: Any) -> Any:
     """A column that is passed on, in the type of its field.
 
     Raises:
-        ValueError: an entry of a list has another type.
+        ValueError: an entry of a list has another type, or does not fit in it without loss.
     """
     pa = import_pyarrow("an Arrow table")
     if is_arrow(column):
-        return column
+        return column.cast(field.type) if pa.types.is_null(column.type) else column
     try:
+        found = pa.infer_type(column)
+        if joined(found, field.type) != field.type:  # pyarrow would cut 1.5 to 1, and leave out keys that a struct lacks
+            raise ValueError(f"{field.name}: an entry is {found}, not {field.type} as in the rows before.")
         return pa.array(column, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
         raise ValueError(f"{field.name}: an entry is not {field.type} as in the rows before ({error}).") from error
+
+
+def joined(one: Any, other: Any) -> Any:
+    """The type that holds the values of two types of JSON without loss; `None` if there is none.
+
+    >>> import pyarrow
+    >>> str(joined(pyarrow.struct({"a": pyarrow.int64()}), pyarrow.struct({"a": pyarrow.float64(), "b": pyarrow.string()})))
+    'struct<a: double, b: string>'
+    """
+    pa = import_pyarrow("an Arrow table")
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if {one, other} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        fields = {field.name: field.type for field in other}
+        for field in one:
+            kind = joined(fields.get(field.name, field.type), field.type)
+            if kind is None:
+                return None
+            fields[field.name] = kind
+        return pa.struct(list(fields.items()))
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        kind = joined(one.value_type, other.value_type)
+        return None if kind is None else pa.list_(kind)
+    return None

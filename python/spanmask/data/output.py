@@ -100,17 +100,26 @@ class Folder:
             raise DataError(f"{self.path}: holds files that this command did not write; choose another folder.")
         elif self._overwrite:
             for file in files:
-                if file.suffix in (".parquet", ".jsonl") or file == known:
+                if file.match("part-*.parquet") or file.match("bad-*.jsonl"):
                     file.unlink()
         elif not self._resume:
             raise DataError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to write it again.")
-        elif (old := json.loads(known.read_text())) != self._manifest:
+        elif (old := self._read(known)) != self._manifest:
             differ = sorted(name for name in {*old, *self._manifest} if old.get(name) != self._manifest.get(name))
             raise DataError(
-                f"{self.path}: was written with another {' and another '.join(differ)}; pass the same options and inputs, or --overwrite."
+                f"{self.path}: was written with other values of {' and '.join(differ)}; pass the same options and inputs, or --overwrite."
             )
         with replaced(known) as file:
             file.write_text(json.dumps(self._manifest, indent=1))
+
+    def _read(self, manifest: Path) -> dict[str, Any]:
+        try:
+            old = json.loads(manifest.read_text())
+        except ValueError:
+            old = None
+        if not isinstance(old, dict):
+            raise DataError(f"{manifest}: is no manifest of this command; pass --overwrite, or choose another folder.")
+        return old
 
     def part(self, number: int) -> Path:
         """The file of part `number`."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from spanmask.collators.columns import select_rows
 from spanmask.data.files import DataError, Part, Piece, read_part
 from spanmask.data.operator import Operator
 from spanmask.data.output import Folder, replaced
-from spanmask.errors import ChatFormatError, SpanmaskWarning
+from spanmask.errors import ChatFormatError, SpanmaskWarning, UntrainedRowsWarning
 from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["Job", "OnBadRow", "PartDone", "run_job", "write_part"]
@@ -31,12 +30,14 @@ class Job:
         operator: makes columns.
         schema: the schema of the output files.
         columns: the columns that are read.
+        left_out: columns that are not passed on; `None`: all that the schema lacks.
         on_bad_row: what happens to a row that cannot be used: an error, it is left out, or it is left out and written to a file beside.
     """
 
     operator: Operator
     schema: Any
     columns: Sequence[str]
+    left_out: Collection[str] | None = None
     on_bad_row: OnBadRow = "raise"
 
 
@@ -47,8 +48,9 @@ class PartDone:
     Attributes:
         rows, written, bad: rows read, written, and left out because they cannot be used.
         tokens, trained: of the rows written.
+        untrained: rows written that train nothing.
         first_bad: what is wrong with the first bad row.
-        warnings: the distinct warnings, in order.
+        warnings: the distinct warnings, in order; not those of rows that train nothing, which are counted.
     """
 
     rows: int = 0
@@ -56,6 +58,7 @@ class PartDone:
     bad: int = 0
     tokens: int = 0
     trained: int = 0
+    untrained: int = 0
     first_bad: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -123,15 +126,13 @@ def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
 
     done = PartDone()
     with ExitStack() as stack:
-        seen = stack.enter_context(warnings.catch_warnings(record=True))
-        warnings.simplefilter("always", SpanmaskWarning)
         beside = None
         path = stack.enter_context(replaced(folder.part(number)))
         writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, job.schema, compression="zstd"))
         pending: list[Any] = []
         for piece in read_part(part, job.columns):
             bad = dict(piece.bad)
-            for table in tables_of(job, part, piece, bad):
+            for table in tables_of(job, part, piece, bad, done.warnings):
                 done.written += table.num_rows
                 count_tokens(table, done)
                 pending.append(table)
@@ -151,7 +152,6 @@ def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
                 for row, (why, text) in sorted(bad.items()):
                     beside.write(json.dumps({"file": str(part.path), "row": row, "why": why, "text": text}) + "\n")
         write_group(writer, pending)
-        done.warnings = list(dict.fromkeys(str(one.message) for one in seen if issubclass(one.category, SpanmaskWarning)))
     return done
 
 
@@ -169,18 +169,20 @@ def count_tokens(table: Any, done: PartDone) -> None:
     import pyarrow.compute as pc
 
     done.tokens += int(pc.sum(pc.list_value_length(table["input_ids"])).as_py() or 0)
-    if "loss_mask" in table.column_names:
-        done.trained += int(pc.sum(pc.list_flatten(table["loss_mask"])).as_py() or 0)
-    elif "labels" in table.column_names:
-        done.trained += int(pc.sum(pc.not_equal(pc.list_flatten(table["labels"]), -100)).as_py() or 0)
+    name = "loss_mask" if "loss_mask" in table.column_names else "labels"
+    trains = pc.not_equal(pc.list_flatten(table[name]), 0 if name == "loss_mask" else -100)
+    done.trained += int(pc.sum(trains).as_py() or 0)
+    done.untrained += table.num_rows - len(pc.unique(pc.list_parent_indices(table[name].combine_chunks()).filter(trains)))
 
 
-def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]]) -> Iterator[Any]:
+def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]], warned: list[str]) -> Iterator[Any]:
     """The output for the rows of a piece. Rows that cannot be used are added to `bad`: they are found by halving."""
     if not len(piece) or (job.on_bad_row == "raise" and bad and min(bad) < piece.numbers[0]):
         return
     try:
-        yield job.operator.table_of(piece.columns, job.schema)
+        check_columns(job, piece)
+        with warnings_of(part, piece, warned):
+            table = job.operator.table_of(piece.columns, job.schema)
     except (ValueError, TypeError) as error:
         if isinstance(error, ChatFormatError):
             raise DataError(f"{part.path}: {error}") from error
@@ -189,14 +191,60 @@ def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]
             bad[row] = re.sub(r"\brow 0\b", f"row {row}", str(error)), text_of(piece.columns)
             return
         for half in halves(piece):
-            yield from tables_of(job, part, half, bad)
+            yield from tables_of(job, part, half, bad, warned)
+        return
+    yield table
+
+
+@contextmanager
+def warnings_of(part: Part, piece: Piece, warned: list[str]) -> Iterator[None]:
+    """Add the warnings about a piece to `warned`, with the numbers that its rows have in the file."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", SpanmaskWarning)
+        warnings.simplefilter("ignore", UntrainedRowsWarning)
+        try:
+            yield
+        finally:
+            for one in seen:
+                if issubclass(one.category, SpanmaskWarning):
+                    text = re.sub(r"\brow (\d+)\b", lambda found: f"row {number_of(piece, int(found[1]))}", str(one.message))
+                    text = text if text == str(one.message) else f"{part.path}: {text}"
+                    if text not in warned:
+                        warned.append(text)
+
+
+def number_of(piece: Piece, row: int) -> int:
+    """The number in its file of a row of a piece."""
+    return piece.numbers[row] if row < len(piece) else row
+
+
+def check_columns(job: Job, piece: Piece) -> None:
+    """Nothing is lost without a word.
+
+    Raises:
+        ValueError: a column of JSON lines that the first rows did not show has a value.
+    """
+    if job.left_out is None:
+        return
+    for name, column in piece.columns.items():
+        if name in job.schema.names or name in job.left_out or is_arrow(column):  # Arrow columns show their types before
+            continue
+        if any(value is not None for value in column):
+            raise ValueError(
+                f"{name}: has a value, but the output has no such column, because the first rows of the files have no value, or values of "
+                "several types. Name the columns to keep with --keep."
+            )
 
 
 def halves(piece: Piece) -> Iterator[Piece]:
     """The two halves of a piece."""
     middle = len(piece) // 2
     for rows in (range(middle), range(middle, len(piece))):
-        yield Piece(select_rows(piece.columns, list(rows)), [piece.numbers[row] for row in rows], {})
+        columns = {
+            name: column.slice(rows.start, len(rows)) if is_arrow(column) else column[rows.start : rows.stop]
+            for name, column in piece.columns.items()
+        }
+        yield Piece(columns, [piece.numbers[row] for row in rows], {})
 
 
 def text_of(columns: Mapping[str, Any]) -> str:

@@ -1,0 +1,254 @@
+"""Files as strangers have them: rows whose columns differ, files that differ, and output beside input."""
+
+import json
+import sys
+import warnings
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from spanmask import SpanmaskWarning
+from spanmask.cli.jobs import Totals, kind_of_warning
+from spanmask.cli.messages import Progress
+from spanmask.data.files import DataError, Part, Piece, read_part
+from spanmask.data.operator import joined
+from spanmask.data.write import warnings_of
+from support.files import chat_rows, command, read_out, save_tokenizer, write_rows
+
+ROWS = chat_rows(8)
+CHAT = ROWS[0]["messages"]
+SHORT = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+QUESTION = {"messages": [{"role": "user", "content": "a"}]}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return save_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "text"),
+    [
+        (7, "x", "extra: an entry is string, not int64"),
+        (7, 1.5, "extra: an entry is double, not int64"),
+        (7, 2**70, "extra: an entry is not int64"),
+        (7, True, "extra: an entry is bool, not int64"),
+        (1.5, 2**60 + 1, "extra: an entry is not double"),
+        ("x", 7, "extra: an entry is int64, not string"),
+        ("x", "\ud800", "extra: an entry is not string"),
+        ({"a": 1}, {"a": 1, "b": 2}, "extra: an entry is struct<a: int64, b: int64>, not struct<a: int64>"),
+        ([{"a": 1}], [{"b": 1}], "not list<item: struct<a: int64>>"),
+        ([1], [1.5], "extra: an entry is list<item: double>, not list<item: int64>"),
+        (None, 7, "extra: has a value, but the output has no such column"),
+    ],
+)
+def test_a_column_that_changes_after_the_first_rows_is_never_cut_or_dropped(first, then, text, tokenizer, tmp_path):
+    rows = [{**SHORT, "n": number, "extra": first if number < 1100 else then} for number in range(1110)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stopped = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
+    assert stopped.exit_code == 1
+    assert f"{path}: row 1100: " in stopped.stderr
+    assert text in stopped.stderr
+    assert "--on-bad-row skip" in stopped.stderr
+    assert stopped.stderr.count("\n") == 1
+    skipped = command("mask", path, tmp_path / "skipped", "--tokenizer", tokenizer, "--on-bad-row", "skip", "--json")
+    assert json.loads(skipped.stdout)["bad"] == 10
+    assert [row["n"] for row in read_out(tmp_path / "skipped")] == list(range(1100))
+    kept = command("mask", path, tmp_path / "kept", "--tokenizer", tokenizer, "--keep", "n")
+    assert kept.exit_code == 0, kept.stderr
+    assert [row["n"] for row in read_out(tmp_path / "kept")] == list(range(1110))
+
+
+def test_json_files_of_other_shapes_are_one_data_set_with_the_columns_in_order(tokenizer, tmp_path):
+    named = [{**message, "name": "n"} for message in CHAT]
+    a = write_rows(tmp_path / "a.jsonl", [{"messages": CHAT, "score": 1, "meta": {"a": 1}, "later": None}])
+    b = write_rows(tmp_path / "b.jsonl", [{"new": "z", "messages": named, "score": 1.5, "meta": {"b": [2]}, "later": 3}])
+    done = command("mask", a, b, tmp_path / "out", "--tokenizer", tokenizer)
+    assert done.exit_code == 0, done.stderr
+    first, second = read_out(tmp_path / "out")
+    assert list(first) == ["score", "meta", "later", "new", "input_ids", "labels"]
+    assert (first["score"], first["meta"], first["later"], first["new"]) == (1.0, {"a": 1, "b": None}, None, None)
+    assert (second["score"], second["meta"], second["later"], second["new"]) == (1.5, {"a": None, "b": [2]}, 3, "z")
+
+
+def test_types_that_do_not_agree_name_both_files_and_the_remedy_works(tokenizer, tmp_path):
+    a = write_rows(tmp_path / "a.jsonl", [{**SHORT, "id": "p", "score": 1}])
+    b = write_rows(tmp_path / "b.jsonl", [{**SHORT, "id": "q", "score": "1"}])
+    done = command("mask", a, b, tmp_path / "out", "--tokenizer", tokenizer)
+    assert done.exit_code == 1
+    assert f"{b}: column 'score' is string, but int64 in {a}" in done.stderr
+    assert command("mask", a, b, tmp_path / "out", "--tokenizer", tokenizer, "--keep", "id").exit_code == 0
+    assert [row["id"] for row in read_out(tmp_path / "out")] == ["p", "q"]
+
+
+def test_joined_types_hold_both():
+    i, f, s = pa.int64(), pa.float64(), pa.string()
+    assert joined(i, f) == joined(f, i) == f
+    assert joined(pa.list_(pa.null()), pa.list_(i)) == pa.list_(i)
+    assert joined(pa.null(), s) == joined(s, pa.null()) == s
+    for one, other in [(i, s), (i, pa.bool_()), (pa.list_(i), i), (pa.struct({"a": i}), pa.struct({"a": s}))]:
+        assert joined(one, other) is None
+
+
+def test_arrow_columns_of_any_type_pass_unchanged_also_beside_bad_rows(tokenizer, tmp_path):
+    n = 6
+    chats = [row["messages"] for row in ROWS[:n]]
+    chats[4] = None
+    others = {
+        "map": pa.array([[("a", 1)]] * n, pa.map_(pa.string(), pa.int64())),
+        "dictionary": pa.array(["x", "y"] * 3).dictionary_encode(),
+        "time": pa.array([1] * n, pa.timestamp("us", "UTC")),
+        "large": pa.array(["x"] * n, pa.large_string()),
+        "view": pa.array(["q"] * n, pa.string_view()),
+        "binary": pa.array([b"\xff"] * n),
+        "fixed": pa.array([[1, 2]] * n, pa.list_(pa.int8(), 2)),
+        "struct": pa.array([{"a": None, "b": [number]} for number in range(n)]),
+        "loss_weights": pa.array(["w"] * n),
+        "words": pa.array(["w"] * n),
+        "nothing": pa.nulls(n),
+    }
+    pq.write_table(pa.table({"messages": chats, **others}), tmp_path / "a.parquet")
+    done = command("mask", tmp_path / "a.parquet", tmp_path / "out", "--tokenizer", tokenizer, "--on-bad-row", "quarantine")
+    assert done.exit_code == 0, done.stderr
+    made = pq.read_table(tmp_path / "out" / "part-00000.parquet")
+    for name in set(others) - {"nothing"}:
+        assert made[name].to_pylist() == [*others[name].to_pylist()[:4], others[name].to_pylist()[5]]
+        assert made[name].type == others[name].type
+    (bad,) = [json.loads(line) for line in (tmp_path / "out" / "bad-00000.jsonl").read_text().splitlines()]
+    assert bad["row"] == 4
+    assert json.loads(bad["text"])["struct"] == {"a": None, "b": [4]}
+
+
+def test_a_null_column_of_one_parquet_file_takes_the_type_of_another(tokenizer, tmp_path):
+    for name, column in (("a", pa.nulls(1)), ("b", pa.array([7], pa.int16()))):
+        pq.write_table(pa.table({"messages": [CHAT], "x": column}), tmp_path / f"{name}.parquet")
+    done = command("mask", tmp_path, tmp_path / "out", "--tokenizer", tokenizer)
+    assert done.exit_code == 0, done.stderr
+    assert [row["x"] for row in read_out(tmp_path / "out")] == [None, 7]
+
+
+def test_two_columns_of_one_name_and_objects_without_keys_are_errors_of_one_line(tokenizer, tmp_path):
+    two = pa.Table.from_arrays([pa.array([CHAT]), pa.array([1]), pa.array([2])], names=["messages", "a", "a"])
+    pq.write_table(two, tmp_path / "a.parquet")
+    done = command("mask", tmp_path / "a.parquet", tmp_path / "out", "--tokenizer", tokenizer)
+    assert (done.exit_code, "has two columns 'a'" in done.stderr) == (1, True)
+    path = write_rows(tmp_path / "b.jsonl", [{**SHORT, "meta": {"deep": [{}]}}])
+    done = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
+    assert (done.exit_code, "column 'meta' has objects without keys" in done.stderr) == (1, True)
+
+
+def test_json_that_is_nested_too_deep_is_a_bad_row(tokenizer, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [SHORT])
+    with path.open("a") as file:
+        file.write("[" * 100_000 + "]" * 100_000 + "\n")
+    done = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer, "--on-bad-row", "skip", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["bad"] == 1
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_rows_longer_than_a_block_and_a_last_line_without_end(name, tokenizer, tmp_path):
+    rows = [{**SHORT, "n": number, "filler": "x" * length} for number, length in enumerate((5, 3 << 20, 0, (1 << 20) - 100, 9))]
+    path = write_rows(tmp_path / name, rows)
+    done = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer, "--rows-per-file", 2)
+    assert done.exit_code == 0, done.stderr
+    assert [(row["n"], len(row["filler"])) for row in read_out(tmp_path / "out")] == [
+        (row["n"], len(row["filler"])) for row in rows
+    ]
+
+
+def test_input_that_is_gone_is_named_and_not_the_output(tmp_path):
+    part = Part(tmp_path / "gone.jsonl", 0, 1)
+    with pytest.raises(DataError, match=r"gone\.jsonl: cannot be read"):
+        list(read_part(part))
+
+
+def test_windows_lines_and_separators_of_unicode_inside_texts(tokenizer, tmp_path):
+    rows = [{**SHORT, "t": "a\u2028b\x85c"}, {**SHORT, "t": "\u2029"}]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "a b é.jsonl").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    done = command("mask", tmp_path / "a b é.jsonl", tmp_path / "out", "--tokenizer", tokenizer)
+    assert done.exit_code == 0, done.stderr
+    assert [row["t"] for row in read_out(tmp_path / "out")] == ["a\u2028b\x85c", "\u2029"]
+
+
+def test_input_in_the_output_folder_is_never_removed(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    write_rows(tmp_path / "in" / "a.jsonl", ROWS)
+    assert command("mask", "in", "in/out", "--tokenizer", tokenizer).exit_code == 0
+    part = tmp_path / "in" / "out" / "part-00000.parquet"
+    before = part.read_bytes()
+    (tmp_path / "link").symlink_to("in/out")
+    for inputs in ("in/out", "in/**/*.parquet", "link", str(part)):
+        done = command("mask", inputs, "in/out", "--tokenizer", tokenizer, "--overwrite")
+        assert done.exit_code == 1
+        assert "is in the folder to write to" in done.stderr
+        assert part.read_bytes() == before
+    mine = tmp_path / "in" / "out" / "mine.parquet"
+    mine.write_bytes(b"mine")
+    # A pattern that also matches the output folder finds files only.
+    assert command("mask", "in/*", "in/out", "--tokenizer", tokenizer, "--overwrite").exit_code == 0
+    assert mine.read_bytes() == b"mine"
+
+
+def test_changed_input_is_not_resumed_and_a_broken_manifest_is_named(tokenizer, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", ROWS)
+    arguments = ("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
+    assert command(*arguments).exit_code == 0
+    path.write_bytes(path.read_bytes().replace(b"cat", b"dog"))
+    done = command(*arguments, "--resume")
+    assert done.exit_code == 1
+    assert "other values of inputs" in done.stderr
+    (tmp_path / "out" / "spanmask.json").write_text('{"command": ')
+    done = command(*arguments, "--resume")
+    assert done.exit_code == 1
+    assert "spanmask.json: is no manifest" in done.stderr
+    assert command(*arguments, "--overwrite").exit_code == 0
+
+
+def test_rows_that_train_nothing_are_counted_once_also_when_a_piece_is_halved(tokenizer, tmp_path):
+    rows = [{"messages": 3} if number == 11 else QUESTION if number % 5 == 0 else SHORT for number in range(40)]
+    path = write_rows(tmp_path / "a.jsonl", rows)
+    arguments = ("--tokenizer", tokenizer, "--on-bad-row", "skip", "--rows-per-file", 15)
+    done = command("mask", path, tmp_path / "out", *arguments)
+    assert done.exit_code == 0
+    assert done.stderr == ""
+    assert "train nothing: 8 of the rows written" in done.stdout
+    as_json = command("mask", path, tmp_path / "mask", *arguments, "--output", "loss_mask", "--json")
+    assert json.loads(as_json.stdout)["untrained"] == 8
+
+
+def test_warnings_name_the_row_of_the_file_and_each_kind_is_printed_once(tmp_path):
+    part, warned = Part(tmp_path / "a.jsonl", 0, 99), []
+    with warnings_of(part, Piece({}, [40, 43], {}), warned):
+        warnings.warn("policy: row 1 has a region (in the batch: 2). Text: 'a'", SpanmaskWarning, stacklevel=1)
+    assert warned == [f"{part.path}: policy: row 43 has a region (in the batch: 2). Text: 'a'"]
+    other = f"{tmp_path / 'b 1.jsonl'}: policy: row 7 has a region (in the batch: 9). Text: 'b'"
+    assert kind_of_warning(other) == kind_of_warning(warned[0])
+    assert kind_of_warning(other) != kind_of_warning("policy: row 7 has another fault.")
+
+
+def test_totals_and_progress_of_a_resumed_run(capsys, monkeypatch):
+    assert str(Totals("out", files=1)).startswith("out: 1 file\n")
+    assert str(Totals("out", files=2, known=3)).startswith(
+        "out: 2 files beside 3 of an earlier run, whose rows are not counted\n"
+    )
+    with Progress(100, "mask", 60) as progress:
+        monkeypatch.setattr(progress, "_said", progress._said - 11)
+        monkeypatch.setattr(progress, "_start", progress._start - 10)
+        progress.add(20, 5)
+    said = capsys.readouterr().err
+    assert said.startswith("mask: 80 of 100 rows, 2 rows/s")
+    assert "10 s left" in said
+
+
+@pytest.mark.parametrize(("module", "text"), [("transformers", "a tokenizer needs transformers"), ("pyarrow", "needs pyarrow")])
+def test_a_missing_extra_is_named(module, text, tokenizer, tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "a.jsonl", ROWS)
+    monkeypatch.setitem(sys.modules, module, None)
+    done = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
+    assert done.exit_code == 2
+    assert text in done.stderr
+    assert "pip install" in done.stderr
