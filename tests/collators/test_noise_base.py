@@ -96,8 +96,8 @@ def test_wrong_keys_name_the_option_and_the_row(cls, option, column, spec, keys,
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"key_column": ["id"]}, TypeError, "key_column: expected the name of a column or None, got ['id']"),
-        ({"key_column": 3}, TypeError, "key_column: expected the name of a column or None, got 3"),
+        ({"key_column": ["id"]}, TypeError, "key_column: expected the name of a column, got ['id']"),
+        ({"key_column": 3}, TypeError, "key_column: expected the name of a column, got 3"),
         ({"padding_side": ""}, ValueError, "padding_side: expected 'right' or 'left', got ''"),
         ({"padding_side": 0}, ValueError, "padding_side: expected 'right' or 'left', got 0"),
     ],

@@ -94,7 +94,9 @@ def is_by_token(values: Any) -> bool:
     if isinstance(values, Ragged):
         return True
     if is_arrow(values):
-        return hasattr(getattr(values, "type", None), "value_type")
+        if hasattr(values, "type"):
+            return hasattr(values.type, "value_type")
+        values = listed(values)
     if hasattr(values, "ndim") and getattr(values, "dtype", None) != np.object_:
         return bool(values.ndim > 1)
     if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)):
