@@ -37,6 +37,7 @@ __all__ = [
     "check_name",
     "check_side",
     "check_threads",
+    "mask_token_of",
     "pad_token_id",
     "short",
 ]
@@ -262,6 +263,21 @@ def as_fraction(name: str, value: Any) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a fraction from 0 to 1, got {short(value)}.")
     return number
+
+
+def mask_token_of(tokenizer: Any) -> int:
+    """The id of the tokenizer's mask token.
+
+    Raises:
+        ValueError: it has none.
+        TypeError: this is not a tokenizer.
+    """
+    number = getattr(tokenizer, "mask_token_id", None)
+    if number is None:
+        if not hasattr(tokenizer, "get_vocab"):
+            raise TypeError(f"tokenizer: expected a transformers tokenizer, got {type(tokenizer).__name__}.")
+        raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or pass mask_token_id.")
+    return int(number)
 
 
 def pad_token_id(tokenizer: Any) -> int:

@@ -616,7 +616,9 @@ def word_rows(words: Any, name: str) -> Ragged:
     if is_arrow(words) and type(words).__module__.partition(".")[0] != "pandas":  # rows of a pandas column may differ in dtype
         flat, offsets = arrow_lists(words, name)
         if flat.null_count:
-            flat = flat.fill_null(-1) if str(flat.type) != "null" else flat.cast("int64").fill_null(-1)
+            if str(flat.type) == "null" or str(flat.type).startswith("uint"):  # -1 is no number of these types
+                flat = flat.cast("int64")
+            flat = flat.fill_null(-1)
         values = flat.to_numpy(zero_copy_only=False)
         if values.dtype.kind != "f":
             return Ragged(token_array(values, name).astype(np.int64, copy=False), offsets)

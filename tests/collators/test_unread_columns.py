@@ -4,7 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from spanmask import DataCollatorForMaskedDiffusion, DataCollatorForMaskedLM, DataCollatorForSpanCorruption
+from spanmask import (
+    DataCollatorForFillInTheMiddle,
+    DataCollatorForMaskedDiffusion,
+    DataCollatorForMaskedLM,
+    DataCollatorForSpanCorruption,
+    FillInTheMiddle,
+)
 from support.denoising import bert_tokenizer, t5_tokenizer
 
 ROWS = [[10, 11, 12, 13, 14, 15, 16, 17]] * 2
@@ -136,3 +142,14 @@ def test_a_hole_in_an_attention_mask_has_a_remedy(collator):
     protected = [[1 - entry for entry in row] for row in hole]
     batch = collator(features(attention_mask=[[1] * 8] * 2, protected_mask=protected))
     assert 12 in batch["input_ids"][0]
+
+
+@pytest.mark.parametrize("name", ["protected_mask", "protected", "word_ids", "words", "word_starts"])
+@pytest.mark.parametrize("rate", [False, True])
+def test_columns_without_effect_on_fill_in_the_middle(name, rate):
+    collator = DataCollatorForFillInTheMiddle(bert_tokenizer(40), spec=FillInTheMiddle(90, 91, 92), seed=3, on_repeat="ignore")
+    rates = {"fim_rate": [0.5, 0.5]} if rate else {}
+    with pytest.raises(ValueError, match=f"^features: the column '{name}' is not read .* no effect on this objective. Remove"):
+        collator(features(**{name: BY_TOKEN}, **rates))
+    batch = collator(features(special_tokens_mask=[[1, 0, 0, 0, 0, 0, 0, 1]] * 2, **rates))  # tokenizers return it
+    assert torch.equal(batch["input_ids"], collator(features(**rates))["input_ids"])

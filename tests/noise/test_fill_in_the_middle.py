@@ -492,7 +492,7 @@ COLUMNS = {name: np.zeros(1, np.int64) for name in ("documents", "first", "secon
         ({"ignore_index": 1.5}, ValueError, "ignore_index: expected an integer"),
         ({"num_threads": 0}, ValueError, "num_threads: expected a positive integer"),
         ({"splits": 5}, TypeError, "splits: expected a list for each row, got int"),
-        ({"splits": [5]}, TypeError, "splits: row 0 is of type int"),
+        ({"splits": [5]}, TypeError, "splits: row 0: expected a list with an entry for each document, got int 5"),
         ({"splits": []}, ValueError, "splits: 0 entries for 1 rows"),
         ({"splits": [["psm"]]}, ValueError, "splits: row 0 has 'psm' for document 0; expected None, or an order and two cuts"),
         ({"splits": [[("msp", 0, 1)]]}, ValueError, "splits: row 0 has .'msp', 0, 1. for document 0"),

@@ -78,5 +78,8 @@ def test_vocabularies_without_ends_are_errors():
         TextInfilling.from_tokenizer(tokenizer, permute_sentence_ratio=0.5)
     with pytest.raises(TypeError, match="tokenizer: expected a transformers tokenizer, got str"):
         sentence_end_ids_of("tokenizer")
+    for ratio in (-1, 1.5, "all"):  # the ratio is wrong, not the vocabulary
+        with pytest.raises((ValueError, TypeError), match="^permute_sentence_ratio: expected"):
+            TextInfilling.from_tokenizer(tokenizer, permute_sentence_ratio=ratio)
     with pytest.raises(ValueError, match="tokenizer: has no mask token"):
         TextInfilling.from_tokenizer(t5_tokenizer(["a"]))

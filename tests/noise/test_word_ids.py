@@ -62,6 +62,8 @@ SPELLINGS = {
     "ragged int32": Ragged.from_rows([np.array(row, np.int32) for row in FILLED]),
     "arrow": pa.array(WORDS),
     "arrow large, int32": pa.array(WORDS, pa.large_list(pa.int32())),
+    "arrow uint16": pa.array(WORDS, pa.list_(pa.uint16())),
+    "arrow uint64": pa.array(WORDS, pa.list_(pa.uint64())),
     "arrow floats": pa.array([row.tolist() for row in FLOATS]),
     "arrow floats and nulls": pa.array([[None if at else np.nan, *row.tolist()[1:]] for at, row in enumerate(FLOATS)]),
     "arrow slice": pa.array([[9, None], *WORDS, [None]]).slice(1, 3),

@@ -52,7 +52,8 @@ def columns_of(features: Any) -> dict[str, Any]:
         if len(set(sizes.values())) > 1:
             counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise ValueError(f"features: the columns have different numbers of entries ({counts}); pass one for each example.")
-        return dict(features)
+        # A column of pandas is numbered by its index, not by its places.
+        return {name: list(column) if is_series(column) else column for name, column in features.items()}
     if isinstance(features, (str, bytes)) or not isinstance(features, Iterable):
         raise TypeError(f"features: expected a list of examples, got {type(features).__name__}.")
     examples = items_of(features, "features")
@@ -96,6 +97,11 @@ def size_of(name: object, column: Any) -> int:
 def is_data_frame(value: Any) -> bool:
     """Whether `value` is a pandas DataFrame, without importing pandas."""
     return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
+
+
+def is_series(value: Any) -> bool:
+    """Whether `value` is a column of pandas, without importing pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "iloc") and not hasattr(value, "columns")
 
 
 def examples_of(table: Any) -> list[Any]:

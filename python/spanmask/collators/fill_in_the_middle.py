@@ -62,7 +62,8 @@ class DataCollatorForFillInTheMiddle(NoiseCollator):
     Raises:
         SentinelError: the tokenizer has no tokens for prefix, middle and suffix, or a row contains one of them already.
         TypeError: `spec` together with an option that belongs in it.
-        ValueError: an option, a row or a column that cannot be used; the message names it.
+        ValueError: an option, a row or a column that cannot be used; the message names it. A column of numbers is one if it is meant
+            for noise, but not read, such as `word_ids`: cuts are anywhere between tokens.
 
     Source: Bavarian et al. 2022, "Efficient Training of Language Models to Fill in the Middle".
 
@@ -86,6 +87,7 @@ class DataCollatorForFillInTheMiddle(NoiseCollator):
     spec: FillInTheMiddle | None = None
 
     rate_columns: ClassVar[tuple[str, ...]] = ("fim_rate",)
+    noise_columns: ClassVar[tuple[str, ...]] = ("special_tokens_mask",)  # tokenizers return it; no token is hidden here
 
     def __post_init__(
         self,

@@ -91,6 +91,8 @@ class NoiseCollator:
     """Columns with a number for each row that replaces the spec's."""
     token_rate_columns: ClassVar[tuple[str, ...]] = ()
     """Those of them that may also have a number for each token."""
+    noise_columns: ClassVar[tuple[str, ...]] = TOKEN_COLUMNS
+    """Columns with an entry for each token that this collator reads, of those that most collators read."""
     flag_columns: ClassVar[tuple[str, ...]] = ()
     """Columns with a flag for each token that only this collator reads."""
     token_inputs: ClassVar[Mapping[str, Callable[[Any, str], Ragged]]] = {}
@@ -150,7 +152,7 @@ class NoiseCollator:
     def _read_names(self) -> tuple[str, ...]:
         """The columns that this collator reads, and those that its options name."""
         named = (*self.keep_columns, *self.token_columns, *(() if self.key_column is None else (self.key_column,)))
-        columns = (*TOKEN_COLUMNS, *self.flag_columns, *self.token_inputs, *self.rate_columns, *named)
+        columns = (*self.noise_columns, *self.flag_columns, *self.token_inputs, *self.rate_columns, *named)
         return ("input_ids", "attention_mask", TOKEN_TYPES, *columns)
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
@@ -313,7 +315,12 @@ class NoiseColumns:
             ValueError: a column is not aligned with the rows, or both kinds of words are given.
             TypeError: a column has the wrong type.
         """
-        options: RowOptions = {"keys": as_keys(self._keys, count), "protected_mask": None, "word_starts": None, "word_ids": None}
+        options: RowOptions = {
+            "keys": as_keys(self._keys, count, "key_column"),
+            "protected_mask": None,
+            "word_starts": None,
+            "word_ids": None,
+        }
         if read is None:
             return options
         flags = {}
@@ -376,10 +383,10 @@ class SpecOption:
         return self._default if collator is None else collator.moving_rates.get(self._name, self._default)
 
     def __set__(self, collator: Any, value: Any) -> None:
+        changed = f"dataclasses.replace(collator.spec, {self._name}={value!r})"
         if callable(value) or self._name in collator.moving_rates:
+            options = f"{self._name}={value!r}" if callable(value) else f"{self._name}=None, spec={changed}"
             raise AttributeError(
-                f"{self._name}: a rate that moves is fixed; make another collator: dataclasses.replace(collator, {self._name}={value!r})."
+                f"{self._name}: a rate that moves is fixed; make another collator: dataclasses.replace(collator, {options})."
             )
-        raise AttributeError(
-            f"{self._name}: is an option of the spec; set collator.spec = dataclasses.replace(collator.spec, {self._name}={value!r})."
-        )
+        raise AttributeError(f"{self._name}: is an option of the spec; set collator.spec = {changed}.")

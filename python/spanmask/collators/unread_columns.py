@@ -64,9 +64,11 @@ def check_unread(columns: Mapping[str, Any], read: Collection[str], rates: Seque
             remedy = "Collators draw their masks. Pass it to corrupt(noise_mask=...), or remove the column."
         elif meant == "mean_noise_span_length":
             remedy = "It is a setting of span corruption. Remove the column."
-        elif meant == "sentence_starts" or any(
-            rate in columns for rate in rates
-        ):  # of examples that are meant for several collators
+        elif meant == "sentence_starts":  # of examples that are meant for several collators, as below
+            continue
+        elif meant in TOKEN_NAMES:
+            remedy = "It has no effect on this objective. Remove the column."
+        elif any(rate in columns for rate in rates):
             continue
         elif rates:
             remedy = f"Rename it to {rates[0]!r} if it is meant for this objective, or remove it."

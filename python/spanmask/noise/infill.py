@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_fraction, as_number, as_token_id, as_token_ids, as_uint64, check_flag, check_threads, short
+from spanmask._validate import (
+    as_fraction,
+    as_number,
+    as_token_id,
+    as_token_ids,
+    as_uint64,
+    check_flag,
+    check_threads,
+    mask_token_of,
+    short,
+)
 from spanmask.noise.row_options import flag_column, per_row, row_options
 from spanmask.noise.sentences import sentence_end_ids_of
 from spanmask.noise.spec import FromTokenizer
@@ -136,15 +146,15 @@ class TextInfilling:
             ValueError: the tokenizer has no mask token, no token that ends a sentence, or its tokens do not show where words begin.
         """
         if mask_token_id is None:
-            mask_token_id = getattr(tokenizer, "mask_token_id", None)
-            if mask_token_id is None:
-                raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or pass mask_token_id.")
-        if continuation_ids == "tokenizer":
+            mask_token_id = mask_token_of(tokenizer)
+        check_flag("whole_word_mask", whole_word_mask)
+        if isinstance(continuation_ids, str) and continuation_ids == "tokenizer":
             words = vocabulary_words(tokenizer) if whole_word_mask else None
             continuation_ids = None if words is None else words.continuation_ids
             if words is not None and word_end_ids is None:
                 word_end_ids = words.word_end_ids
         if sentence_end_ids is None:
+            permute_sentence_ratio = as_fraction("permute_sentence_ratio", permute_sentence_ratio)
             sentence_end_ids = sentence_end_ids_of(tokenizer) if permute_sentence_ratio else ()
         return cls(
             mask_token_id=mask_token_id,

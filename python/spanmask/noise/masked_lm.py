@@ -24,6 +24,7 @@ from spanmask._validate import (
     check_flag,
     check_ignore_index,
     check_threads,
+    mask_token_of,
 )
 from spanmask.noise.row_options import column_of_probabilities, counted, is_by_token, per_row, row_options
 from spanmask.noise.spec import FromTokenizer
@@ -139,9 +140,7 @@ class MaskedLM:
             ValueError: the tokenizer has no mask token; or `whole_word_mask` is set and its tokens do not show where words begin.
         """
         if mask_token_id is None:
-            mask_token_id = getattr(tokenizer, "mask_token_id", None)
-            if mask_token_id is None:
-                raise ValueError("tokenizer: has no mask token; set tokenizer.mask_token, or pass mask_token_id.")
+            mask_token_id = mask_token_of(tokenizer)
         check_flag("whole_word_mask", whole_word_mask)
         if isinstance(continuation_ids, str) and continuation_ids == "tokenizer":
             words = vocabulary_words(tokenizer) if whole_word_mask else None

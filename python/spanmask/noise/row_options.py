@@ -94,7 +94,9 @@ def is_by_token(values: Any) -> bool:
     if isinstance(values, Ragged):
         return True
     if is_arrow(values):
-        return hasattr(getattr(values, "type", None), "value_type")
+        if hasattr(values, "type"):
+            return hasattr(values.type, "value_type")
+        values = listed(values)
     if hasattr(values, "ndim") and getattr(values, "dtype", None) != np.object_:
         return bool(values.ndim > 1)
     if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)):
@@ -131,39 +133,57 @@ def as_numbers(row: Any, name: str) -> npt.NDArray[np.float64]:
     raise TypeError(f"{name}: expected a number for each token, got {row!r:.80}.")
 
 
-def as_keys(keys: Any, rows: int) -> npt.NDArray[np.uint64] | list[str] | None:
-    """Keys of examples as the core takes them: integers as unsigned 64-bit integers (negative ones wrap), or names."""
+def as_keys(keys: Any, rows: int, name: str = "keys") -> npt.NDArray[np.uint64] | list[str] | None:
+    """Keys of examples as the core takes them: integers as unsigned 64-bit integers (negative ones wrap), or names.
+
+    `name`: the argument that errors name.
+    """
     if keys is None:
         return None
     keys = listed(keys)
     if is_tensor(keys):
-        keys = tensor_to_numpy(keys, "keys")
+        keys = tensor_to_numpy(keys, name)
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (np.ndarray, Iterable)):
-        raise TypeError(f"keys: expected one integer or string for each row, got {type(keys).__name__}.")
+        raise TypeError(f"{name}: expected one integer or string for each row, got {type(keys).__name__}.")
     made: npt.NDArray[np.uint64] | list[str]
     if isinstance(keys, np.ndarray) and keys.ndim == 1 and keys.dtype.kind in "iu":
         made = np.ascontiguousarray(keys.astype(np.int64).view(np.uint64) if keys.dtype.kind == "i" else keys.astype(np.uint64))
     else:
-        items = as_list("keys", keys, "one integer or string for each row")
-        if items and all(isinstance(item, str) for item in items):
-            made = [str(item) for item in items]  # NumPy's strings too
+        items = as_list(name, keys, "one integer or string for each row")
+        if items and isinstance(items[0], str):
+            made = [as_string_key(name, row, item) for row, item in enumerate(items)]
         else:
-            made = np.array([as_key(row, item) for row, item in enumerate(items)], dtype=np.uint64)
+            made = np.array([as_key(name, row, item) for row, item in enumerate(items)], dtype=np.uint64)
     if len(made) != rows:
-        raise ValueError(f"keys: {len(made)} keys for {rows} rows; pass one for each.")
+        raise ValueError(f"{name}: {len(made)} keys for {rows} rows; pass one for each.")
     return made
 
 
-def as_key(row: int, item: Any) -> int:
+def as_string_key(name: str, row: int, item: Any) -> str:
+    """One string key."""
+    if not isinstance(item, str):
+        raise mixed_keys(name, row, item)
+    if not item.isascii():
+        try:
+            item.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name}: row {row} has {short(item)}, which is not valid Unicode; pass another string.") from None
+    return str(item)  # of NumPy's strings too
+
+
+def as_key(name: str, row: int, item: Any) -> int:
     """One integer key as an unsigned 64-bit integer."""
-    if isinstance(item, (bool, np.bool_)) or not hasattr(item, "__index__"):
-        raise TypeError(f"keys: row {row} has {short(item)} ({type(item).__name__}); keys are all integers or all strings.")
+    if isinstance(item, (bool, np.bool_)):
+        raise mixed_keys(name, row, item)
     try:
         number = index(item)
     except TypeError:
-        raise TypeError(
-            f"keys: row {row} has {short(item)} ({type(item).__name__}); keys are all integers or all strings."
-        ) from None
+        raise mixed_keys(name, row, item) from None
     if not -UINT64_RANGE // 2 <= number < UINT64_RANGE:
-        raise ValueError(f"keys: row {row} has {number}, which does not fit in 64 bits; pass the key as a string.")
+        raise ValueError(f"{name}: row {row} has {number}, which does not fit in 64 bits; pass the key as a string.")
     return number % UINT64_RANGE
+
+
+def mixed_keys(name: str, row: int, item: Any) -> TypeError:
+    """The error for a key that is neither an integer nor a string, or not of the kind of the others."""
+    return TypeError(f"{name}: row {row} has {short(item)} ({type(item).__name__}); keys are all integers or all strings.")
