@@ -59,13 +59,14 @@ def columns_of(features: Any) -> dict[str, Any]:
     examples = items_of(features, "features")
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
-    if any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
+    if set(map(type, examples)) == {dict}:
+        if len(set(map(len, examples))) == 1:
+            # The usual case. If an example lacks a name, it is found below.
+            with suppress(KeyError):
+                return {name: list(map(itemgetter(name), examples)) for name in examples[0]}
+    elif any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
         # A data set in the format "arrow" or "pandas" returns each example as a table of one row.
         examples = [example for table in examples for example in examples_of(table)]
-    if set(map(type, examples)) == {dict} and len(set(map(len, examples))) == 1:
-        # The usual case. If an example lacks a name, it is found below.
-        with suppress(KeyError):
-            return {name: list(map(itemgetter(name), examples)) for name in examples[0]}
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping):
             raise TypeError(f"features: example {number} is of type {type(example).__name__}; expected a dict of columns.")
