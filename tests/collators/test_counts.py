@@ -13,7 +13,7 @@ import threading
 import numpy as np
 import pytest
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, MaskReport, RoleBoundary, SpanmaskWarning, _core
-from spanmask.collators.counts import MaskCounts, SharedCounts
+from spanmask.collators.counts import MaskCounts, SharedCounts, numbers_of
 from spanmask.integrations.counts_log import CountsLog
 from spanmask.noise.training import for_training
 from support.tiny_models import CONVERSATIONS, chat_tokenizer
@@ -139,7 +139,7 @@ def test_the_log_has_what_is_new_and_the_total():
         for name in ("trained_share", "rows", "tokens", "trained_tokens", "truncated_turns", "untrained_rows", "aligned_rows")
     ]
     assert not [name for name in second if "dropped" in name or "searched" in name]
-    made._counts.add(MaskCounts(rows=1, dropped_rows=1))
+    made._counts.add(numbers_of(MaskCounts(rows=1, dropped_rows=1)))
     assert log.training("now", "total")["now/dropped_rows"] == 1
     made(ROWS)
     third = log.training("now", "total")
@@ -167,7 +167,7 @@ def test_counts_subtract_add_and_share():
 
 def count_many(counts, times):
     for _ in range(times):
-        counts.add(MaskCounts(rows=1, tokens=2))
+        counts.add(numbers_of(MaskCounts(rows=1, tokens=2)))
 
 
 @pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
@@ -204,7 +204,7 @@ def test_children_forked_while_threads_use_a_collator_go_on():
 
     def busy():
         while not stop.is_set():
-            counts.add(MaskCounts(rows=1))
+            counts.add(numbers_of(MaskCounts(rows=1)))
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -227,12 +227,12 @@ def test_children_forked_while_threads_use_a_collator_go_on():
 
 def test_a_process_that_was_started_as_a_rank_starts_at_zero():
     counts, context = SharedCounts(), multiprocessing.get_context("fork")
-    counts.add(MaskCounts(rows=7))
+    counts.add(numbers_of(MaskCounts(rows=7)))
     results = context.SimpleQueue()
 
     def rank():
         counts.start_here()
-        counts.add(MaskCounts(rows=1))
+        counts.add(numbers_of(MaskCounts(rows=1)))
         worker = context.Process(target=count_many, args=(counts, 3))
         worker.start()
         worker.join()
@@ -251,9 +251,9 @@ def test_a_process_that_was_started_as_a_rank_starts_at_zero():
 
 NO_MEMORY = """
 import sys, os
-from spanmask.collators.counts import MaskCounts, SharedCounts
+from spanmask.collators.counts import MaskCounts, SharedCounts, numbers_of
 counts = SharedCounts()
-counts.add(MaskCounts(rows=2))
+counts.add(numbers_of(MaskCounts(rows=2)))
 assert counts.read(training=False).rows == 2
 assert "multiprocessing.heap" not in sys.modules  # no shared memory without children
 import multiprocessing.heap
@@ -262,7 +262,7 @@ def no_folder(*args):
 multiprocessing.heap.Arena.__init__ = no_folder
 child = os.fork()
 if not child:
-    counts.add(MaskCounts(rows=5))
+    counts.add(numbers_of(MaskCounts(rows=5)))
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 assert counts.lost

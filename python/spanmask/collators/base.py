@@ -324,18 +324,19 @@ class ChatCollator:
         if mismatched and self._policy.on_role_mismatch == "drop":
             kept = np.setdiff1d(np.arange(len(plan.outcomes)) if kept is None else kept, mismatched)
         self._running.add(outcomes, mismatched)
+        counts = plan.counts
         self._counts.add(
-            MaskCounts(
-                rows=plan.counts.rows,
-                tokens=plan.counts.tokens,
-                trained_tokens=plan.counts.trained_tokens,
-                truncated_turns=plan.counts.truncated_turns,
-                unclosed_regions=plan.counts.unclosed_regions,
-                untrained_rows=plan.counts.untrained_rows,
-                dropped_rows=0 if kept is None else plan.counts.rows - len(kept),
-                role_mismatches=len(mismatched),
-                aligned_rows=outcomes.aligned,
-                searched_rows=outcomes.searched,
+            (  # the fields of `MaskCounts` in order; making one takes two microseconds
+                counts.rows,
+                counts.tokens,
+                counts.trained_tokens,
+                counts.truncated_turns,
+                counts.unclosed_regions,
+                counts.untrained_rows,
+                0 if kept is None else counts.rows - len(kept),
+                len(mismatched),
+                outcomes.aligned,
+                outcomes.searched,
             )
         )
         if plan.counts.unclosed_regions:

@@ -90,10 +90,10 @@ class SharedCounts:
         self.lost = False
         UNSHARED[id(self)] = self
 
-    def add(self, counts: MaskCounts) -> None:
-        """Count a batch."""
+    def add(self, counts: tuple[int, ...]) -> None:
+        """Count a batch: the fields of its `MaskCounts` in order."""
         half = self._half(in_training() or (self._asked is not None and self._asked()))
-        _core.add_shared((self._own if self._shared is None else self._shared)[half], numbers_of(counts))
+        _core.add_shared((self._own if self._shared is None else self._shared)[half], counts)
 
     def read(self, training: bool) -> MaskCounts:
         """The counts of batches for training, or of all others. A batch that another process is counting may be counted in part."""

@@ -91,6 +91,8 @@ def per_row(name: str, values: Any, rows: int, check: Callable[[str, Any], float
 
 def is_by_token(values: Any) -> bool:
     """Whether these are rows of numbers, one for each token, and not a number for each row or for all."""
+    if values is None:
+        return False
     if isinstance(values, Ragged):
         return True
     if is_arrow(values):
