@@ -61,7 +61,7 @@ def test_keys_are_integers_or_names(keys, words):
         ("abc", TypeError, "keys: expected one integer or string for each row"),
         (5, TypeError, "keys: expected one integer"),
         ([1, "a", 2], TypeError, r"keys: row 1 has 'a' \(str\)"),
-        (["a", 1, "b"], TypeError, r"keys: row 0 has 'a' \(str\)"),
+        (["a", 1, "b"], TypeError, r"keys: row 1 has 1 \(int\)"),
         ([1, 2.0, 3], TypeError, r"keys: row 1 has 2.0 \(float\)"),
         ([1, None, 3], TypeError, "keys: row 1 has None"),
         ([True, 1, 2], TypeError, "keys: row 0 has True"),
