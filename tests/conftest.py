@@ -19,6 +19,12 @@ def one_torch_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def one_environment(monkeypatch):
+    """`Dataset.map(num_proc=...)` leaves a copy in `os.environ`, which programs that hold the first one, such as rich, would not see."""
+    monkeypatch.setattr(os, "environ", os.environ)
+
+
 @pytest.fixture(scope="session")
 def bert():
     from support.denoising import bert_tokenizer

@@ -195,9 +195,8 @@ class TestSeedNone:
         assert len(rows) == 24
         assert len(set(rows)) == 24
 
-    def test_processes_of_map_start_from_a_copy(self, monkeypatch):
+    def test_processes_of_map_start_from_a_copy(self):
         """As the page says: each process draws the same seeds, so only rows of equal content share noise; and so does mapping again."""
-        monkeypatch.setattr(os, "environ", os.environ)  # datasets leaves a copy there, which rich would not see
         data = datasets.Dataset.from_list([{"input_ids": list(range(5, 105))}] * 4 + [{"input_ids": list(range(6, 106))}] * 4)
         options = {"batched": True, "batch_size": 4, "load_from_cache_file": False}
 
@@ -376,8 +375,7 @@ def corrupt_batch(batch):
     return {"noised": out.input_ids.to_list(), "labels": out.labels.to_list()}
 
 
-def test_dataset_map_with_two_processes(monkeypatch):
-    monkeypatch.setattr(os, "environ", os.environ)  # datasets leaves a copy there, which rich would not see
+def test_dataset_map_with_two_processes():
     data = datasets.Dataset.from_list(ROWS)
     done = data.map(corrupt_batch, batched=True, batch_size=5, num_proc=2)
     assert {row["id"]: (row["noised"], row["labels"]) for row in done} == expected(0)
