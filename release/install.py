@@ -1,7 +1,7 @@
 """Installs spanmask in an environment of its own, outside of the source tree, with NumPy alone, and uses it.
 
-    python release/install.py target/wheels             the wheel that pip chooses for this Python
-    python release/install.py target/wheels --sdist     what the source distribution there builds; needs Rust
+python release/install.py target/wheels             the wheel that pip chooses for this Python
+python release/install.py target/wheels --sdist     what the source distribution there builds; needs Rust
 """
 
 import argparse
