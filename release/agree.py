@@ -1,7 +1,7 @@
 """Checks that all places which say a version say the same one.
 
-    python release/agree.py               Cargo.toml, Cargo.lock, CITATION.cff, CHANGELOG.md
-    python release/agree.py --tag v1.2.3  the same, the tag, and the changelog has a date for the release
+    python release/agree.py               Cargo.toml, Cargo.lock, CITATION.cff, CHANGELOG.md, README.md
+    python release/agree.py --tag v1.2.3  the same, the tag, the changelog has a date for the release, and README.md can be read on PyPI
     python release/agree.py --notes       prints what the changelog says of this version
 
 The version of `Cargo.toml` is the one that counts: the wheel and `spanmask.__version__` take theirs from it.
@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+SITE = "https://spanmask.github.io/spanmask/"
+FILES = "https://github.com/spanmask/spanmask/blob/main/"
 
 
 def one(pattern, file):
@@ -24,6 +26,26 @@ def one(pattern, file):
 def version():
     """The version of the workspace."""
     return one(r'^version = "([^"]+)"', "Cargo.toml")
+
+
+def faults_of_links(text, tag):
+    """Links of the README that lead nowhere; before a release, relative ones too, which do on PyPI."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        path = link.split("#")[0]
+        if path.startswith(SITE):
+            page = path.removeprefix(SITE).rstrip("/") or "index"
+            places = [f"docs/{page}", f"docs/{page}.md", f"docs/{page}/index.md"]
+        elif path.startswith(FILES):
+            places = [path.removeprefix(FILES)]
+        elif ":" in path or not path:
+            continue
+        elif tag:
+            yield f"README.md: {link} is relative, and leads nowhere on PyPI; begin it with {SITE} or {FILES}"
+            continue
+        else:
+            places = [path]
+        if not any((ROOT / place).exists() for place in places):
+            yield f"README.md: {link} leads nowhere"
 
 
 def faults(tag):
@@ -45,6 +67,7 @@ def faults(tag):
         yield f"CHANGELOG.md: {want} has '{newest[1]}' instead of the day of its release"
     if tag and tag != f"v{want}":
         yield f"tag: {tag}, not v{want}"
+    yield from faults_of_links((ROOT / "README.md").read_text(), tag)
 
 
 def notes():
@@ -61,9 +84,7 @@ def main():
     found = list(faults(options.tag))
     if found:
         sys.exit("\n".join(found))
-    if options.notes:
-        return print(notes())
-    print(f"spanmask {version()}: all files agree")
+    print(notes() if options.notes else f"spanmask {version()}: all files agree")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
+from agree import version
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
-
-from agree import version
 
 WHEEL_LIMIT = 2_500_000  # bytes; 1.35 MB in November 2026
 SDIST_LIMIT = 4_000_000

@@ -68,8 +68,7 @@ def listing():
         for name, text in texts_of(package):
             users.setdefault(text, []).append(f"{package['name']} {package['version']}: {name}")
     lines = [INTRODUCTION]
-    for package in packages:
-        lines.append(f"{package['name']} {package['version']}: {package['license']} ({package['repository']})")
+    lines += [f"{package['name']} {package['version']}: {package['license']} ({package['repository']})" for package in packages]
     for text, names in users.items():
         lines += ["", RULE, *names, RULE, "", text]
     return "\n".join(lines) + "\n"

@@ -48,6 +48,38 @@ def test_another_tag_is_refused():
     assert "tag: v99.0.0, not v" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("link", "tag", "fault"),
+    [
+        ("docs/index.md", "", None),
+        ("docs/index.md", "v1.0.0", "is relative"),
+        ("docs/indexx.md", "", "leads nowhere"),
+        ("https://spanmask.github.io/spanmask/reference/denoising/#seeds", "v1.0.0", None),
+        ("https://spanmask.github.io/spanmask/assets/mask.svg", "v1.0.0", None),
+        ("https://spanmask.github.io/spanmask/reference/noising/", "v1.0.0", "leads nowhere"),
+        ("https://github.com/spanmask/spanmask/blob/main/SECURITY.md", "v1.0.0", None),
+        ("https://github.com/spanmask/spanmask/blob/main/SAFETY.md", "v1.0.0", "leads nowhere"),
+        ("https://example.org/anything", "v1.0.0", None),
+    ],
+)
+def test_links_of_the_readme(link, tag, fault):
+    code = f"import agree; print(*agree.faults_of_links('see [this]({link}).', {tag!r}))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "release", capture_output=True, text=True, check=True).stdout
+    assert (fault in said) if fault else said == "\n"
+
+
+def test_importing_opens_no_connection_and_starts_no_process():
+    code = """if True:
+        import numpy, sys
+        seen = []
+        sys.addaudithook(lambda event, _: event.startswith(("socket.", "subprocess.", "os.fork", "os.exec")) and seen.append(event))
+        import spanmask
+        sys.exit(" ".join(seen))
+    """
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_only_numpy_is_required():
     required = [Requirement(line) for line in INSTALLED.requires]
     assert [requirement.name for requirement in required if not requirement.marker] == ["numpy"]
