@@ -7,6 +7,12 @@
 # make bench                spanmask and other programs, timed: tables and pictures; about five minutes, on an otherwise idle machine
 # make bench-loader         tokens per second out of a DataLoader, core-hours; about a minute, on an otherwise idle machine
 # make bench-instructions   instructions per token, the same in every run; needs valgrind
+# make wheels               what a release uploads, as far as this machine can build it: wheels for Linux (glibc, musl; x86-64, aarch64) and the
+#                           source distribution in target/wheels, checked, installed and used; about twenty minutes
+# make release-dry-run      all that must hold before a tag: versions, licenses, workflows, wheels, documentation
+# make licenses             THIRD-PARTY.txt, from Cargo.lock
+# make deny                 licenses, sources and duplicates of the crates; needs cargo-deny
+# make lint-workflows       actionlint and zizmor on .github; needs Go
 # make clean                remove everything that was built
 #
 # All targets share one .venv. Make sets it up, and repeats only the steps whose inputs changed.
@@ -21,7 +27,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := Cargo.toml $(shell find rust -name '*.rs' -o -name Cargo.toml | grep -v '/benches/')
 KERNELS := $(filter-out instructions,$(basename $(notdir $(wildcard rust/core/benches/*.rs))))
-SOURCES := $(RUST) pyproject.toml README.md LICENSE $(shell find python -name '*.py' -o -name '*.pyi')
+SOURCES := $(RUST) pyproject.toml README.md LICENSE THIRD-PARTY.txt $(shell find python -name '*.py' -o -name '*.pyi')
+RELEASE := target/release-env
+WHEELS := target/wheels
+LINUX := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+# The Pythons in which the wheel is installed and used.
+PYTHONS ?= $(PYTHON)
+FREE_THREADED ?= python3.14t
+ACTIONLINT ?= go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -30,6 +43,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test test-engines test-thorough bench bench-instructions bench-loader lint docs clean
+.PHONY: wheels sdist check-wheels release-dry-run licenses deny lint-workflows
 
 demo: $(VENV)/.installed
 	$(SAY) "Demo 1 of 2: train a small vision-language model on the answers only"
@@ -82,10 +96,77 @@ docs: $(VENV)/.installed
 	$(SAY) "Documentation, into site/"
 	$(BIN)/mkdocs build --strict --quiet
 
+wheels: $(LINUX:%=$(WHEELS)/.%) sdist check-wheels
+
+sdist: $(WHEELS)/.sdist
+
+check-wheels: $(RELEASE)/.installed
+	$(SAY) "Checking names, sizes, contents, symbols and metadata"
+	$(RELEASE)/bin/python release/check.py $(WHEELS)
+	$(RELEASE)/bin/twine check --strict $(WHEELS)/*.whl $(WHEELS)/*.tar.gz
+	$(SAY) "Installing in clean environments, with NumPy alone"
+	for python in $(PYTHONS); do $$python release/install.py $(WHEELS); done
+	$(PYTHON) release/install.py $(WHEELS) --sdist
+
+release-dry-run:
+	$(SAY) "Versions, licenses, workflows, crates"
+	$(PYTHON) release/agree.py $(if $(TAG),--tag $(TAG))
+	$(PYTHON) release/licenses.py --check
+	$(MAKE) lint-workflows deny
+	$(SAY) "Wheels"
+	rm -rf $(WHEELS)
+	$(MAKE) wheels
+	$(MAKE) docs
+	@echo "spanmask $$($(PYTHON) release/agree.py | cut -d' ' -f2 | tr -d ':') is ready to tag"
+
+licenses:
+	$(PYTHON) release/licenses.py
+
+deny:
+	$(SAY) "Crates: licenses, sources, duplicates"
+	cargo deny --all-features --log-level error check bans licenses sources
+
+lint-workflows: $(RELEASE)/.installed
+	$(SAY) "Workflows: actionlint, zizmor"
+	$(ACTIONLINT) .github/workflows/*.yml
+	$(RELEASE)/bin/zizmor --offline --quiet .github
+
 $(VENV)/.engines: $(VENV)/.installed
 	$(SAY) "Installing Ray and Spark"
-	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[engines]"
+	$(BIN)/python -m pip install --quiet --group engines
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
+	touch $@
+
+# What a release uploads. zig links for old systems, and for other ones than this; its environment is apart from the tests'.
+
+$(RELEASE)/.installed: pyproject.toml
+	$(SAY) "Creating the environment $(RELEASE)"
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(RELEASE)/bin/python -m pip install --quiet --group release
+	touch $@
+
+$(WHEELS)/.%: $(SOURCES) $(RELEASE)/.installed
+	$(SAY) "Building the wheel for $*"
+	mkdir -p $(WHEELS)
+	rustup target add $*
+	PATH="$(CURDIR)/$(RELEASE)/bin:$$PATH" maturin build --release --locked --quiet --zig --target $* \
+		--compatibility $(if $(findstring musl,$*),musllinux_1_2,manylinux2014) --out $(WHEELS)
+	touch $@
+
+# Free-threaded Pythons have no stable ABI before 3.15: a wheel for each of them.
+$(WHEELS)/free-threaded-%: $(SOURCES) $(RELEASE)/.installed
+	$(SAY) "Building the wheel of $(FREE_THREADED) for $*"
+	mkdir -p $(WHEELS)
+	PATH="$(CURDIR)/$(RELEASE)/bin:$$PATH" maturin build --release --locked --quiet --zig --target $* \
+		--compatibility manylinux2014 --interpreter $(FREE_THREADED) --out $(WHEELS)
+	$(RELEASE)/bin/python release/check.py $(WHEELS)
+	$(FREE_THREADED) release/install.py $(WHEELS)
+
+$(WHEELS)/.sdist: $(SOURCES) $(RELEASE)/.installed
+	$(SAY) "Building the source distribution"
+	mkdir -p $(WHEELS)
+	$(RELEASE)/bin/maturin sdist --quiet --out $(WHEELS)
 	touch $@
 
 clean:
@@ -100,7 +181,8 @@ $(VENV)/.created:
 		{ echo "spanmask requires Rust 1.88 or newer, and cargo is not on the PATH; install it from https://rustup.rs" >&2; exit 1; }
 	$(SAY) "Creating the environment $(VENV)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip 'maturin>=1.9,<2'
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group build
 	touch $@
 
 $(VENV)/.built: $(SOURCES) | $(VENV)/.created
@@ -109,9 +191,9 @@ $(VENV)/.built: $(SOURCES) | $(VENV)/.created
 	$(BIN)/maturin build --release --quiet --out dist
 	touch $@
 
-$(VENV)/.dependencies: pyproject.toml | $(VENV)/.built
+$(VENV)/.dependencies: pyproject.toml | $(VENV)/.created
 	$(SAY) "Installing dependencies (4.7 GB, mostly torch; takes some minutes the first time)"
-	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[dev]"
+	$(BIN)/python -m pip install --quiet --group dev
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.built $(VENV)/.dependencies

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spanmask._core import __version__ as __version__
 from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
 from spanmask.labels import mask_labels

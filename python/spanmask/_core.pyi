@@ -21,6 +21,8 @@ _Uint64: TypeAlias = npt.NDArray[np.uint64]
 # Rows in one array: a 2-D array, or values with bounds. The values of a `Column` may be 2-D: its rows are then parts of the array's rows.
 _Column: TypeAlias = Column | Ragged | _Ids
 
+__version__: str
+
 @final
 class Format:
     def __new__(cls, parts: Parts, *, roles: Sequence[str]) -> Format: ...

@@ -28,15 +28,18 @@ mod turns;
 use pyo3::prelude::*;
 
 /// The Rust core of spanmask; see `_core.pyi`.
-#[pymodule]
+///
+/// It does not need the GIL: its classes are frozen, nothing that changes is global, and what is made with a first use is in a `OnceLock`.
+#[pymodule(gil_used = false)]
 mod _core {
     use pyo3::prelude::*;
 
-    /// Looks up NumPy's C interface. rust-numpy does that where it is first used, and panics if an exception is pending there: Ctrl-C in the
+    /// Adds the version, and looks up NumPy's C interface. rust-numpy does that where it is first used, and panics if an exception is pending there: Ctrl-C in the
     /// first call of a process would not be a `KeyboardInterrupt`.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::batch::touch_numpy(module.py())
+        super::batch::touch_numpy(module.py())?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
     #[pymodule_export]

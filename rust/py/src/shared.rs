@@ -1,6 +1,7 @@
 //! `_core.add_shared`: integers in memory that processes share. Another process may write them at the same time, so they are atomic.
 
 use crate::error::not_counters;
+use numpy::npyffi::NPY_ARRAY_WRITEABLE;
 use numpy::{PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use spanmask_guard::guarded;
@@ -10,9 +11,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 #[pyfunction]
 #[guarded]
 pub fn add_shared(counters: &Bound<'_, PyArray1<i64>>, amounts: Vec<i64>) -> PyResult<Vec<i64>> {
-    let array = counters.try_readwrite().map_err(|_| not_counters())?;
+    // No borrow: without the GIL, another thread may be adding to the same counters, and of two borrows for writing the second is refused.
+    // SAFETY: the object of an array is alive while `counters` is borrowed; its flags are read as NumPy's own macros read them.
+    let writable = unsafe { (*counters.as_array_ptr()).flags } & NPY_ARRAY_WRITEABLE != 0;
     let aligned = (counters.data() as usize).is_multiple_of(align_of::<AtomicI64>());
-    if !aligned || !counters.is_c_contiguous() || array.len() != amounts.len() {
+    if !writable || !aligned || !counters.is_c_contiguous() || counters.len() != amounts.len() {
         return Err(not_counters());
     }
     let add = |(at, amount): (usize, i64)| {
