@@ -77,6 +77,7 @@ class NoiseCollator:
     moving_rates: dict[str, Rate] = field(default_factory=dict, init=False, repr=False)
     seed: int | None = ScheduleOption(None)  # type: ignore[assignment]
     epoch: int = ScheduleOption(0)  # type: ignore[assignment]
+    step: int = ScheduleOption(0)  # type: ignore[assignment]
     on_repeat: OnRepeat = ScheduleOption("warn")  # type: ignore[assignment]  # noqa: RUF009  # a descriptor may be shared
     key_column: str | None = None
     max_length: int | None = None
@@ -129,7 +130,7 @@ class NoiseCollator:
         columns = self._columns(features)
         token_column(columns)
         if len(columns) > 1:
-            check_unread(columns, self._read_names(), self.rate_columns)
+            check_unread(columns, self._read_names(), self._rates_by_row())
         seed_epoch = self.schedule.seed_epoch()
         noised = self._collate(columns, seed_epoch)
         self.schedule.watch(seed_epoch, noised.keys)
@@ -155,6 +156,10 @@ class NoiseCollator:
         named = (*self.keep_columns, *self.token_columns, *(() if self.key_column is None else (self.key_column,)))
         columns = (*self.noise_columns, *self.flag_columns, *self.token_inputs, *self.rate_columns, *named)
         return ("input_ids", "attention_mask", TOKEN_TYPES, *columns)
+
+    def _rates_by_row(self) -> tuple[str, ...]:
+        """Those of `rate_columns` that the spec can take."""
+        return self.rate_columns
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
         """Make the batch as arrays."""
