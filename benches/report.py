@@ -226,9 +226,9 @@ def sections(info, groups, kernels):
     yield (
         "Every call reads 1M tokens, int64 (8 MiB), and writes 8 MiB (`mask_labels`), about 9 MiB (`corrupt`), 14 MiB (`infill`) or "
         f"16 MiB (`mask_tokens`) of fresh memory: more than the L2 cache ({info['caches'].get('L2', 'size unknown')}) in all cases. What "
-        "differs is the row: longer rows leave L2 between the pass that reads them and the pass that writes. *relative to typical*: cost per token, divided by "
-        "that of 128 rows of 8,192; *relative to a copy*: divided by a memory copy of the same outputs. Both were timed in bursts that "
-        "alternate with the measured ones."
+        "differs is the row: longer rows leave L2 between the pass that reads them and the pass that writes. *relative to typical*: cost "
+        "per token, divided by that of 128 rows of 8,192; *relative to a copy*: divided by a memory copy of the same outputs. Both were "
+        "timed in bursts that alternate with the measured ones."
     )
     yield picture("speed-shapes", "Cost per token by length and number of rows")
     yield picture("speed-chats", "Cost per token of mask_labels by turns per row and by markers")
