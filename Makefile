@@ -80,7 +80,7 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(SAY) "Documentation, into site/"
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/.engines: $(VENV)/.installed
 	$(SAY) "Installing Ray and Spark"
