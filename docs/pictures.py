@@ -65,7 +65,7 @@ def masks_html() -> None:
     processor, example = llava()
     ours = DataCollatorForVisionChat(processor)
     collators = {
-        "<b>Wrong</b>: what TRL's collator trains by default, the question and 576 image tokens too": DataCollatorForVisionLanguageModeling(
+        "<b>Wrong</b>: by default, TRL's collator trains the questions and 576 image tokens too": DataCollatorForVisionLanguageModeling(
             processor
         ),
         "<b>Right</b>: with spanmask, only the answers and their stop tokens": ours,
