@@ -94,7 +94,7 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(SAY) "Documentation, into site/"
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheels: $(LINUX:%=$(WHEELS)/.%) sdist check-wheels
 

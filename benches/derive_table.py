@@ -26,7 +26,8 @@ from support.vocabularies import KINDS  # noqa: E402
 SHOWN = 2  # prefills per template; the others are counted
 HEAD = """# Derived chat templates
 
-This page is written by `benches/derive_table.py`. It lists every chat template in TRL's wheel, and templates written in the style of public
+See whether the markers of your chat template can be derived, and which conversations they do not cover.
+The page is written by `benches/derive_table.py`. It lists every chat template in TRL's wheel, and templates written in the style of public
 formats (the names without *TRL*). Each was derived with {kinds} small tokenizers, one column per tokenizer.
 
 - **right 60**: the masks of 60 random conversations of system, user and assistant messages were compared with the rendered text. In all of

@@ -20,7 +20,8 @@ PAGE = ROOT / "docs" / "reference" / "compared-with-trl.md"
 HEAD = """# Compared with TRL's assistant_only_loss
 <!-- given: tokenizer -->
 
-This page is written by `benches/peers_table.py`, and the tests check its table. TRL's `assistant_only_loss` trains what
+See which tokens spanmask and TRL's `assistant_only_loss` train differently, and how to train exactly what TRL trains.
+The page is written by `benches/peers_table.py`, and the tests check its table. TRL's `assistant_only_loss` trains what
 transformers' `return_assistant_tokens_mask` returns for a template with `{{% generation %}}` marks; TRL keeps {count} such templates.
 The table compares that mask with the labels of the default `MaskPolicy()`, which reads no marks, token by token on the same ids. The
 conversations: {kinds}.
@@ -76,8 +77,13 @@ def like_trl(boundary):
     return replace(boundary, start=starts, end=[*ends, *boundary.end])
 
 
-same = replace(chat_format, boundaries=[like_trl(boundary) for boundary in chat_format.boundaries])
-messages = [{"role": "user", "content": "Who was that?"}, {"role": "assistant", "content": "a bird"}]
+same = replace(
+    chat_format, boundaries=[like_trl(boundary) for boundary in chat_format.boundaries]
+)
+messages = [
+    {"role": "user", "content": "Who was that?"},
+    {"role": "assistant", "content": "a bird"},
+]
 ids = tokenizer.apply_chat_template(messages, return_dict=False)
 for made in (chat_format, same):
     (labels,) = mask_labels([ids], made).labels

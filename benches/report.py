@@ -180,22 +180,6 @@ def machine(info):
 def sections(info, groups, kernels):
     """Yield the parts of the page."""
     yield machine(info)
-    yield "## Targets"
-    yield (
-        "Limits that must hold: a change may not go below them, nor make a kernel more than 10 % or a whole collator more than 5 % slower. "
-        "Other machines give other ratios. All rows are bursts of calls, "
-        "except those that say *in turn*: these are single calls with cold caches, and their limits are goals. Peak memory is not on this "
-        "page: `tests/bulk/test_memory.py` checks that calls need little more than their outputs."
-    )
-    yield table(
-        ["what", "compared with", "limit", "measured:", "holds"],
-        [(*goal[:-1], "yes" if goal[-1] else "**no**") for goal in goals(groups)],
-    )
-    yield "## Compared with other programs"
-    yield picture("speed-peers", "Slowdown relative to spanmask on the same batch")
-    yield table(
-        ["input", "engine", "in bursts:", "relative to spanmask:", "in turn:", "relative to spanmask:"], peer_rows(groups)
-    )
     yield "## From conversations to labels"
     encoded = groups[ENCODE]
     yield (
@@ -210,6 +194,11 @@ def sections(info, groups, kernels):
             (engine, duration(seconds), f"{1000 / seconds:,.0f}", times(encoded.times(engine)))
             for engine, seconds in sorted(encoded.seconds.items(), key=lambda item: item[1])
         ),
+    )
+    yield "## Compared with other programs"
+    yield picture("speed-peers", "Slowdown relative to spanmask on the same batch")
+    yield table(
+        ["input", "engine", "in bursts:", "relative to spanmask:", "in turn:", "relative to spanmask:"], peer_rows(groups)
     )
     yield "## The kernels alone"
     yield (
@@ -277,6 +266,17 @@ def sections(info, groups, kernels):
         (f"a Python process that imports {module} and exits", duration(started[module])) for module in ("numpy", "spanmask")
     ]
     yield table(["what", "median:"], calls + processes)
+    yield "## Targets"
+    yield (
+        "Limits that must hold: a change may not go below them, nor make a kernel more than 10 % or a whole collator more than 5 % slower. "
+        "Other machines give other ratios. All rows are bursts of calls, "
+        "except those that say *in turn*: these are single calls with cold caches, and their limits are goals. Peak memory is not on this "
+        "page: `tests/bulk/test_memory.py` checks that calls need little more than their outputs."
+    )
+    yield table(
+        ["what", "compared with", "limit", "measured:", "holds"],
+        [(*goal[:-1], "yes" if goal[-1] else "**no**") for goal in goals(groups)],
+    )
 
 
 def gain(seconds, one, two):

@@ -1,7 +1,7 @@
-"""Makes the pictures of masks: `docs/assets/mask.svg` (README), `docs/assets/preview.png` (the HTML, on a light and on a dark page), and
-`docs/assets/audit-light.png` and `audit-dark.png` (the page of an audit).
+"""Makes the pictures of masks: `docs/assets/mask.svg` (README), `masks.html` (the start page of the site), `preview.png` (the HTML, on a light
+and on a dark page), `audit-light.png` and `audit-dark.png` (the page of an audit), and `card.png` (what others show for a link to the site).
 
-Run it in the root of the repository: `python docs/pictures.py`. All but `mask.svg` require chromium.
+Run it in the root of the repository: `python docs/pictures.py`. The PNG files require chromium.
 """
 
 import io
@@ -58,6 +58,44 @@ def mask_svg() -> None:
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # a README does not load external fonts
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
     (ASSETS / "mask.svg").write_text(svg)
+
+
+def masks_html() -> None:
+    """Writes `masks.html`: the same two masks as a fragment of HTML, which fits a phone and takes the colours of the page."""
+    processor, example = llava()
+    ours = DataCollatorForVisionChat(processor)
+    collators = {
+        "<b>Wrong</b>: by default, TRL's collator trains the questions and 576 image tokens too": DataCollatorForVisionLanguageModeling(
+            processor
+        ),
+        "<b>Right</b>: with spanmask, only the answers and their stop tokens": ours,
+    }
+    figures = ""
+    for title, collator in collators.items():
+        shown = preview(collator([example]), tokenizer=processor, chat_format=ours.chat_format).to_html()
+        figures += f"<figure><figcaption>{title}</figcaption>{shown}</figure>"
+    (ASSETS / "masks.html").write_text(f'<div class="masks">{figures}</div>\n', encoding="utf-8")
+
+
+CARD = """<!doctype html><meta charset="utf-8"><style>
+body{margin:0;width:1200px;height:630px;box-sizing:border-box;padding:56px 80px;background:#0d1117;color:#e6edf3;font-family:"Liberation Sans",sans-serif}
+h1{font-size:92px;margin:0;display:flex;gap:30px;align-items:center} h1 img{height:92px}
+p{font-size:38px;line-height:1.35;margin:22px 0 30px;color:#b7c3cf}
+.mask{zoom:1.7}</style>"""
+
+
+def card_png(chromium: str) -> None:
+    """Writes `card.png`: the name, what it does, and a right mask."""
+    processor, example = llava()
+    collator = DataCollatorForVisionChat(processor)
+    shown = preview(collator([example]), tokenizer=processor, chat_format=collator.chat_format).to_html()
+    logo = (ASSETS / "logo.svg").absolute().as_uri()
+    page = f"""{CARD}<h1><img src="{logo}">spanmask</h1><p>Token ids in, training targets out:<br>which tokens carry loss, which spans are hidden.</p>
+<div class="mask">{shown}</div>"""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "page.html")
+        source.write_text(page, encoding="utf-8")
+        screenshot(chromium, source.as_uri(), "card.png", "--window-size=1200,630")
 
 
 def preview_png(chromium: str) -> None:
@@ -145,8 +183,10 @@ def audit_png(chromium: str) -> None:
 if __name__ == "__main__":
     ASSETS.mkdir(exist_ok=True)
     mask_svg()
+    masks_html()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        sys.exit("only mask.svg was made: chromium is not on the PATH; install it and run this program again")
+        sys.exit("only mask.svg and masks.html were made: chromium is not on the PATH; install it and run this program again")
     preview_png(chromium)
     audit_png(chromium)
+    card_png(chromium)
