@@ -40,7 +40,7 @@ def notebook_of(text):
 
 def run(notebook, folder):
     """Run a notebook in a folder; its outputs are in its cells then."""
-    NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(folder)}}, record_timing=False).execute()
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}, record_timing=False).execute()
 
 
 def main():

@@ -37,6 +37,7 @@ def test_it_has_the_programs_and_the_text_of_its_page(maker):
     assert sources(nbformat.read(NOTEBOOK, as_version=4)) == sources(maker.notebook_of(page)), "run docs/notebook.py"
 
 
+@pytest.mark.timeout(300)  # a kernel imports torch once more
 def test_it_runs_and_shows_what_it_has_stored(maker, tmp_path):
     stored = nbformat.read(NOTEBOOK, as_version=4)
     notebook = maker.notebook_of(maker.PAGE.read_text())
