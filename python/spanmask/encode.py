@@ -85,7 +85,8 @@ def encode_chat(
         conversations: a list of conversations, each a list of messages (dicts with `role` and `content`, or `from` and `value`); or a dict
             of columns, such as a batch of a dataset: `messages`, `prompt` and `completion`, or `conversations`, with `tools`,
             `chat_template_kwargs`, `turn_mask` or `turn_weights` (an entry for each message of a trained role) and `labels` (intersected)
-            where present. A message may state `weight`, `train`, `training`, `trainable` or `loss`: its loss weight.
+            where present. A message may state `weight`, `train`, `training`, `trainable`, `loss` or `loss_scale`: its
+            loss weight.
         policy: which tokens train; by default the assistant's turns with their closing tokens.
         tools: tools for all conversations, or a list with one entry for each.
         template_kwargs: variables of the template, for all conversations, or a list with one dict for each.

@@ -143,7 +143,7 @@ def test_a_call_that_the_template_drops_is_reported_and_its_stop_token_does_not_
         assert trained(tokenizer_with(CHATML, *TAGS), row) == ["Two.<|z|>"]
 
 
-@pytest.mark.parametrize("key", ["weight", "train", "training", "trainable", "loss"])
+@pytest.mark.parametrize("key", ["weight", "train", "training", "trainable", "loss", "loss_scale"])
 def test_messages_state_whether_they_train(key):
     row = [asked("1?"), said("wrong", **{key: 0}), asked("2?"), said("right", **{key: True})]
     assert trained(tokenizer_with(CHATML, *TAGS), row) == ["right<|z|>"]

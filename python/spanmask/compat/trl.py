@@ -1,7 +1,7 @@
 """Drop-in for `DataCollatorForCompletionOnlyLM`, which TRL removed in 0.20.
 
 It returns the same batches, faults included, so that you can repeat an old run. In new code use `DataCollatorForChat`:
-docs/how-to/migrate-from-trl-completion-only.md shows what changes.
+docs/migrate/trl-completion-only.md shows what changes.
 """
 
 from __future__ import annotations

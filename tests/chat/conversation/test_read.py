@@ -139,6 +139,9 @@ def test_no_field_is_lost():
         ({"train": True, "weight": 0.5}, 0.5),
         ({"train": 1, "weight": 3}, 3.0),
         ({"train": False, "loss": 0, "weight": 0.0}, 0.0),
+        ({"loss": True, "loss_scale": 2.0}, 2.0),  # as ms-swift writes them
+        ({"loss_scale": 0}, 0.0),
+        ({"train_detail": [], "training_detail": None, "train": False}, 0.0),
     ],
 )
 def test_a_message_states_its_weight(said, weight):
@@ -161,11 +164,53 @@ def test_no_message_states_a_weight():
         {"train": True, "trainable": False},
         {"train": False, "weight": 0.5},
         {"training": 1, "weight": 0},
+        {"loss_scale": 1, "loss": False},
+        {"train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]},
+        {"training_detail": np.array([{"begin_offset": 0, "end_offset": 1, "train": True}])},
     ],
 )
 def test_weights_that_cannot_be_used(said):
     with pytest.raises(ValueError, match=rf"messages: row 0 \(id 77\), message 1: .*{next(iter(said))}"):
         one([ASK, SAY | said], id=77)
+
+
+def parts(*flags):
+    return [{"type": "text", "text": str(number), **flag} for number, flag in enumerate(flags)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "weight"),
+    [
+        ([{"train": False}, {"train": False}], {}, 0.0),
+        ([{"weight": 0}, {"train": np.bool_(False)}], {"train": True}, 0.0),
+        ([{"train": True}, {}], {}, 1.0),
+        ([{"train": True}, {"weight": 1}], {"weight": 0.5}, 0.5),
+        ([{"train": True}], {"train": False}, 0.0),
+        ([{"train": None}, {}], {"weight": 2}, 2.0),
+    ],
+)
+def test_all_parts_of_a_content_state_the_weight_of_the_message(flags, said, weight):
+    message = {"role": "assistant", "content": parts(*flags), **said}
+    conversation = one([ASK, message])
+    assert conversation.weights == [1.0, weight]
+    assert conversation.messages[1] == {"role": "assistant", "content": parts(*({} for _ in flags))}
+    assert message["content"] == parts(*flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        ([{"train": False}, {"train": True}], "only some parts"),
+        ([{"train": False}, {}], "only some parts"),
+        ([{"train": True, "weight": 0}], "only some parts"),
+        ([{"weight": 0.5}], "'weight' of a part is 0.5"),
+        ([{"train": "no"}], "'train' of a part is 'no'"),
+        ([{"train": float("nan")}], "'train' of a part is nan"),
+    ],
+)
+def test_parts_that_would_train_in_part(flags, match):
+    with pytest.raises(ValueError, match=rf"messages: row 0 \(id 77\), message 1: .*{match}"):
+        one([ASK, {"role": "assistant", "content": parts(*flags)}], id=77)
 
 
 @pytest.mark.parametrize(

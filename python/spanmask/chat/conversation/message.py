@@ -10,7 +10,7 @@ import numpy as np
 from spanmask.chat.conversation.calls import read_calls
 from spanmask.chat.conversation.layouts import Place, kind_of
 from spanmask.chat.conversation.sharegpt import ALIASES, from_value
-from spanmask.chat.conversation.weights import take_weight
+from spanmask.chat.conversation.weights import take_part_flags, take_weight
 from spanmask.chat.coverage import REASONING_FIELDS
 
 __all__ = ["Message", "read_message"]
@@ -33,7 +33,7 @@ def read_message(message: Any, place: Place) -> Message:
 
     In `conversations`, the roles human, gpt and their like become user and assistant, as they do with `from` and `value`. Keys without a
     value are left out. All others stay, in their order,
-    but those that state a weight.
+    but those that state a weight, in a message or in the texts of its content.
 
     Raises:
         TypeError: the message, its role, content or calls are of a wrong type.
@@ -55,7 +55,10 @@ def read_message(message: Any, place: Place) -> Message:
     weight = take_weight(fields, place)
     dropped_nulls = read_calls(fields, place)
     if "content" in fields:
-        fields["content"] = read_content(fields["content"], place)
+        fields["content"] = content = read_content(fields["content"], place)
+        flag = None if isinstance(content, str) else take_part_flags(content, place)
+        if flag is not None:
+            weight = flag * (1.0 if weight is None else weight)
     elif not is_empty and not any(name in fields for name in SUBSTITUTES):
         raise ValueError(f"{place}: has no 'content'; its keys are {', '.join(map(repr, message))}.")
     return Message(fields, weight, dropped_nulls)

@@ -60,7 +60,7 @@ def conversations_of(columns: Mapping[str, Any], *, tools: Any = None, template_
     where present.
 
     Messages are dicts with `role` and `content`, or with `from` and `value`. The roles human, gpt, chatgpt, bing, bard and model become
-    user and assistant. `weight`, `train`, `training`, `trainable` or `loss` in a message states its weight.
+    user and assistant. `weight`, `train`, `training`, `trainable`, `loss` or `loss_scale` in a message states its weight.
 
     Args:
         columns: columns of equal length, one entry a row: lists or Arrow arrays.
