@@ -166,7 +166,7 @@ $(WHEELS)/free-threaded-%: $(SOURCES) $(RELEASE)/.installed
 $(WHEELS)/.sdist: $(SOURCES) $(RELEASE)/.installed
 	$(SAY) "Building the source distribution"
 	mkdir -p $(WHEELS)
-	$(RELEASE)/bin/maturin sdist --quiet --out $(WHEELS)
+	$(RELEASE)/bin/maturin sdist --out $(WHEELS)
 	touch $@
 
 clean:
