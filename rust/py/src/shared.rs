@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub fn add_shared(counters: &Bound<'_, PyArray1<i64>>, amounts: Vec<i64>) -> PyResult<Vec<i64>> {
     // No borrow: without the GIL, another thread may be adding to the same counters, and of two borrows for writing the second is refused.
     // SAFETY: the object of an array is alive while `counters` is borrowed; its flags are read as NumPy's own macros read them.
-    let writable = unsafe { (*counters.as_array_ptr()).flags } & NPY_ARRAY_WRITEABLE != 0;
+    let writable = unsafe { (*counters.as_array_ptr()).fields.flags } & NPY_ARRAY_WRITEABLE != 0;
     let aligned = (counters.data() as usize).is_multiple_of(align_of::<AtomicI64>());
     if !writable || !aligned || !counters.is_c_contiguous() || counters.len() != amounts.len() {
         return Err(not_counters());
