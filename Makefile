@@ -8,7 +8,7 @@
 # make bench-loader         tokens per second out of a DataLoader, core-hours; about a minute, on an otherwise idle machine
 # make bench-instructions   instructions per token, the same in every run; needs valgrind
 # make wheels               what a release uploads, as far as this machine can build it: wheels for Linux (glibc, musl; x86-64, aarch64) and the
-#                           source distribution in target/wheels, checked, installed and used; about twenty minutes
+#                           source distribution in target/wheels, checked, installed and used; takes long: four builds and one of the sdist
 # make release-dry-run      all that must hold before a tag: versions, licenses, workflows, wheels, documentation
 # make licenses             THIRD-PARTY.txt, from Cargo.lock
 # make deny                 licenses, sources and duplicates of the crates; needs cargo-deny
