@@ -21,7 +21,8 @@ FEW, MANY = 2, 6
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824"}
 HEAD = """# Instruction counts
 
-See how many instructions each kernel takes per token, in Rust, without a Python call. Written by `make bench-instructions`. Counts are the same
+See how many instructions each kernel takes per token, in Rust, without a Python call.
+Written by `make bench-instructions`. Counts are the same
 in every run with the same compiler, C library and instruction set, so a changed line means a changed kernel. They are not times: a memory
 copy takes few instructions and waits for memory. Inputs: `rust/core/benches/cases`.
 

@@ -21,7 +21,8 @@ Mask, corrupt, look at and audit whole files without writing Python. Every comma
 
 {index}
 
-Install it with the extra `cli`: `pip install 'spanmask[cli]'`. `python -m spanmask` runs the same commands, `spanmask --version` prints the version.
+Install it with the extra `cli`: `pip install 'spanmask[cli]'`. `python -m spanmask` runs the same commands,
+`spanmask --version` prints the version.
 [Mask a data set](../how-to/mask-a-data-set.md) and [audit your data](../how-to/audit-your-data.md) show them at work.
 
 A command that fails prints one line and exits with status 1; wrong options are status 2.
@@ -33,9 +34,21 @@ METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 def page() -> str:
     """The text of the page."""
-    commands = [(str(command.name), command.callback) for command in app.registered_commands if command.callback]
-    index = "\n".join(f"- [`spanmask {name}`](#spanmask-{name}): {first_line(callback)}" for name, callback in commands)
-    return "\n".join([HEAD.format(index=index), *("\n".join(section(name, callback)) for name, callback in commands)])
+    commands = [
+        (str(command.name), command.callback)
+        for command in app.registered_commands
+        if command.callback
+    ]
+    index = "\n".join(
+        f"- [`spanmask {name}`](#spanmask-{name}): {first_line(callback)}"
+        for name, callback in commands
+    )
+    return "\n".join(
+        [
+            HEAD.format(index=index),
+            *("\n".join(section(name, callback)) for name, callback in commands),
+        ]
+    )
 
 
 def first_line(callback: Callable[..., Any]) -> str:
@@ -47,11 +60,29 @@ def section(name: str, callback: Callable[..., Any]) -> Iterator[str]:
     """One command: what it does, an example, its arguments and options."""
     about, _, example = str(inspect.getdoc(callback)).partition("Example: ")
     parameters = list(described(callback))
-    yield from (f"## spanmask {name}", "", marked(about.strip()), "", "```sh", example.strip(), "```", "")
+    yield from (
+        f"## spanmask {name}",
+        "",
+        marked(about.strip()),
+        "",
+        "```sh",
+        example.strip(),
+        "```",
+        "",
+    )
     for title, wanted in (("argument", True), ("option", False)):
-        rows = [(shown, text) for shown, text, is_argument in parameters if is_argument == wanted]
+        rows = [
+            (shown, text)
+            for shown, text, is_argument in parameters
+            if is_argument == wanted
+        ]
         if rows:
-            yield from (f"| {title} | |", "|---|---|", *(f"| {shown} | {text} |" for shown, text in rows), "")
+            yield from (
+                f"| {title} | |",
+                "|---|---|",
+                *(f"| {shown} | {text} |" for shown, text in rows),
+                "",
+            )
 
 
 def described(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
@@ -66,7 +97,11 @@ def described(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
             yield f"`{info.metavar or name.upper()}`", text, True
             continue
         # In `Annotated`, the first name of an option is where its default would be.
-        flags = [flag for flag in (info.default, *(info.param_decls or ())) if str(flag).startswith("--")]
+        flags = [
+            flag
+            for flag in (info.default, *(info.param_decls or ()))
+            if str(flag).startswith("--")
+        ]
         flag = str(flags[0]) if flags else f"--{name.replace('_', '-')}"
         if issubclass(bare, Enum):
             text = f"{text} One of {', '.join(f'`{choice.value}`' for choice in bare)}."
@@ -75,7 +110,9 @@ def described(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
             text = f"{text} **Required.**"
         elif default is not None and default is not False:
             text = f"{text} Default: `{default}`."
-        written = f"`{flag}`" if bare is bool else f"`{flag} {METAVARS.get(bare, 'TEXT')}`"
+        written = (
+            f"`{flag}`" if bare is bool else f"`{flag} {METAVARS.get(bare, 'TEXT')}`"
+        )
         if bare is bool and default is None:
             written += f" `--no-{flag[2:]}`"
         yield written, marked(text), False

@@ -1,7 +1,7 @@
 """Reads this project's docstrings for the API pages: an extension of Griffe, which mkdocstrings calls.
 
-In a terminal a docstring says `In:` and `Out:`, describes `seed, epoch:` in one entry, and ends in an example. Here these become paragraphs, an
-entry for each name (so that each has its own type and default), and a section.
+In a terminal a docstring says `In:` and `Out:`, describes `seed, epoch:` in one entry, and ends in an example. Here these become
+paragraphs, an entry for each name (so that each has its own type and default), and a section.
 """
 
 import re

@@ -35,11 +35,17 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    pytest.importorskip("mkdocstrings", reason="the group docs of pyproject.toml is not installed")
+    pytest.importorskip("mkdocstrings", reason="mkdocstrings builds the API pages")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     built = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=100, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert built.returncode == 0, built.stdout + built.stderr
     assert "WARNING" not in built.stderr
@@ -55,7 +61,9 @@ def test_links_of_the_built_site_lead_somewhere(site):
         for link in page.links:
             target = urlsplit(urljoin(f"http://site/{'' if name == '.' else name + '/'}", link))
             if target.netloc != "site":
-                if target.scheme != "mailto" and (target.scheme != "https" or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", target.netloc)):
+                if target.scheme != "mailto" and (
+                    target.scheme != "https" or not re.fullmatch(r"[\w-]+(\.[\w-]+)+", target.netloc)
+                ):
                     broken.append(f"{name}: {link} is not an https address")
                 continue
             path = urldefrag(target.geturl()[len("http://site/") :])[0]
