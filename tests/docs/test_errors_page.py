@@ -86,7 +86,9 @@ def warned():
             if not isinstance(function, ast.FunctionDef):
                 continue
             if function.name in MAKE_WARNINGS:
-                yield from (text for node in ast.walk(function) if isinstance(node, ast.JoinedStr) and ": " in (text := text_of(node)))
+                yield from (
+                    text for node in ast.walk(function) if isinstance(node, ast.JoinedStr) and ": " in (text := text_of(node))
+                )
             for node in ast.walk(function):
                 if not (isinstance(node, ast.Call) and called(node) == "warn"):
                     continue
