@@ -125,3 +125,15 @@ def test_the_remedy_for_a_rate_that_moves_works(cls, option, column, spec, value
     features = {"input_ids": [list(range(start, 45)) for start in range(6, 26)]}
     assert same(other(features), other({**features, column: [value if value == 0.25 else 0.2] * 20}))
     assert not same(other(features), moving(features))
+
+
+@everywhere
+def test_a_changed_copy_continues_at_the_epoch_and_step(cls, option, column, spec):
+    first = collator(cls, spec, **{option: LinearRate(0.9, 0.1, steps=50)})
+    first.set_epoch(3)
+    first.set_step(41)
+    copy = dataclasses.replace(first, max_length=20)
+    assert (copy.epoch, copy.step, copy.max_length) == (3, 41, 20)
+    assert copy.state_dict() == first.state_dict()
+    copy.set_step(2)
+    assert first.step == 41

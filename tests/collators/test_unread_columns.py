@@ -9,6 +9,7 @@ from spanmask import (
     DataCollatorForMaskedDiffusion,
     DataCollatorForMaskedLM,
     DataCollatorForSpanCorruption,
+    DenoiserMixture,
     FillInTheMiddle,
 )
 from support.denoising import bert_tokenizer, t5_tokenizer
@@ -82,6 +83,14 @@ def test_a_span_length_has_no_place_in_masked_lm():
         ValueError, match="the column 'mean_noise_span_length' is not read .* It is a setting of span corruption. Remove"
     ):
         COLLATORS["masked LM"](features(mean_noise_span_length=[3.0, 3.0]))
+
+
+@pytest.mark.parametrize("name", ["mlm_probability", "mask_ratio"])
+def test_a_mixture_has_no_rate_to_rename_a_column_to(name):
+    tokenizer = t5_tokenizer([f"w{number}" for number in range(20)])
+    collator = DataCollatorForSpanCorruption(tokenizer, spec=DenoiserMixture.ul2(tokenizer))
+    with pytest.raises(ValueError, match=f"the column '{name}' is not read .* It has no rates by row. Remove the column"):
+        collator(features(**{name: [0.3, 0.3]}))
 
 
 def test_a_mask_is_passed_to_corrupt():

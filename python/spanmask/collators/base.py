@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -149,7 +149,7 @@ class ChatCollator:
     @property
     def _policy(self) -> MaskPolicy:
         """The policy, which `_check` sets if none was given."""
-        return cast("MaskPolicy", self.policy)
+        return self.policy  # type: ignore[return-value]
 
     @property
     def report(self) -> MaskReport:
@@ -278,8 +278,8 @@ class ChatCollator:
 
     def _plan(self, rows: TokenRows, columns: Mapping[str, Any], skip_first: bool = False) -> _core.LabelPlan:
         """Decide the labels of all rows in one scan. Nothing is written yet."""
-        by_turn = self._entries_of_turns(rows, columns)
-        check_products(by_turn, self._policy.role_weights)
+        options, by_turn = self._policy, self._entries_of_turns(rows, columns)
+        check_products(by_turn, options.role_weights)
         turns, policy = self._turns_and_policy(rows)
         plan = partial(
             _core.plan_labels,
@@ -288,7 +288,7 @@ class ChatCollator:
             turn_mask=by_turn.turn_mask,
             turn_weights=by_turn.turn_weights,
             ignore_index=self.label_pad_token_id,
-            weighted=self._policy.weighted or by_turn.turn_weights is not None,
+            weighted=options.weighted or by_turn.turn_weights is not None,
             max_length=self.max_length,
             skip_first=skip_first,
             uncut_ids=rows.uncut_ids,
@@ -319,7 +319,6 @@ class ChatCollator:
         else:
             outcomes = RowOutcomes(plan.counts, plan.outcomes, self._format().roles, self.max_length)
             mismatched = self._act_on(self._mismatches(plan, columns)) if "messages" in columns else []
-        decode = partial(self._decode, plan)
         kept = outcomes.kept_rows(self._policy)
         if mismatched and self._policy.on_role_mismatch == "drop":
             kept = np.setdiff1d(np.arange(len(plan.outcomes)) if kept is None else kept, mismatched)
@@ -339,8 +338,9 @@ class ChatCollator:
                 outcomes.searched,
             )
         )
-        if plan.counts.unclosed_regions:
-            check_unclosed(plan.counts, self._running, decode)
+        decode = partial(self._decode, plan)
+        if counts.unclosed_regions:
+            check_unclosed(counts, self._running, decode)
         if outcomes.any_untrained:
             check_untrained(
                 outcomes.report,

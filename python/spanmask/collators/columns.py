@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
@@ -39,6 +38,11 @@ def columns_of(features: Any) -> dict[str, Any]:
             length.
         TypeError: the examples are not dicts, or a column has no entries.
     """
+    if type(features) is list and set(map(type, features)) == {dict} and len(set(map(len, features))) == 1:
+        try:  # the usual case, before the slower checks of others
+            return {name: list(map(itemgetter(name), features)) for name in features[0]}
+        except KeyError:
+            pass  # the example that lacks a name is found below
     if is_data_frame(features):
         features = {str(name): list(features[name]) for name in features.columns}
     if is_arrow(features) and hasattr(features, "column_names"):
@@ -59,12 +63,7 @@ def columns_of(features: Any) -> dict[str, Any]:
     examples = items_of(features, "features")
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
-    if set(map(type, examples)) == {dict}:
-        if len(set(map(len, examples))) == 1:
-            # The usual case. If an example lacks a name, it is found below.
-            with suppress(KeyError):
-                return {name: list(map(itemgetter(name), examples)) for name in examples[0]}
-    elif any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
+    if any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
         # A data set in the format "arrow" or "pandas" returns each example as a table of one row.
         examples = [example for table in examples for example in examples_of(table)]
     for number, example in enumerate(examples):

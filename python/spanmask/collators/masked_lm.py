@@ -45,6 +45,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
             every pass has fresh noise, and `torch.manual_seed` repeats a run.
         epoch: the first epoch, 0 to 2**64 - 1; `set_epoch` changes it, in worker processes too.
+        step: the first step, for rates that are functions of it; `set_step` changes it.
         on_repeat: with a seed, what to do the first time that a pass repeats the noise of the previous pass: `"warn"`, `"raise"` or
             `"ignore"` (for evaluation). Each process only knows what it drew itself: workers that end with their pass cannot see a repeat.
         key_column: the column that identifies an example (integers or strings). By default its content does, so equal rows in one

@@ -77,6 +77,7 @@ class NoiseCollator:
     moving_rates: dict[str, Rate] = field(default_factory=dict, init=False, repr=False)
     seed: int | None = ScheduleOption(None)  # type: ignore[assignment]
     epoch: int = ScheduleOption(0)  # type: ignore[assignment]
+    step: int = ScheduleOption(0)  # type: ignore[assignment]
     on_repeat: OnRepeat = ScheduleOption("warn")  # type: ignore[assignment]  # noqa: RUF009  # a descriptor may be shared
     key_column: str | None = None
     max_length: int | None = None
@@ -128,12 +129,13 @@ class NoiseCollator:
         """
         columns = self._columns(features)
         token_column(columns)
-        check_unread(columns, self._read_names(), self.rate_columns)
+        if len(columns) > 1:
+            check_unread(columns, self._read_names(), self._rates_by_row())
         seed_epoch = self.schedule.seed_epoch()
         noised = self._collate(columns, seed_epoch)
         self.schedule.watch(seed_epoch, noised.keys)
         add_columns(noised.arrays, "keep_columns", stack_columns(columns, self.keep_columns))
-        if not self._warned_unlabelled and not np.count_nonzero(noised.labelled):
+        if not self._warned_unlabelled and not noised.labelled.any():
             self._warned_unlabelled = True
             names = [row_name(columns, row) for row in range(min(len(noised.labelled), NAMED_ROWS))]
             more = len(noised.labelled) - len(names)
@@ -154,6 +156,10 @@ class NoiseCollator:
         named = (*self.keep_columns, *self.token_columns, *(() if self.key_column is None else (self.key_column,)))
         columns = (*self.noise_columns, *self.flag_columns, *self.token_inputs, *self.rate_columns, *named)
         return ("input_ids", "attention_mask", TOKEN_TYPES, *columns)
+
+    def _rates_by_row(self) -> tuple[str, ...]:
+        """Those of `rate_columns` that the spec can take."""
+        return self.rate_columns
 
     def _collate(self, columns: Mapping[str, Any], seed_epoch: tuple[int, int]) -> NoisedBatch:
         """Make the batch as arrays."""
@@ -273,24 +279,26 @@ class NoiseColumns:
         self._keys = None
         if collator.key_column is not None:
             self._keys = required_column(columns, "key_column", collator.key_column)
-        self.names = dict.fromkeys((*((TOKEN_TYPES,) if columns.get(TOKEN_TYPES) is not None else ()), *collator.token_columns))
+        self.names = dict.fromkeys((*((TOKEN_TYPES,) if TOKEN_TYPES in columns else ()), *collator.token_columns))
         self.rates: dict[str, Any] = {}
         if collator.moving_rates:
             self.rates.update(rates_at(collator.moving_rates, *collator.schedule.step_epoch()))
-        self.rates.update({name: columns[name] for name in collator.rate_columns if columns.get(name) is not None})
-        by_token = [name for name in collator.token_rate_columns if is_by_token(self.rates.get(name))]
-        self.token_rates = {name: self.rates.pop(name) for name in by_token}
-        self._flag_names = [name for name in collator.flag_columns if columns.get(name) is not None]
+        self.rates.update((name, columns[name]) for name in collator.rate_columns if name in columns)
+        self.token_rates: dict[str, Any] = {}
+        for name in collator.token_rate_columns:
+            if is_by_token(self.rates.get(name)):
+                self.token_rates[name] = self.rates.pop(name)
+        self.token_inputs = {name: columns[name] for name in collator.token_inputs if name in columns}
+        self._readers = collator.token_inputs  # rates have none of their own: they are probabilities
+        self._flag_names = [name for name in collator.flag_columns if name in columns]
         self.flags: dict[str, Column] = {}
-        self._readers = {**dict.fromkeys(by_token, column_of_probabilities), **collator.token_inputs}
-        self.token_inputs = {name: columns[name] for name in collator.token_inputs if columns.get(name) is not None}
 
     @property
     def has_token_columns(self) -> bool:
         """Whether there is a column with an entry for each token."""
         if self.names or self.token_rates or self.token_inputs or self._flag_names:
             return True
-        return any(self._columns.get(name) is not None for name in ("attention_mask", *TOKEN_COLUMNS))
+        return not self._columns.keys().isdisjoint(("attention_mask", *TOKEN_COLUMNS))
 
     def token_columns(self, read: RealRows) -> dict[str, Column]:
         """The columns that are laid out as the ids are, with the bounds of the rows.
@@ -325,7 +333,7 @@ class NoiseColumns:
             return options
         flags = {}
         for name in ("protected_mask", "special_tokens_mask", "word_starts", *self._flag_names):
-            if self._columns.get(name) is not None:
+            if name in self._columns:
                 flags[name] = column_of_flags(self._columns[name], name)
                 check_aligned(flags[name], read.rows, name)
         self.flags = {name: read.real._replace(values=flags.pop(name).values) for name in self._flag_names}
@@ -339,7 +347,7 @@ class NoiseColumns:
             options["protected_mask"] = read.real._replace(values=protected)
         for entries in (self.token_rates, self.token_inputs):
             for name, column in entries.items():
-                numbers = self._readers[name](column, name)
+                numbers = self._readers.get(name, column_of_probabilities)(column, name)
                 check_aligned(numbers, read.rows, name)
                 entries[name] = read.real._replace(values=numbers.values)
         if read.word_ids is not None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from spanmask import _core
 from spanmask._validate import as_density, as_span_length, as_token_id, check_length
 from spanmask.collators.noise_base import NoiseCollator, NoiseColumns, NoisedBatch, given_options, protects_spec
-from spanmask.noise.corrupt import check_protectable, check_rates
+from spanmask.noise.corrupt import check_protectable, check_rates, has_own_rates
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.rates import Rate, rates_at, take_moving_rates
 from spanmask.noise.row_options import RowOptions, per_row
@@ -53,6 +53,7 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
             every pass has fresh noise, and `torch.manual_seed` repeats a run.
         epoch: the first epoch, 0 to 2**64 - 1; `set_epoch` changes it, in worker processes too.
+        step: the first step, for rates that are functions of it; `set_step` changes it.
         on_repeat: with a seed, what to do the first time that a pass repeats the noise of the previous pass: `"warn"`, `"raise"` or
             `"ignore"` (for evaluation). Each process only knows what it drew itself: workers that end with their pass cannot see a repeat.
         key_column: the column that identifies an example (integers or strings). By default its content does, so equal rows in one
@@ -142,6 +143,9 @@ class DataCollatorForSpanCorruption(NoiseCollator):
         if self.decoder_start_token_id is not None:
             self.decoder_start_token_id = as_token_id("decoder_start_token_id", self.decoder_start_token_id)
         self._check_options()
+
+    def _rates_by_row(self) -> tuple[str, ...]:
+        return () if self.spec is not None and has_own_rates(self.spec) else self.rate_columns
 
     def _call_core(self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]) -> NoisedBatch:
         assert self.spec is not None  # `__post_init__` sets it

@@ -205,9 +205,14 @@ def plan_lengths(inputs_length: int, noise_density: float, mean_noise_span_lengt
     return lengths
 
 
+def has_own_rates(spec: CorruptionSpec) -> bool:
+    """Whether a spec has several denoisers, each with its own rates, or one that hides no spans."""
+    return isinstance(spec, DenoiserMixture) and [denoiser.kind for denoiser in spec.denoisers] != ["spans"]
+
+
 def check_rates(spec: CorruptionSpec, **rates: Any) -> None:
     """Raise if rates by row would replace the different ones of several denoisers, or have no effect."""
-    if isinstance(spec, DenoiserMixture) and [denoiser.kind for denoiser in spec.denoisers] != ["spans"]:
+    if has_own_rates(spec):
         for name, values in rates.items():
             if values is not None:
                 raise ValueError(
