@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from spanmask.chat.completions import encode_texts
 from spanmask.chat.conversation import entries
 from spanmask.collators.columns import required_column
 from spanmask.collators.masked_lm import DataCollatorForMaskedLM
+from spanmask.collators.noise_base import given_options
 from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 from spanmask.data.operator import Operator, list_kind
 from spanmask.noise.corrupt import corrupt
@@ -27,30 +29,32 @@ __all__ = ["MiddleFiller", "NoiseOperator", "SpanCorrupter", "TokenMasker"]
 FLAGS = ("protected_mask", "special_tokens_mask")
 
 
+@dataclass(eq=False, repr=False)
 class NoiseOperator(Operator):
-    """Draws noise for the rows of a table. Noise is a pure function of (seed, epoch, key of the row): any partitioning gives the same."""
+    """Draws noise for the rows of a table. Noise is a pure function of (seed, epoch, key of the row): any partitioning gives the same.
 
-    spec: Any
+    Subclasses make the spec, after `_check_options`.
+    """
+
+    tokenizer: Any
+    _: KW_ONLY
+    seed: int = 0
+    epoch: int = 0
+    key_column: str | None = None
+    max_length: int | None = None
+    columns: InitVar[Mapping[str, str] | None] = None
+    keep_columns: InitVar[Iterable[str] | None] = None
+    spec: Any = None
+
     read: ClassVar[tuple[str, ...]] = ()
     """Columns that are arguments of the function of the same names, where the table has them."""
     noise: ClassVar[Callable[..., Any]]
     """The function that draws noise and writes rows."""
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        seed: int,
-        epoch: int,
-        key_column: str | None,
-        max_length: int | None,
-        columns: Mapping[str, str] | None,
-        keep_columns: Iterable[str] | None,
-    ) -> None:
+    def _check_options(self, columns: Mapping[str, str] | None, keep_columns: Iterable[str] | None) -> None:
         super().__init__(columns, keep_columns)
-        self._tokenizer = tokenizer
-        self._seed, self._epoch = as_uint64("seed", seed), as_uint64("epoch", epoch)
-        self._key_column = key_column
-        self._max_length = check_length("max_length", max_length)
+        self.seed, self.epoch = as_uint64("seed", self.seed), as_uint64("epoch", self.epoch)
+        self.max_length = check_length("max_length", self.max_length)
 
     def _made(self, types: Mapping[str, Any]) -> dict[str, Any]:
         kind = list_kind(types.get("input_ids"), "int32")
@@ -61,7 +65,7 @@ class NoiseOperator(Operator):
     ) -> tuple[dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]], npt.NDArray[np.int64] | None]:
         if "input_ids" not in columns and "text" not in columns:
             raise ValueError(f"input_ids, text: no such column; the table has {', '.join(map(repr, columns))}.")
-        given = columns["input_ids"] if "input_ids" in columns else encode_texts(self._tokenizer, entries(columns, "text"))
+        given = columns["input_ids"] if "input_ids" in columns else encode_texts(self.tokenizer, entries(columns, "text"))
         rows = Ragged.from_rows(given, "input_ids")
         if "attention_mask" in columns and (Ragged.from_rows(columns["attention_mask"], "attention_mask").values == 0).any():
             raise ValueError(
@@ -71,18 +75,18 @@ class NoiseOperator(Operator):
         flags = [column_of_flags(columns[name], name) for name in FLAGS if name in columns]
         if flags:
             options["protected_mask"] = Ragged(np.logical_or.reduce([column.values for column in flags]), flags[0].offsets)
-        if self._max_length is not None:
-            rows = first_tokens(rows, self._max_length)
+        if self.max_length is not None:
+            rows = first_tokens(rows, self.max_length)
             for name in ("protected_mask", "word_ids", "word_starts"):
                 if name in options:
-                    options[name] = [row[: self._max_length] for row in entries(options, name)]
-        if self._key_column is not None:
-            options["keys"] = required_column(columns, "key_column", self._key_column)
-        out = type(self).noise(rows, self.spec, seed=self._seed, epoch=self._epoch, **options)
+                    options[name] = [row[: self.max_length] for row in entries(options, name)]
+        if self.key_column is not None:
+            options["keys"] = required_column(columns, "key_column", self.key_column)
+        out = type(self).noise(rows, self.spec, seed=self.seed, epoch=self.epoch, **options)
         return {name: (made.values, made.offsets) for name, made in (("input_ids", out.input_ids), ("labels", out.labels))}, None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({short_repr(self.spec)}, seed={self._seed}, epoch={self._epoch})"
+        return f"{type(self).__name__}({short_repr(self.spec)}, seed={self.seed}, epoch={self.epoch})"
 
 
 def first_tokens(rows: Ragged, count: int) -> Ragged:
@@ -93,6 +97,7 @@ def first_tokens(rows: Ragged, count: int) -> Ragged:
     return Ragged(rows.values[places < count], np.append(0, np.cumsum(lengths)))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SpanCorrupter(NoiseOperator):
     """Hides spans of rows (T5, UL2), as `DataCollatorForSpanCorruption` does, in Arrow tables.
 
@@ -120,26 +125,24 @@ class SpanCorrupter(NoiseOperator):
     read = ("word_ids", "word_starts", "noise_density", "mean_noise_span_length")
     noise = staticmethod(corrupt)
 
-    def __init__(
+    spec: CorruptionSpec | None = None
+    noise_density: InitVar[float | None] = None
+    mean_noise_span_length: InitVar[float | None] = None
+
+    def __post_init__(
         self,
-        tokenizer: Any,
-        *,
-        spec: CorruptionSpec | None = None,
-        noise_density: float | None = None,
-        mean_noise_span_length: float | None = None,
-        seed: int = 0,
-        epoch: int = 0,
-        key_column: str | None = None,
-        max_length: int | None = None,
-        columns: Mapping[str, str] | None = None,
-        keep_columns: Iterable[str] | None = None,
+        columns: Mapping[str, str] | None,
+        keep_columns: Iterable[str] | None,
+        noise_density: float | None,
+        mean_noise_span_length: float | None,
     ) -> None:
-        super().__init__(tokenizer, seed, epoch, key_column, max_length, columns, keep_columns)
+        self._check_options(columns, keep_columns)
         self.spec = DataCollatorForSpanCorruption(
-            tokenizer, spec=spec, noise_density=noise_density, mean_noise_span_length=mean_noise_span_length
+            self.tokenizer, spec=self.spec, noise_density=noise_density, mean_noise_span_length=mean_noise_span_length
         ).spec
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TokenMasker(NoiseOperator):
     """Masks tokens of rows (BERT), as `DataCollatorForMaskedLM` does, in Arrow tables.
 
@@ -162,26 +165,24 @@ class TokenMasker(NoiseOperator):
     read = ("word_ids", "word_starts", "mlm_probability")
     noise = staticmethod(mask_tokens)
 
-    def __init__(
+    spec: MaskedLM | None = None
+    mlm_probability: InitVar[float | None] = None
+    whole_word_mask: InitVar[bool | None] = None
+
+    def __post_init__(
         self,
-        tokenizer: Any,
-        *,
-        spec: MaskedLM | None = None,
-        mlm_probability: float | None = None,
-        whole_word_mask: bool | None = None,
-        seed: int = 0,
-        epoch: int = 0,
-        key_column: str | None = None,
-        max_length: int | None = None,
-        columns: Mapping[str, str] | None = None,
-        keep_columns: Iterable[str] | None = None,
+        columns: Mapping[str, str] | None,
+        keep_columns: Iterable[str] | None,
+        mlm_probability: float | None,
+        whole_word_mask: bool | None,
     ) -> None:
-        super().__init__(tokenizer, seed, epoch, key_column, max_length, columns, keep_columns)
+        self._check_options(columns, keep_columns)
         self.spec = DataCollatorForMaskedLM(
-            tokenizer, spec=spec, mlm_probability=mlm_probability, whole_word_mask=whole_word_mask
+            self.tokenizer, spec=self.spec, mlm_probability=mlm_probability, whole_word_mask=whole_word_mask
         ).spec
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MiddleFiller(NoiseOperator):
     """Moves the middle of documents to their end, as `DataCollatorForFillInTheMiddle` does, in Arrow tables.
 
@@ -202,22 +203,18 @@ class MiddleFiller(NoiseOperator):
     read = ("rate",)
     noise = staticmethod(fill_in_the_middle)
 
-    def __init__(
+    spec: FillInTheMiddle | None = None
+    rate: InitVar[float | None] = None
+    spm_rate: InitVar[float | None] = None
+
+    def __post_init__(
         self,
-        tokenizer: Any,
-        *,
-        spec: FillInTheMiddle | None = None,
-        rate: float | None = None,
-        spm_rate: float | None = None,
-        seed: int = 0,
-        epoch: int = 0,
-        key_column: str | None = None,
-        max_length: int | None = None,
-        columns: Mapping[str, str] | None = None,
-        keep_columns: Iterable[str] | None = None,
+        columns: Mapping[str, str] | None,
+        keep_columns: Iterable[str] | None,
+        rate: float | None,
+        spm_rate: float | None,
     ) -> None:
-        super().__init__(tokenizer, seed, epoch, key_column, max_length, columns, keep_columns)
-        given: dict[str, Any] = {name: value for name, value in (("rate", rate), ("spm_rate", spm_rate)) if value is not None}
-        if spec is not None and given:
-            raise TypeError(f"{next(iter(given))}: cannot be combined with spec; set it on the spec.")
-        self.spec = FillInTheMiddle.from_tokenizer(tokenizer, **given) if spec is None else spec
+        self._check_options(columns, keep_columns)
+        given = given_options(self.spec, {"rate": rate, "spm_rate": spm_rate})
+        if self.spec is None:
+            self.spec = FillInTheMiddle.from_tokenizer(self.tokenizer, **given)
