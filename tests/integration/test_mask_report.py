@@ -1,6 +1,7 @@
 """Real trainers log what chat collators trained: the numbers are those of an independent count of all batches that the model was given."""
 
 import logging
+import types
 import warnings
 
 import datasets
@@ -153,12 +154,14 @@ class TestTransformers:
             assert [entry["mask_total/rows"] for entry in trainer.state.log_history if "mask_total/rows" in entry] == [12]
 
     @pytest.mark.parametrize("loader", LOADERS[:2])
-    def test_a_resumed_run_counts_the_rest(self, tmp_path, loader):
+    def test_a_resumed_run_continues_the_last_logged_total(self, tmp_path, loader):
         class Stop(TrainerCallback):
             def on_step_end(self, args, state, control, **kwargs):
                 control.should_save = control.should_training_stop = state.global_step == 8
 
-        first = trainer_of(tmp_path, **loader)
+        model, before = watched_model()
+        first = trainer_of(tmp_path, model=model, **loader)
+        first.add_callback(MaskReportCallback(first))
         first.add_callback(Stop())
         first.train()
         model, seen = watched_model()
@@ -166,7 +169,8 @@ class TestTransformers:
         resumed.add_callback(MaskReportCallback(resumed))
         resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
         entries = logged(resumed.state.log_history, "mask_total")
-        assert entries[-1] == counted(seen[True], "mask_total")
+        logged_before = before[True][:6]  # the first epoch; the checkpoint is two steps further
+        assert entries[-1] == counted(logged_before + seen[True], "mask_total")
         assert len(seen[True]) == 10
 
     def test_a_collator_for_each_loader(self, tmp_path):
@@ -284,3 +288,23 @@ def test_lightning(tmp_path, workers):
     assert sum(part["train/mask/trained_tokens"] for part in parts) == totals[-1]["train/mask_total/trained_tokens"]
     assert logged(logger.got, "val/mask") == [counted(validation[start : start + 3], "val/mask") for start in (0, 3)]
     assert logged(logger.got, "test/mask") == [counted(validation[:3], "test/mask")]
+
+
+def test_lightning_continues_the_total_of_a_checkpoint():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own warnings
+        pytest.importorskip("lightning.pytorch")
+        from spanmask.integrations.lightning import MaskReportCallback as LightningCallback
+    made = collator()
+    first = LightningCallback(made)
+    made(TRAIN[:4])  # Lightning would mark the loader's batches; here all are counted
+    trainer = types.SimpleNamespace(training=True)
+    first.setup(trainer, None, "fit")
+    made(TRAIN[:4])
+    saved = first.state_dict()
+    assert saved["rows"] == 4
+    resumed = LightningCallback(made)
+    resumed.setup(trainer, None, "fit")
+    resumed.load_state_dict(saved)
+    made(TRAIN[4:6])
+    assert resumed.state_dict()["rows"] == 6

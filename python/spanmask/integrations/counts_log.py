@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 
 from spanmask.collators.base import ChatCollator
 from spanmask.collators.counts import MaskCounts
 from spanmask.errors import SpanmaskWarning
 
-__all__ = ["CountsLog"]
+__all__ = ["CountsLog", "last_total"]
 
+NOTHING = MaskCounts()
 # What is logged also if it is 0.
 ALWAYS = ("trained_share", "rows", "tokens", "trained_tokens", "untrained_rows", "truncated_turns")
 
@@ -36,18 +38,19 @@ class CountsLog:
         self._warned = False
         self.start()
 
-    def start(self, apart: bool = True, training: Callable[[], bool] | None = None) -> None:
+    def start(self, apart: bool = True, training: Callable[[], bool] | None = None, before: MaskCounts = NOTHING) -> None:
         """Count from now on.
 
         Args:
             apart: batches for training are told from others; otherwise all are taken for batches for training.
+            before: what the run that is continued has counted, which belongs to the total.
             training: whether a batch that is made now is for training, where the loader itself does not say so.
         """
         for counts in self._counts:
             counts.start_here()
             if training is not None:
                 counts.count_as_training_when(training)
-        self._apart = apart
+        self._apart, self.before = apart, before
         self._first = self._last = self._read_training()
         self.skip_evaluation()
         if not apart:
@@ -65,8 +68,16 @@ class CountsLog:
         """
         now = self._read_training()
         since, self._last = now - self._last, now
-        ever = now - self._first
+        ever = self._total(now)
         return named(since, ever, name) | named(ever, ever, total) if since.rows else {}
+
+    @property
+    def total(self) -> MaskCounts:
+        """What was made for training since the start, and by the run that is continued."""
+        return self._total(self._read_training())
+
+    def _total(self, now: MaskCounts) -> MaskCounts:
+        return self.before + (now - self._first)
 
     def evaluation(self, name: str) -> dict[str, float]:
         """What was made for anything else since the last call; nothing if no batch was."""
@@ -93,6 +104,14 @@ class CountsLog:
                 stacklevel=4,
             )
         return sum((counts.read(training) for counts in self._counts), MaskCounts())
+
+
+def last_total(history: Sequence[Mapping[str, float]], total: str) -> MaskCounts:
+    """The last total in the logs of a run, zeros if there is none."""
+    for entry in reversed(history):
+        if f"{total}/rows" in entry:
+            return MaskCounts(**{kind.name: int(entry.get(f"{total}/{kind.name}", 0)) for kind in fields(MaskCounts)})
+    return NOTHING
 
 
 def named(counts: MaskCounts, ever: MaskCounts, name: str) -> dict[str, float]:

@@ -5,11 +5,13 @@ Lightning.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from lightning.pytorch import Callback
 
 from spanmask.collators.base import ChatCollator
+from spanmask.collators.counts import MaskCounts
 from spanmask.integrations.counts_log import CountsLog
 from spanmask.noise.schedule import HasSchedule, check_collators, schedules_of
 
@@ -79,7 +81,8 @@ class MaskReportCallback(Callback):  # type: ignore[misc]
 
     `train/mask/trained_share` is the share of trained tokens; `train/mask/rows`, `train/mask/untrained_rows`,
     `train/mask/truncated_turns` and the other fields of `MaskCounts` that are ever above 0 count all batches made since the last log;
-    `train/mask_total/...` since the start of `fit`. Each validation logs `val/mask/...` of its own batches, each test `test/mask/...`.
+    `train/mask_total/...` since the start of `fit`, and before, if it resumes from a checkpoint. Each validation logs `val/mask/...` of its
+    own batches, each test `test/mask/...`.
 
     Batches are counted where they are made, in workers too. A loader makes some ahead of the step that trains on them, so numbers in the
     middle of an epoch include those. Each rank counts the batches of its own loader; loggers show those of the rank that writes.
@@ -105,6 +108,14 @@ class MaskReportCallback(Callback):  # type: ignore[misc]
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Batches that are made from now on are not for training: the trainer has finished."""
         self._log.start(training=lambda: False)
+
+    def state_dict(self) -> dict[str, int]:
+        """The total, for a checkpoint."""
+        return asdict(self._log.total)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue the total of a checkpoint. Lightning calls it after `setup`."""
+        self._log.before = MaskCounts(**state_dict)
 
     def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
         """Lightning does not log its check; its batches do not count."""

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from spanmask.collators.base import ChatCollator
-from spanmask.integrations.counts_log import CountsLog
+from spanmask.integrations.counts_log import CountsLog, last_total
 from spanmask.noise.schedule import HasSchedule, check_collators, schedules_of
 from spanmask.noise.training import for_training
 
@@ -80,8 +80,8 @@ class MaskReportCallback(TrainerCallback):  # type: ignore[misc]
 
     The numbers are in `trainer.state.log_history` and in every logger of the trainer. `mask/trained_share` is the share of trained tokens;
     `mask/rows`, `mask/untrained_rows`, `mask/truncated_turns` and the other fields of `MaskCounts` that are ever above 0 count since the
-    last log; `mask_total/...` since the start of `train()`. Each evaluation logs `eval_mask/...` of its own batches
-    (`eval_<set>_mask/...` for several sets).
+    last log; `mask_total/...` since the start of `train()`; a run that resumes from a checkpoint continues the last total that was logged
+    before it. Each evaluation logs `eval_mask/...` of its own batches (`eval_<set>_mask/...` for several sets).
 
     Batches are counted where they are made, in workers too. A loader makes some ahead of the step that trains on them, so numbers in the
     middle of an epoch include those. Each rank counts the batches of its own loader; loggers show those of the rank that writes.
@@ -107,7 +107,8 @@ class MaskReportCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Start to count, and tell batches for training from others."""
-        self._log.start(apart=for_training(train_dataloader, self.collators))
+        apart = for_training(train_dataloader, self.collators)
+        self._log.start(apart, before=last_total(state.log_history, "mask_total"))  # empty unless a checkpoint was loaded
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Log after the trainer has logged a loss, the end of training, or an evaluation."""
