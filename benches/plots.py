@@ -34,6 +34,9 @@ TASKS = {
     "masked-lm/32x512/int64/whole-words": "whole words, 32 x 512",
     "span-corruption-collator/128x568/int64/numpy-rows": "T5 batch of 128 rows from NumPy",
     "span-corruption-collator/128x568/int64/lists": "T5 batch of 128 rows from lists",
+    "infill/128x512/int64/spans": "infilling batch of 128 rows from NumPy",
+    "fill-in-the-middle-collator/64x2048/int64/numpy-rows": "middle-filling batch of 64 rows from NumPy",
+    "masked-diffusion-collator/128x256-512/int64/numpy-rows": "diffusion batch of 128 rows from NumPy",
 }
 
 
@@ -83,7 +86,15 @@ def peer_name(engine):
     """`trl-1.16.0:lists` -> `TRL 1.16.0`."""
     name = engine.removeprefix("rewritten:").partition(":")[0]
     package, _, version = name.rpartition("-")
-    words = {"trl": "TRL", "loop": "a Python loop", "numpy": "vectorized NumPy", "flax-script": "the Flax example"}
+    words = {
+        "trl": "TRL",
+        "loop": "a Python loop",
+        "numpy": "vectorized NumPy",
+        "torch": "vectorized torch",
+        "flax-script": "the Flax example",
+        "megatron": "Megatron's program",
+        "fairseq": "fairseq's program",
+    }
     return f"{words.get(package, package)} {version}" if package in ("trl", "transformers") else words.get(name, name)
 
 

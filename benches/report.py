@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "reference" / "benchmarks.md", ROOT / "README.md"
 BEGIN, END = "<!-- begin: benches/report.py -->", "<!-- end: benches/report.py -->"
 KERNELS = {"labels": "`mask_labels`", "corrupt": "`corrupt`", "masked-lm": "`mask_tokens`"}
+# Those whose shapes and adversarial inputs are timed.
+SHAPED = {**KERNELS, "infill": "`infill`"}
 PEERS = ("trl", "transformers", "rewritten")
 AXES = {
     "rows": "rows of 1M tokens",
@@ -34,6 +36,8 @@ TOKENS, WORDS = "masked-lm/128x512/int64/tokens", "masked-lm/32x512/int64/whole-
 ENCODE = "encode/1000x200-2k/text/qwen3"
 T5 = "span-corruption-collator/128x568/int64"
 FIM = "fill-in-the-middle-collator/64x2048/int64"
+DIFFUSION, DIFFUSED = "masked-diffusion-collator/128x256-512/int64/numpy-rows", "masked-diffusion/128x512/int64/tokens"
+INFILL = "infill/128x512/int64/spans"
 # README's table: group, peer, what the batch is.
 HEADLINES = [
     (f"{CHAT}/lists", "trl", "chat, 8 rows of 1,024 to 2,048 tokens, lists"),
@@ -65,7 +69,7 @@ def goals(groups):
 
     def spread(kernel, what, limit, values):
         costs = [group.times_typical() for value, group in over(groups, kernel, "rows") if values(value)]
-        return most(f"{KERNELS[kernel]}, cost per token of {what}", "itself", max(costs) / min(costs), limit)
+        return most(f"{SHAPED[kernel]}, cost per token of {what}", "itself", max(costs) / min(costs), limit)
 
     yield floor(LONG_LABELS, 1.6)
     yield floor(LABELS, 6)
@@ -79,6 +83,11 @@ def goals(groups):
     yield least("T5 collator, NumPy rows", f"{T5}/numpy-rows", "rewritten:flax-script", 65)
     yield least("T5 collator, NumPy rows", f"{T5}/numpy-rows", "rewritten:flax-script", 60, in_turn=True)
     yield least("fill-in-the-middle collator, NumPy rows", f"{FIM}/numpy-rows", "rewritten:megatron", 20)
+    yield least("fill-in-the-middle collator, NumPy rows", f"{FIM}/numpy-rows", "rewritten:megatron", 20, in_turn=True)
+    yield least("infilling collator, NumPy rows", INFILL, "rewritten:fairseq", 20)
+    yield least("infilling collator, NumPy rows", INFILL, "rewritten:numpy", 5)
+    yield least("masked diffusion collator, NumPy rows", DIFFUSION, "rewritten:torch", 5)
+    yield least(f"`{DIFFUSED}`", DIFFUSED, "rewritten:numpy", 5)
     yield least("masked LM", TOKENS, "transformers", 85)
     yield least("masked LM", TOKENS, "transformers", 25, in_turn=True)
     yield least("masked LM", TOKENS, "rewritten:numpy", 4.5)
@@ -86,7 +95,7 @@ def goals(groups):
     yield most("`encode_chat`", "rendering and tokenizing once", 1 / groups[ENCODE].times("render-and-tokenize"), 1.15)
     yield least("`encode_chat`", ENCODE, "trl", 1.5)
     yield least("`encode_chat`", ENCODE, "transformers", 1.5)
-    for kernel in KERNELS:
+    for kernel in SHAPED:
         yield spread(kernel, "rows of 8k to 1M tokens", 1.3, lambda rows: rows <= 128)
         yield spread(kernel, "1 to 4,096 rows", 1.5, lambda _: True)
     yield most("`mask_labels`, one more turn", "-", cost_of_a_turn(groups), 35e-9, duration)
@@ -151,7 +160,7 @@ def axis_rows(groups, kernel, axis):
     for value, group in over(groups, kernel, axis):
         shown = f"{value:,} x {group.about['tokens'] // value:,}" if axis == "rows" else f"{value:,}"
         cost, copy = group.ns_per_token(), group.times("spanmask", "memcpy")
-        yield KERNELS[kernel], AXES[axis], shown, f"{cost:.2f}", f"{group.times_typical():.2f}", f"{copy:.2f}"
+        yield SHAPED[kernel], AXES[axis], shown, f"{cost:.2f}", f"{group.times_typical():.2f}", f"{copy:.2f}"
 
 
 def processor(info):
@@ -215,16 +224,16 @@ def sections(info, groups, kernels):
     )
     yield "## Scaling with input shape"
     yield (
-        "Every call reads 1M tokens, int64 (8 MiB), and writes 8 MiB (`mask_labels`), about 9 MiB (`corrupt`) or 16 MiB (`mask_tokens`) "
-        f"of fresh memory: more than the L2 cache ({info['caches'].get('L2', 'size unknown')}) in all cases. What differs is the row: "
-        "longer rows leave L2 between the pass that reads them and the pass that writes. *relative to typical*: cost per token, divided by "
-        "that of 128 rows of 8,192; *relative to a copy*: divided by a memory copy of the same outputs. Both were timed in bursts that "
-        "alternate with the measured ones."
+        "Every call reads 1M tokens, int64 (8 MiB), and writes 8 MiB (`mask_labels`), about 9 MiB (`corrupt`), 14 MiB (`infill`) or "
+        f"16 MiB (`mask_tokens`) of fresh memory: more than the L2 cache ({info['caches'].get('L2', 'size unknown')}) in all cases. What "
+        "differs is the row: longer rows leave L2 between the pass that reads them and the pass that writes. *relative to typical*: cost "
+        "per token, divided by that of 128 rows of 8,192; *relative to a copy*: divided by a memory copy of the same outputs. Both were "
+        "timed in bursts that alternate with the measured ones."
     )
     yield picture("speed-shapes", "Cost per token by length and number of rows")
     yield picture("speed-chats", "Cost per token of mask_labels by turns per row and by markers")
     axes = [("labels", "rows"), ("labels", "turns"), ("labels", "markers"), ("corrupt", "rows"), ("corrupt", "density")]
-    axes += [("corrupt", "mean span"), ("masked-lm", "rows"), ("masked-lm", "probability")]
+    axes += [("corrupt", "mean span"), ("masked-lm", "rows"), ("masked-lm", "probability"), ("infill", "rows")]
     yield table(
         ["function", "varied", "value:", "ns per token:", "relative to typical:", "relative to a copy:"],
         (row for axis in axes for row in axis_rows(groups, *axis)),
@@ -238,8 +247,8 @@ def sections(info, groups, kernels):
     yield table(
         ["function", "case", "ns per token:", "relative to typical:", "16 times as long:"],
         (
-            (KERNELS[kernel], case, f"{group.ns_per_token():.2f}", f"{ratio:.2f}", f"{growth:.2f}")
-            for kernel in KERNELS
+            (SHAPED[kernel], case, f"{group.ns_per_token():.2f}", f"{ratio:.2f}", f"{growth:.2f}")
+            for kernel in SHAPED
             for case, ratio, group, growth in adversarial_rows(groups, kernel)
         ),
     )
