@@ -20,6 +20,7 @@ use spanmask_core::noise::infill::{self, Infilling, Replace, SpanLengths};
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
 use spanmask_core::noise::plan::{plan, plan_lengths};
+use spanmask_core::noise::seq_to_seq::SeqToSeq;
 use spanmask_core::rng::bounded::{below, cumulative, threshold};
 use spanmask_core::rng::key::row_key;
 use spanmask_core::rng::trials::{GROUP, Trials};
@@ -384,10 +385,10 @@ fn infillings() {
         let mut plans = [infill::RowPlan::default()];
         infilling.plan_into(&mut plans).unwrap();
         let [plan] = &mut plans;
-        let mut inputs = vec![0; plan.inputs];
-        infilling.write_row(0, plan, &mut infill::Scratch::default(), &mut inputs).unwrap();
+        let (mut inputs, mut labels) = (vec![0; plan.inputs], vec![0; plan.targets]);
+        infilling.write_row(0, plan, &mut infill::Scratch::default(), &mut inputs, &mut labels).unwrap();
         assert_eq!(inputs, numbers::<i64>(&case["input_ids"]), "{case}");
-        assert_eq!(plan.targets, row.len());
+        assert_eq!(labels, numbers::<i64>(&case["row"]), "{case}");
     }
 }
 

@@ -1,18 +1,14 @@
-//! `_core.Layout`, `_core.pad`, `_core.take`, and the arrays that kernels write.
+//! `_core.Layout`, `_core.pad`, `_core.take`.
 
 use crate::columns::{NumberColumn, with_numbers};
 use crate::enums::Choice;
-use crate::error::{no_array, to_py};
-use numpy::ndarray::{Dimension, IntoDimension};
-use numpy::npyffi::{NpyTypes, PY_ARRAY_API, get_type_object};
-use numpy::{Element, PyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
-use pyo3::exceptions::PyMemoryError;
+use crate::error::to_py;
+use crate::outputs::Output;
+use numpy::{Element, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Shape, Side};
 use spanmask_core::{Error, Ragged};
 use spanmask_guard::guarded;
-use std::ffi::c_int;
-use std::ptr::null_mut;
 
 /// How rows are laid out in an output. The width of a padded output follows from its rows.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -114,56 +110,8 @@ fn write<O: Element + Send>(
     shape: [usize; 2],
     fill: impl FnOnce(&mut [O]) -> Result<(), Error> + Send,
 ) -> PyResult<Py<PyAny>> {
-    let out = uninit_array(py, shape)?;
-    let mut writer = out.readwrite();
-    let places = writer.as_slice_mut()?;
+    let mut out = Output::new(py, shape)?;
+    let places = out.places();
     py.detach(|| fill(places)).map_err(|e| to_py(e, "rows"))?;
-    drop(writer);
-    Ok(out.into_any().unbind())
-}
-
-/// An array for a kernel that writes every place of it.
-pub fn uninit_array<O: Element, D: IntoDimension>(
-    py: Python<'_>,
-    shape: D,
-) -> PyResult<Bound<'_, PyArray<O, D::Dim>>> {
-    let mut shape = shape.into_dimension();
-    let sizes = shape.slice_mut();
-    let bytes = sizes.iter().try_fold(size_of::<O>(), |bytes, &n| bytes.checked_mul(n));
-    if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-        return Err(no_array(sizes, size_of::<O>()));
-    }
-    let (ndim, data, flags) = (sizes.len() as c_int, null_mut(), 0);
-    // SAFETY: nothing reads the array before a kernel has written every place of it; if a kernel fails, the array is dropped. NumPy gets
-    // as many sizes as `ndim` says, each at most `isize::MAX`, and a new reference to the dtype, as it requires. A null is an error here:
-    // `PyArray::new` would panic. Zeroing first cost 1.3 to 1.5 times the whole of `mask_labels` on 32 x 8192 tokens.
-    let array = unsafe {
-        let kind = get_type_object(py, NpyTypes::PyArray_Type);
-        let dtype = O::get_dtype(py).into_dtype_ptr();
-        let dims = sizes.as_mut_ptr().cast();
-        let array = PY_ARRAY_API.PyArray_NewFromDescr(
-            py,
-            kind,
-            dtype,
-            ndim,
-            dims,
-            null_mut(),
-            data,
-            flags,
-            null_mut(),
-        );
-        Bound::from_owned_ptr_or_err(py, array)
-    };
-    match array {
-        Ok(array) => Ok(array.cast_into()?),
-        Err(error) if error.is_instance_of::<PyMemoryError>(py) => Err(no_array(sizes, size_of::<O>())),
-        Err(error) => Err(error),
-    }
-}
-
-/// Uses what rust-numpy looks up with its first use: NumPy's C interface, and the record of borrows.
-pub fn touch_numpy(py: Python<'_>) -> PyResult<()> {
-    let array = uninit_array::<i64, _>(py, 0)?;
-    array.try_readwrite()?.as_slice_mut()?;
-    Ok(())
+    Ok(out.finish().into_any())
 }

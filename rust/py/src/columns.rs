@@ -3,7 +3,8 @@
 use crate::error::{not_rows, to_py};
 use crate::ids::Ids;
 use crate::memory::{collected, reserved};
-use numpy::{Element, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use crate::rows::as_slice;
+use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use spanmask_core::batch::{Layout, Shape};
@@ -39,8 +40,8 @@ impl Bounds {
 
 /// A copy of the attribute `name`, an array of int64.
 fn copied(object: Borrowed<'_, '_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<Vec<i64>> {
-    let array: PyReadonlyArray1<i64> = object.getattr(name)?.extract()?;
-    collected(array.as_slice()?.iter().copied())
+    let array = object.getattr(name)?.cast_into::<PyArray1<i64>>()?;
+    collected(as_slice(&array)?.iter().copied())
 }
 
 /// The values of a column, and their bounds.

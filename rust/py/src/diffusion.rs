@@ -1,17 +1,16 @@
 //! `_core.DiffusionSpec`, `_core.diffuse`, and the result of a call.
 
-use crate::batch::{Layout, uninit_array};
+use crate::batch::Layout;
 use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
-use crate::corrupt::shaped;
 use crate::error::to_py;
 use crate::memory::{collected, filled};
+use crate::outputs::{Output, TokenArrays, TokenPlaces};
 use crate::row_options::Keys;
 use crate::rows::{Rows, output_len, with_padding, with_rows};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::Token;
-use spanmask_core::batch::Shape;
 use spanmask_core::noise::diffusion::{
     Batch, Outputs, RowOptions, RowReport, Spec, Weighting, antithetic_ratios, diffuse_into, row_keys,
 };
@@ -130,41 +129,30 @@ fn write<T: Token>(
     num_threads: usize,
 ) -> PyResult<DiffusedBatch> {
     let lengths = |rows: &[&[T]]| output_len(batch.layout, rows.iter().map(|row| row.len()));
-    let padded = matches!(batch.layout.shape, Shape::Padded { .. });
-    let len = lengths(rows);
-    let (inputs, labels) = (uninit_array(py, len)?, uninit_array(py, len)?);
-    let weights = uninit_array(py, len)?;
-    let attention = uninit_array(py, if padded { len } else { 0 })?;
+    let mut arrays = TokenArrays::new(py, batch.layout, rows.len(), lengths(rows))?;
+    let mut weights = Output::new(py, lengths(rows))?;
     let mut reports = filled(rows.len(), RowReport::default())?;
     {
-        let (mut inputs, mut labels) = (inputs.readwrite(), labels.readwrite());
-        let (mut weights, mut attention) = (weights.readwrite(), attention.readwrite());
-        let (mut inputs, mut labels) = (inputs.as_slice_mut()?, labels.as_slice_mut()?);
-        let (mut weights, mut attention) = (weights.as_slice_mut()?, attention.as_slice_mut()?);
+        let (mut places, mut weights) = (arrays.places(), weights.places());
         let mut reports = reports.as_mut_slice();
         let chunks = bulk::chunks_of(rows.iter().map(|row| row.len()));
         bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
             let (options, rows) = (options.slice(chunk.clone()), &rows[chunk]);
-            let len = lengths(rows);
-            let outputs = Outputs {
-                inputs: take(&mut inputs, len),
-                attention: take(&mut attention, if padded { len } else { 0 }),
-                labels: take(&mut labels, len),
-                weights: take(&mut weights, len),
-                reports: take(&mut reports, rows.len()),
-            };
+            let TokenPlaces { inputs, attention, labels } = places.take(lengths(rows));
+            let (weights, reports) = (take(&mut weights, lengths(rows)), take(&mut reports, rows.len()));
+            let outputs = Outputs { inputs, attention, labels, weights, reports };
             move || diffuse_into(rows, spec, seed_epoch, &options, batch, outputs)
         })?;
     }
-    let shaped_ids = |array| shaped(array, batch.layout, rows.len());
+    let (input_ids, labels, attention_mask) = arrays.shaped()?;
     let counts = |count: fn(&RowReport) -> u32| -> PyResult<Py<PyArray1<i64>>> {
         Ok(collected(reports.iter().map(|report| i64::from(count(report))))?.into_pyarray(py).unbind())
     };
     Ok(DiffusedBatch {
-        input_ids: shaped_ids(inputs)?,
-        labels: shaped_ids(labels)?,
-        loss_weights: shaped(weights, batch.layout, rows.len())?,
-        attention_mask: if padded { Some(shaped_ids(attention)?) } else { None },
+        input_ids,
+        labels,
+        loss_weights: weights.shaped(batch.layout, rows.len())?,
+        attention_mask,
         keys: collected(reports.iter().map(|report| report.key))?.into_pyarray(py).unbind(),
         mask_ratio: collected(reports.iter().map(|report| report.ratio))?.into_pyarray(py).unbind(),
         eligible: counts(|report| report.eligible)?,

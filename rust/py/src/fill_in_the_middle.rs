@@ -1,16 +1,17 @@
 //! `_core.FimSpec`, `_core.fill_in_the_middle`, `_core.merge_documents`, and the results of calls.
 
-use crate::batch::{Layout, uninit_array};
+use crate::batch::Layout;
 use crate::bulk::{self, take};
 use crate::columns::{Column, slice};
-use crate::corrupt::{offsets, shaped};
 use crate::enums::Choice;
 use crate::error::to_py;
 use crate::memory::{collected, filled, reserved};
 use crate::merge::MergedRows;
+use crate::outputs::{Output, TokenArrays, TokenPlaces, places, shaped};
 use crate::row_options::Keys;
 use crate::rows::{Rows, output_len, with_rows};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use crate::seq_to_seq::offsets;
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Shape};
 use spanmask_core::noise::fill_in_the_middle::{
@@ -200,44 +201,34 @@ fn write<T: Token>(
     let packed = batch::Layout { shape: Shape::Packed, max_len: usize::MAX };
     let layout = layout.map_or(packed, |layout| layout.of_lengths(plans.iter().map(|plan| plan.len)));
     let batch = Batch { layout, padding, ignore_index };
-    let padded = matches!(layout.shape, Shape::Padded { .. });
     let lengths = |plans: &[RowPlan]| output_len(layout, plans.iter().map(|plan| plan.len));
-    let len = lengths(&plans);
-    let (inputs, labels) = (uninit_array(py, len)?, uninit_array(py, len)?);
-    let attention = uninit_array(py, if padded { len } else { 0 })?;
-    let sources = uninit_array(py, if with_sources { len } else { 0 })?;
+    let mut arrays = TokenArrays::new(py, layout, rows, lengths(&plans))?;
+    let mut sources = Output::optional(py, lengths(&plans), with_sources)?;
     {
-        let (mut inputs, mut labels, mut attention) =
-            (inputs.readwrite(), labels.readwrite(), attention.readwrite());
-        let (mut inputs, mut labels) = (inputs.as_slice_mut()?, labels.as_slice_mut()?);
-        let mut sources = sources.readwrite();
-        let (mut attention, mut sources) = (attention.as_slice_mut()?, sources.as_slice_mut()?);
+        let (mut token_places, mut sources) = (arrays.places(), places(&mut sources));
         let mut lists = documents.iter();
         bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
             let (plans, part, batch) = (&plans[chunk.clone()], fim.slice(chunk), &batch);
             let list = lists.next().map_or(&[][..], Vec::as_slice);
             let len = lengths(plans);
-            let outputs = Outputs {
-                inputs: take(&mut inputs, len),
-                attention: take(&mut attention, if padded { len } else { 0 }),
-                labels: take(&mut labels, len),
-                sources: take(&mut sources, if with_sources { len } else { 0 }),
-            };
-            move || part.write_into(plans, list, batch, outputs)
+            let TokenPlaces { inputs, attention, labels } = token_places.take(len);
+            let sources = take(&mut sources, if with_sources { len } else { 0 });
+            move || part.write_into(plans, list, batch, Outputs { inputs, attention, labels, sources })
         })?;
     }
+    let (input_ids, labels, attention_mask) = arrays.shaped()?;
     let keys = collected(plans.iter().map(|plan| plan.key))?;
     let documents_of = collected(plans.iter().map(|plan| i64::from(plan.documents)))?;
     let labelled = collected(plans.iter().map(|plan| plan.labelled as i64))?;
     Ok(FimBatch {
-        input_ids: shaped(inputs, layout, rows)?,
-        labels: shaped(labels, layout, rows)?,
+        input_ids,
+        labels,
         offsets: offsets(plans.iter().map(|plan| plan.len))?.into_pyarray(py).unbind(),
-        attention_mask: if padded { Some(shaped(attention, layout, rows)?) } else { None },
+        attention_mask,
         keys: keys.into_pyarray(py).unbind(),
         documents: documents_of.into_pyarray(py).unbind(),
         labelled: labelled.into_pyarray(py).unbind(),
-        sources: with_sources.then(|| shaped(sources, layout, rows)).transpose()?,
+        sources: shaped(sources, layout, rows)?,
         splits: splits_of(py, &plans, &documents)?,
     })
 }

@@ -1,19 +1,14 @@
 //! `_core.InfillSpec`, `_core.infill`, and the result of a call.
 
-use crate::batch::uninit_array;
-use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
-use crate::corrupt::{SeqToSeqLayout, offsets, shaped};
 use crate::enums::Choice;
 use crate::error::{self, to_py};
-use crate::memory::{collected, filled};
+use crate::memory::collected;
 use crate::row_options::{Keys, RuleColumns};
-use crate::rows::{Rows, output_len, with_rows};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use crate::rows::{Rows, with_rows};
+use crate::seq_to_seq::{SeqToSeqLayout, Written, write};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
-use spanmask_core::Token;
-use spanmask_core::batch::{Layout, Shape};
-use spanmask_core::noise::corrupt::{Batch, Outputs};
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::infill::{Infilling, Replace, RowOptions, RowPlan, SpanLengths, Spec};
 use spanmask_core::noise::masked_lm::RandomIds;
@@ -130,80 +125,32 @@ pub fn infill<'py>(
         };
         let infilling =
             Infilling::new(&rows, &spec.0, SeedEpoch { seed, epoch }, options).map_err(|e| to_py(e, name))?;
-        write(py, &infilling, layout, with_sources, name, num_threads)
-    })
-}
-
-fn write<T: Token>(
-    py: Python<'_>,
-    infilling: &Infilling<'_, T>,
-    layout: Option<&SeqToSeqLayout>,
-    with_sources: bool,
-    name: &str,
-    num_threads: usize,
-) -> PyResult<InfilledBatch> {
-    let chunks = bulk::chunks_of(infilling.rows().iter().map(|row| row.len()));
-    let mut plans = filled(infilling.rows().len(), RowPlan::default())?;
-    {
-        let mut rest = plans.as_mut_slice();
-        bulk::for_chunks(py, chunks.clone(), num_threads, name, |chunk| {
-            let (plans, part) = (take(&mut rest, chunk.len()), infilling.slice(chunk));
-            move || part.plan_into(plans)
-        })?;
-    }
-    let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
-    let ragged = Batch { inputs: packed, labels: packed, padding: 0, ignore_index: 0, decoder_start: 0 };
-    let batch =
-        layout.map_or(ragged, |layout| layout.batch(plans.iter().map(|plan| (plan.inputs, plan.targets))));
-    let with_decoder = layout.is_some_and(SeqToSeqLayout::with_decoder);
-    let lengths = |plans: &[RowPlan]| {
-        let inputs = output_len(batch.inputs, plans.iter().map(|plan| plan.inputs));
-        (inputs, output_len(batch.labels, plans.iter().map(|plan| plan.targets)))
-    };
-    let (input_len, label_len) = lengths(&plans);
-    let inputs = uninit_array(py, input_len)?;
-    let attention = uninit_array(py, if layout.is_some() { input_len } else { 0 })?;
-    let labels = uninit_array(py, label_len)?;
-    let decoder = uninit_array(py, if with_decoder { label_len } else { 0 })?;
-    let sources = uninit_array(py, if with_sources { input_len } else { 0 })?;
-    {
-        let (mut inputs, mut attention) = (inputs.readwrite(), attention.readwrite());
-        let (mut labels, mut decoder) = (labels.readwrite(), decoder.readwrite());
-        let mut sources = sources.readwrite();
-        let (mut inputs, mut attention) = (inputs.as_slice_mut()?, attention.as_slice_mut()?);
-        let (mut labels, mut decoder) = (labels.as_slice_mut()?, decoder.as_slice_mut()?);
-        let mut sources = sources.as_slice_mut()?;
-        let mut rest = plans.as_mut_slice();
-        bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
-            let plans = take(&mut rest, chunk.len());
-            let (input_len, label_len) = lengths(plans);
-            let outputs = Outputs {
-                inputs: take(&mut inputs, input_len),
-                attention: take(&mut attention, if layout.is_some() { input_len } else { 0 }),
-                labels: take(&mut labels, label_len),
-                decoder: take(&mut decoder, if with_decoder { label_len } else { 0 }),
-                sources: take(&mut sources, if with_sources { input_len } else { 0 }),
-            };
-            let (part, batch) = (infilling.slice(chunk), &batch);
-            move || part.write_into(plans, batch, outputs)
-        })?;
-    }
-    let keys = collected(plans.iter().map(|plan| plan.key))?;
-    let column = |of: fn(&RowPlan) -> i64| -> PyResult<_> {
-        Ok(collected(plans.iter().map(of))?.into_pyarray(py).unbind())
-    };
-    Ok(InfilledBatch {
-        input_ids: shaped(inputs, batch.inputs, plans.len())?,
-        input_offsets: offsets(plans.iter().map(|plan| plan.inputs))?.into_pyarray(py).unbind(),
-        labels: shaped(labels, batch.labels, plans.len())?,
-        label_offsets: offsets(plans.iter().map(|plan| plan.targets))?.into_pyarray(py).unbind(),
-        attention_mask: layout.map(|_| shaped(attention, batch.inputs, plans.len())).transpose()?,
-        decoder_input_ids: with_decoder.then(|| shaped(decoder, batch.labels, plans.len())).transpose()?,
-        sources: with_sources.then(|| shaped(sources, batch.inputs, plans.len())).transpose()?,
-        keys: keys.into_pyarray(py).unbind(),
-        hidden: column(|plan| i64::from(plan.hidden))?,
-        spans: column(|plan| i64::from(plan.spans))?,
-        inserted: column(|plan| i64::from(plan.inserted))?,
-        moved: column(|plan| i64::from(plan.moved))?,
+        let (plans, written) = write(py, &infilling, layout, with_sources, name, num_threads)?;
+        let Written {
+            input_ids,
+            input_offsets,
+            labels,
+            label_offsets,
+            attention_mask,
+            decoder_input_ids,
+            sources,
+        } = written;
+        let column = |of: fn(&RowPlan) -> u32| -> PyResult<_> {
+            Ok(collected(plans.iter().map(|plan| i64::from(of(plan))))?.into_pyarray(py).unbind())
+        };
+        Ok(InfilledBatch {
+            input_ids,
+            input_offsets,
+            labels,
+            label_offsets,
+            attention_mask,
+            decoder_input_ids,
+            sources,
+            keys: collected(plans.iter().map(|plan| plan.key))?.into_pyarray(py).unbind(),
+            hidden: column(|plan| plan.hidden)?,
+            spans: column(|plan| plan.spans)?,
+            inserted: column(|plan| plan.inserted)?,
+            moved: column(|plan| plan.moved)?,
+        })
     })
 }

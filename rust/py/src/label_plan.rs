@@ -1,14 +1,15 @@
 //! `_core.plan_labels` and `LabelPlan.write`: a batch in two steps, so that Python decides in between which rows to keep.
 
-use crate::batch::{Layout, shape_of, uninit_array};
+use crate::batch::{Layout, shape_of};
 use crate::columns::Column;
 use crate::error::{to_py, too_many_rows};
 use crate::held::{HeldRows, Int64s, with_held};
 use crate::ids::{Ids, with_ids};
 use crate::labels::{LabelCounts, Policy, outcomes_of, turn_column};
+use crate::outputs::Output;
 use crate::ragged::Entries;
 use crate::turns::Turns;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use spanmask_core::batch::{self, Shape, check_cut};
 use spanmask_core::labels::{BatchOutput, Plan, RowColumns, Shift, Target, write_batch_into};
@@ -201,32 +202,24 @@ impl LabelPlan {
         if packed && (i32::try_from(bounds.len()).is_err() || i32::try_from(shape[1]).is_err()) {
             return Err(too_many_rows());
         }
-        let input_ids = uninit_array(py, shape)?;
-        let labels = uninit_array(py, shape)?;
-        let attention_mask = if packed { None } else { Some(uninit_array(py, shape)?) };
-        let weights = if self.weighted { Some(uninit_array(py, shape)?) } else { None };
-        let position_ids = if packed { Some(uninit_array(py, shape)?) } else { None };
-        let seq_idx = if packed { Some(uninit_array(py, shape)?) } else { None };
-        {
-            let (mut ids, mut written) = (input_ids.readwrite(), labels.readwrite());
-            let mut mask = attention_mask.as_ref().map(|array| array.readwrite());
-            let mut weights = weights.as_ref().map(|array| array.readwrite());
-            let mut positions = position_ids.as_ref().map(|array| array.readwrite());
-            let mut numbers = seq_idx.as_ref().map(|array| array.readwrite());
-            let out = BatchOutput {
-                layout,
-                padding,
-                ignore_index: self.ignore_index,
-                input_ids: ids.as_slice_mut()?,
-                labels: written.as_slice_mut()?,
-                attention_mask: mask.as_mut().map(|array| array.as_slice_mut()).transpose()?,
-                weights: weights.as_mut().map(|array| array.as_slice_mut()).transpose()?,
-                position_ids: positions.as_mut().map(|array| array.as_slice_mut()).transpose()?,
-                seq_idx: numbers.as_mut().map(|array| array.as_slice_mut()).transpose()?,
-            };
-            py.detach(|| write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))
-                .map_err(|e| to_py(e, "rows"))?;
-        }
+        let (mut input_ids, mut labels) = (Output::new(py, shape)?, Output::new(py, shape)?);
+        let mut attention_mask = Output::optional(py, shape, !packed)?;
+        let mut weights = Output::optional(py, shape, self.weighted)?;
+        let mut position_ids = Output::optional(py, shape, packed)?;
+        let mut seq_idx = Output::optional(py, shape, packed)?;
+        let out = BatchOutput {
+            layout,
+            padding,
+            ignore_index: self.ignore_index,
+            input_ids: input_ids.places(),
+            labels: labels.places(),
+            attention_mask: attention_mask.as_mut().map(Output::places),
+            weights: weights.as_mut().map(Output::places),
+            position_ids: position_ids.as_mut().map(Output::places),
+            seq_idx: seq_idx.as_mut().map(Output::places),
+        };
+        py.detach(|| write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))
+            .map_err(|e| to_py(e, "rows"))?;
         let cu_seq_lens = packed.then(|| {
             let ends = lengths().scan(0, |end, len| {
                 *end += len as i32; // fits: `too_many_rows`
@@ -237,22 +230,20 @@ impl LabelPlan {
         let columns = columns.iter().map(|column| {
             with_ids!(column, |values| {
                 let rows = Ragged::from_bounds(values, &starts, &stops).map_err(|e| to_py(e, "columns"))?;
-                let out = uninit_array(py, shape)?;
-                let mut writer = out.readwrite();
-                batch::values_into(&rows, layout, Token::to_i64, 0, writer.as_slice_mut()?)
+                let mut out = Output::new(py, shape)?;
+                batch::values_into(&rows, layout, Token::to_i64, 0, out.places())
                     .map_err(|e| to_py(e, "columns"))?;
-                drop(writer);
-                Ok(out.unbind())
+                Ok(out.finish())
             })
         });
         Ok(LabelBatch {
             columns: columns.collect::<PyResult<_>>()?,
-            input_ids: input_ids.unbind(),
-            attention_mask: attention_mask.map(Bound::unbind),
-            labels: labels.unbind(),
-            weights: weights.map(Bound::unbind),
-            position_ids: position_ids.map(Bound::unbind),
-            seq_idx: seq_idx.map(Bound::unbind),
+            input_ids: input_ids.finish(),
+            attention_mask: attention_mask.map(Output::finish),
+            labels: labels.finish(),
+            weights: weights.map(Output::finish),
+            position_ids: position_ids.map(Output::finish),
+            seq_idx: seq_idx.map(Output::finish),
             cu_seq_lens,
             max_length: lengths().max().unwrap_or(0),
         })

@@ -1,19 +1,20 @@
 //! `_core.Policy`, `_core.mask_labels`, and the counts of both ways to make labels.
 
-use crate::batch::{Layout, uninit_array};
+use crate::batch::Layout;
 use crate::bulk;
 use crate::columns::{Column, IdColumn, ragged};
 use crate::enums::Choice;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, PerToken, with_ids};
 use crate::memory::filled;
+use crate::outputs::Output;
 use crate::turns::Turns;
-use numpy::{PyArray1, PyArrayMethods};
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use spanmask_core::batch;
 use spanmask_core::labels::{
-    self, Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Output, Reasoning, Report, RowColumns, RowReport,
-    Shift, TrainOnEos, TruncatedTurn, WhichTurns,
+    self, Ignore, MarkerPair, OnNoTrainedTurn, Outcome, Reasoning, Report, RowColumns, RowReport, Shift,
+    TrainOnEos, TruncatedTurn, WhichTurns,
 };
 use spanmask_core::turns::TurnSource;
 use spanmask_core::{Ragged, Token};
@@ -217,26 +218,21 @@ fn mask_typed<T: Token>(
     num_threads: usize,
 ) -> PyResult<MaskedRows> {
     let places = layout.output_len(rows);
-    let labels = uninit_array(py, places)?;
-    let weights = if weighted { Some(uninit_array(py, places)?) } else { None };
+    let mut labels = Output::new(py, places)?;
+    let mut weights = Output::optional(py, places, weighted)?;
     let chunks = bulk::chunks(rows);
     let unseen = RowReport { trained: 0, outcome: Outcome::EmptyRow, truncated: false, unclosed_regions: 0 };
     let mut reports = filled(rows.len(), unseen)?;
     let mut turn_counts = vec![vec![0; turns.roles()]; chunks.len()];
     {
-        let mut labels = labels.readwrite();
-        let mut weights = weights.as_ref().map(|weights| weights.readwrite());
-        let (mut labels, mut reports) = (labels.as_slice_mut()?, reports.as_mut_slice());
-        let mut weights = match &mut weights {
-            Some(weights) => Some(weights.as_slice_mut()?),
-            None => None,
-        };
+        let (mut labels, mut reports) = (labels.places(), reports.as_mut_slice());
+        let mut weights = weights.as_mut().map(Output::places);
         let mut counts = turn_counts.as_mut_slice();
         bulk::for_chunks(py, chunks, num_threads, "rows", |chunk| {
             let (columns, turns) = (columns.slice(chunk.clone()), turns.from_row(chunk.start));
             let rows = rows.slice(chunk);
             let places = layout.output_len(&rows);
-            let out = Output {
+            let out = labels::Output {
                 layout,
                 ignore_index,
                 labels: bulk::take(&mut labels, places),
@@ -249,8 +245,8 @@ fn mask_typed<T: Token>(
     }
     let turns = (0..turns.roles()).map(|role| turn_counts.iter().map(|counts| counts[role]).sum()).collect();
     Ok(MaskedRows {
-        labels: labels.unbind(),
-        weights: weights.map(Bound::unbind),
+        labels: labels.finish(),
+        weights: weights.map(Output::finish),
         outcomes: outcomes_of(py, &reports),
         counts: Py::new(py, LabelCounts::new(&reports, layout.kept_tokens(rows), turns))?,
     })

@@ -18,9 +18,11 @@ mod masked_lm;
 mod memory;
 mod merge;
 mod noise_mask;
+mod outputs;
 mod ragged;
 mod row_options;
 mod rows;
+mod seq_to_seq;
 mod shared;
 mod spec;
 mod turns;
@@ -36,13 +38,13 @@ mod _core {
     /// first call of a process would not be a `KeyboardInterrupt`.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::batch::touch_numpy(module.py())
+        super::outputs::touch_numpy(module.py())
     }
 
     #[pymodule_export]
     use super::batch::{Layout, pad, take};
     #[pymodule_export]
-    use super::corrupt::{CorruptedBatch, RowStats, SeqToSeqLayout, corrupt};
+    use super::corrupt::{CorruptedBatch, RowStats, corrupt};
     #[pymodule_export]
     use super::diffusion::{DiffusedBatch, DiffusionSpec, diffuse};
     #[pymodule_export]
@@ -65,6 +67,8 @@ mod _core {
     use super::noise_mask::noise_mask;
     #[pymodule_export]
     use super::ragged::{RaggedArrays, RowBounds, from_arrays, from_lists, mask_bounds};
+    #[pymodule_export]
+    use super::seq_to_seq::SeqToSeqLayout;
     #[pymodule_export]
     use super::shared::add_shared;
     #[pymodule_export]

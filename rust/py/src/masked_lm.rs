@@ -1,17 +1,16 @@
 //! `_core.MaskSpec`, `_core.mask_tokens`, and the result of a call.
 
-use crate::batch::{Layout, uninit_array};
+use crate::batch::Layout;
 use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
-use crate::corrupt::shaped;
 use crate::error;
 use crate::memory::{collected, filled};
+use crate::outputs::{TokenArrays, TokenPlaces};
 use crate::row_options::{Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_padding, with_rows};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::Token;
-use spanmask_core::batch::{self, Shape};
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{
     Batch, Choice, Outputs, RandomIds, RowOptions, RowReport, Spec, mask_tokens_into,
@@ -134,36 +133,25 @@ fn write<T: Token>(
     num_threads: usize,
 ) -> PyResult<MaskedBatch> {
     let lengths = |rows: &[&[T]]| output_len(batch.layout, rows.iter().map(|row| row.len()));
-    let padded = matches!(batch.layout.shape, Shape::Padded { .. });
-    let len = lengths(rows);
-    let (inputs, labels) = (uninit_array(py, len)?, uninit_array(py, len)?);
-    let attention = uninit_array(py, if padded { len } else { 0 })?;
+    let mut arrays = TokenArrays::new(py, batch.layout, rows.len(), lengths(rows))?;
     let mut reports = filled(rows.len(), RowReport::default())?;
     {
-        let (mut inputs, mut labels, mut attention) =
-            (inputs.readwrite(), labels.readwrite(), attention.readwrite());
-        let (mut inputs, mut labels) = (inputs.as_slice_mut()?, labels.as_slice_mut()?);
-        let (mut attention, mut reports) = (attention.as_slice_mut()?, reports.as_mut_slice());
+        let (mut places, mut reports) = (arrays.places(), reports.as_mut_slice());
         let chunks = bulk::chunks_of(rows.iter().map(|row| row.len()));
         bulk::for_chunks(py, chunks, num_threads, name, |chunk| {
             let (options, rows) = (options.slice(chunk.clone()), &rows[chunk]);
-            let len = lengths(rows);
-            let outputs = Outputs {
-                inputs: take(&mut inputs, len),
-                attention: take(&mut attention, if padded { len } else { 0 }),
-                labels: take(&mut labels, len),
-                reports: take(&mut reports, rows.len()),
-            };
+            let TokenPlaces { inputs, attention, labels } = places.take(lengths(rows));
+            let outputs = Outputs { inputs, attention, labels, reports: take(&mut reports, rows.len()) };
             move || mask_tokens_into(rows, spec, seed_epoch, &options, batch, outputs)
         })?;
     }
+    let (input_ids, labels, attention_mask) = arrays.shaped()?;
     let keys = collected(reports.iter().map(|report| report.key))?;
     let chosen = collected(reports.iter().map(|report| i64::from(report.chosen)))?;
-    let shaped = |array, layout: batch::Layout| shaped(array, layout, rows.len());
     Ok(MaskedBatch {
-        input_ids: shaped(inputs, batch.layout)?,
-        labels: shaped(labels, batch.layout)?,
-        attention_mask: if padded { Some(shaped(attention, batch.layout)?) } else { None },
+        input_ids,
+        labels,
+        attention_mask,
         keys: keys.into_pyarray(py).unbind(),
         chosen: chosen.into_pyarray(py).unbind(),
     })

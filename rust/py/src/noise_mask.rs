@@ -2,16 +2,17 @@
 
 use crate::bulk::{self, take};
 use crate::columns::Column;
-use crate::corrupt::{chunks, plan};
 use crate::error::to_py;
 use crate::memory::filled;
 use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, with_rows};
+use crate::seq_to_seq::{chunks, plan};
 use crate::spec::SpanSpec;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::Token;
 use spanmask_core::noise::corrupt::Corruption;
+use spanmask_core::noise::seq_to_seq::SeqToSeq;
 use spanmask_core::rng::SeedEpoch;
 use spanmask_guard::guarded;
 

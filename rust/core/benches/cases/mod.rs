@@ -12,7 +12,7 @@ use spanmask_core::labels::{
     Ignore, OnNoTrainedTurn, Outcome, Output, Policy, Reasoning, Report, RowColumns, RowReport, Shift,
     TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
 };
-use spanmask_core::noise::corrupt::{self, Batch, Corruption, OnExhausted, Outputs, RowPlan};
+use spanmask_core::noise::corrupt::{self, Corruption, OnExhausted, RowPlan};
 use spanmask_core::noise::draw;
 use spanmask_core::noise::fill_in_the_middle::{
     self as fim, FillInTheMiddle, Length, Level, Loss, SpmFormat,
@@ -20,6 +20,7 @@ use spanmask_core::noise::fill_in_the_middle::{
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective};
+use spanmask_core::noise::seq_to_seq::{Batch, Outputs, SeqToSeq};
 use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::threshold;
 use spanmask_core::rng::trials::Trials;

@@ -8,6 +8,7 @@
 //! | [`words`] | which tokens are hidden together |
 //! | [`mixture`] | which denoiser a row gets |
 //! | [`apply`], [`merge`] | what corrupted rows look like, and the inverse |
+//! | [`seq_to_seq`] | rows -> a batch of inputs and targets, for noise that plans and writes a row |
 //! | [`corrupt`] | span corruption: all of this, row by row, into a batch |
 //! | [`masked_lm`] | masked LM: tokens are replaced in place |
 //! | [`diffusion`] | masked diffusion: tokens become the mask, each row with its own probability |
@@ -29,4 +30,5 @@ pub mod mixture;
 pub mod plan;
 pub mod row;
 pub mod rules;
+pub mod seq_to_seq;
 pub mod words;

@@ -10,7 +10,6 @@ mod write;
 
 pub use plan_row::RowPlan;
 pub use spec::{Limits, OnExhausted, RowOptions, Spec};
-pub use write::{Batch, Outputs};
 
 use super::draw::{self, Layout as SpanLayout, Span, draw};
 use super::mixture::{Denoiser, Objective};
@@ -18,7 +17,6 @@ use super::rules::skip_protected;
 use super::words::expand;
 use crate::rng::{Purpose, SeedEpoch};
 use crate::{Error, Token};
-use core::ops::Range;
 
 /// Rows that are corrupted with the same settings.
 #[derive(Debug, Clone, Copy)]
@@ -60,11 +58,6 @@ impl<'a, T: Token> Corruption<'a, T> {
     /// The rows.
     pub fn rows(&self) -> &'a [&'a [T]] {
         self.rows
-    }
-
-    /// The same for the rows `range`, numbered from 0 again.
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        Self { rows: &self.rows[range.clone()], options: self.options.slice(range), ..*self }
     }
 
     /// Denoiser `number`, with the values that the options override for row `i`.

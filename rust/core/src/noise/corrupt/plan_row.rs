@@ -28,20 +28,12 @@ pub struct RowPlan {
 }
 
 impl<T: Token> Corruption<'_, T> {
-    /// Plans all rows.
+    /// Plans row `i`.
     ///
     /// Of a row that does not fit the limits, a beginning is used: the longest that fits, if lengths follow from the settings, since they then grow
     /// with the row. If they depend on the draw, neither do they grow with each token, nor may every beginning be drawn: a beginning is found by
     /// bisection that fits, and that would not fit with one more token. A beginning that needs more sentinels than there are does not fit.
-    pub fn plan_into(&self, plans: &mut [RowPlan]) -> Result<(), Error> {
-        let mut scratch = Scratch::default();
-        plans.iter_mut().enumerate().try_for_each(|(i, plan)| {
-            *plan = self.plan_row(i, &mut scratch)?;
-            Ok(())
-        })
-    }
-
-    fn plan_row(&self, i: usize, scratch: &mut Scratch) -> Result<RowPlan, Error> {
+    pub(super) fn planned_part(&self, i: usize, scratch: &mut Scratch) -> Result<RowPlan, Error> {
         let row = self.rows[i];
         check_len(i, row.len())?;
         let body = without_eos(row, self.spec.eos);

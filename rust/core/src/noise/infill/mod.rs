@@ -18,7 +18,6 @@ use crate::error::Column;
 use crate::rng::bounded::below;
 use crate::rng::{Purpose, SeedEpoch};
 use crate::{Error, Token};
-use core::ops::Range;
 use sentences::{before_trailing, leading};
 use spec::share;
 
@@ -102,16 +101,6 @@ impl<'a, T: Token> Infilling<'a, T> {
         Ok(Self { rows, spec, seed_epoch, options })
     }
 
-    /// The rows.
-    pub fn rows(&self) -> &'a [&'a [T]] {
-        self.rows
-    }
-
-    /// The same for the rows `range`, numbered from 0 again.
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        Self { rows: &self.rows[range.clone()], options: self.options.slice(range), ..*self }
-    }
-
     /// What may be hidden.
     fn rules(&self) -> Rules<'a> {
         let by_ids = self.options.rules.words.is_none();
@@ -123,18 +112,10 @@ impl<'a, T: Token> Infilling<'a, T> {
         }
     }
 
-    /// Plans all rows.
+    /// Plans row `i`.
     ///
     /// Errors: [`Error::IdRange`], [`Error::ColumnLength`], [`Error::RowLength`]; [`Error::Width`] for a row that is longer than inputs may be.
-    pub fn plan_into(&self, plans: &mut [RowPlan]) -> Result<(), Error> {
-        let mut scratch = Scratch::default();
-        plans.iter_mut().enumerate().try_for_each(|(i, plan)| {
-            *plan = self.plan_row(i, &mut scratch)?;
-            Ok(())
-        })
-    }
-
-    fn plan_row(&self, i: usize, scratch: &mut Scratch<T>) -> Result<RowPlan, Error> {
+    fn whole_plan(&self, i: usize, scratch: &mut Scratch<T>) -> Result<RowPlan, Error> {
         let row = self.rows[i];
         check_len(i, row.len())?;
         self.options.rules.check(i, row.len())?;

@@ -1,67 +1,50 @@
-//! Planned rows -> a batch, in one pass, row by row.
+//! Planned rows -> inputs and targets.
 
 use super::super::apply::{CLEAR, Cursor};
-use super::super::corrupt::{Batch, Outputs};
 use super::super::draw::Span;
+use super::super::seq_to_seq::{Lengths, SeqToSeq};
 use super::{Infilling, Replace, RowPlan, Scratch, Spec};
-use crate::batch::{Layout, Shape, decoder_inputs_into};
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::{Purpose, Stream};
 use crate::{Error, Token};
+use core::ops::Range;
 
-impl<T: Token> Infilling<'_, T> {
-    /// Writes all rows as planned, padding included, and completes the plans.
-    ///
-    /// Errors: [`Error::Length`] and [`Error::Width`] if an output was made for other plans.
-    pub fn write_into(&self, plans: &mut [RowPlan], batch: &Batch, outputs: Outputs) -> Result<(), Error> {
-        let Outputs { mut inputs, mut attention, mut labels, mut decoder, mut sources } = outputs;
-        let mut scratch = Scratch::default();
-        for (i, plan) in plans.iter_mut().enumerate() {
-            let (mut input, mut label);
-            (input, inputs) = batch.inputs.split_cell(i, 0..plan.inputs, inputs)?;
-            let before = labels.len();
-            (label, labels) = batch.labels.split_cell(i, 0..plan.targets, labels)?;
-            let label_width = before - labels.len();
-            input.fill_padding(batch.padding);
-            label.fill_padding(batch.ignore_index);
-            self.write_row(i, plan, &mut scratch, input.content)?;
-            T::copy_into(self.rows[i], label.content);
-            if !attention.is_empty() {
-                let mut cell;
-                (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
-                cell.fill(1, 0);
-            }
-            if !sources.is_empty() {
-                let mut cell;
-                (cell, sources) = batch.inputs.split_cell(i, 0..plan.inputs, sources)?;
-                cell.fill_padding(-1);
-                self.write_sources(i, plan, &mut scratch, cell.content);
-            }
-            if !decoder.is_empty() {
-                let packed = Layout { shape: Shape::Packed, max_len: usize::MAX };
-                let cell;
-                (cell, decoder) = packed.split_cell(i, 0..label_width, decoder)?;
-                decoder_inputs_into(&label, batch.decoder_start, batch.padding, cell.content);
-            }
-        }
-        Ok(())
+impl Lengths for RowPlan {
+    fn lengths(&self) -> (usize, usize) {
+        (self.inputs, self.targets)
+    }
+}
+
+impl<T: Token> SeqToSeq for Infilling<'_, T> {
+    type Plan = RowPlan;
+    type Scratch = Scratch<T>;
+
+    fn row_lengths(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.rows.iter().map(|row| row.len())
     }
 
-    /// Draws row `i` and writes its inputs as planned.
-    ///
-    /// Errors: [`Error::Length`] if `inputs` is not as long as planned, or the row not as long as when it was planned.
-    pub fn write_row(
+    fn slice(&self, range: Range<usize>) -> Self {
+        Self { rows: &self.rows[range.clone()], options: self.options.slice(range), ..*self }
+    }
+
+    fn plan_row(&self, i: usize, scratch: &mut Scratch<T>) -> Result<RowPlan, Error> {
+        self.whole_plan(i, scratch)
+    }
+
+    fn write_row(
         &self,
         i: usize,
         plan: &mut RowPlan,
         scratch: &mut Scratch<T>,
         inputs: &mut [i64],
+        targets: &mut [i64],
     ) -> Result<(), Error> {
-        for (want, got) in [(plan.inputs, inputs.len()), (self.rows[i].len(), plan.targets)] {
+        for (want, got) in [(plan.inputs, inputs.len()), (self.rows[i].len(), targets.len())] {
             if want != got {
                 return Err(Error::Length { want, got });
             }
         }
+        T::copy_into(self.rows[i], targets);
         plan.moved = self.draw_row(i, plan.key, scratch)?;
         keep_insertions(&mut scratch.spans, plan.inserted);
         let masks = Masks {
@@ -75,8 +58,7 @@ impl<T: Token> Infilling<'_, T> {
         if written == plan.inputs { Ok(()) } else { Err(Error::Changed { row: i }) }
     }
 
-    /// Writes which token of row `i` each place of its inputs stands for: a mask for the first token that it hides, an inserted one for the token
-    /// after it (at the end of the row, before it). `scratch` holds the noise that [`Infilling::write_row`] has drawn.
+    /// A mask stands for the first token that it hides, an inserted one for the token after it (at the end of the row, before it).
     fn write_sources(&self, i: usize, plan: &RowPlan, scratch: &mut Scratch<T>, out: &mut [i64]) {
         let len = self.rows[i].len() as u32;
         if plan.moved > 0 {
@@ -173,8 +155,10 @@ impl<T: Token> Kernel for Apply<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::seq_to_seq::{Batch, Outputs};
     use super::super::{RowOptions, SpanLengths};
     use super::*;
+    use crate::batch::{Layout, Shape};
     use crate::noise::ids::IdSet;
     use crate::rng::SeedEpoch;
 
@@ -221,8 +205,9 @@ mod tests {
             assert_eq!(infilling.write_into(&mut written, &BATCH, outputs).is_ok(), fits);
         }
         let mut wrong = RowPlan { inputs: plans[0].inputs + 1, ..plans[0] };
-        let mut input = vec![0; plans[0].inputs];
-        let error = infilling.write_row(0, &mut wrong, &mut Scratch::default(), &mut input).unwrap_err();
+        let (mut input, mut label) = (vec![0; plans[0].inputs], vec![0; row.len()]);
+        let error =
+            infilling.write_row(0, &mut wrong, &mut Scratch::default(), &mut input, &mut label).unwrap_err();
         assert_eq!(error, Error::Length { want: plans[0].inputs + 1, got: plans[0].inputs });
     }
 
