@@ -145,7 +145,7 @@ def new_memory() -> Any:
 
 
 class Places:
-    """Places in shared memory. None is used twice: the memory is freed with the last of its objects, when no child can write to it either."""
+    """Places in shared memory. None is used twice: a child may still write to it. The memory is freed with the last of its objects."""
 
     def __init__(self) -> None:
         self._free: Iterator[tuple[Any, int]] = iter(())

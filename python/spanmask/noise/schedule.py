@@ -100,7 +100,7 @@ class NoiseSchedule:
         if self._integers.lost and not self._said_lost:
             self._said_lost = True
             warnings.warn(
-                "epoch: no memory could be shared with the workers of a loader (no free file descriptor and no writable temporary directory), "
+                "epoch: no memory could be shared with the workers of a loader (no free file descriptor, no writable temporary directory), "
                 "so that persistent workers keep the epoch of their start. Set TMPDIR to a folder that can be written, or set "
                 "persistent_workers=False.",
                 SpanmaskWarning,
