@@ -1,5 +1,6 @@
 //! `_core.Layout`, `_core.pad`, `_core.take`, and the arrays that kernels write.
 
+use crate::bulk::detached;
 use crate::columns::{NumberColumn, with_numbers};
 use crate::enums::Choice;
 use crate::error::{no_array, to_py};
@@ -117,7 +118,7 @@ fn write<O: Element + Send>(
     let out = uninit_array(py, shape)?;
     let mut writer = out.readwrite();
     let places = writer.as_slice_mut()?;
-    py.detach(|| fill(places)).map_err(|e| to_py(e, "rows"))?;
+    detached(py, || fill(places))?.map_err(|e| to_py(e, "rows"))?;
     drop(writer);
     Ok(out.into_any().unbind())
 }

@@ -1,6 +1,7 @@
 //! `_core.plan_labels` and `LabelPlan.write`: a batch in two steps, so that Python decides in between which rows to keep.
 
 use crate::batch::{Layout, shape_of, uninit_array};
+use crate::bulk::detached;
 use crate::columns::Column;
 use crate::error::{to_py, too_many_rows};
 use crate::held::{HeldRows, Int64s, with_held};
@@ -83,12 +84,12 @@ pub fn plan_labels(
     };
     let (plan, tokens) = with_held!(py, &rows, name, |rows| {
         let (source, policy) = (turns.source(table.as_ref()), policy.of());
-        let planned = py.detach(|| {
+        let planned = detached(py, || {
             check_cut(&rows, max_len, &uncut_ids)?;
             let layout = batch::Layout { shape: Shape::Packed, max_len };
             Ok((Plan::new(&rows, source, policy, &columns, target)?, layout.kept_tokens(&rows)))
         });
-        planned.map_err(|e| to_py(e, name))?
+        planned?.map_err(|e| to_py(e, name))?
     });
     drop(label_values);
     Ok(LabelPlan {
@@ -224,7 +225,7 @@ impl LabelPlan {
                 position_ids: positions.as_mut().map(|array| array.as_slice_mut()).transpose()?,
                 seq_idx: numbers.as_mut().map(|array| array.as_slice_mut()).transpose()?,
             };
-            py.detach(|| write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))
+            detached(py, || write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))?
                 .map_err(|e| to_py(e, "rows"))?;
         }
         let cu_seq_lens = packed.then(|| {
@@ -239,7 +240,8 @@ impl LabelPlan {
                 let rows = Ragged::from_bounds(values, &starts, &stops).map_err(|e| to_py(e, "columns"))?;
                 let out = uninit_array(py, shape)?;
                 let mut writer = out.readwrite();
-                batch::values_into(&rows, layout, Token::to_i64, 0, writer.as_slice_mut()?)
+                let places = writer.as_slice_mut()?;
+                detached(py, || batch::values_into(&rows, layout, Token::to_i64, 0, places))?
                     .map_err(|e| to_py(e, "columns"))?;
                 drop(writer);
                 Ok(out.unbind())

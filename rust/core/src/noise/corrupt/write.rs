@@ -4,6 +4,7 @@ use super::super::apply::{apply, sources_into};
 use super::super::row::{check_and_key, without_eos};
 use super::{Corruption, RowPlan, Scratch, Span};
 use crate::batch::{Layout, Shape, decoder_inputs_into};
+use crate::stop;
 use crate::{Error, Token};
 
 /// What a batch looks like. Rows of inputs and rows of labels have separate layouts.
@@ -55,8 +56,7 @@ impl<T: Token> Corruption<'_, T> {
             if !attention.is_empty() {
                 let mut cell;
                 (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
-                cell.fill_padding(0);
-                cell.content.fill(1);
+                cell.fill(1, 0);
             }
             if !sources.is_empty() {
                 let mut cell;
@@ -97,7 +97,7 @@ impl<T: Token> Corruption<'_, T> {
         let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
         plan.key = Some(key);
         let Some(number) = plan.denoiser else {
-            T::copy_into(&row[..inputs.len()], inputs);
+            stop::copy(&row[..inputs.len()], inputs);
             return Ok(());
         };
         let body = body.get(..plan.used as usize).ok_or(Error::Changed { row: i })?;
@@ -132,7 +132,7 @@ impl<T: Token> Corruption<'_, T> {
         if want != got {
             return Err(Error::Length { want, got });
         }
-        out.fill(false);
+        stop::fill(out, false);
         let (mut scratch, mut rest) = (Scratch::default(), out);
         for (i, plan) in plans.iter().enumerate() {
             let mask;

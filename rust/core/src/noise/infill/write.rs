@@ -7,6 +7,7 @@ use super::{Infilling, Replace, RowPlan, Scratch, Spec};
 use crate::batch::{Layout, Shape, decoder_inputs_into};
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::{Purpose, Stream};
+use crate::stop::{self, poll_at};
 use crate::{Error, Token};
 
 impl<T: Token> Infilling<'_, T> {
@@ -25,7 +26,7 @@ impl<T: Token> Infilling<'_, T> {
             input.fill_padding(batch.padding);
             label.fill_padding(batch.ignore_index);
             self.write_row(i, plan, &mut scratch, input.content)?;
-            T::copy_into(self.rows[i], label.content);
+            stop::copy(self.rows[i], label.content);
             if !attention.is_empty() {
                 let mut cell;
                 (cell, attention) = batch.inputs.split_cell(i, 0..plan.inputs, attention)?;
@@ -83,13 +84,15 @@ impl<T: Token> Infilling<'_, T> {
             scratch.origins(len);
         } else {
             scratch.numbers.clear();
+            stop::reserve(&mut scratch.numbers, len as usize);
             scratch.numbers.extend(0..len);
         }
         let Scratch { numbers: origins, spans, .. } = scratch;
         let origin = |at: u32| origins.get(at as usize).or(origins.last()).copied().unwrap_or(0);
         let mut sources = Cursor { out, at: 0 };
         let mut clear = 0;
-        for span in spans.iter() {
+        for (number, span) in spans.iter().enumerate() {
+            poll_at(number, 16);
             (clear..span.start).for_each(|at| sources.push(origin(at)));
             match self.spec.replace {
                 Replace::EachToken => (span.start..span.stop).for_each(|at| sources.push(origin(at))),
@@ -160,7 +163,8 @@ impl<T: Token> Kernel for Apply<'_, T> {
         let Self { row, spans, mut masks, inputs } = self;
         let mut inputs = Cursor { out: inputs, at: 0 };
         let mut clear = 0;
-        for span in spans {
+        for (number, span) in spans.iter().enumerate() {
+            poll_at(number, 16);
             let (start, stop) = (span.start as usize, span.stop as usize);
             inputs.extend::<T, CLEAR>(row, clear, start);
             masks.push(span.stop - span.start, &mut inputs);
