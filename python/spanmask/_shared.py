@@ -105,10 +105,10 @@ class MemoryFile:
         descriptor = os.memfd_create("spanmask")
         try:
             os.posix_fallocate(descriptor, 0, SIZE)
-            return cls(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
+        return cls(descriptor)  # which closes it
 
     def create_memoryview(self) -> memoryview:
         """The memory. The name is that of `multiprocessing.heap.BufferWrapper`."""
