@@ -1,6 +1,8 @@
 # make demo                 train two small models: LLaVA on the answers only, T5 on span corruption; about three minutes after set-up
 # make test                 Rust and Python tests, against the built wheel
 # make test-thorough        the same with 100,000 examples for each property; takes hours
+# make test-processes       interrupts, forks, loaders, leaks: the long versions of tests/processes; half an hour, 8 GiB
+# make test-scale           rows and totals beyond 2^31 and 2^32 tokens; some minutes, 10 GiB
 # make test-engines         Ray and Spark on local clusters; installs both (500 MB), Spark needs Java
 # make lint                 rustfmt, clippy, ruff, mypy, stubtest
 # make docs                 the documentation, into site/
@@ -42,7 +44,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-engines test-thorough bench bench-instructions bench-loader lint docs clean
+.PHONY: demo test test-processes test-scale test-engines test-thorough bench bench-instructions bench-loader lint docs clean
 .PHONY: wheels sdist check-wheels release-dry-run licenses deny lint-workflows
 
 demo: $(VENV)/.installed
@@ -60,6 +62,14 @@ test: $(VENV)/.installed
 test-engines: $(VENV)/.engines
 	$(SAY) "Ray and Spark, on local clusters"
 	$(BIN)/python -m pytest tests/engines -m engines
+
+test-processes: $(VENV)/.installed
+	$(SAY) "Interrupts, forks, loaders, leaks"
+	$(BIN)/python -m pytest tests/processes -m "processes or not processes" --timeout 0
+
+test-scale: $(VENV)/.installed
+	$(SAY) "Rows and totals beyond 2^31 and 2^32 tokens"
+	$(BIN)/python -m pytest tests/scale -m scale --timeout 0 -rP
 
 test-thorough: $(VENV)/.installed
 	$(SAY) "100,000 examples for each property; this takes hours"

@@ -73,6 +73,63 @@ def fill_in_the_middle(ids):
     return call
 
 
+def infill(ids):
+    from spanmask import Ragged, TextInfilling, infill
+
+    rows = Ragged(ids.reshape(-1), np.arange(len(ids) + 1) * ids.shape[1])
+    spec = TextInfilling(4)
+
+    def call():
+        out = infill(rows, spec)
+        return [out.input_ids.values, out.labels.values]
+
+    return call
+
+
+def diffuse(ids):
+    from spanmask import MaskedDiffusion, diffuse
+
+    spec = MaskedDiffusion(4, special_ids=range(5))
+
+    def call():
+        out = diffuse(ids, spec)
+        return [out.input_ids, out.labels, out.loss_weights]
+
+    return call
+
+
+def operator(ids, make):
+    """A call of an Arrow operator on a table of these ids."""
+    import pyarrow as pa
+
+    offsets = pa.array(np.arange(len(ids) + 1) * ids.shape[1])
+    table = pa.table({"input_ids": pa.LargeListArray.from_arrays(offsets, pa.array(ids.reshape(-1)))})
+    made = make()
+
+    def call():
+        out = made(table)
+        return [out[name] for name in out.column_names if name == "labels" or out[name].type != table[name].type]
+
+    return call
+
+
+def chat_operator(ids):
+    from spanmask import ChatFormat, RoleBoundary
+    from spanmask.arrow import ChatMasker
+    from support.denoising import bert_tokenizer
+
+    fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
+    return operator(ids, lambda: ChatMasker(bert_tokenizer(100), chat_format=fmt))
+
+
+def masked_lm_operator(ids):
+    from spanmask import MaskedLM
+    from spanmask.arrow import TokenMasker
+    from support.denoising import bert_tokenizer
+
+    return operator(ids, lambda: TokenMasker(bert_tokenizer(100), spec=MaskedLM(4, 32000), seed=0))
+
+
 def collator(ids, make):
     """A collator's call on NumPy rows, with its tensors as arrays."""
     features = [{"input_ids": row} for row in ids]
@@ -118,6 +175,10 @@ COPIES = {
     corrupt: 0,
     mask_tokens: 0,
     fill_in_the_middle: 0,
+    infill: 0,
+    diffuse: 0,
+    chat_operator: 1,
+    masked_lm_operator: 2,
     span_corruption_collator: 0,
     fill_in_the_middle_collator: 0,
     chat_collator: 1,
@@ -161,14 +222,16 @@ def test_peak_memory_is_the_outputs(function):
 
 
 @pytest.mark.parametrize(
-    "function", [mask_labels, corrupt, mask_tokens, fill_in_the_middle], ids=lambda function: function.__name__
+    "function", [mask_labels, corrupt, mask_tokens, fill_in_the_middle, infill, diffuse], ids=lambda function: function.__name__
 )
 def test_peak_memory_of_tiny_rows_is_a_little_for_each(function):
     taken, outputs = peak(function, TINY_ROWS, TINY)
     assert taken < outputs + PER_ROW * TINY_ROWS + SLACK
 
 
-@pytest.mark.parametrize("function", [mask_labels, mask_tokens, fill_in_the_middle], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "function", [mask_labels, mask_tokens, fill_in_the_middle, diffuse], ids=lambda function: function.__name__
+)
 def test_peak_memory_of_one_long_row_is_the_outputs(function):
     taken, outputs = peak(function, 1, ROWS * LENGTH)
     assert taken < outputs + SLACK

@@ -87,6 +87,27 @@ def test_too_little_memory_is_a_memory_error(mib):
     assert in_a_process(SHORT.replace("MIB", str(mib)), RUST_BACKTRACE="1").split(), "no call was short of memory"
 
 
+LONG_ROW = """
+import resource
+import numpy as np
+from spanmask import *
+row = Ragged(np.arange(8_000_000, dtype=np.uint16) % np.uint16(900) + np.uint16(10), np.array([0, 8_000_000]))
+flags = Ragged(np.ones(8_000_000, np.bool_), row.offsets)
+infill([[5, 6, 7]], TextInfilling(4), word_starts=[[True] * 3])
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + 24 * 2**20,) * 2)
+try:
+    infill(row, TextInfilling(4), word_starts=flags)  # 8 bytes for each word, before there are outputs
+except MemoryError as error:
+    print(error)
+assert len(infill([[5, 6, 7]], TextInfilling(4)).labels) == 1
+"""
+
+
+def test_too_little_working_memory_for_one_row_is_a_memory_error():
+    assert re.match(r"rows: working memory of [\d.]+ GiB for one row does not fit in memory", in_a_process(LONG_ROW))
+
+
 def test_without_further_threads_those_that_there_are_do_all_work():
     program = """
 import os, resource

@@ -17,3 +17,16 @@ def test_trained_text_is_the_decoded_labels(tokenizer, row, labels):
 
 def test_nothing_trained_has_no_brackets(tokenizer, row):
     assert "[[" not in preview(row, [-100] * len(row), tokenizer).to_text()
+
+
+def test_brackets_of_a_row_do_not_look_like_what_trains():
+    class Pieces:
+        def __len__(self):
+            return 4
+
+        def decode(self, ids, **options):
+            return "".join(("x", "[[y]]", "[", "]]]")[token] for token in ids)
+
+    assert preview([1, 0, 1, 2, 3], [-100, 0, 1, -100, -100], Pieces()).to_text().splitlines()[1] == (
+        "<U+005B>[y<U+005D>][[x<U+005B>[y<U+005D>]]][<U+005D><U+005D>]"
+    )

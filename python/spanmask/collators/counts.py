@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._shared import SharedIntegers
 from spanmask.noise.training import in_training
 
 __all__ = ["MaskCounts", "SharedCounts"]
@@ -74,32 +73,31 @@ class SharedCounts:
     """Counts of the batches that this process and its child processes make, those for training apart from all others.
 
     They are integers in memory that processes share, each added to atomically: there is no lock, which a fork could copy or a killed worker
-    keep. The memory is made when the first child process starts, by fork, spawn or forkserver; what was counted before is this process's
-    own. A plain pickle or a deep copy starts at zero.
-
-    Attributes:
-        lost: a child process was started for which no memory could be shared: what it counts stays with it.
+    keep. What was counted before the first child process started is this process's own. A plain pickle or a deep copy starts at zero.
     """
 
     def __init__(self) -> None:
-        self._own = np.zeros(2 * KINDS, np.int64)
-        self._memory: Any = None  # multiprocessing's, as only it can be passed to a child
-        self._shared: npt.NDArray[np.int64] | None = None  # the same memory
+        self._integers = SharedIntegers(2 * KINDS, np.int64, carry=False)
         self._asked: Callable[[], bool] | None = None
         self._made_in = os.getpid()
-        self.lost = False
-        UNSHARED[id(self)] = self
+
+    @property
+    def lost(self) -> bool:
+        """Whether a child process was started for which no memory could be shared: what it counts stays with it."""
+        return self._integers.lost
 
     def add(self, counts: tuple[int, ...]) -> None:
         """Count a batch: the fields of its `MaskCounts` in order."""
         half = self._half(in_training() or (self._asked is not None and self._asked()))
-        _core.add_shared((self._own if self._shared is None else self._shared)[half], counts)
+        integers = self._integers
+        _core.add_shared((integers.own if integers.shared is None else integers.shared)[half], counts)
 
     def read(self, training: bool) -> MaskCounts:
         """The counts of batches for training, or of all others. A batch that another process is counting may be counted in part."""
         half, nothing = self._half(training), (0,) * KINDS
-        own = MaskCounts(*_core.add_shared(self._own[half], nothing))
-        return own if self._shared is None else own + MaskCounts(*_core.add_shared(self._shared[half], nothing))
+        own, shared = self._integers.own, self._integers.shared
+        counted = MaskCounts(*_core.add_shared(own[half], nothing))
+        return counted if shared is None else counted + MaskCounts(*_core.add_shared(shared[half], nothing))
 
     def count_as_training_when(self, asked: Callable[[], bool]) -> None:
         """Count a batch as one for training also if this function says so. Child processes keep the answer of their start."""
@@ -110,20 +108,6 @@ class SharedCounts:
         if self._made_in != os.getpid():
             self.__init__()  # type: ignore[misc]
 
-    def share(self) -> None:
-        """Make the memory for child processes. Counts of a thread that is adding now stay this process's own; nothing is lost."""
-        if self._shared is not None:
-            return
-        from multiprocessing.sharedctypes import RawArray
-
-        try:
-            self._memory = RawArray("q", 2 * KINDS)
-        except OSError:  # no writable temporary directory
-            self.lost = True
-            return
-        self._shared = np.frombuffer(self._memory, np.int64)
-        UNSHARED.pop(id(self), None)
-
     @staticmethod
     def _half(training: bool) -> slice:
         return slice(0, KINDS) if training else slice(KINDS, None)
@@ -133,35 +117,15 @@ class SharedCounts:
 
         if get_spawning_popen() is None:
             return {}
-        self.share()
-        return {"memory": self._memory, "made_in": self._made_in, "asked": self._asked is not None and self._asked()}
+        return {"integers": self._integers, "made_in": self._made_in, "asked": self._asked is not None and self._asked()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]
         self._made_in = state.get("made_in", self._made_in)
         self._asked = always if state.get("asked") else None
-        if state.get("memory") is not None:
-            self._memory = state["memory"]
-            self._shared = np.frombuffer(self._memory, np.int64)
-            UNSHARED.pop(id(self), None)
+        self._integers = state.get("integers", self._integers)
 
 
 def always() -> bool:
     """All batches of a process that was started for training are for training."""
     return True
-
-
-# The counts of this process whose memory is not shared yet.
-UNSHARED: WeakValueDictionary[int, SharedCounts] = WeakValueDictionary()
-
-
-def share_all() -> None:
-    """Share all counts with a process that is about to be forked."""
-    for reference in UNSHARED.valuerefs():
-        counts = reference()
-        if counts is not None:
-            counts.share()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=share_all)

@@ -1,6 +1,7 @@
 """When noise is drawn: seed, epoch and step of a collator, whether they are held, and a check for passes that repeat the same noise.
 
-multiprocessing takes as long to import as a third of spanmask, and only collators need it. It is therefore imported where it is used.
+multiprocessing takes as long to import as a third of spanmask, and only processes with children need it. It is therefore imported where it
+is used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from spanmask._shared import SharedIntegers
 from spanmask._validate import as_uint64, check_choice
 from spanmask.errors import SpanmaskWarning
 from spanmask.noise.training import in_training
@@ -30,13 +32,16 @@ WATCHED_KEYS = 32
 # Seed (of a collator without one), epoch and step of noise that is held.
 HELD_AT = 0
 
+# The numbers of the integers that worker processes share.
+EPOCH, STEP, HELD = range(3)
+
 
 class NoiseSchedule:
     """Seed, epoch and step of the next batch.
 
-    Noise is a pure function of (seed, epoch, key of the row); the step only moves rates that are functions of it. Epoch and step are
-    integers in shared memory: worker processes see what `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and
-    forkserver. A plain pickle or a deep copy has its own.
+    Noise is a pure function of (seed, epoch, key of the row); the step only moves rates that are functions of it. Worker processes share
+    epoch and step: they see what `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and forkserver. A plain pickle
+    or a deep copy has its own.
 
     Args:
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state, or from NumPy's global random state
@@ -51,8 +56,9 @@ class NoiseSchedule:
     """
 
     def __init__(self, seed: int | None = None, epoch: int = 0, on_repeat: OnRepeat = "warn") -> None:
-        self._memory = shared_integers(0, 0, False)
+        self._integers = SharedIntegers(3, np.uint64, carry=True)
         self._held_when: Callable[[], bool] | None = None
+        self._said_lost = False
         self.seed = seed
         self.epoch = epoch
         self.on_repeat = on_repeat
@@ -70,20 +76,36 @@ class NoiseSchedule:
     @property
     def epoch(self) -> int:
         """The epoch that was set."""
-        return int(self._memory[0])
+        return self._integers[EPOCH]
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._memory[0] = as_uint64("epoch", epoch)
+        self._set(EPOCH, as_uint64("epoch", epoch))
 
     @property
     def step(self) -> int:
         """The step that was set."""
-        return int(self._memory[1])
+        return self._integers[STEP]
 
     @step.setter
     def step(self, step: int) -> None:
-        self._memory[1] = as_uint64("step", step)
+        self._set(STEP, as_uint64("step", step))
+
+    def _set(self, number: int, value: int) -> None:
+        """Set one of the integers that worker processes share.
+
+        Warns once if there are workers that do not.
+        """
+        self._integers[number] = value
+        if self._integers.lost and not self._said_lost:
+            self._said_lost = True
+            warnings.warn(
+                "epoch: no memory could be shared with the workers of a loader (no free file descriptor, no writable temporary directory), "
+                "so that persistent workers keep the epoch of their start. Set TMPDIR to a folder that can be written, or set "
+                "persistent_workers=False.",
+                SpanmaskWarning,
+                stacklevel=4,
+            )
 
     @property
     def on_repeat(self) -> OnRepeat:
@@ -102,13 +124,13 @@ class NoiseSchedule:
             when: `True`: from now on, in all processes, except in batches of a loader that `for_training` has marked; `False`: not
                 any more; or a function that this process asks for each batch. Workers keep the answer of the time at which they start.
         """
-        self._memory[2] = when is True
+        self._set(HELD, when is True)
         self._held_when = when if callable(when) else None
 
     @property
     def is_held(self) -> bool:
         """Whether the next batch has the noise of evaluation."""
-        return self._held_here() or (bool(self._memory[2]) and not in_training())
+        return self._held_here() or (bool(self._integers[HELD]) and not in_training())
 
     def _held_here(self) -> bool:
         return self._held_when is not None and self._held_when()
@@ -177,17 +199,16 @@ class NoiseSchedule:
 
         state = {"seed": self.seed, "on_repeat": self.on_repeat}
         if get_spawning_popen() is None:
-            return {**state, "memory": (self.epoch, self.step, False)}
-        # The shared memory itself can only be passed to a child process that is being started. What decides whether noise is held may
-        # be a trainer: the child gets its answer.
-        return {**state, "memory": self._memory, "held": self._held_here()}
+            return {**state, "values": (self.epoch, self.step, False)}
+        # What decides whether noise is held may be a trainer: the child gets its answer.
+        return {**state, "integers": self._integers, "held": self._held_here()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        memory = state["memory"]
-        self._memory = shared_integers(*memory) if isinstance(memory, tuple) else memory
+        self.__init__(state["seed"], on_repeat=state["on_repeat"])  # type: ignore[misc]
+        for number, value in enumerate(state.get("values", ())):
+            self._integers[number] = value
+        self._integers = state.get("integers", self._integers)
         self._held_when = always if state.get("held") else None
-        self.seed, self.on_repeat = state["seed"], state["on_repeat"]
-        self._watch = RepeatWatch()
 
 
 def always() -> bool:
@@ -219,13 +240,6 @@ class RepeatWatch:
             self._awaited.update(new)
         self._reported = not self._awaited
         return self._reported
-
-
-def shared_integers(*values: int) -> Any:
-    """An array of uint64 in multiprocessing's shared memory."""
-    from multiprocessing.sharedctypes import RawArray
-
-    return RawArray("Q", values)
 
 
 def draw_seed() -> int:

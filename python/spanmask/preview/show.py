@@ -119,7 +119,7 @@ def preview(
 
     Returns:
         A `Preview`. If the label of a token differs from its id (masked language models), both are shown: `<mask> -> dog`. Control
-        characters and invisible ones are shown as their number. The brackets of plain text may also occur in the text of rows.
+        characters and invisible ones are shown as their number, and in plain text the first bracket of `[[` and `]]` in a row.
 
     Raises:
         TypeError: there is no tokenizer or there are no labels, or the ids are not integers.

@@ -1,7 +1,11 @@
-"""Rows as plain text: `[[ ]]` around trained text, `(( ))` around ignored text."""
+"""Rows as plain text: `[[ ]]` around trained text, `(( ))` around ignored text.
+
+A `[[` or `]]` of a row would look like what trains: its first bracket is shown as its number, as control characters are.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -21,11 +25,20 @@ def text_lines(row: Row) -> Iterator[str]:
     for line in row.lines:
         text = ""
         for (trained, ignored, weight), run in groupby(line.segments, key=lambda s: (s.trained, s.ignored, s.weight)):
-            inner = "".join(segment.text for segment in run).replace("\n", "\\n\n")
+            inner = spell_brackets("".join(segment.text for segment in run)).replace("\n", "\\n\n")
             prefix = "" if weight is None else f"{weight:g}: "
             text += f"[[{prefix}{inner}]]" if trained else f"(({inner}))" if ignored else inner
         for number, part in enumerate(split_lines(text)):
             yield f"{line.gutter if number == 0 else '':<{width}} | {part}" if width else part
+
+
+def spell_brackets(text: str) -> str:
+    """The text without `[[` and `]]`.
+
+    >>> spell_brackets("a[[1], [b[2]]]")
+    'a<U+005B>[1], [b[2<U+005D><U+005D>]'
+    """
+    return re.sub(r"\[(?=\[)|\](?=\])", lambda bracket: f"<U+{ord(bracket[0]):04X}>", text)
 
 
 def split_lines(text: str) -> Sequence[str]:

@@ -1,6 +1,7 @@
 //! What a batch looks like: rows are padded into cells, concatenated, or stay at their positions in a 2-D input.
 
 use crate::search::Searcher;
+use crate::stop::{self, EVERY, poll_at};
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
 
@@ -55,14 +56,14 @@ pub struct Cell<'o, O> {
 impl<O: Copy> Cell<'_, O> {
     /// Writes `value` to all padding.
     pub fn fill_padding(&mut self, value: O) {
-        self.before.fill(value);
-        self.after.fill(value);
+        stop::fill(self.before, value);
+        stop::fill(self.after, value);
     }
 
     /// Writes `value` for each token, `padding` around them.
     pub fn fill(&mut self, value: O, padding: O) {
         self.fill_padding(padding);
-        self.content.fill(value);
+        stop::fill(self.content, value);
     }
 }
 
@@ -172,8 +173,11 @@ pub fn values_into<T: Copy, O: Copy>(
 ) -> Result<(), Error> {
     layout.for_each_cell(rows, out, |_, row, mut cell| {
         cell.fill_padding(padding);
-        for (place, &value) in cell.content.iter_mut().zip(row) {
-            *place = convert(value);
+        for (part, (places, values)) in cell.content.chunks_mut(EVERY).zip(row.chunks(EVERY)).enumerate() {
+            poll_at(part, EVERY);
+            for (place, &value) in places.iter_mut().zip(values) {
+                *place = convert(value);
+            }
         }
         Ok(())
     })
@@ -196,6 +200,7 @@ pub fn take_into<T: Copy, O: Copy>(
         return Err(Error::Length { want, got });
     }
     for (at, (place, &source)) in out.iter_mut().zip(sources).enumerate() {
+        poll_at(at, 1);
         *place = match usize::try_from(source) {
             Ok(position) => {
                 let i = at / width;
@@ -215,7 +220,8 @@ pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &m
     let before = labels.before.iter().map(|_| padding);
     let after = labels.after.iter().map(|_| padding);
     let shifted = before.chain(labels.content.iter().copied()).chain(after);
-    for (place, id) in out.iter_mut().zip(core::iter::once(start).chain(shifted)) {
+    for (at, (place, id)) in out.iter_mut().zip(core::iter::once(start).chain(shifted)).enumerate() {
+        poll_at(at, 1);
         *place = id;
     }
 }
@@ -226,6 +232,7 @@ pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &m
 pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error> {
     let real = |entry: &T| entry.to_i64() != 0;
     let bounds = |i: usize| {
+        poll_at(i, 64);
         let (row, at) = (mask.row(i), mask.bounds(i).start);
         let start = row.iter().position(real).unwrap_or(row.len());
         let stop = row.iter().rposition(real).map_or(start, |last| last + 1);

@@ -1,6 +1,6 @@
 //! Token ids in, training targets out: which tokens carry loss, which spans are hidden.
 //!
-//! The kernels of `spanmask`. They know no Python, no threads and no global state, and write into buffers that the caller owns (`*_into`).
+//! The kernels of `spanmask`. They know no Python, no threads and no global state (a thread may say that it wants to stop), and write into buffers that the caller owns (`*_into`).
 //!
 //! | module | decides |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | [`noise`] | which spans are hidden, and what takes their place |
 //! | [`rng`] | noise as a pure function of (seed, epoch, example) |
 //! | [`batch`] | what a batch looks like: padded, or concatenated |
+//! | [`stop`] | how a kernel ends before its rows do |
 //!
 //! Spans are half-open everywhere. Rows are read through [`ragged::Ragged`], whose bounds are checked once, when it is made.
 #![deny(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod noise;
 pub mod ragged;
 pub mod rng;
 pub mod search;
+pub mod stop;
 pub mod token;
 pub mod turns;
 

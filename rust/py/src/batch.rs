@@ -1,5 +1,6 @@
 //! `_core.Layout`, `_core.pad`, `_core.take`.
 
+use crate::bulk::detached;
 use crate::columns::{NumberColumn, with_numbers};
 use crate::enums::Choice;
 use crate::error::to_py;
@@ -112,6 +113,6 @@ fn write<O: Element + Send>(
 ) -> PyResult<Py<PyAny>> {
     let mut out = Output::new(py, shape)?;
     let places = out.places();
-    py.detach(|| fill(places)).map_err(|e| to_py(e, "rows"))?;
+    detached(py, || fill(places))?.map_err(|e| to_py(e, "rows"))?;
     Ok(out.finish().into_any())
 }

@@ -105,11 +105,11 @@ pub fn diffuse<'py>(
         let batch = Batch { layout, padding: pad_token_id, ignore_index, fill };
         let seed_epoch = SeedEpoch { seed, epoch };
         if spec.antithetic && options.ratios.is_none() {
-            let made = py.detach(|| {
+            let made = bulk::detached(py, || {
                 let keys = row_keys(&rows, layout, &options)?;
                 let ratios = antithetic_ratios(&keys, seed_epoch, spec.spec.eps);
                 Ok((keys, ratios))
-            });
+            })?;
             let (keys, ratios) = made.map_err(|e| to_py(e, name))?;
             let options = RowOptions { keys: Some(&keys), ratios: Some(&ratios), ..options };
             return write(py, &rows, &spec.spec, seed_epoch, &options, &batch, name, num_threads);

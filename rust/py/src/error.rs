@@ -1,6 +1,8 @@
 //! Errors -> Python exceptions. This is the only file that names exceptions. Each message names the argument, the row and the remedy.
 
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyImportError, PyKeyboardInterrupt, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use spanmask_core::Error;
@@ -102,6 +104,24 @@ pub fn no_memory(items: usize, item: usize) -> PyErr {
     PyMemoryError::new_err(format!(
         "rows: {items} entries of {item} bytes take {bytes}, which do not fit in memory. Pass fewer or shorter rows."
     ))
+}
+
+/// What a kernel needs for one row in addition to its outputs does not fit in memory.
+pub fn no_working_memory(bytes: usize) -> PyErr {
+    PyMemoryError::new_err(format!(
+        "rows: working memory of {} for one row does not fit in memory. Pass shorter rows, or lower num_threads.",
+        gib(bytes as f64)
+    ))
+}
+
+/// NumPy is still being imported.
+pub fn numpy_is_incomplete() -> PyErr {
+    PyImportError::new_err("spanmask: imported while NumPy is being imported; import numpy before it.")
+}
+
+/// A signal ended a call.
+pub fn interrupted() -> PyErr {
+    PyKeyboardInterrupt::new_err(())
 }
 
 /// A size, for messages. Sums and products of sizes stop at the greatest one.

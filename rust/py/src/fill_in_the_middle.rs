@@ -262,13 +262,13 @@ pub fn merge_documents<'py>(
     let mut values = reserved(rows.tokens())?;
     let mut offsets = reserved(rows.len() + 1)?;
     offsets.push(0);
-    let merged = py.detach(|| {
+    let merged = bulk::detached(py, || {
         for (number, ids) in rows.rows().enumerate() {
             spec.0.merge(ids, &mut values).map_err(|e| e.at_row(number))?;
             offsets.push(values.len() as i64);
         }
         Ok::<_, Error>(())
-    });
+    })?;
     merged.map_err(|e| to_py(e, "input_ids"))?;
     Ok(MergedRows::new(py, values, offsets))
 }

@@ -1,5 +1,6 @@
 //! Rows that outlive the call that reads them: a batch is planned in one call and written in another.
 
+use crate::bulk::detached;
 use crate::columns::{Bounds, IdColumn};
 use crate::error::{misaligned, to_py};
 use crate::memory::concatenated;
@@ -77,7 +78,7 @@ impl HeldRows {
                 })
                 .collect();
             let starts = core::iter::once(0).chain(stops.iter().copied()).take(stops.len()).collect();
-            let values = concatenated(&rows)?.into_pyarray(list.py()).into_any().unbind();
+            let values = concatenated(list.py(), &rows)?.into_pyarray(list.py()).into_any().unbind();
             Self { values: Values::Array(values), starts, stops }
         }))
     }
@@ -127,7 +128,7 @@ impl HeldRows {
     ) -> PyResult<()> {
         let mask = Self::read(mask, "attention_mask", Entries::Flags)?;
         mask.check_aligned(self, "attention_mask")?;
-        let bounds = with_held!(py, &mask, "attention_mask", |rows| py.detach(|| mask_bounds(&rows)))
+        let bounds = with_held!(py, &mask, "attention_mask", |rows| detached(py, || mask_bounds(&rows))?)
             .map_err(|e| to_py(e, "attention_mask"))?;
         self.narrow(&mask, &bounds);
         if let Some(column) = column {

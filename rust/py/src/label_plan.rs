@@ -1,6 +1,7 @@
 //! `_core.plan_labels` and `LabelPlan.write`: a batch in two steps, so that Python decides in between which rows to keep.
 
 use crate::batch::{Layout, shape_of};
+use crate::bulk::detached;
 use crate::columns::Column;
 use crate::error::{to_py, too_many_rows};
 use crate::held::{HeldRows, Int64s, with_held};
@@ -84,12 +85,12 @@ pub fn plan_labels(
     };
     let (plan, tokens) = with_held!(py, &rows, name, |rows| {
         let (source, policy) = (turns.source(table.as_ref()), policy.of());
-        let planned = py.detach(|| {
+        let planned = detached(py, || {
             check_cut(&rows, max_len, &uncut_ids)?;
             let layout = batch::Layout { shape: Shape::Packed, max_len };
             Ok((Plan::new(&rows, source, policy, &columns, target)?, layout.kept_tokens(&rows)))
         });
-        planned.map_err(|e| to_py(e, name))?
+        planned?.map_err(|e| to_py(e, name))?
     });
     drop(label_values);
     Ok(LabelPlan {
@@ -218,7 +219,7 @@ impl LabelPlan {
             position_ids: position_ids.as_mut().map(Output::places),
             seq_idx: seq_idx.as_mut().map(Output::places),
         };
-        py.detach(|| write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))
+        detached(py, || write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))?
             .map_err(|e| to_py(e, "rows"))?;
         let cu_seq_lens = packed.then(|| {
             let ends = lengths().scan(0, |end, len| {
@@ -231,7 +232,8 @@ impl LabelPlan {
             with_ids!(column, |values| {
                 let rows = Ragged::from_bounds(values, &starts, &stops).map_err(|e| to_py(e, "columns"))?;
                 let mut out = Output::new(py, shape)?;
-                batch::values_into(&rows, layout, Token::to_i64, 0, out.places())
+                let places = out.places();
+                detached(py, || batch::values_into(&rows, layout, Token::to_i64, 0, places))?
                     .map_err(|e| to_py(e, "columns"))?;
                 Ok(out.finish())
             })

@@ -40,7 +40,12 @@ mod _core {
     /// first call of a process would not be a `KeyboardInterrupt`.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::outputs::touch_numpy(module.py())?;
+        let py = module.py();
+        // `python -W error::spanmask.SpanmaskWarning` imports spanmask in the middle of the import of NumPy, if that comes first.
+        if !py.import("numpy")?.hasattr("__version__")? {
+            return Err(super::error::numpy_is_incomplete());
+        }
+        super::outputs::touch_numpy(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 

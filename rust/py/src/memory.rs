@@ -1,7 +1,7 @@
 //! Memory that grows with the input: if there is too little of it, `MemoryError` with the numbers, where `Vec` would end the process.
 
 use crate::error::no_memory;
-use pyo3::PyResult;
+use pyo3::{PyResult, Python};
 
 /// An empty vector with space for `len` entries.
 pub fn reserved<T>(len: usize) -> PyResult<Vec<T>> {
@@ -25,8 +25,13 @@ pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> PyResult<Vec<T>>
 }
 
 /// Rows one after the other.
-pub fn concatenated<T: Copy>(rows: &[&[T]]) -> PyResult<Vec<T>> {
+pub fn concatenated<T: Copy>(py: Python<'_>, rows: &[&[T]]) -> PyResult<Vec<T>> {
     let mut vec = reserved(rows.iter().map(|row| row.len()).fold(0, usize::saturating_add))?;
-    rows.iter().for_each(|row| vec.extend_from_slice(row));
+    for part in rows.iter().flat_map(|row| row.chunks(1 << 24)) {
+        vec.extend_from_slice(part);
+        if part.len() == 1 << 24 {
+            py.check_signals()?; // a copy of a billion tokens takes seconds
+        }
+    }
     Ok(vec)
 }

@@ -1,5 +1,6 @@
 //! `_core.merge`.
 
+use crate::bulk::detached;
 use crate::columns::Column;
 use crate::error::to_py;
 use crate::memory::reserved;
@@ -37,13 +38,13 @@ pub fn merge<'py>(
     let mut values = reserved(inputs.tokens().saturating_add(labels.tokens()))?;
     let mut offsets = reserved(inputs.len() + 1)?;
     offsets.push(0);
-    let merged = py.detach(|| {
+    let merged = detached(py, || {
         for (number, (inputs, labels)) in inputs.rows().zip(labels.rows()).enumerate() {
             spec.merger.merge(inputs, labels, &mut values).map_err(|e| e.at_row(number))?;
             offsets.push(values.len() as i64);
         }
         Ok::<_, Error>(())
-    });
+    })?;
     merged.map_err(|e| to_py(e, "input_ids"))?;
     Ok(MergedRows::new(py, values, offsets))
 }

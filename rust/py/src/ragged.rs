@@ -1,5 +1,6 @@
 //! `_core`: lists of lists, lists of arrays and attention masks -> values and bounds.
 
+use crate::bulk::detached;
 use crate::columns::IdColumn;
 use crate::error::{id_too_large, not_a_list, not_an_id, to_py};
 use crate::ids::with_ids;
@@ -78,6 +79,9 @@ pub fn read_lists(rows: &Bound<'_, PyList>, name: &str, entries: Entries) -> PyR
     Ok((values, offsets))
 }
 
+/// Signals are looked at every so many entries.
+const SIGNALS: usize = 1 << 20;
+
 /// Where an entry is, for messages, and what it may be.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -93,6 +97,9 @@ fn read_row<'py>(
 ) -> PyResult<()> {
     for (position, item) in row.enumerate() {
         let int = item.cast_exact::<PyInt>().ok().and_then(|int| int.extract().ok());
+        if values.len() % SIGNALS == SIGNALS - 1 {
+            item.py().check_signals()?;
+        }
         values.push(match int {
             Some(int) => int,
             None => read_other(&item, position, place)?,
@@ -168,7 +175,7 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
         offsets.push(0);
         offsets.extend(ends);
         RaggedArrays {
-            values: concatenated(&rows)?.into_pyarray(py).into_any().unbind(),
+            values: concatenated(py, &rows)?.into_pyarray(py).into_any().unbind(),
             offsets: offsets.into_pyarray(py).unbind(),
         }
     })))
@@ -180,7 +187,7 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
 pub fn mask_bounds(py: Python<'_>, mask: IdColumn<'_>) -> PyResult<RowBounds> {
     let (starts, stops) = with_ids!(&mask.values, |values| {
         let rows = Ragged::from_bounds(values, mask.bounds.starts()?, mask.bounds.stops()?);
-        py.detach(|| batch::mask_bounds(&rows?)).map_err(|e| to_py(e, "attention_mask"))?
+        detached(py, || batch::mask_bounds(&rows?))?.map_err(|e| to_py(e, "attention_mask"))?
     })
     .into_iter()
     .unzip::<i64, i64, Vec<_>, Vec<_>>();

@@ -1,5 +1,6 @@
 //! `_core.Format`, `_core.find_turns`, `_core.find_all`, `_core.paint`.
 
+use crate::bulk::detached;
 use crate::columns::IdColumn;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, Ids, PerToken, with_ids};
@@ -109,7 +110,8 @@ pub fn find_turns(py: Python<'_>, rows: IdColumn<'_>, format: &Format) -> PyResu
     let (numbers, turns) = with_ids!(&rows.values, |values| {
         let rows = Ragged::from_bounds(values, rows.bounds.starts()?, rows.bounds.stops()?)
             .map_err(|e| to_py(e, "rows"))?;
-        py.detach(|| all_turns(&rows, format.of()))
+        let format = format.of(); // with the GIL: a fork while another thread compiles it would leave the child waiting for that thread
+        detached(py, || all_turns(&rows, format))?
     });
     let places = |of: fn(&Turn) -> usize| {
         let column: Vec<i64> = turns.iter().map(|turn| of(turn) as i64).collect();
@@ -284,7 +286,7 @@ pub fn find_all(py: Python<'_>, values: Ids<'_>, sequences: Vec<Vec<i64>>) -> Py
         let searcher = Searcher::<T>::new(sequences.iter().map(Vec::as_slice));
         searcher.find_all(values).map(|(position, number)| (position as i64, number as i64)).unzip()
     }
-    let (positions, numbers) = with_ids!(&values, |values| py.detach(|| search(values, &sequences)));
+    let (positions, numbers) = with_ids!(&values, |values| detached(py, || search(values, &sequences))?);
     Ok(Matches {
         positions: positions.into_pyarray(py).unbind(),
         sequences: numbers.into_pyarray(py).unbind(),

@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::{RowColumns, Shift, write};
 use crate::batch::Layout;
 use crate::level::SimdLevel;
+use crate::stop;
 use crate::{Error, Ragged, Token};
 
 /// The buffers of a batch.
@@ -50,7 +51,7 @@ pub fn write_batch_into<T: Token>(
         let mut cell = layout.next_cell(number, bounds.clone(), &mut out.input_ids)?;
         cell.fill_padding(padding);
         let len = cell.content.len();
-        T::copy_into(&ids[..len], cell.content);
+        stop::copy(&ids[..len], cell.content);
         if let Some(mask) = &mut out.attention_mask {
             layout.next_cell(number, bounds.clone(), mask)?.fill(1, 0);
         }

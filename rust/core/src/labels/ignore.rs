@@ -3,6 +3,7 @@
 use super::spans::{Span, Spans};
 use crate::Token;
 use crate::search::Searcher;
+use crate::stop;
 use crate::turns::Turn;
 use core::ops::Range;
 
@@ -61,7 +62,7 @@ impl<T: Token> Ignore<T> {
         let mut holes = Vec::new();
         if !self.ids.is_empty() {
             // Needles of one token: every candidate is a match.
-            holes.extend(self.ids.candidates(row).map(|at| at..at + 1));
+            self.ids.candidates(row).for_each(|at| stop::push(&mut holes, at..at + 1));
             spans.subtract(&holes);
         }
         if !self.sequences.is_empty() {
@@ -95,7 +96,7 @@ impl<T: Token> Ignore<T> {
             }
             if let Some((_, len)) = self.sequences.matches_at(row, at).next() {
                 free_from = at + len;
-                holes.push(at..free_from);
+                stop::push(holes, at..free_from);
             }
         }
     }
@@ -123,9 +124,9 @@ impl<T: Token> Ignore<T> {
                 Some((at, at + len))
             });
             open_end = close.is_none();
-            let (close, stop) = close.unwrap_or((row.len(), row.len()));
-            holes.push(if self.train_markers { inside..close } else { at..stop });
-            free_from = stop;
+            let (close, end) = close.unwrap_or((row.len(), row.len()));
+            stop::push(holes, if self.train_markers { inside..close } else { at..end });
+            free_from = end;
         }
         open_end
     }

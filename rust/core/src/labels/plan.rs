@@ -6,6 +6,7 @@ use super::{
     WhichTurns,
 };
 use crate::error::Column;
+use crate::stop;
 use crate::turns::{Turn, TurnSource};
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
@@ -58,8 +59,9 @@ impl Plan {
         source.for_each_row(rows, |i, turns| {
             let row = TurnsOfRow { number: i, ids: rows.row(i), turns, source };
             plan.rows.push(row.plan(policy, columns, target, &mut spans, &mut plan.turns)?);
-            plan.spans.extend_from_slice(&spans.0);
+            stop::extend(&mut plan.spans, &spans.0);
             plan.edges.push(plan.spans.len());
+            stop::reserve(&mut plan.roles, turns.len());
             plan.roles.extend(turns.iter().map(|turn| turn.role));
             plan.role_edges.push(plan.roles.len());
             plan.open.push(turns.last().is_some_and(|turn| !turn.closed));

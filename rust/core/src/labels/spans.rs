@@ -1,6 +1,7 @@
 //! The spans of one row that carry loss, with their weights.
 
 use super::Shift;
+use crate::stop;
 use core::ops::Range;
 
 /// A half-open span of token positions and its loss weight.
@@ -36,7 +37,7 @@ impl Spans {
         }
         match self.0.last_mut() {
             Some(last) if last.stop == start && last.weight == weight => last.stop = span.end,
-            _ => self.0.push(Span { start, stop: span.end, weight }),
+            _ => stop::push(&mut self.0, Span { start, stop: span.end, weight }),
         }
     }
 

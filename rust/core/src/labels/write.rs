@@ -5,6 +5,7 @@ use super::spans::Span;
 use crate::Token;
 use crate::batch::Cell;
 use crate::level::{Kernel, SimdLevel};
+use crate::stop::{self, EVERY, poll_at};
 
 /// A row whose labels are to be written.
 pub struct Row<'a, T> {
@@ -55,26 +56,30 @@ impl<T: Token> Kernel for Labels<'_, T> {
         let mut at = 0; // each place is written once: spans are few and long, and so are the gaps
         for span in spans {
             let places = span.places(shift, out.len());
-            out[at..places.start].fill(ignore);
+            stop::fill(&mut out[at..places.start], ignore);
             let first = places.start + shift.distance();
-            T::copy_into(&ids[first..first + places.len()], &mut out[places.clone()]);
+            stop::copy(&ids[first..first + places.len()], &mut out[places.clone()]);
             at = places.end;
         }
-        out[at..].fill(ignore);
+        stop::fill(&mut out[at..], ignore);
     }
 }
 
 /// Keeps `ignore` in `out`, and replaces every other label with that of `labels`, which may be `ignore` too.
 fn intersect(labels: &[i64], ignore: i64, out: &mut [i64]) {
-    for (out, &label) in out.iter_mut().zip(labels) {
-        *out = if *out == ignore { ignore } else { label };
+    for (part, (out, labels)) in out.chunks_mut(EVERY).zip(labels.chunks(EVERY)).enumerate() {
+        poll_at(part, EVERY);
+        for (out, &label) in out.iter_mut().zip(labels) {
+            *out = if *out == ignore { ignore } else { label };
+        }
     }
 }
 
 /// Writes each span's weight where `labels` train, 0 elsewhere.
 fn weights_into(spans: &[Span], shift: Shift, labels: &[i64], ignore: i64, out: &mut [f32]) {
-    out.fill(0.0);
-    for span in spans {
+    stop::fill(out, 0.0);
+    for (number, span) in spans.iter().enumerate() {
+        poll_at(number, 64);
         let places = span.places(shift, out.len());
         for (weight, label) in out[places.clone()].iter_mut().zip(&labels[places]) {
             *weight = if *label == ignore { 0.0 } else { span.weight };

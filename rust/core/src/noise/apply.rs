@@ -4,6 +4,7 @@
 use super::draw::Span;
 use crate::Token;
 use crate::level::{Kernel, SimdLevel};
+use crate::stop::{self, poll_at};
 
 /// The ids that are written before, between and after the tokens of a row.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +73,7 @@ impl Cursor<'_> {
 #[inline(never)] // leaves registers for the short runs
 fn copy<T: Token>(run: &[T], out: &mut [i64]) {
     let len = run.len().min(out.len());
-    T::copy_into(&run[..len], &mut out[..len]);
+    stop::copy(&run[..len], &mut out[..len]);
 }
 
 /// Writes inputs and targets of one row. `spans` ascend inside the row; there is a clear token between any two of them.
@@ -102,7 +103,8 @@ pub fn sources_into(len: u32, eos: u32, spans: &[Span], affixes: &Affixes, sourc
     if affixes.mode_token.is_some() {
         sources.push(0);
     }
-    for span in spans {
+    for (number, span) in spans.iter().enumerate() {
+        poll_at(number, 16);
         (clear..span.start).for_each(|at| sources.push(at));
         if affixes.sentinels.is_some() {
             sources.push(span.start);
@@ -137,6 +139,7 @@ impl<T: Token> Kernel for Apply<'_, T> {
         }
         let mut clear = 0;
         for (number, span) in spans.iter().enumerate() {
+            poll_at(number, 16);
             let (start, stop) = (span.start as usize, span.stop as usize);
             inputs.extend::<T, CLEAR>(row, clear, start);
             if let Some(&sentinel) = affixes.sentinels.and_then(|sentinels| sentinels.get(number)) {

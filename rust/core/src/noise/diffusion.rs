@@ -10,6 +10,7 @@ use crate::error::Column;
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::threshold;
 use crate::rng::{Purpose, SeedEpoch, Stream};
+use crate::stop::{self, poll_at};
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
 
@@ -225,9 +226,9 @@ pub fn diffuse_into<T: Token>(
             batch.layout.next_cell(i, 0..len, &mut attention)?.fill(1, 0);
         }
         if options.bounds.is_some() {
-            T::copy_into(&whole[..len], input.content);
-            label.content.fill(batch.ignore_index);
-            weight.content.fill(0.0);
+            stop::copy(&whole[..len], input.content);
+            stop::fill(label.content, batch.ignore_index);
+            stop::fill(weight.content, 0.0);
         }
         let kept = if plan.filled { 0..len } else { bounds.start..bounds.start + row.len() };
         let target = Target {
@@ -313,7 +314,7 @@ impl Call<'_> {
                 free &= bits(factors[range].iter().map(|&factor| factor > 0.0));
             }
             eligible += free.count_ones() as usize;
-            self.scratch.bits.push(free);
+            stop::push(&mut self.scratch.bits, free);
         }
         let filled = self.batch.fill.is_some() && self.options.bounds.is_none() && eligible > 0;
         Ok(RowPlan { key, eligible, filled })
@@ -343,6 +344,7 @@ impl Call<'_> {
         let mut stream = self.seed_epoch.stream(plan.key, Purpose::Choice);
         let (mut words, mut masked) = ([0; BLOCK], 0);
         for (n, &free) in self.scratch.bits.iter().enumerate() {
+            poll_at(n, BLOCK);
             let range = n * BLOCK..(n * BLOCK + BLOCK).min(len);
             draw_words(&mut stream, free, &mut words[..range.len()]);
             let own = range.start.min(row.len())..range.end.min(row.len());
@@ -364,11 +366,11 @@ impl Call<'_> {
         RowReport { ratio, eligible: eligible as u32, masked, key: plan.key }
     }
 
-    /// Sets the bits of the tokens that fill a row of `len` tokens up to `stop`.
-    fn allow_fill(&mut self, len: usize, stop: usize) {
+    /// Sets the bits of the tokens that fill a row of `len` tokens up to `end`.
+    fn allow_fill(&mut self, len: usize, end: usize) {
         let all = &mut self.scratch.bits;
-        all.resize(stop.div_ceil(BLOCK), 0);
-        for at in len..stop {
+        stop::resize(all, end.div_ceil(BLOCK), 0);
+        for at in len..end {
             all[at / BLOCK] |= 1 << (at % BLOCK);
         }
     }

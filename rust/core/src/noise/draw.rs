@@ -4,6 +4,7 @@
 use super::plan::Plan;
 use crate::bitblock::{BLOCK, set_bits_into};
 use crate::rng::{Stream, bounded::below};
+use crate::stop::{self, poll_at};
 
 /// A half-open span of token (or word) positions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,8 +39,9 @@ pub struct Scratch {
 fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>, ends: &mut Vec<u32>) {
     debug_assert!(1 <= parts && parts <= total);
     bits.clear();
-    bits.resize(total.div_ceil(64) as usize, 0);
+    stop::resize(bits, total.div_ceil(64) as usize, 0);
     for place in total - parts..total - 1 {
+        poll_at((place - (total - parts)) as usize, 4);
         let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
         // If a place is taken, the new one is used. Few are taken, so a branch that is sometimes mispredicted is faster than waiting for each
         // answer.
@@ -49,7 +51,7 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     }
     bits[((total - 1) / 64) as usize] |= 1 << ((total - 1) % 64); // the end of the last part
     ends.clear();
-    ends.resize(parts as usize + BLOCK, 0);
+    stop::resize(ends, parts as usize + BLOCK, 0);
     let mut found = 0;
     for (first, &word) in (1u32..).step_by(BLOCK).zip(bits.iter()) {
         found += set_bits_into(word, first, &mut ends[found..]);
@@ -84,6 +86,7 @@ pub fn draw(
     let kept = count.min(most).max(1) as usize;
     let last = count as usize - 1;
     let mut hidden = 0;
+    stop::reserve(spans, kept);
     for j in 0..kept {
         let j = if j + 1 == kept { last } else { j };
         spans.push(Span { start: clear[j] + hidden, stop: clear[j] + noise[j] });
@@ -103,6 +106,7 @@ pub fn draw_lengths(
     let Scratch { bits, clear, .. } = scratch;
     composition(stream, rest + 2, ends.len() as u32 + 1, bits, clear);
     spans.clear();
+    stop::reserve(spans, ends.len());
     let mut hidden = 0;
     for (&clear, &end) in clear.iter().zip(ends) {
         spans.push(Span { start: clear - 1 + hidden, stop: clear - 1 + end });
@@ -125,6 +129,7 @@ pub fn draw_touching(
     // A clear part may be empty: each gets an extra token while drawing.
     composition(stream, rest + count + 1, count + 1, bits, clear);
     spans.clear();
+    stop::reserve(spans, ends.len());
     let mut hidden = 0;
     for (number, (&cut, &end)) in (0..count).zip(clear.iter().zip(ends)) {
         let before = cut - 1 - number;

@@ -12,6 +12,7 @@ use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::{below, choose, threshold};
 use crate::rng::trials::{GROUP, Trials};
 use crate::rng::{Purpose, SeedEpoch, Stream};
+use crate::stop::{self, poll, poll_at};
 use crate::{Error, Ragged, Token};
 use core::hint::select_unpredictable;
 use core::ops::Range;
@@ -200,8 +201,7 @@ pub fn mask_tokens_into<T: Token>(
         if !attention.is_empty() {
             let mut cell;
             (cell, attention) = batch.layout.split_cell(i, 0..whole.len(), attention)?;
-            cell.fill_padding(0);
-            cell.content.fill(1);
+            cell.fill(1, 0);
         }
         let (mut row, mut input, mut label) = (*whole, input.content, label.content);
         if input.len() != row.len() {
@@ -228,8 +228,8 @@ fn inside<'a, 'o, T: Token>(
     label: &'o mut [i64],
     ignore_index: i64,
 ) -> (&'a [T], &'o mut [i64], &'o mut [i64]) {
-    T::copy_into(whole, input);
-    label.fill(ignore_index);
+    stop::copy(whole, input);
+    stop::fill(label, ignore_index);
     (&whole[bounds.clone()], &mut input[bounds.clone()], &mut label[bounds.clone()])
 }
 
@@ -333,6 +333,7 @@ impl Call<'_> {
         }
         let unit = scratch.units[below(choices, scratch.units.len() as u32) as usize];
         scratch.chosen.clear();
+        stop::reserve(&mut scratch.chosen, (unit.stop - unit.start) as usize);
         scratch.chosen.extend(unit.start..unit.stop);
         masker.hide(&scratch.chosen, &mut scratch.random);
     }
@@ -445,7 +446,8 @@ impl Scratch {
             let last = self.lengths.len() as u32 == len - noise;
             let drawn = choose(stream, lengths) as u32 + 1;
             end += if last { left } else { drawn.min(left) };
-            self.lengths.push(end);
+            poll_at(self.lengths.len(), 4);
+            stop::push(&mut self.lengths, end);
         }
         draw_lengths(stream, len - noise, &self.lengths, &mut self.draw, &mut self.spans);
     }
@@ -477,17 +479,20 @@ struct Masker<'a, T> {
 impl<T: Token> Masker<'_, T> {
     /// Writes the row as if nothing were chosen, up to position `to` at least.
     fn write_unchanged(&mut self, to: usize) {
-        let range = self.written..to.next_multiple_of(PIECE).min(self.input.len());
-        if range.is_empty() {
-            return;
+        let stop = to.min(self.input.len());
+        while self.written < stop {
+            if self.written > 0 {
+                poll();
+            }
+            let range = self.written..(self.written + PIECE).min(self.input.len());
+            self.written = range.end;
+            SimdLevel::detect().run(Unchanged {
+                row: &self.row[range.clone()],
+                input: &mut self.input[range.clone()],
+                label: &mut self.label[range],
+                ignore_index: self.ignore_index,
+            });
         }
-        self.written = range.end;
-        SimdLevel::detect().run(Unchanged {
-            row: &self.row[range.clone()],
-            input: &mut self.input[range.clone()],
-            label: &mut self.label[range],
-            ignore_index: self.ignore_index,
-        });
     }
 
     /// Draws what replaces the tokens at `chosen`, and replaces them.
@@ -497,7 +502,7 @@ impl<T: Token> Masker<'_, T> {
         let (row, input, label) = (self.row, &mut self.input[..len], &mut self.label[..len]);
         let (mask_id, mask_below) = (i64::from(self.spec.mask_token_id), self.spec.mask_below);
         let (random_range, mut randoms) = (self.spec.random_below - mask_below, 0);
-        random.resize(random.len().max(chosen.len()), 0);
+        stop::resize(random, random.len().max(chosen.len()), 0);
         for &at in chosen {
             let place = at as usize;
             let (id, word) = (row[place].to_i64(), u64::from(self.words.next_u32()));
@@ -515,7 +520,8 @@ impl<T: Token> Masker<'_, T> {
 
     /// Replaces the tokens of `spans`, which count units: the same kind of replacement for all tokens of a span.
     fn hide_spans(&mut self, spans: &[Span], units: &[Span]) {
-        for span in spans {
+        for (number, span) in spans.iter().enumerate() {
+            poll_at(number, 64);
             let replacement = self.next_replacement();
             for unit in &units[span.start as usize..span.stop as usize] {
                 for at in unit.start..unit.stop {

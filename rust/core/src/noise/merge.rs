@@ -2,6 +2,7 @@
 //! Oracle: `spanmask.reference.merge`.
 
 use super::ids::IdSet;
+use crate::stop::poll_at;
 use crate::{Error, Token};
 
 /// The ids that are needed to undo a corruption.
@@ -38,6 +39,7 @@ impl Merger {
         let ahead = self.run(hidden);
         let mut at = ahead;
         for (position, &token) in visible.iter().enumerate() {
+            poll_at(position, 1);
             if !contains(&self.sentinels, token) {
                 row.push(token.to_i64());
                 continue;

@@ -3,6 +3,7 @@
 use super::ids::IdSet;
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::key::{RowKey, row_key};
+use crate::stop::poll_at;
 use crate::{Error, Token};
 
 /// Errors: [`Error::RowLength`] for a row whose positions do not fit 32 bits.
@@ -35,7 +36,8 @@ pub fn check_and_key<T: Token>(
 ) -> Result<u64, Error> {
     let level = SimdLevel::detect();
     let (mut suspect, mut parts) = (false, RowKey::default());
-    for part in body.chunks(PART) {
+    for (number, part) in body.chunks(PART).enumerate() {
+        poll_at(number, PART);
         suspect |= level.run(Pack { body: part, forbidden, pack });
         if known.is_none() && body.len() > PART {
             parts.update(pack);

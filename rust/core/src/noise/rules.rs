@@ -6,6 +6,7 @@ use super::ids::IdSet;
 use super::words::{WordMap, Words, after_word_ends, blocks, word_starts};
 use crate::bitblock::{BLOCK, bits, set_bits_into};
 use crate::error::Column;
+use crate::stop::{self, poll_at};
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
 
@@ -107,7 +108,7 @@ impl Rules<'_> {
             if let Some(ids) = self.word_end_ids {
                 starts |= after_word_ends(ids, block, &mut ended);
             }
-            units.resize(units.len().max(count + BLOCK), Span::default());
+            stop::resize(units, units.len().max(count + BLOCK), Span::default());
             while starts != 0 {
                 let at = (first + starts.trailing_zeros() as usize) as u32;
                 let before = (starts & starts.wrapping_neg()).wrapping_sub(1);
@@ -122,7 +123,7 @@ impl Rules<'_> {
         }
         units.truncate(count);
         if !is_protected {
-            units.push(Span { start, stop: body.len() as u32 });
+            stop::push(units, Span { start, stop: body.len() as u32 });
         }
     }
 
@@ -147,7 +148,7 @@ impl Rules<'_> {
         let mut found = 0;
         for (range, block) in blocks(body) {
             let first = range.start as u32;
-            protected.resize(protected.len().max(found + BLOCK), 0);
+            stop::resize(protected, protected.len().max(found + BLOCK), 0);
             found += set_bits_into(self.protected(i, block, range), first, &mut protected[found..]);
         }
         protected.truncate(found);
@@ -185,7 +186,8 @@ pub fn skip_protected(protected: &[u32], spans: &mut Vec<Span>, scratch: &mut Ve
     scratch.clear();
     let mut passed = 0; // the number of protected tokens before the span
     let next = |passed: u32| protected.get(passed as usize).map(|&at| at - passed);
-    for span in spans.iter() {
+    for (number, span) in spans.iter().enumerate() {
+        poll_at(number, 16);
         while next(passed).is_some_and(|clear| clear <= span.start) {
             passed += 1;
         }
@@ -193,12 +195,12 @@ pub fn skip_protected(protected: &[u32], spans: &mut Vec<Span>, scratch: &mut Ve
         while let Some(clear) = next(passed).filter(|&clear| clear < span.stop) {
             let stop = clear + passed;
             if start < stop {
-                scratch.push(Span { start, stop });
+                stop::push(scratch, Span { start, stop });
             }
             start = stop + 1;
             passed += 1;
         }
-        scratch.push(Span { start, stop: span.stop + passed });
+        stop::push(scratch, Span { start, stop: span.stop + passed });
     }
     core::mem::swap(spans, scratch);
 }

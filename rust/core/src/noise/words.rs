@@ -4,6 +4,7 @@
 use super::draw::Span;
 use super::ids::IdSet;
 use crate::bitblock::{BLOCK, bits};
+use crate::stop::{self, poll_at};
 use crate::{Ragged, Token};
 use core::ops::Range;
 
@@ -84,6 +85,7 @@ impl WordMap {
     pub(super) fn fill(&mut self, len: usize, blocks: impl Iterator<Item = (u64, u64)>) {
         self.len = len;
         self.blocks.clear();
+        stop::reserve(&mut self.blocks, len.div_ceil(BLOCK));
         self.blocks.extend(blocks.map(|(starts, protected)| WordBlock { starts, protected }));
     }
 
@@ -113,7 +115,7 @@ impl WordMap {
             let len = (stop - start) as usize;
             let most = count + len + AHEAD;
             if scratch.len() < most {
-                scratch.resize(2 * most, 0);
+                stop::resize(scratch, 2 * most, 0);
             }
             let positions = &mut scratch[count..];
             if let Some(ahead) = positions.first_chunk_mut::<AHEAD>() {
@@ -168,18 +170,22 @@ fn count_up(positions: &mut [u32], start: u32) {
 
 /// The blocks of a row, and the positions of each.
 pub(super) fn blocks<T>(row: &[T]) -> impl Iterator<Item = (Range<usize>, &[T])> {
-    row.chunks(BLOCK).enumerate().map(|(n, block)| (n * BLOCK..n * BLOCK + block.len(), block))
+    row.chunks(BLOCK).enumerate().map(|(n, block)| {
+        poll_at(n, BLOCK);
+        (n * BLOCK..n * BLOCK + block.len(), block)
+    })
 }
 
 /// Converts spans of units to spans of the row, in place. A span is split where a unit between its first and its last may not be hidden.
 pub fn expand(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
     scratch.clear();
-    for span in spans.iter() {
+    for (number, span) in spans.iter().enumerate() {
+        poll_at(number, 16);
         for unit in &units[span.start as usize..span.stop as usize] {
             match scratch.last_mut() {
                 // Units of two spans are never adjacent: there is a clear unit between them.
                 Some(last) if last.stop == unit.start => last.stop = unit.stop,
-                _ => scratch.push(*unit),
+                _ => stop::push(scratch, *unit),
             }
         }
     }

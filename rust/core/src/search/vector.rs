@@ -5,6 +5,7 @@
 use crate::Token;
 use crate::bitblock::{self, BLOCK};
 use crate::level::{Kernel, SimdLevel};
+use crate::stop::poll_at;
 
 /// Tokens per window: one bit for each of its blocks in a `u64`. With int64, these are 32 KiB: a window stays in the first cache while
 /// its blocks are examined.
@@ -235,6 +236,7 @@ impl<T: Token, F: FnMut(usize, u64) -> u64> Iterator for Candidates<'_, T, F> {
         while self.bits == 0 {
             while self.blocks == 0 {
                 let rest = self.row.get(self.next_window..).filter(|rest| !rest.is_empty())?;
+                poll_at(self.next_window / WINDOW, WINDOW);
                 self.window = self.next_window;
                 self.next_window += WINDOW;
                 self.blocks = self.first.level.run(Blocks(self.first, &rest[..rest.len().min(WINDOW)]));

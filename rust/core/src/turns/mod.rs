@@ -4,7 +4,7 @@
 mod format;
 mod source;
 
-use crate::{Ragged, Token};
+use crate::{Ragged, Token, stop};
 use core::ops::Range;
 use format::MarkerKind;
 pub use format::{Boundary, Format, FormatParts};
@@ -141,7 +141,7 @@ fn turns_of<T: Token>(
         };
         if let Some(turn) = open.take() {
             let turn = Turn { content_stop: position, stop: closing_stop, closed: true, ..turn };
-            turns.push(format.completed(row, turn));
+            stop::push(turns, format.completed(row, turn));
         }
         if let MarkerKind::Start { boundary, .. } = marker {
             let Boundary { role, include_start, include_end, .. } = format.boundaries[boundary];

@@ -16,6 +16,7 @@ use super::mixture::{Denoiser, Objective};
 use super::rules::skip_protected;
 use super::words::expand;
 use crate::rng::{Purpose, SeedEpoch};
+use crate::stop::{self, poll_at};
 use crate::{Error, Token};
 
 /// Rows that are corrupted with the same settings.
@@ -139,10 +140,11 @@ fn runs_into(mask: &[bool], runs: &mut Vec<Span>) {
     runs.clear();
     let mut open = false;
     for (at, &hidden) in mask.iter().enumerate() {
+        poll_at(at, 1);
         let at = at as u32;
         match runs.last_mut() {
             Some(last) if hidden && open => last.stop = at + 1,
-            _ if hidden => runs.push(Span { start: at, stop: at + 1 }),
+            _ if hidden => stop::push(runs, Span { start: at, stop: at + 1 }),
             _ => {}
         }
         open = hidden;

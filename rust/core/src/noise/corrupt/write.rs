@@ -4,6 +4,7 @@ use super::super::apply::{apply, sources_into};
 use super::super::row::{check_and_key, without_eos};
 use super::super::seq_to_seq::{Lengths, SeqToSeq};
 use super::{Corruption, RowPlan, Scratch};
+use crate::stop;
 use crate::{Error, Token};
 use core::ops::Range;
 
@@ -49,7 +50,7 @@ impl<T: Token> SeqToSeq for Corruption<'_, T> {
         let key = check_and_key(i, body, &self.spec.forbidden, known, &mut scratch.pack)?;
         plan.key = Some(key);
         let Some(number) = plan.denoiser else {
-            T::copy_into(&row[..inputs.len()], inputs);
+            stop::copy(&row[..inputs.len()], inputs);
             return Ok(());
         };
         let body = body.get(..plan.used as usize).ok_or(Error::Changed { row: i })?;
@@ -85,7 +86,7 @@ impl<T: Token> Corruption<'_, T> {
         if want != got {
             return Err(Error::Length { want, got });
         }
-        out.fill(false);
+        stop::fill(out, false);
         let (mut scratch, mut rest) = (Scratch::default(), out);
         for (i, plan) in plans.iter().enumerate() {
             let mask;

@@ -5,6 +5,7 @@ use super::spec::{Length, Level, Split};
 use super::{FillInTheMiddle, for_each_document};
 use crate::rng::bounded::{below, threshold};
 use crate::rng::{Purpose, Stream};
+use crate::stop;
 use crate::{Error, Token};
 use core::ops::{ControlFlow, Range};
 
@@ -181,7 +182,7 @@ impl<T: Token> Planner<'_, T> {
         let at = |position: usize| (place.start + position) as u32;
         let (start, first, second, kept) = (at(0), at(first), at(second), at(kept));
         let stop = place.end as u32;
-        self.found.push(Document { number, spm, start, first, second, kept, stop });
+        stop::push(self.found, Document { number, spm, start, first, second, kept, stop });
         ControlFlow::Continue(())
     }
 

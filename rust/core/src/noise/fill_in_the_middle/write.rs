@@ -4,6 +4,7 @@ use super::FillInTheMiddle;
 use super::plan::{Document, RowPlan};
 use super::spec::{Length, Loss, SpmFormat};
 use crate::batch::Layout;
+use crate::stop;
 use crate::{Error, Token};
 use core::ops::Range;
 
@@ -59,9 +60,9 @@ impl<T: Token> FillInTheMiddle<'_, T> {
                 cell.fill(1, 0);
             }
             self.write_row(i, own, &Ids(self.rows[i]), input.content);
-            label.content.copy_from_slice(input.content);
+            stop::copy(input.content, label.content);
             for prompt in self.prompts(own, plan.len) {
-                label.content[prompt].fill(batch.ignore_index);
+                stop::fill(&mut label.content[prompt], batch.ignore_index);
             }
             if !sources.is_empty() {
                 let mut cell = batch.layout.next_cell(i, 0..plan.len, &mut sources)?;
@@ -149,7 +150,7 @@ struct Ids<'a, T>(&'a [T]);
 
 impl<T: Token> Values for Ids<'_, T> {
     fn part_into(&self, range: Range<usize>, out: &mut [i64]) {
-        T::copy_into(&self.0[range], out);
+        stop::copy(&self.0[range], out);
     }
 
     fn marker(&self, id: u32, _: u32) -> i64 {

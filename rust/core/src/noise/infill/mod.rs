@@ -17,6 +17,7 @@ use super::rules::{Rules, skip_protected};
 use crate::error::Column;
 use crate::rng::bounded::below;
 use crate::rng::{Purpose, SeedEpoch};
+use crate::stop::{self, poll_at};
 use crate::{Error, Token};
 use sentences::{before_trailing, leading};
 use spec::share;
@@ -222,7 +223,8 @@ impl<'a, T: Token> Infilling<'a, T> {
         while left > 0 {
             let length = self.spec.lengths.draw(&mut stream).min(left);
             left -= length;
-            ends.push(length);
+            poll_at(ends.len(), 4);
+            stop::push(ends, length);
             if ends.len() >= (u32::MAX - 2 - len) as usize {
                 return Err(Error::RowLength { row: i, len: self.rows[i].len() }); // with more insertions than 32 bits can count
             }
@@ -243,18 +245,21 @@ impl<'a, T: Token> Infilling<'a, T> {
 /// empty, directly before its unit, or after the last unit.
 fn expand_touching(units: &[Span], spans: &mut Vec<Span>, scratch: &mut Vec<Span>) {
     scratch.clear();
-    for span in spans.iter() {
+    for (number, span) in spans.iter().enumerate() {
+        poll_at(number, 16);
         let (start, stop) = (span.start as usize, span.stop as usize);
         if start == stop {
             let at = units.get(start).map(|unit| unit.start).or(units.last().map(|unit| unit.stop));
-            scratch.extend(at.map(|at| Span { start: at, stop: at }));
+            if let Some(at) = at {
+                stop::push(scratch, Span { start: at, stop: at });
+            }
             continue;
         }
         let first = scratch.len();
         for unit in &units[start..stop] {
             match scratch[first..].last_mut() {
                 Some(last) if last.stop == unit.start => last.stop = unit.stop,
-                _ => scratch.push(*unit),
+                _ => stop::push(scratch, *unit),
             }
         }
     }

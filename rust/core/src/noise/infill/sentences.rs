@@ -7,6 +7,7 @@ use super::{Infilling, Scratch};
 use crate::Token;
 use crate::bitblock::{BLOCK, bits, set_bits_into};
 use crate::rng::{Purpose, bounded::below};
+use crate::stop::{self, poll_at};
 
 impl<T: Token> Infilling<'_, T> {
     /// Puts the sentences of row `i` into `scratch.sentences`, and in their new order into `scratch.ordered`. Returns how many of them are at
@@ -20,18 +21,21 @@ impl<T: Token> Infilling<'_, T> {
             return 0;
         }
         numbers.clear();
+        stop::reserve(numbers, count as usize);
         numbers.extend(0..count);
         let mut stream = self.seed_epoch.stream(key, Purpose::Permutation);
         for place in 0..chosen {
+            poll_at(place as usize, 4);
             let other = place + below(&mut stream, count - place);
             numbers.swap(place as usize, other as usize);
         }
         // The chosen sentences, in a random order, get the places that they had in the row.
         let chosen = &numbers[..chosen as usize];
         places.clear();
-        places.extend_from_slice(chosen);
+        stop::extend(places, chosen);
         places.sort_unstable();
-        ordered.clone_from(sentences);
+        ordered.clear();
+        stop::extend(ordered, sentences);
         let mut moved = 0;
         for (&place, &number) in places.iter().zip(chosen) {
             ordered[place as usize] = sentences[number as usize];
@@ -64,7 +68,7 @@ impl<T: Token> Infilling<'_, T> {
                     starts
                 }
             };
-            cuts.resize(cuts.len().max(found + BLOCK), 0);
+            stop::resize(cuts, cuts.len().max(found + BLOCK), 0);
             found += set_bits_into(starts & begins, first, &mut cuts[found..]);
         }
         let special = |at: u32| self.spec.protected_ids.contains(row[at as usize].to_i64() as u32);
@@ -79,7 +83,7 @@ impl<T: Token> Infilling<'_, T> {
                 stop -= 1;
             }
             if start < stop {
-                sentences.push(Span { start, stop });
+                stop::push(sentences, Span { start, stop });
             }
             from = cut;
         }
@@ -103,8 +107,11 @@ impl<T: Token> Scratch<T> {
             (core::mem::take(&mut self.permuted), core::mem::take(&mut self.expanded));
         permuted.clear();
         moved.clear();
+        stop::reserve(&mut permuted, row.len());
+        stop::reserve(&mut moved, self.units.len());
         let mut clear = 0; // where the special tokens after the sentence begin in the row
-        for ((sentence, at), place) in self.moves().zip(&self.sentences) {
+        for (number, ((sentence, at), place)) in self.moves().zip(&self.sentences).enumerate() {
+            poll_at(number, 16);
             permuted.extend_from_slice(&row[clear..place.start as usize]);
             permuted.extend_from_slice(&row[sentence.start as usize..sentence.stop as usize]);
             clear = place.stop as usize;
@@ -122,6 +129,7 @@ impl<T: Token> Scratch<T> {
     pub(super) fn origins(&mut self, len: u32) {
         let mut origins = core::mem::take(&mut self.numbers);
         origins.clear();
+        stop::reserve(&mut origins, len as usize);
         let mut clear = 0;
         for ((sentence, _), place) in self.moves().zip(&self.sentences) {
             origins.extend(clear..place.start);

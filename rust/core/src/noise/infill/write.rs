@@ -6,6 +6,7 @@ use super::super::seq_to_seq::{Lengths, SeqToSeq};
 use super::{Infilling, Replace, RowPlan, Scratch, Spec};
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::{Purpose, Stream};
+use crate::stop::{self, poll_at};
 use crate::{Error, Token};
 use core::ops::Range;
 
@@ -44,7 +45,7 @@ impl<T: Token> SeqToSeq for Infilling<'_, T> {
                 return Err(Error::Length { want, got });
             }
         }
-        T::copy_into(self.rows[i], targets);
+        stop::copy(self.rows[i], targets);
         plan.moved = self.draw_row(i, plan.key, scratch)?;
         keep_insertions(&mut scratch.spans, plan.inserted);
         let masks = Masks {
@@ -65,13 +66,15 @@ impl<T: Token> SeqToSeq for Infilling<'_, T> {
             scratch.origins(len);
         } else {
             scratch.numbers.clear();
+            stop::reserve(&mut scratch.numbers, len as usize);
             scratch.numbers.extend(0..len);
         }
         let Scratch { numbers: origins, spans, .. } = scratch;
         let origin = |at: u32| origins.get(at as usize).or(origins.last()).copied().unwrap_or(0);
         let mut sources = Cursor { out, at: 0 };
         let mut clear = 0;
-        for span in spans.iter() {
+        for (number, span) in spans.iter().enumerate() {
+            poll_at(number, 16);
             (clear..span.start).for_each(|at| sources.push(origin(at)));
             match self.spec.replace {
                 Replace::EachToken => (span.start..span.stop).for_each(|at| sources.push(origin(at))),
@@ -142,7 +145,8 @@ impl<T: Token> Kernel for Apply<'_, T> {
         let Self { row, spans, mut masks, inputs } = self;
         let mut inputs = Cursor { out: inputs, at: 0 };
         let mut clear = 0;
-        for span in spans {
+        for (number, span) in spans.iter().enumerate() {
+            poll_at(number, 16);
             let (start, stop) = (span.start as usize, span.stop as usize);
             inputs.extend::<T, CLEAR>(row, clear, start);
             masks.push(span.stop - span.start, &mut inputs);
