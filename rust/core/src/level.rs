@@ -69,7 +69,8 @@ impl SimdLevel {
         &Self::all()[..count]
     }
 
-    /// All levels of the target, the lowest first. This machine may lack some of them.
+    /// All levels of the target, the lowest first. This machine may lack some of them: they leave this module only through
+    /// [`SimdLevel::available`].
     #[inline]
     fn all() -> &'static [Self] {
         &[
