@@ -8,7 +8,7 @@ use std::process::Command;
 /// Holds the name of the level that is tested. The core reads it once in a process, so each level has a process of its own.
 const LEVEL: &str = "SPANMASK_SIMD";
 /// Random inputs for each check.
-const INPUTS: u64 = 300;
+const INPUTS: u64 = 200;
 
 #[test]
 fn core_and_twins_agree_at_every_level() {

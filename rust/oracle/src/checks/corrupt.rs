@@ -225,6 +225,10 @@ fn inverse(spec: &Spec, row: &[i64], made: &Corrupted) {
     if body.iter().any(special) || mode_tokens.iter().any(|id| spec.sentinels.contains(id)) {
         return;
     }
+    // A mask that hides nothing, without EOS: empty targets mean that the row was copied unchanged, and a mode token would be one of its ids.
+    if made.targets.is_empty() && made.inputs.first().is_some_and(|first| mode_tokens.contains(first)) {
+        return;
+    }
     let merger = Merger {
         sentinels: IdSet::new(narrow(&spec.sentinels)),
         eos: spec.eos.map(|eos| eos as u32),
