@@ -71,7 +71,11 @@ fn typed<T: Token>(input: &mut Input) {
     let table = TurnTable::new(want.concat(), &numbers, compiled.roles(), &lengths).unwrap();
     let mut given = Vec::new();
     let source = TurnSource::Table(&table, 0);
-    source.for_each_row(&rows, |_, turns| Ok(given.push(turns.to_vec()))).unwrap();
+    let done = source.for_each_row(&rows, |_, turns| {
+        given.push(turns.to_vec());
+        Ok(())
+    });
+    assert_eq!(done, Ok(()));
     assert_eq!(given, want);
 }
 
