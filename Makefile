@@ -209,3 +209,61 @@ $(VENV)/.dependencies: pyproject.toml | $(VENV)/.created
 $(VENV)/.installed: $(VENV)/.built $(VENV)/.dependencies
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@
+
+# Hard use: fuzzing and sanitizers. They need what an ordinary set-up lacks, so none of them is part of `make test`.
+
+# The toolchain for options that only a nightly has: one if it is installed, otherwise the stable one with its lock off.
+NIGHTLY := $(shell cargo +nightly --version >/dev/null 2>&1 && echo 'cargo +nightly' || echo 'RUSTC_BOOTSTRAP=1 cargo')
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard rust/fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
+# For one long run: make fuzz FUZZ_LIMIT=-runs=10000000 FUZZ_SANITIZER=none
+FUZZ_LIMIT ?= -max_total_time=$(FUZZ_SECONDS)
+FUZZ_SANITIZER ?= address
+# These Python tests touch the binding. They must not be about memory that runs out: AddressSanitizer reserves terabytes.
+ASAN_TESTS ?= tests/batch tests/search tests/turns tests/labels tests/noise tests/ragged tests/hostile/test_concurrent_writes.py
+
+.PHONY: fuzz fuzz-minimize asan tsan miri
+
+fuzz:
+	@command -v cargo-fuzz >/dev/null || { echo "==> cargo-fuzz is missing; installing it takes a minute or two" && cargo install --quiet cargo-fuzz; }
+	@for target in $(FUZZ_TARGETS); do \
+		printf '\033[1m==> Fuzzing %s: %s\033[0m\n' $$target '$(FUZZ_LIMIT)'; \
+		mkdir -p target/fuzz-corpus/$$target; \
+		$(NIGHTLY) fuzz run --fuzz-dir rust/fuzz --target-dir target/fuzz --sanitizer $(FUZZ_SANITIZER) $$target \
+			target/fuzz-corpus/$$target rust/fuzz/corpus/$$target -- $(FUZZ_LIMIT) -max_len=512 -print_final_stats=1; \
+	done
+
+# The smallest set of inputs that covers what all runs so far have covered. It goes into the repository.
+fuzz-minimize:
+	@for target in $(FUZZ_TARGETS); do \
+		rm -rf target/fuzz-minimal/$$target && mkdir -p target/fuzz-minimal/$$target rust/fuzz/corpus/$$target; \
+		$(NIGHTLY) fuzz run --fuzz-dir rust/fuzz --target-dir target/fuzz --sanitizer $(FUZZ_SANITIZER) $$target -- \
+			-merge=1 -max_len=512 target/fuzz-minimal/$$target rust/fuzz/corpus/$$target target/fuzz-corpus/$$target; \
+		rm -f rust/fuzz/corpus/$$target/*; \
+		cp target/fuzz-minimal/$$target/* rust/fuzz/corpus/$$target/; \
+	done
+
+# The binding built with AddressSanitizer; Python and NumPy are not. libstdc++ must be loaded before torch throws an exception.
+asan: $(VENV)/.installed
+	$(SAY) "Building the binding with AddressSanitizer"
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+		cargo build --quiet --release --package spanmask-py --target $(HOST) --target-dir target/asan
+	rm -rf target/asan/python && mkdir -p target/asan/python && cp -r python/spanmask target/asan/python/
+	cp target/asan/$(HOST)/release/lib_core.so target/asan/python/spanmask/_core.abi3.so
+	$(SAY) "Python tests with it"
+	PYTHONPATH=target/asan/python ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m pytest --timeout 0 $(ASAN_TESTS)
+
+# The core on threads, as the binding runs it. The standard library must be instrumented too: rustup component add rust-src --toolchain nightly
+tsan:
+	$(SAY) "The core on threads, with ThreadSanitizer"
+	RUSTFLAGS=-Zsanitizer=thread $(NIGHTLY) test --quiet -Zbuild-std --target $(HOST) --target-dir target/tsan \
+		--package spanmask-oracle --test threads
+
+# Undefined behaviour in the core, interpreted: rustup component add miri rust-src --toolchain nightly
+miri:
+	$(SAY) "A part of the core's tests, interpreted"
+	$(NIGHTLY) miri test --quiet --target-dir target/miri --package spanmask-oracle --test threads

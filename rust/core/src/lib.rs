@@ -29,5 +29,6 @@ pub mod token;
 pub mod turns;
 
 pub use error::Error;
+pub use level::SimdLevel;
 pub use ragged::Ragged;
 pub use token::Token;

@@ -14,6 +14,7 @@ mod ids;
 mod infill;
 mod label_plan;
 mod labels;
+mod level;
 mod masked_lm;
 mod memory;
 mod merge;
@@ -67,6 +68,8 @@ mod _core {
     use super::label_plan::{LabelBatch, LabelPlan, plan_labels};
     #[pymodule_export]
     use super::labels::{LabelCounts, MaskedRows, Policy, mask_labels};
+    #[pymodule_export]
+    use super::level::simd_level;
     #[pymodule_export]
     use super::masked_lm::{MaskSpec, MaskedBatch, mask_tokens};
     #[pymodule_export]

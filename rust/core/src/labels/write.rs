@@ -86,3 +86,45 @@ fn weights_into(spans: &[Span], shift: Shift, labels: &[i64], ignore: i64, out: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+
+    #[test]
+    fn every_level_writes_the_same() {
+        fn check<T: Token>() {
+            let ids: Vec<T> = (0..150).map(|i| T::from_i64(i + 40).unwrap()).collect();
+            for (start, stop, last) in [(0, 1, 1), (3, 70, 75), (31, 33, 150), (64, 128, 129), (5, 5, 5)] {
+                let spans =
+                    [(start, stop), (stop + 2, last)].map(|(start, stop)| Span { start, stop, weight: 0.5 });
+                let spans: Vec<Span> = spans.into_iter().filter(|span| span.start < span.stop).collect();
+                let row = Row { ids: &ids, spans: &spans, labels: None };
+                for (shift, len) in
+                    [(Shift::None, 150), (Shift::Left, 150), (Shift::None, 67), (Shift::Left, 67)]
+                {
+                    let written = at_every_level(|level| {
+                        let mut out = vec![0; len + 2];
+                        let (before, rest) = out.split_at_mut(1);
+                        let (content, after) = rest.split_at_mut(len);
+                        row.write_into(level, shift, -100, Cell { before, content, after }, None);
+                        out
+                    });
+                    let hidden = |at: usize| spans.iter().any(|span| (span.start..span.stop).contains(&at));
+                    let label = |place: usize| {
+                        let at = place + shift.distance();
+                        if at < 150 && hidden(at) { at as i64 + 40 } else { -100 }
+                    };
+                    let want: Vec<i64> =
+                        [-100].into_iter().chain((0..len).map(label)).chain([-100]).collect();
+                    assert_eq!(written, want, "{spans:?} {shift:?}");
+                }
+            }
+        }
+        check::<u16>();
+        check::<u32>();
+        check::<i32>();
+        check::<i64>();
+    }
+}

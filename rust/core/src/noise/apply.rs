@@ -166,6 +166,7 @@ impl<T: Token> Kernel for Apply<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::at_every_level;
 
     fn corrupted(affixes: &Affixes, spans: &[(u32, u32)], len: i64) -> (Vec<i64>, Vec<i64>) {
         let row: Vec<i64> = (0..len).collect();
@@ -174,7 +175,22 @@ mod tests {
         let lengths = affixes.lengths(row.len(), hidden, spans.len());
         let (mut inputs, mut targets) = (vec![-1; lengths.0], vec![-1; lengths.1]);
         assert_eq!(apply(&row, &spans, affixes, &mut inputs, &mut targets), lengths);
-        (inputs, targets)
+        fn typed<T: Token>(row: &[i64], spans: &[Span], affixes: &Affixes, written: &(Vec<i64>, Vec<i64>)) {
+            let row: Vec<T> = row.iter().map(|&id| T::from_i64(id).unwrap()).collect();
+            let at_level = at_every_level(|level| {
+                let (mut inputs, mut targets) = (vec![-1; written.0.len()], vec![-1; written.1.len()]);
+                let (into, hidden) = (&mut inputs, &mut targets);
+                level.run(Apply { row: &row, spans, affixes, inputs: into, targets: hidden });
+                (inputs, targets)
+            });
+            assert_eq!(at_level, *written);
+        }
+        let written = (inputs, targets);
+        typed::<u16>(&row, &spans, affixes, &written);
+        typed::<u32>(&row, &spans, affixes, &written);
+        typed::<i32>(&row, &spans, affixes, &written);
+        typed::<i64>(&row, &spans, affixes, &written);
+        written
     }
 
     #[test]

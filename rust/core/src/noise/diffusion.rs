@@ -482,7 +482,65 @@ impl<T: Token> Kernel for Write<'_, '_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::at_every_level;
     use proptest::prelude::*;
+
+    #[test]
+    fn every_level_masks_the_same() {
+        fn check<T: Token>() {
+            let shared = Shared { threshold: 1 << 31, mask: 99, ignore_index: -100, weight: 2.5 };
+            for len in [1, 7, 8, 33, 63, 64] {
+                let ids: Vec<i64> = (0..len).map(|i| i * 7919 % 60_000).collect();
+                let block: Vec<T> = ids.iter().map(|&id| T::from_i64(id).unwrap()).collect();
+                let words: Vec<u64> = (0..len as u64)
+                    .map(|i| if i % 5 == 0 { NEVER } else { i * 0x9e37_79b9 & 0xffff_ffff })
+                    .collect();
+                let written = at_every_level(|level| {
+                    let (mut input, mut label, mut weight) = (ids.clone(), ids.clone(), vec![0.0; ids.len()]);
+                    let (one, two, three) = (&mut input, &mut label, &mut weight);
+                    let write =
+                        Write { block: &block, words: &words, shared, input: one, label: two, weight: three };
+                    (level.run(write), input, label, weight)
+                });
+                let masked: Vec<bool> = words.iter().map(|&word| word < 1 << 31).collect();
+                let pick = |yes: &dyn Fn(usize) -> i64, no: &dyn Fn(usize) -> i64| -> Vec<i64> {
+                    (0..ids.len()).map(|at| if masked[at] { yes(at) } else { no(at) }).collect()
+                };
+                assert_eq!(written.0 as usize, masked.iter().filter(|&&masked| masked).count());
+                assert_eq!(written.1, pick(&|_| 99, &|at| ids[at]));
+                assert_eq!(written.2, pick(&|at| ids[at], &|_| -100));
+                assert_eq!(
+                    written.3,
+                    masked.iter().map(|&masked| if masked { 2.5 } else { 0.0 }).collect::<Vec<f32>>()
+                );
+            }
+        }
+        check::<u16>();
+        check::<u32>();
+        check::<i32>();
+        check::<i64>();
+    }
+
+    #[test]
+    fn every_level_reads_labels_the_same() {
+        for len in [1, 8, 63, 64] {
+            let block: Vec<u16> = (0..len).map(|i| i * 31 % 97).collect();
+            let masked = |at: usize| at % 3 == 1;
+            let labels: Vec<i64> =
+                (0..block.len()).map(|at| if masked(at) { -100 } else { i64::from(block[at]) }).collect();
+            let want = (0..block.len()).filter(|&at| !masked(at)).fold(0, |bits, at| bits | 1 << at);
+            for wrong_at in [None, Some(block.len() - 1)] {
+                let mut labels = labels.clone();
+                wrong_at.into_iter().for_each(|at| labels[at] = 98);
+                let found = at_every_level(|level| {
+                    let found = level.run(Labelled { block: &block, labels: &labels, ignore_index: -100 });
+                    (found.trained, found.wrong)
+                });
+                let want = wrong_at.map_or(want, |at| want | 1 << at);
+                assert_eq!(found, (want, wrong_at.is_some()));
+            }
+        }
+    }
 
     proptest! {
         #[test]

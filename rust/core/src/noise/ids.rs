@@ -126,6 +126,7 @@ impl<T: Token> Kernel for Find<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::at_every_level;
 
     #[test]
     fn a_set_contains_its_ids_and_no_other() {
@@ -145,7 +146,11 @@ mod tests {
                 [(0..64).collect::<Vec<u32>>(), (200..264).collect(), vec![7; 64], vec![4, 100, 5, 1 << 30]]
             {
                 let expected = row.iter().rev().fold(0, |bits, id| bits << 1 | u64::from(ids.contains(id)));
-                assert_eq!(set.find(&row), expected, "{row:?} in {ids:?}");
+                let find = |level| IdSet { level, ..set.clone() }.find(&row);
+                assert_eq!(at_every_level(find), expected, "{row:?} in {ids:?}");
+                let find = |level| IdSet { level, ..set.clone() }.find(&row[..row.len() - 1]);
+                let short = expected & u64::MAX.unbounded_shr(65 - row.len() as u32);
+                assert_eq!(at_every_level(find), short, "{row:?} in {ids:?}");
             }
         }
     }

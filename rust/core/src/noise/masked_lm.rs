@@ -554,3 +554,30 @@ impl<T: Token> Masker<'_, T> {
         self.chosen += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+
+    #[test]
+    fn every_level_copies_the_same() {
+        fn check<T: Token>() {
+            for len in [0, 1, 15, 16, 17, 63, 64, 65, 200] {
+                let ids: Vec<i64> = (0..len).map(|i| i * 7919 % 60_000).collect();
+                let row: Vec<T> = ids.iter().map(|&id| T::from_i64(id).unwrap()).collect();
+                let written = at_every_level(|level| {
+                    let (mut input, mut label) = (vec![0; row.len()], vec![0; row.len()]);
+                    let (into, labels) = (&mut input, &mut label);
+                    level.run(Unchanged { row: &row, input: into, label: labels, ignore_index: -100 });
+                    (input, label)
+                });
+                assert_eq!(written, (ids, vec![-100; row.len()]));
+            }
+        }
+        check::<u16>();
+        check::<u32>();
+        check::<i32>();
+        check::<i64>();
+    }
+}

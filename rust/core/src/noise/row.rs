@@ -92,6 +92,28 @@ fn find_bad<T: Token>(row: usize, body: &[T], forbidden: &IdSet) -> Result<(), E
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::at_every_level;
+
+    #[test]
+    fn every_level_packs_the_same() {
+        let forbidden = IdSet::new([90, 92]);
+        for (len, bad) in
+            [(0, None), (1, Some(-1)), (70, None), (70, Some(91)), (300, Some(1 << 32)), (300, Some(89))]
+        {
+            let mut row: Vec<i64> = (0..len).map(|i| i * 7919 % 80).collect();
+            if let (Some(last), Some(bad)) = (row.last_mut(), bad) {
+                *last = bad;
+            }
+            let packed = at_every_level(|level| {
+                let mut pack = Vec::new();
+                let suspect = level.run(Pack { body: &row, forbidden: &forbidden, pack: &mut pack });
+                (suspect, pack)
+            });
+            let bytes: Vec<[u8; 4]> = row.iter().map(|&id| (id as u32).to_le_bytes()).collect();
+            // 91 is inside the range of the forbidden ids: suspect, though it is not one of them.
+            assert_eq!(packed, (bad.is_some_and(|bad| bad != 89), bytes), "{len} {bad:?}");
+        }
+    }
 
     #[test]
     fn a_key_does_not_depend_on_parts() {

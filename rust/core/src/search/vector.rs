@@ -256,12 +256,13 @@ impl<T: Token, F: FnMut(usize, u64) -> u64> Iterator for Candidates<'_, T, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::at_every_level;
 
     #[test]
     fn every_level_finds_the_same() {
         let row: Vec<i64> = (0..10_000).map(|i| (i * 7919) % 61).collect();
         for count in 0..12 {
-            for level in SimdLevel::available() {
+            for &level in SimdLevel::available() {
                 let first = First { level, ..First::new((0..count).map(|t| t * 5)) };
                 let want: Vec<usize> = (0..row.len()).filter(|&i| first.tokens.contains(&row[i])).collect();
                 assert_eq!(
@@ -271,5 +272,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_level_compares_the_same() {
+        fn check<T: Token>() {
+            let row: Vec<T> = (0..200).map(|i| T::from_i64(i * 31 % 7).unwrap()).collect();
+            let token = T::from_i64(3).unwrap();
+            for start in 0..=row.len() {
+                let rest = &row[start..];
+                let want =
+                    (0..rest.len().min(BLOCK)).filter(|&i| rest[i] == token).fold(0, |bits, i| bits | 1 << i);
+                let equal = |level| First { level, ..First::new([token].into_iter()) }.equal(rest, token);
+                assert_eq!(at_every_level(equal), want, "from {start}");
+            }
+        }
+        check::<u16>();
+        check::<u32>();
+        check::<i32>();
+        check::<i64>();
     }
 }

@@ -82,7 +82,7 @@ impl<'a, T: Token> Corruption<'a, T> {
     ) -> Result<(), Error> {
         if let Some(mask) = self.options.noise_mask {
             runs_into(&mask.row(i)[..body.len()], &mut scratch.spans);
-            return self.keep_affordable(i, denoiser, &mut scratch.spans);
+            return self.check_marks(i, body.len(), denoiser, &mut scratch.spans);
         }
         let len = if self.planned { body.len() as u32 } else { self.count_units(i, body, scratch) };
         scratch.spans.clear();
@@ -108,10 +108,7 @@ impl<'a, T: Token> Corruption<'a, T> {
         } else {
             skip_protected(&scratch.protected, &mut scratch.spans, &mut scratch.expanded);
         }
-        if !denoiser.sentinels && scratch.spans.iter().any(|span| span.stop as usize != body.len()) {
-            return Err(Error::SplitPrefix { row: i });
-        }
-        self.keep_affordable(i, denoiser, &mut scratch.spans)
+        self.check_marks(i, body.len(), denoiser, &mut scratch.spans)
     }
 
     /// Finds which units of row `i` may be hidden, and counts them.
@@ -125,11 +122,20 @@ impl<'a, T: Token> Corruption<'a, T> {
         }
     }
 
-    /// Drops the spans without a sentinel, if the positions of spans are fixed: their tokens stay clear.
-    fn keep_affordable(&self, row: usize, denoiser: &Denoiser, spans: &mut Vec<Span>) -> Result<(), Error> {
+    /// Drops the spans without a sentinel, if the positions of spans are fixed: their tokens stay clear. Where no span has one, only the end
+    /// of a row, of `len` tokens, can be hidden.
+    fn check_marks(
+        &self,
+        row: usize,
+        len: usize,
+        denoiser: &Denoiser,
+        spans: &mut Vec<Span>,
+    ) -> Result<(), Error> {
         if denoiser.sentinels {
             let most = self.spec.affordable(row, spans.len() as u32)?;
             spans.truncate(most as usize);
+        } else if spans.iter().any(|span| span.stop as usize != len) {
+            return Err(Error::SplitPrefix { row });
         }
         Ok(())
     }

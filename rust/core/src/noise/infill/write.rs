@@ -163,6 +163,7 @@ mod tests {
     use super::super::{RowOptions, SpanLengths};
     use super::*;
     use crate::batch::{Layout, Shape};
+    use crate::level::at_every_level;
     use crate::noise::ids::IdSet;
     use crate::rng::SeedEpoch;
 
@@ -178,6 +179,33 @@ mod tests {
             protected_ids: IdSet::new([0]),
             continuation_ids: None,
             word_end_ids: None,
+        }
+    }
+
+    #[test]
+    fn every_level_writes_the_same() {
+        let row: Vec<u16> = (0..200).map(|at| 1000 + at).collect();
+        let spans = [(0, 0), (3, 5), (5, 40), (77, 77), (190, 200)].map(|(start, stop)| Span { start, stop });
+        for (replace, count) in
+            [(Replace::OneMask, 1), (Replace::EachToken, usize::MAX), (Replace::Nothing, 0)]
+        {
+            let spec = Spec { replace, ..spec() };
+            let mut want: Vec<i64> = vec![9];
+            let mut at = 0;
+            for (start, stop) in [(3, 5), (5, 40), (77, 77), (190, 200)] {
+                want.extend((at..start).map(|at| 1000 + at));
+                let masks = if start == stop { 1 } else { count.min((stop - start) as usize) };
+                want.extend(vec![9; masks]);
+                at = stop;
+            }
+            let written = at_every_level(|level| {
+                let mut inputs = vec![0; want.len()];
+                let stream = || SeedEpoch { seed: 1, epoch: 2 }.stream(3, Purpose::Replacement);
+                let masks = Masks { spec: &spec, replacements: stream(), random_ids: stream() };
+                let written = level.run(Apply { row: &row, spans: &spans, masks, inputs: &mut inputs });
+                (written, inputs)
+            });
+            assert_eq!(written, (want.len(), want));
         }
     }
 
