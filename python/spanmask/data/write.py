@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -78,7 +79,7 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=end_with_parent)
+    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=begin_worker, initargs=(sys.modules.get("torch", ...) is None,))
     try:
         futures = {pool.submit(write_part, job, parts[number], folder, number): number for number in missing}
         for future in as_completed(futures):
@@ -94,6 +95,13 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def begin_worker(is_without_torch: bool) -> None:
+    """The first call in a worker. `is_without_torch`: the parent makes `import torch` fail; so does the worker then."""
+    if is_without_torch:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    end_with_parent()
 
 
 def end_with_parent() -> None:
