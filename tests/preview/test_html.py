@@ -27,7 +27,9 @@ class Marked(HTMLParser):
 
 
 def test_html_marks_what_trains(tokenizer, row, labels, chat_format):
-    page = Marked(preview(row, labels, tokenizer, chat_format=chat_format)._repr_html_())
+    shown = preview(row, labels, tokenizer, chat_format=chat_format)
+    page = Marked(shown.to_html())
+    assert "is trained" in shown._repr_html_()
     assert page.marked == " A red 中 square. 😀</s>"
     assert not page.open
 
