@@ -6,6 +6,7 @@
 # make docs                 the documentation, into site/
 # make bench                spanmask and other programs, timed: tables and pictures; about five minutes, on an otherwise idle machine
 # make bench-loader         tokens per second out of a DataLoader, core-hours; about a minute, on an otherwise idle machine
+# make bench-data           whole data sets: mask and audit, against TRL's preparation; about fifteen minutes, on an otherwise idle machine
 # make bench-instructions   instructions per token, the same in every run; needs valgrind
 # make clean                remove everything that was built
 #
@@ -29,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-engines test-thorough bench bench-instructions bench-loader lint docs clean
+.PHONY: demo test test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
 
 demo: $(VENV)/.installed
 	$(SAY) "Demo 1 of 2: train a small vision-language model on the answers only"
@@ -67,6 +68,11 @@ bench-instructions:
 bench-loader: $(VENV)/.installed
 	$(SAY) "DataLoaders: tokens per second, core-hours, cores; about a minute"
 	$(BIN)/python benches/loader.py
+
+bench-data: $(VENV)/.installed
+	$(SAY) "Whole data sets: rows and tokens per second, memory"
+	mkdir -p target
+	$(BIN)/python benches/data_sets.py
 
 lint: $(VENV)/.installed
 	$(SAY) "Rust: rustfmt, clippy"
