@@ -1,6 +1,5 @@
 """HTML: marks and escaping."""
 
-import re
 from html.parser import HTMLParser
 
 from spanmask import ChatFormat, RoleBoundary, preview
@@ -68,5 +67,5 @@ def test_the_pointer_shows_positions_and_ids(tokenizer, chat_format):
     labels = [-100] * (len(ids) - 1) + ids[-1:]
     html = preview(ids, labels, tokenizer, chat_format=chat_format).to_html()
     assert f'title="trained; token {len(ids) - 1}, id {ids[-1]}"' in html
-    assert re.search(r'title="ignored; tokens \d+ to \d+, ids [\d ]+( \.\.\.)?"', html)
+    assert f'title="ignored; token {len(ids) - 2}, id {ids[-2]}"' in html
     assert 'title="not trained; token' in html

@@ -157,8 +157,8 @@ def preview(
     if tokenizer is None:
         raise TypeError("tokenizer: None; pass the tokenizer (or processor) that made the ids.")
     check_choice("pick", pick, Pick)
-    if is_data_set(rows):
-        for name, value in (("labels", labels), ("attention_mask", attention_mask), ("weights", weights), ("decoder", decoder)):
+    if labels is None and is_data_set(rows):
+        for name, value in (("attention_mask", attention_mask), ("weights", weights), ("decoder", decoder)):
             if value is not None:
                 raise TypeError(f"{name}: is for ids; the rows of a data set have columns of their own.")
         from spanmask.data.audit.pick import pick_rows  # data is above this module, and is needed only here
