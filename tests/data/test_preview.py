@@ -39,7 +39,9 @@ def test_every_kind_of_data_set_shows_the_same(tokenizer, rows, tmp_path):
     assert numbers(preview(rows, tokenizer=tokenizer, pick="untrained")) == [5]
     one = preview(rows[3], tokenizer=tokenizer)
     out = encode_chat(tokenizer, [rows[3]["messages"]])
-    assert one.rows[0].headline.startswith(f"row 0: {len(out.input_ids.values)} tokens, {int((out.labels.values != -100).sum())} trained")
+    assert one.rows[0].headline.startswith(
+        f"row 0: {len(out.input_ids.values)} tokens, {int((out.labels.values != -100).sum())} trained"
+    )
 
 
 def test_a_policy_and_another_beside_it(tokenizer, rows):

@@ -45,7 +45,9 @@ def test_other_may_have_weights_or_be_a_batch(tokenizer, ids, both, chat_format)
     shown = preview([ids] * 2, [both[0]] * 2, tokenizer, other=weighted, chat_format=chat_format).to_text()
     assert "user      B | USER:[[0.5:" in shown.replace("          B", "user      B")
     batch = {"input_ids": [ids], "labels": [both[0]]}
-    assert "B | ASSISTANT: A" in preview(batch, tokenizer=tokenizer, other={"labels": [both[1]]}, chat_format=chat_format).to_text()
+    assert (
+        "B | ASSISTANT: A" in preview(batch, tokenizer=tokenizer, other={"labels": [both[1]]}, chat_format=chat_format).to_text()
+    )
 
 
 def test_rows_with_labels_are_picked(tokenizer, ids, both):
