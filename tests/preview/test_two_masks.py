@@ -31,7 +31,7 @@ def test_text_shows_lines_that_differ_twice(tokenizer, ids, both, chat_format):
 
 def test_a_terminal_and_html_show_them_in_two_columns(tokenizer, ids, both, chat_format):
     shown = preview(ids, both[0], tokenizer, other=both[1], chat_format=chat_format)
-    written, text = terminal(shown)
+    _, text = terminal(shown)
     row = next(line for line in text.splitlines() if "ASSISTANT: A" in line)
     assert row.count("ASSISTANT: A") == 2
     assert "the same" in text
