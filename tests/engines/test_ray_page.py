@@ -19,7 +19,7 @@ def test_the_page_masks_and_audits_a_folder_of_json_lines(ray, tmp_path, monkeyp
     for number in range(3):
         write_rows(tmp_path / "chats" / f"{number}.jsonl", rows[number::3])
     save_tokenizer(tmp_path / "my-model")
-    names = {}
+    names = {"__name__": "__main__"}  # Ray sends classes of this module by value
     for code in re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
         exec(compile(code, str(PAGE), "exec"), names)
     report = names["report"]

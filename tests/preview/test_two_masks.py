@@ -41,9 +41,9 @@ def test_a_terminal_and_html_show_them_in_two_columns(tokenizer, ids, both, chat
 
 
 def test_other_may_have_weights_or_be_a_batch(tokenizer, ids, both, chat_format):
-    weighted = mask_labels([ids, ids], chat_format, MaskPolicy(role_weights={"user": 0.5}))
+    weighted = mask_labels([ids, ids], chat_format, MaskPolicy(roles=("assistant", "user"), role_weights={"user": 0.5}))
     shown = preview([ids] * 2, [both[0]] * 2, tokenizer, other=weighted, chat_format=chat_format).to_text()
-    assert "user      B | USER:[[0.5:" in shown.replace("          B", "user      B")
+    assert "          B | USER:[[0.5: " in shown
     batch = {"input_ids": [ids], "labels": [both[0]]}
     assert (
         "B | ASSISTANT: A" in preview(batch, tokenizer=tokenizer, other={"labels": [both[1]]}, chat_format=chat_format).to_text()
