@@ -46,7 +46,7 @@ def test_other_may_have_weights_or_be_a_batch(tokenizer, ids, both, chat_format)
     assert "          B | USER:[[0.5: " in shown
     batch = {"input_ids": [ids], "labels": [both[0]]}
     assert (
-        "B | ASSISTANT: A" in preview(batch, tokenizer=tokenizer, other={"labels": [both[1]]}, chat_format=chat_format).to_text()
+        "B |  ASSISTANT: A" in preview(batch, tokenizer=tokenizer, other={"labels": [both[1]]}, chat_format=chat_format).to_text()
     )
 
 
