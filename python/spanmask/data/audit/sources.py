@@ -48,14 +48,14 @@ class Source:
     files: Sequence[tuple[str, int]] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
-    def without(self, names: Collection[str]) -> Source:
+    def without(self, dropped: Collection[str]) -> Source:
         """The same rows without some columns."""
 
-        def pieces(wanted: Sequence[str]) -> Iterator[Piece]:
-            for piece in self.pieces([name for name in wanted if name not in names]):
-                yield without(piece, names)
+        def pieces(names: Sequence[str]) -> Iterator[Piece]:
+            for piece in self.pieces([name for name in names if name not in dropped]):
+                yield without(piece, dropped)
 
-        return replace(self, pieces=pieces) if names else self
+        return replace(self, pieces=pieces) if dropped else self
 
 
 def source_of(data: Any) -> Source:
