@@ -71,7 +71,6 @@ bench-loader: $(VENV)/.installed
 
 bench-data: $(VENV)/.installed
 	$(SAY) "Whole data sets: rows and tokens per second, memory"
-	mkdir -p target
 	$(BIN)/python benches/data_sets.py
 
 lint: $(VENV)/.installed

@@ -76,6 +76,11 @@ def measured(engines, rounds):
     return {name: median(taken) for name, taken in times.items()}
 
 
+def written(folder):
+    """What a command wrote."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("part-*.parquet")))
+
+
 def from_messages(folder, count, vocabulary, rounds):
     """Messages in Parquet -> ids and labels in Parquet."""
     tokenizer = tokenizer_of_real_size(vocabulary)
@@ -108,7 +113,7 @@ def from_messages(folder, count, vocabulary, rounds):
         f"TRL {version('trl')}, num_proc=2": lambda: trl(2),
     }
     seconds = measured(engines, rounds)
-    made, theirs = pq.read_table(folder / "masked2"), pq.read_table(folder / "trl.parquet")
+    made, theirs = written(folder / "masked2"), pq.read_table(folder / "trl.parquet")
     assert made["input_ids"].to_pylist() == theirs["input_ids"].to_pylist() == render_and_tokenize()
     # TRL also trains what its template marks beyond the answer: the line break after the stop token, an empty block of reasoning.
     for labels, trls in zip(made["labels"].to_pylist(), theirs["labels"].to_pylist(), strict=True):
@@ -168,7 +173,7 @@ def from_ids(folder, rows, length, rounds):
 
     first = ours(1)
     first()
-    labels = pq.read_table(folder / "labels1", columns=["labels"])["labels"].combine_chunks()
+    labels = written(folder / "labels1")["labels"].combine_chunks()
     assert 0 < int((labels.flatten().to_numpy() != IGNORE).sum()) < tokens
 
     def copied():
@@ -186,7 +191,7 @@ def from_ids(folder, rows, length, rounds):
         f"pyarrow {pa.__version__}: read the ids, write ids and labels, 1 thread": copied,
     }
     seconds = measured(engines, rounds)
-    both = [pq.read_table(folder / f"labels{workers}") for workers in (1, 2)]
+    both = [written(folder / f"labels{workers}") for workers in (1, 2)]
     assert both[0].equals(both[1])
     one, copy = seconds["spanmask mask, 1 worker"], list(seconds.values())[-1]
     facts = [
@@ -233,7 +238,8 @@ def main(arguments=None):
     rounds = 1 if small else options.rounds
     datasets.disable_caching()
     datasets.disable_progress_bars()
-    with tempfile.TemporaryDirectory(dir=ROOT / "target" if (ROOT / "target").is_dir() else None) as name:
+    (ROOT / "target").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "target") as name:
         folder = Path(name)
         tables = [
             from_messages(folder, *((16, 2000) if small else (10_000, 32_000)), rounds),
