@@ -8,6 +8,7 @@
 # make docs                 the documentation, into site/
 # make bench                spanmask and other programs, timed: tables and pictures; about five minutes, on an otherwise idle machine
 # make bench-loader         tokens per second out of a DataLoader, core-hours; about a minute, on an otherwise idle machine
+# make bench-data           whole data sets: mask and audit, against TRL's preparation; about fifteen minutes, on an otherwise idle machine
 # make bench-instructions   instructions per token, the same in every run; needs valgrind
 # make wheels               what a release uploads, as far as this machine can build it: wheels for Linux (glibc, musl; x86-64, aarch64) and the
 #                           source distribution in target/wheels, checked, installed and used; takes long: four builds and one of the sdist
@@ -44,7 +45,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-processes test-scale test-engines test-thorough bench bench-instructions bench-loader lint docs clean
+.PHONY: demo test test-processes test-scale test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
 .PHONY: wheels sdist check-wheels release-dry-run licenses deny lint-workflows
 
 demo: $(VENV)/.installed
@@ -91,6 +92,10 @@ bench-instructions:
 bench-loader: $(VENV)/.installed
 	$(SAY) "DataLoaders: tokens per second, core-hours, cores; about a minute"
 	$(BIN)/python benches/loader.py
+
+bench-data: $(VENV)/.installed
+	$(SAY) "Whole data sets: rows and tokens per second, memory"
+	$(BIN)/python benches/data_sets.py
 
 lint: $(VENV)/.installed
 	$(SAY) "Rust: rustfmt, clippy"

@@ -152,3 +152,30 @@ def test_preview_shows_chosen_rows(tokenizer, chats, tmp_path):
     assert "<mark" in html
     none = command("preview", chats, "--tokenizer", tokenizer, "--pick", "untrained", "--roles", "user")
     assert (none.exit_code, none.stdout) == (0, "no such rows\n")
+
+
+def test_two_policies_and_two_maskings_are_compared(tokenizer, chats, tmp_path):
+    arguments = ("audit", chats, "--tokenizer", tokenizer, "--json", "-")
+    report = json.loads(command(*arguments, "--compare-policy", "turns=last", "--compare-policy", "train-on-eos=none").stdout)
+    both = report["comparison"]
+    assert "turns='last'" in both["second"]
+    assert both["only_second"] == 0 < both["only_first"]
+    assert command("mask", chats, tmp_path / "out", "--tokenizer", tokenizer, "--turns", "last").exit_code == 0
+    masked = ("audit", tmp_path / "out", "--tokenizer", tokenizer, "--json", "-")
+    again = json.loads(command(*masked, "--compare-policy", "turns=last").stdout)["comparison"]
+    assert (again["first"], again["rows"]) == ("labels of the data", 30)
+    assert again["both"] > 0
+    for wrong in (
+        ("--compare-policy", "turns"),
+        ("--compare-policy", "x=1"),
+        ("--compare", chats, "--compare-policy", "turns=all"),
+    ):
+        done = command(*arguments, *wrong)
+        assert (done.exit_code, "--compare-policy" in done.stderr) == (2, True)
+
+
+def test_preview_shows_mismatches_and_two_masks(tokenizer, chats):
+    shown = command("preview", chats, "--tokenizer", tokenizer, "--compare-policy", "turns=last", "--pick", "mismatch")
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout.count("tokens differ") == shown.stdout.count("row ") > 0
+    assert "assistant B |" in shown.stdout.replace("          B |", "assistant B |")

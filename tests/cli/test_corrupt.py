@@ -1,11 +1,15 @@
 """`spanmask corrupt`: the noise of the functions, in files."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from spanmask import DenoiserMixture, FillInTheMiddle, MaskedLM, SpanCorruption, corrupt, fill_in_the_middle, mask_tokens
 from support.denoising import bert_tokenizer, t5_tokenizer
-from support.files import command, read_out, write_rows
+from support.files import command, environment, read_out, start, write_rows
 from support.vocabularies import tokenizer_of
 from transformers import AutoTokenizer
 
@@ -77,3 +81,40 @@ def test_wrong_options_are_one_line(arguments, status, text, folders, tmp_path):
     assert done.exit_code == status
     assert text in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_killed_run_leaves_no_half_file_and_goes_on_to_the_same_bytes(folders, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [{"input_ids": [2 + (n * at) % 290 for at in range(400)]} for n in range(1, 2500)])
+    arguments = ("corrupt", path, tmp_path / "killed", "--tokenizer", folders["t5"], "--rows-per-file", 100, "--seed", 3)
+    running = start(*arguments)
+    deadline = time.monotonic() + 80
+    while not list((tmp_path / "killed").glob("part-*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.kill()
+    running.communicate(timeout=30)
+    complete = {file.name: file.read_bytes() for file in (tmp_path / "killed").glob("part-*.parquet")}
+    assert running.returncode == -signal.SIGKILL
+    assert len(complete) < 25
+    assert command(*arguments, "--resume").exit_code == 0
+    assert command(*arguments[:2], tmp_path / "whole", *arguments[3:]).exit_code == 0
+    names = sorted(file.name for file in (tmp_path / "whole").iterdir())
+    assert sorted(file.name for file in (tmp_path / "killed").iterdir()) == names
+    for name in names:
+        if name != "spanmask.json":
+            made = (tmp_path / "killed" / name).read_bytes()
+            assert made == (tmp_path / "whole" / name).read_bytes()
+            assert made == complete.get(name, made)
+
+
+def test_commands_need_no_torch(folders, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [{"input_ids": [5, 6, 7, 8]}] * 3)
+    code = (
+        "import sys; from spanmask.cli import main\n"
+        "try: main()\n"
+        "finally: print(any(name.startswith('torch.') for name in sys.modules), file=sys.stderr)"
+    )
+    arguments = ["corrupt", path, tmp_path / "out", "--tokenizer", folders["t5"]]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "False\n")

@@ -1,6 +1,8 @@
 """Files as strangers have them: rows whose columns differ, files that differ, and output beside input."""
 
 import json
+import os
+import subprocess
 import sys
 import warnings
 
@@ -12,6 +14,7 @@ from spanmask.cli.jobs import Totals, kind_of_warning
 from spanmask.cli.messages import Progress
 from spanmask.data.files import DataError, Part, Piece, read_part
 from spanmask.data.operator import joined
+from spanmask.data.output import HOST, replaced
 from spanmask.data.write import warnings_of
 from support.files import chat_rows, command, read_out, save_tokenizer, write_rows
 
@@ -244,7 +247,56 @@ def test_totals_and_progress_of_a_resumed_run(capsys, monkeypatch):
     assert "10 s left" in said
 
 
-@pytest.mark.parametrize(("module", "text"), [("transformers", "a tokenizer needs transformers"), ("pyarrow", "needs pyarrow")])
+def test_labels_that_are_no_labels_of_tokens_are_left_out_if_asked(tokenizer, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [{**SHORT, "labels": "positive"}, {**SHORT, "labels": "negative"}])
+    arguments = ("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
+    done = command(*arguments)
+    assert done.exit_code == 1
+    assert "column 'labels' is string" in done.stderr
+    assert "--drop labels" in done.stderr
+    assert command(*arguments, "--drop", "labels").exit_code == 0
+    assert all(any(label >= 0 for label in row["labels"]) for row in read_out(tmp_path / "out"))
+    report = json.loads(command("audit", path, "--tokenizer", tokenizer, "--drop", "labels", "--json", "-").stdout)
+    assert (report["row_count"], report["findings"]["bad"]["count"]) == (2, 0)
+    path = write_rows(tmp_path / "b.jsonl", [{**SHORT, "labels": [3, 4]}])
+    done = command("mask", path, tmp_path / "lists", "--tokenizer", tokenizer)
+    assert (done.exit_code, "--drop labels" in done.stderr) == (1, True)
+
+
+def test_a_key_that_occurs_twice_is_a_bad_row(tokenizer, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [SHORT])
+    with path.open("a") as file:
+        file.write('{"id": 1, "messages": [{"role": "user", "content": "a", "content": "b"}]}\n')
+    done = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
+    assert done.exit_code == 1
+    assert f"{path}: row 1: " in done.stderr
+    assert "the key 'content' twice" in done.stderr
+
+
+def test_what_a_killed_process_left_beside_a_file_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = [
+        f".a.html.{HOST}-{ended.pid}.tmp",
+        f".a.html.{HOST}-{os.getppid()}.tmp",
+        f".a.html.elsewhere-{ended.pid}.tmp",
+        ".b.tmp",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    with replaced(tmp_path / "a.html") as file:
+        file.write_text("whole")
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(["a.html", *names[1:]])
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("transformers", "a tokenizer needs transformers"),
+        ("pyarrow", "needs pyarrow"),
+        ("jinja2", "a chat template needs jinja2; install it with: pip install 'spanmask[cli]'"),
+    ],
+)
 def test_a_missing_extra_is_named(module, text, tokenizer, tmp_path, monkeypatch):
     path = write_rows(tmp_path / "a.jsonl", ROWS)
     monkeypatch.setitem(sys.modules, module, None)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,18 +75,6 @@ def test_a_loader_over_parquet(masker, want, parquet):
         assert by_id(loader) == want
 
 
-@pytest.fixture(scope="module")
-def ray():
-    import ray
-    import ray.data
-
-    tests = os.path.dirname(os.path.dirname(__file__))
-    paths = os.pathsep.join([*sys.path, tests])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
-    yield ray
-    ray.shutdown()
-
-
 @pytest.mark.engines
 def test_ray_as_task_and_as_actor(ray, masker, want, parquet, tmp_path):
     data = ray.data.read_parquet(str(parquet))
@@ -120,20 +107,8 @@ def test_a_killed_ray_worker_is_retried(ray, masker, want, parquet, tmp_path):
 
 
 @pytest.mark.engines
-def test_spark(masker, want, parquet, monkeypatch):
-    from pyspark.errors import PySparkException
-    from pyspark.sql import SparkSession
-
-    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path, os.path.dirname(os.path.dirname(__file__))]))
-    try:
-        spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    except (PySparkException, RuntimeError, FileNotFoundError) as error:
-        pytest.skip(f"no Java that Spark can use: {error}")
-    try:
-        frame = spark.read.parquet(str(parquet)).repartition(3)
-        masked = frame.mapInArrow(masker.map_in_arrow, masker.schema(frame.schema))
-        assert by_id(row.asDict() for row in masked.collect()) == want
-        assert dict(masked.dtypes)["labels"] == "array<int>"
-    finally:
-        spark.stop()
+def test_spark(spark, masker, want, parquet):
+    frame = spark.read.parquet(str(parquet)).repartition(3)
+    masked = frame.mapInArrow(masker.map_in_arrow, masker.schema(frame.schema))
+    assert by_id(row.asDict() for row in masked.collect()) == want
+    assert dict(masked.dtypes)["labels"] == "array<int>"

@@ -1,6 +1,5 @@
 """HTML: marks and escaping."""
 
-import re
 from html.parser import HTMLParser
 
 from spanmask import ChatFormat, RoleBoundary, preview
@@ -27,7 +26,9 @@ class Marked(HTMLParser):
 
 
 def test_html_marks_what_trains(tokenizer, row, labels, chat_format):
-    page = Marked(preview(row, labels, tokenizer, chat_format=chat_format)._repr_html_())
+    shown = preview(row, labels, tokenizer, chat_format=chat_format)
+    page = Marked(shown.to_html())
+    assert "is trained" in shown._repr_html_()
     assert page.marked == " A red 中 square. 😀</s>"
     assert not page.open
 
@@ -66,5 +67,5 @@ def test_the_pointer_shows_positions_and_ids(tokenizer, chat_format):
     labels = [-100] * (len(ids) - 1) + ids[-1:]
     html = preview(ids, labels, tokenizer, chat_format=chat_format).to_html()
     assert f'title="trained; token {len(ids) - 1}, id {ids[-1]}"' in html
-    assert re.search(r'title="ignored; tokens \d+ to \d+, ids [\d ]+( \.\.\.)?"', html)
+    assert f'title="ignored; token {len(ids) - 2}, id {ids[-2]}"' in html
     assert 'title="not trained; token' in html

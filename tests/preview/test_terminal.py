@@ -14,7 +14,7 @@ def test_a_terminal_shows_colour_and_no_brackets(tokenizer, row, labels, chat_fo
     assert "[[" not in text
     assert "ASSISTANT: A red 中 square. 😀</s>" in text
     green = re.findall(r"\x1b\[[0-9;]*48;2;[0-9;]*m([^\x1b]*)", written)
-    assert "".join(green) == " A red 中 square. 😀</s>"
+    assert "".join(green) == " A red 中 square. 😀</s>" + "trained"  # the last word is in the legend
 
 
 def test_markers_are_faint(tokenizer, row, labels, chat_format):

@@ -150,6 +150,8 @@ class ChatEncoder:
     def _render_row(self, conversation: Conversation, options: Mapping[str, Any], generation: bool) -> str:
         try:
             return self._render([conversation.messages], options, generation)[0]
+        except ImportError:
+            raise  # jinja2 is missing: no row is at fault
         except Exception as error:
             raise ValueError(
                 f"messages: {conversation.name} cannot be rendered by the chat template ({type(error).__name__}: {error}); fix or drop it."

@@ -95,6 +95,8 @@ class VisionTemplate:
         tools = {} if conversation.tools is None else {"tools": conversation.tools}
         try:
             return self.text_of(messages, **tools, **conversation.template_kwargs)
+        except ImportError:
+            raise  # jinja2 is missing: no row is at fault
         except Exception as error:  # a template may raise any exception
             raise ValueError(
                 f"messages: {conversation.name} cannot be rendered by the chat template ({type(error).__name__}: {error}); fix or drop it."

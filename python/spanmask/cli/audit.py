@@ -11,7 +11,7 @@ import typer
 
 from spanmask.cli.jobs import named_columns
 from spanmask.cli.messages import FAILED, Progress, one_line_errors
-from spanmask.cli.options import Column, Reasoning, Roles, TrainOnEos, Turns, policy_of
+from spanmask.cli.options import Column, ComparePolicy, Drop, Reasoning, Roles, TrainOnEos, Turns, other_policy, policy_of
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
 from spanmask.data.audit.limits import Limit
 from spanmask.data.audit.run import audit
@@ -36,12 +36,14 @@ def audit_command(
     compare: Annotated[
         list[str] | None, typer.Option(help="Files with another masking of the same rows; may be repeated.")
     ] = None,
+    compare_policy: ComparePolicy = None,
     samples: Annotated[int, typer.Option(min=0, help="Rows that each finding shows on the page.")] = 5,
     roles: Roles = None,
     turns: Turns = "all",
     train_on_eos: TrainOnEos = "turn",
     reasoning: Reasoning = "ignore_empty",
     column: Column = None,
+    drop: Drop = None,
 ) -> None:
     """Look at every row: what trains, and what can be wrong.
 
@@ -53,12 +55,17 @@ def audit_command(
     with one_line_errors():
         limits = [Limit.parse(text) for text in fail_on or ()]
         for limit in limits:
-            for names, option, value in ((OF_MAX_LENGTH, "--max-length", max_length), (OF_COMPARE, "--compare", compare)):
+            for names, option, value in (
+                (OF_MAX_LENGTH, "--max-length", max_length),
+                (OF_COMPARE, "--compare", compare or compare_policy),
+            ):
                 if limit.name in names and value is None:
                     raise ValueError(f"--fail-on: {limit.name} is found only with {option}; pass it too.")
+        if compare and compare_policy:
+            raise ValueError("--compare, --compare-policy: pass one of them.")
         policy = policy_of(roles, turns, train_on_eos, reasoning)
         loaded = load_tokenizer(tokenizer, chat_template)
-        source = source_of(data)
+        source = source_of(data).without(drop or ())
         hashed = source.made_by.get("tokenizer")
         warning = None
         if hashed is not None and hashed != tokenizer_hash(loaded):
@@ -73,7 +80,7 @@ def audit_command(
                 policy,
                 max_length=max_length,
                 columns=named_columns(column),
-                compare=compare,
+                compare=other_policy(compare_policy) if compare_policy else compare or None,
                 samples=samples,
                 progress=progress.add,
             )

@@ -12,6 +12,7 @@ import typer
 
 from spanmask.cli.jobs import Existing, OnBadRow, named_columns, run
 from spanmask.cli.messages import one_line_errors
+from spanmask.cli.options import Drop
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
 from spanmask.data.noise_maskers import MiddleFiller, NoiseOperator, SpanCorrupter, TokenMasker
 from spanmask.noise.mixture import DenoiserMixture
@@ -59,6 +60,7 @@ def corrupt_command(
         list[str] | None, typer.Option(help="A column with another name: input_ids=tokens; may be repeated.")
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="A column to keep; by default all but texts.")] = None,
+    drop: Drop = None,
     on_bad_row: Annotated[OnBadRow, typer.Option(help="What happens to a row that cannot be used.")] = OnBadRow.stop,
     rows_per_file: Annotated[int, typer.Option(min=1, help="Rows of one output file.")] = 10_000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -87,7 +89,7 @@ def corrupt_command(
         for name in given:
             if name not in OPTIONS[objective]:
                 raise ValueError(f"--{name.replace('_', '-')}: is no option of --objective {objective.value}.")
-        loaded = load_tokenizer(tokenizer)
+        loaded = load_tokenizer(tokenizer, renders=False)
         operator = operator_of(
             objective,
             loaded,
@@ -125,6 +127,7 @@ def corrupt_command(
             rows_per_file=rows_per_file,
             workers=workers,
             what="corrupt",
+            drop=drop or (),
         )
         print(json.dumps(totals.as_dict()) if as_json else totals)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,7 @@ from spanmask.cli.messages import Progress
 from spanmask.data.files import DataError, Part, expand, parts_of_files, read_part
 from spanmask.data.operator import Operator, joined
 from spanmask.data.output import Folder
-from spanmask.data.write import Job, PartDone, run_job
+from spanmask.data.write import Job, PartDone, run_job, without
 from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["Existing", "OnBadRow", "Totals", "named_columns", "run"]
@@ -106,6 +106,7 @@ def run(
     rows_per_file: int,
     workers: int,
     what: str,
+    drop: Sequence[str] = (),
 ) -> Totals:
     """Run an operator over files.
 
@@ -120,6 +121,7 @@ def run(
         rows_per_file: rows of one output file, before any are left out.
         workers: processes.
         what: the command's name, for the progress.
+        drop: columns that are treated as if they were not there.
 
     Raises:
         DataError: an input or the output cannot be used.
@@ -136,8 +138,11 @@ def run(
         raise DataError(f"{', '.join(inputs)}: no rows.")
     pa = import_pyarrow("a file of rows")
     types = types_of(
-        parts, lambda name: name in ("input_ids", "attention_mask") or (name not in read if keep is None else name in keep)
+        parts,
+        lambda name: name in ("input_ids", "attention_mask") or (name not in read if keep is None else name in keep),
+        drop,
     )
+    check_labels(pa, types, ", ".join(inputs))
     passed = [name for name in types if (name not in read and types[name] != pa.null() if keep is None else name in keep)]
     for name in keep or ():
         if name not in types:
@@ -155,6 +160,7 @@ def run(
         **described,
         "inputs": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "keep": passed,
+        "drop": sorted(drop),
         "rows_per_file": rows_per_file,
     }
     schema = pa.schema(
@@ -178,7 +184,7 @@ def run(
                         totals.warnings.append(text)
                         print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
-            job = Job(operator, schema, tuple(types), read if keep is None else None, on_bad_row.value)
+            job = Job(operator, schema, tuple(types), read if keep is None else None, on_bad_row.value, tuple(drop))
             run_job(job, parts, folder, workers, done)
     return totals
 
@@ -188,8 +194,25 @@ def kind_of_warning(text: str) -> str:
     return re.sub(r"^.*?: (?=\w+: )|'.*'|\".*\"|\([^)]*\)|\d+", "", text)
 
 
-def types_of(parts: Sequence[Part], is_needed: Callable[[str], bool]) -> dict[str, Any]:
-    """The types of the columns of all files, in the order in which the files show them; of JSON lines, those that the first rows show.
+def check_labels(pa: Any, types: Mapping[str, Any], inputs: str) -> None:
+    """A column `labels` is read: where it allows no training, no token trains. Labels of a classifier, say, are no such labels.
+
+    Raises:
+        DataError: it holds no lists.
+    """
+    kind = types.get("labels", pa.null())
+    if not (
+        pa.types.is_null(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    ):
+        raise DataError(
+            f"{inputs}: column 'labels' is {kind}, but labels of tokens are lists of integers, and the output has such a column; pass "
+            "--drop labels to leave it out, or give it another name in the files."
+        )
+
+
+def types_of(parts: Sequence[Part], is_needed: Callable[[str], bool], drop: Sequence[str] = ()) -> dict[str, Any]:
+    """The types of the columns of all files but `drop`, in the order in which the files show them; of JSON lines, those that the first
+    rows show.
 
     Raises:
         DataError: a column that is needed has different types in two files.
@@ -204,6 +227,7 @@ def types_of(parts: Sequence[Part], is_needed: Callable[[str], bool]) -> dict[st
     for part in firsts.values():
         seen: dict[str, list[Any]] = {}
         for piece in read_part(part):
+            piece = without(piece, drop)
             for name, column in piece.columns.items():
                 if is_arrow(column):
                     seen[name] = column.type

@@ -12,7 +12,7 @@ import typer
 
 from spanmask.cli.jobs import Existing, OnBadRow, named_columns, run
 from spanmask.cli.messages import one_line_errors
-from spanmask.cli.options import Column, Reasoning, Roles, TrainOnEos, Turns, policy_of
+from spanmask.cli.options import Column, Drop, Reasoning, Roles, TrainOnEos, Turns, policy_of
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
 from spanmask.data.chat_masker import ChatMasker
 
@@ -41,6 +41,7 @@ def mask_command(
     drop_untrained: Annotated[bool, typer.Option(help="Leave out rows that train nothing.")] = False,
     column: Column = None,
     keep: Annotated[list[str] | None, typer.Option(help="A column to keep; by default all but texts and messages.")] = None,
+    drop: Drop = None,
     on_bad_row: Annotated[OnBadRow, typer.Option(help="What happens to a row that cannot be used.")] = OnBadRow.stop,
     rows_per_file: Annotated[int, typer.Option(min=1, help="Rows of one output file.")] = 10_000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -80,6 +81,7 @@ def mask_command(
             rows_per_file=rows_per_file,
             workers=workers,
             what="mask",
+            drop=drop or (),
         )
         if as_json:
             print(json.dumps(totals.as_dict()))

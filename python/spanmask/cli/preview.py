@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import Enum
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from spanmask.cli.jobs import named_columns
 from spanmask.cli.messages import Progress, one_line_errors
-from spanmask.cli.options import Column, Reasoning, Roles, TrainOnEos, Turns, policy_of
+from spanmask.cli.options import Column, ComparePolicy, Drop, Reasoning, Roles, TrainOnEos, Turns, other_policy, policy_of
 from spanmask.cli.tokenizer import load_tokenizer
 from spanmask.data.audit.pick import pick_rows
 from spanmask.data.audit.sources import source_of
@@ -27,6 +28,7 @@ class Pick(str, Enum):
     untrained = "untrained"
     longest = "longest"
     fewest = "fewest"
+    mismatch = "mismatch"
     random = "random"
 
 
@@ -38,21 +40,28 @@ def preview_command(
     pick: Annotated[Pick, typer.Option(help="Which rows, without --row.")] = Pick.first,
     rows: Annotated[int, typer.Option(min=1, help="How many rows, without --row.")] = 8,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="For --pick random.")] = 0,
+    compare: Annotated[list[str] | None, typer.Option(help="Files with another masking of the same rows, shown beside.")] = None,
+    compare_policy: ComparePolicy = None,
     html: Annotated[Path | None, typer.Option(help="Write a page instead.")] = None,
     roles: Roles = None,
     turns: Turns = "all",
     train_on_eos: TrainOnEos = "turn",
     reasoning: Reasoning = "ignore_empty",
     column: Column = None,
+    drop: Drop = None,
 ) -> None:
     """Show rows with the tokens that train: in colour in a terminal, else in [[ ]].
+
+    With --compare or --compare-policy, two masks side by side.
 
     Example: spanmask preview chats.jsonl --tokenizer ./my-model --pick untrained
     """
     with one_line_errors():
+        if compare and compare_policy:
+            raise ValueError("--compare, --compare-policy: pass one of them.")
         policy = policy_of(roles, turns, train_on_eos, reasoning)
         loaded = load_tokenizer(tokenizer, chat_template)
-        source = source_of(data)
+        source = source_of(data).without(drop or ())
         with Progress(source.rows or 0, "preview") as progress:
             shown = pick_rows(
                 source,
@@ -60,6 +69,7 @@ def preview_command(
                 policy,
                 columns=named_columns(column),
                 numbers=row or None,
+                other=other_policy(compare_policy) if compare_policy else compare or None,
                 pick=pick.value,
                 max_rows=rows,
                 seed=seed,
@@ -74,8 +84,8 @@ def preview_command(
             from rich.console import Console
 
             console = Console()
+            os.environ.setdefault("LESS", "-RFX")  # so that less shows colours, and ends by itself where all fits on the screen
             with console.pager(styles=True):
-                console.print("green: trains; struck through: part of an answer that does not; faint: markers\n", style="dim")
                 console.print(shown)
         else:
             print(shown.to_text())

@@ -11,15 +11,17 @@ from spanmask.data.files import DataError
 __all__ = ["load_tokenizer", "tokenizer_hash"]
 
 
-def load_tokenizer(path: Path, chat_template: Path | None = None) -> Any:
+def load_tokenizer(path: Path, chat_template: Path | None = None, *, renders: bool = True) -> Any:
     """Load a tokenizer.
 
     Args:
         path: a folder that `save_pretrained` wrote, or a `tokenizer.json`.
         chat_template: a file with a chat template, instead of the tokenizer's own.
+        renders: its chat template will be used.
 
     Raises:
         DataError: there is no tokenizer, or it cannot be loaded.
+        ImportError: a package of the extra `cli` is missing.
     """
     try:
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -40,6 +42,11 @@ def load_tokenizer(path: Path, chat_template: Path | None = None) -> Any:
             tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{chat_template}: cannot be read ({error}).") from error
+    if renders and tokenizer.chat_template is not None:
+        try:
+            import jinja2  # noqa: F401
+        except ImportError as error:  # said once, instead of about each row
+            raise ImportError("a chat template needs jinja2; install it with: pip install 'spanmask[cli]'") from error
     return tokenizer
 
 

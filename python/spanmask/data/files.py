@@ -314,7 +314,7 @@ def pieces_of(part: Part, lines: Iterator[bytes]) -> Iterator[Piece]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=object_of)
             if not isinstance(row, dict):
                 raise ValueError(f"expected an object with columns, got {type(row).__name__}")
             rows[number] = row
@@ -325,6 +325,20 @@ def pieces_of(part: Part, lines: Iterator[bytes]) -> Iterator[Piece]:
             rows, bad, size = {}, {}, 0
     if rows or bad:
         yield piece_of(rows, bad)
+
+
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of two values under one key, Python's own reader would drop the first without a word.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return made
 
 
 def piece_of(rows: Mapping[int, Mapping[str, Any]], bad: Mapping[int, tuple[str, str]]) -> Piece:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,15 +16,21 @@ from spanmask.data.files import MANIFEST, DataError
 
 __all__ = ["Folder", "replaced"]
 
+HOST = re.sub(r"[^\w.]", "_", platform.node())  # names of temporary files say whose they are: a folder may be shared by machines
+
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, *, in_folder: bool = False) -> Iterator[Path]:
     """A name to write to; the file appears as `path` when all is written and on the disk, or not at all.
+
+    `in_folder`: the file is one of a `Folder`, which has removed what killed processes left.
 
     Raises:
         DataError: the disk is full, or the place cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if not in_folder:
+        remove_remains(path)
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -35,6 +44,28 @@ def replaced(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what processes of this machine that were killed wrote for a file."""
+    if os.name != "posix":  # elsewhere one cannot ask after a process without ending it
+        return
+    with suppress(OSError):
+        for file in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(HOST)}-*.tmp"):
+            number = file.name.removesuffix(".tmp").rpartition("-")[2]
+            if number.isdecimal() and not is_running(int(number)):
+                file.unlink()
+
+
+def is_running(process: int) -> bool:
+    """Whether a process exists."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def flush_folder(folder: Path) -> None:
@@ -109,7 +140,7 @@ class Folder:
             raise DataError(
                 f"{self.path}: was written with other values of {' and '.join(differ)}; pass the same options and inputs, or --overwrite."
             )
-        with replaced(known) as file:
+        with replaced(known, in_folder=True) as file:
             file.write_text(json.dumps(self._manifest, indent=1))
 
     def _read(self, manifest: Path) -> dict[str, Any]:

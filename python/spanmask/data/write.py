@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from spanmask.data.files import DataError, Part, Piece, read_part
@@ -32,6 +33,7 @@ class Job:
         columns: the columns that are read.
         left_out: columns that are not passed on; `None`: all that the schema lacks.
         on_bad_row: what happens to a row that cannot be used: an error, it is left out, or it is left out and written to a file beside.
+        dropped: columns that are treated as if they were not there.
     """
 
     operator: Operator
@@ -39,6 +41,7 @@ class Job:
     columns: Sequence[str]
     left_out: Collection[str] | None = None
     on_bad_row: OnBadRow = "raise"
+    dropped: Collection[str] = ()
 
 
 @dataclass
@@ -78,7 +81,12 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=end_with_parent)
+    pool = ProcessPoolExecutor(
+        min(workers, len(missing)),
+        get_context("spawn"),
+        initializer=begin_worker,
+        initargs=(sys.modules.get("torch", ...) is None,),
+    )
     try:
         futures = {pool.submit(write_part, job, parts[number], folder, number): number for number in missing}
         for future in as_completed(futures):
@@ -94,6 +102,13 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def begin_worker(is_without_torch: bool) -> None:
+    """The first call in a worker. `is_without_torch`: the parent makes `import torch` fail; so does the worker then."""
+    if is_without_torch:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    end_with_parent()
 
 
 def end_with_parent() -> None:
@@ -127,10 +142,11 @@ def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
     done = PartDone()
     with ExitStack() as stack:
         beside = None
-        path = stack.enter_context(replaced(folder.part(number)))
+        path = stack.enter_context(replaced(folder.part(number), in_folder=True))
         writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, job.schema, compression="zstd"))
         pending: list[Any] = []
         for piece in read_part(part, job.columns):
+            piece = without(piece, job.dropped)
             bad = dict(piece.bad)
             for table in tables_of(job, part, piece, bad, done.warnings):
                 done.written += table.num_rows
@@ -142,13 +158,14 @@ def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
             done.bad += len(bad)
             if bad and job.on_bad_row == "raise":
                 row, (why, _) = min(bad.items())
-                raise DataError(f"{part.path}: row {row}: {why} Mend it, or pass --on-bad-row skip or quarantine.")
+                drop = ", or --drop labels if they are no labels of tokens" if why.startswith("labels: ") else ""
+                raise DataError(f"{part.path}: row {row}: {why} Mend it, or pass --on-bad-row skip or quarantine{drop}.")
             if bad:
                 row, (why, _) = min(bad.items())
                 done.first_bad = done.first_bad or f"{part.path}: row {row}: {why}"
             if bad and job.on_bad_row == "quarantine":
                 if beside is None:
-                    beside = stack.enter_context(stack.enter_context(replaced(folder.bad_rows(number))).open("w"))
+                    beside = stack.enter_context(stack.enter_context(replaced(folder.bad_rows(number), in_folder=True)).open("w"))
                 for row, (why, text) in sorted(bad.items()):
                     beside.write(json.dumps({"file": str(part.path), "row": row, "why": why, "text": text}) + "\n")
         write_group(writer, pending)
@@ -234,6 +251,13 @@ def check_columns(job: Job, piece: Piece) -> None:
                 f"{name}: has a value, but the output has no such column, because the first rows of the files have no value, or values of "
                 "several types. Name the columns to keep with --keep."
             )
+
+
+def without(piece: Piece, names: Collection[str]) -> Piece:
+    """A piece without some of its columns."""
+    if not names:
+        return piece
+    return replace(piece, columns={name: column for name, column in piece.columns.items() if name not in names})
 
 
 def halves(piece: Piece) -> Iterator[Piece]:

@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 __all__ = ["TokenDecoder", "spell_controls"]
@@ -36,6 +37,7 @@ class TokenDecoder:
     tokenizer: Any
     size: int = field(init=False)
     names: dict[int, str] = field(init=False)
+    _alone: dict[int, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         tokenizer = self.tokenizer
@@ -66,6 +68,31 @@ class TokenDecoder:
         while shared < min(len(context), len(whole)) and context[shared] == whole[shared]:
             shared += 1
         return whole[shared:]
+
+    def pieces(self, ids: npt.NDArray[Any], start: int, stop: int) -> tuple[tuple[int, str], ...]:
+        """The text of ids[start:stop] token by token: how many tokens (several if they share a character), and their text.
+
+        Nearly all tokens have the same text after any other, which is found once. Where the texts do not add up, each is found in its
+        place.
+        """
+        texts = [self._after_another(int(token)) for token in ids[start:stop]]
+        if "".join(texts) == self.text(ids, start, stop):
+            return tuple((1, text) for text in texts)
+        found, at = [], start
+        while at < stop:
+            end = at + 1
+            while "\ufffd" in (text := self.text(ids, at, end)) and end < min(stop, at + CONTEXT):
+                end += 1
+            found.append((end - at, text))
+            at = end
+        return tuple(found)
+
+    def _after_another(self, token: int) -> str:
+        """The text of a token after another one; SentencePiece drops the space before the first."""
+        if token not in self._alone:
+            other = next(iter(self._alone), token)
+            self._alone[token] = self.text(np.array([other, token]), 1, 2)
+        return self._alone[token]
 
     def decode(self, ids: npt.NDArray[Any]) -> str:
         """The text of ids, unchanged and with special tokens."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from spanmask.preview.decode import spell_controls
 from spanmask.preview.model import Row, Segment
 
 __all__ = ["ESCAPES", "html_document", "html_fragment", "html_row", "legend"]
@@ -13,15 +15,20 @@ __all__ = ["ESCAPES", "html_document", "html_fragment", "html_row", "legend"]
 BOX = 'style="font-family:ui-monospace,monospace;font-size:13px;line-height:1.7;text-align:left"'
 DIM = 'style="opacity:.65;margin:.6em 0 .2em"'
 GRID = 'style="display:grid;grid-template-columns:max-content 1fr;column-gap:1.2em"'
+TWO = 'style="display:grid;grid-template-columns:max-content 1fr 1fr;column-gap:1.2em"'
+GUTTER_A = 'style="opacity:.65"'
 GUTTER = 'style="opacity:.65;text-align:right"'
 # As `html.escape`; importing `html` takes about 1 ms, which `import spanmask` would pay.
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-TEXT = 'style="white-space:pre-wrap;overflow-wrap:anywhere"'
+TEXT = 'style="white-space:pre-wrap;overflow-wrap:anywhere;min-width:0"'
+BOTH = 'style="white-space:pre-wrap;overflow-wrap:anywhere;min-width:0;grid-column:span 2"'
+# The borders of the token under the pointer. Where style sheets are removed, its position and id are shown all the same.
+HOVER = "<style>.spanmask-token:hover{outline:1px solid;outline-offset:1px}</style>"
 
 
 def html_fragment(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The rows, and the notes after them, in one element."""
-    parts = ["".join(html_row(row)) for row in rows]
+    parts = [HOVER, *("".join(html_row(row)) for row in rows)]
     after = [f"<div {DIM}>{note.translate(ESCAPES)}</div>" for note in notes]
     return f"<div {BOX}>{''.join([*parts, *after])}</div>"
 
@@ -49,29 +56,55 @@ def legend() -> str:
 
 def html_row(row: Row) -> Iterator[str]:
     """A row as HTML: its headline, then a grid of gutter and text."""
-    yield f"<div {DIM}>{row.headline.translate(ESCAPES)}</div><div {GRID}>"
-    for line in row.lines:
-        yield f"<div {GUTTER}>{line.gutter.translate(ESCAPES)}</div><div {TEXT}>"
-        yield from map(html_segment, line.segments)
-        yield "</div>"
+    yield f"<div {DIM}>{row.headline.translate(ESCAPES)}</div><div {TWO if row.others else GRID}>"
+    if row.others:
+        yield f"<div></div><div {GUTTER_A}>A</div><div {GUTTER_A}>B</div>"
+    for line, other in row.pairs():
+        yield f"<div {GUTTER}>{line.gutter.translate(ESCAPES)}</div>"
+        kind = BOTH if row.others and other is None else TEXT
+        for one in (line,) if other is None else (line, other):
+            yield f"<div {kind}>"
+            yield from map(html_segment, one.segments)
+            yield "</div>"
     yield "</div>"
 
 
 def html_segment(segment: Segment) -> str:
     """One segment. Trained text is a `<mark>`, so that it is marked even where styles are removed."""
-    text = segment.text.translate(ESCAPES).replace("\n", '<span style="opacity:.5">&#8629;</span>\n')
+    if segment.folded:
+        inner = html_segment(replace(segment, folded=False))
+        return f'<details style="display:inline"><summary style="display:inline;cursor:pointer">{segment.shown}</summary>{inner}</details>'
     style = "font-style:italic;" if segment.special else ""
-    title = tokens_of(segment)
     if segment.trained:
         style += f"color:inherit;background:rgba(46,160,67,{0.12 + 0.33 * segment.shade:.2f})"
         kind = "trained" if segment.weight is None else f"trained, weight {segment.weight:g}"
-        return f'<mark style="{style}" title="{kind}{title}">{text}</mark>'
-    if segment.ignored:
+        tag = "mark"
+    elif segment.ignored:
         style += "background:rgba(218,54,51,.18);text-decoration:line-through"
-        return f'<span style="{style}" title="ignored{title}">{text}</span>'
-    if segment.special or segment.marker:
-        return f'<span style="{style}opacity:.6" title="not trained{title}">{text}</span>'
-    return f'<span title="not trained{title}">{text}</span>' if segment.size else text
+        kind, tag = "ignored", "span"
+    else:
+        style += "opacity:.6" if segment.special or segment.marker else ""
+        kind, tag = "not trained", "span"
+    styled = f' style="{style}"' if style else ""
+    if segment.pieces:
+        return f"<{tag}{styled}>{''.join(html_pieces(segment, kind))}</{tag}>"
+    if not segment.size and not style:
+        return html_text(segment.text)
+    return f'<{tag}{styled} title="{kind}{tokens_of(segment)}">{html_text(segment.text)}</{tag}>'
+
+
+def html_pieces(segment: Segment, kind: str) -> Iterator[str]:
+    """The tokens of a segment, each with its borders and its id under the pointer."""
+    at = 0
+    for size, text in segment.pieces:
+        part = replace(segment, start=segment.start + at, ids=segment.ids[at : at + size], size=size)
+        yield f'<span class="spanmask-token" title="{kind}{tokens_of(part)}">{html_text(spell_controls(text))}</span>'
+        at += size
+
+
+def html_text(text: str) -> str:
+    """Text with newlines that can be seen."""
+    return text.translate(ESCAPES).replace("\n", '<span style="opacity:.5">&#8629;</span>\n')
 
 
 def tokens_of(segment: Segment) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask.labels import MaskedLabels
+from spanmask.preview.pick import ranks_of
 from spanmask.ragged import as_rows, check_row_count, check_row_length, split_concatenated
 
 __all__ = ["PreviewInputs"]
@@ -95,6 +96,22 @@ class PreviewInputs:
             if len(ids) == len(labels) == len(mask) and ((mask == 0) & (labels != ignore_index) & (labels != ids)).any():
                 return True
         return False
+
+    def picked(self, pick: str, seed: int, ignore_index: int, shift: str, others: PreviewInputs | None) -> list[int]:
+        """The numbers of the rows to show, in order."""
+        rows = range(len(self.ids))
+        if pick == "first":
+            return list(rows)
+        lengths = [int(self._real(number).sum()) for number in rows]
+        trained = [int((labels != ignore_index).sum()) for labels in self.labels]
+        differs = np.zeros(len(rows), np.bool_)
+        if others is not None and pick == "mismatch":
+            columns = (
+                (self.aligned_columns(n, shift, ignore_index)[1], others.aligned_columns(n, shift, ignore_index)[1]) for n in rows
+            )
+            differs[:] = [not np.array_equal(ours, theirs) for ours, theirs in columns]
+        ranks = ranks_of(pick, seed, np.arange(len(rows)), np.array(lengths, np.int64), np.array(trained, np.int64), differs)
+        return [row for row in np.argsort(ranks, kind="stable").tolist() if ranks[row] >= 0]
 
     def encoder_decoder_pair(self, number: int, ignore_index: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """The ids of the input and of the target, both without padding."""

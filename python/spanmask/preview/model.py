@@ -14,12 +14,14 @@ from spanmask.chat.format import ChatFormat
 from spanmask.preview.decode import TokenDecoder, spell_controls
 from spanmask.turns import Turns, find_turns
 
-__all__ = ["Line", "Row", "Segment", "TokenStyles", "encoder_decoder_row", "labelled_row"]
+__all__ = ["Line", "Row", "Segment", "TokenStyles", "beside", "encoder_decoder_row", "labelled_row"]
 
 # Runs of one special token at least this long are folded: `<image> x 576`.
 FOLD = 3
-# A segment names this many of its ids.
+# A segment names this many of its ids, unless it has the text of each.
 NAMED_IDS = 8
+# Of a longer run of one style, the middle is folded: no edge of the mask is hidden.
+LONGEST_RUN, HEAD, TAIL = 500, 250, 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class Segment:
         start: the position of its first token in the row.
         ids: its tokens; the first ones of many.
         size: how many tokens it has; 0 if it stands for none.
+        pieces: the text token by token: each piece with its number of tokens, several where they share a character; empty if unknown.
+        folded: the middle of a long run, of which text only says how many tokens it has.
     """
 
     text: str
@@ -49,6 +53,13 @@ class Segment:
     start: int = 0
     ids: tuple[int, ...] = ()
     size: int = 0
+    pieces: tuple[tuple[int, str], ...] = ()
+    folded: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The text, or what stands for it where it is folded."""
+        return f" \u2026 {self.size:,} tokens \u2026 " if self.folded else self.text
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +69,26 @@ class Line:
     gutter: str
     segments: tuple[Segment, ...]
 
+    def look(self) -> list[tuple[object, ...]]:
+        """What is seen of the line."""
+        return [(one.text, one.trained, one.ignored, one.marker, one.weight) for one in self.segments]
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row: a headline with its counts, and its lines."""
+    """One row: a headline with its counts, and its lines.
+
+    `others`: the same lines with another mask, to be shown beside; empty if there is none.
+    """
 
     headline: str
     lines: tuple[Line, ...]
+    others: tuple[Line, ...] = ()
+
+    def pairs(self) -> Iterator[tuple[Line, Line | None]]:
+        """Each line, and the same with the other mask if that differs."""
+        for line, other in zip(self.lines, self.others or self.lines, strict=True):
+            yield line, None if line.look() == other.look() else other
 
 
 class TokenStyle(NamedTuple):
@@ -156,6 +180,7 @@ def labelled_row(
     *,
     turns: Turns | None = None,
     windows: Sequence[tuple[int, int]] | None = None,
+    by_token: bool = False,
 ) -> Row:
     """A row with labels aligned with its ids: a line for each turn, or one line without turns.
 
@@ -166,6 +191,7 @@ def labelled_row(
         chat_format: finds its turns, if they are not given.
         turns: its turns.
         windows: the tokens to show, as ascending pairs [start, stop); a line says how many are left out between them. By default all.
+        by_token: also find the text of each token.
     """
     size = len(styles.ids)
     spans = [LineSpan("", 0, size)]
@@ -183,13 +209,19 @@ def labelled_row(
         for span in joined:
             low, high = max(span.start, start), min(span.stop, stop)
             if low < high:
-                lines.append(Line(span.gutter, tuple(segments(styles, token_decoder, low, high))))
+                lines.append(Line(span.gutter, tuple(segments(styles, token_decoder, low, high, by_token=by_token))))
         position = stop
     if position < size:
         lines.append(left_out(size - position))
     trained = int(styles.trained.sum())
     fraction = f" ({trained / size:.0%})" if size else ""
     return Row(f"row {number}: {size} tokens, {trained} trained{fraction}", tuple(lines))
+
+
+def beside(row: Row, other: Row, differing: int) -> Row:
+    """A row with another mask of the same tokens beside its own; `differing`: how many tokens have another label."""
+    theirs = other.headline.rpartition(" tokens, ")[2]
+    return Row(f"{row.headline} in A, {theirs} in B; {differing} tokens differ", row.lines, other.lines)
 
 
 def left_out(tokens: int) -> Line:
@@ -200,7 +232,9 @@ def left_out(tokens: int) -> Line:
 def encoder_decoder_row(number: int, ids: npt.NDArray[Any], target: npt.NDArray[Any], token_decoder: TokenDecoder) -> Row:
     """A row of an encoder-decoder model: the input, and below it the target, which trains entirely."""
     sides = {"input": TokenStyles.uniform(ids, trained=False), "target": TokenStyles.uniform(target, trained=True)}
-    lines = [Line(name, tuple(segments(styles, token_decoder, 0, len(styles.ids)))) for name, styles in sides.items()]
+    lines = [
+        Line(name, tuple(segments(styles, token_decoder, 0, len(styles.ids), by_token=True))) for name, styles in sides.items()
+    ]
     return Row(f"row {number}: {len(ids)} input tokens, {len(target)} target tokens", tuple(lines))
 
 
@@ -225,31 +259,44 @@ def join_blanks(spans: list[LineSpan], ids: npt.NDArray[Any], token_decoder: Tok
     return joined
 
 
-def segments(styles: TokenStyles, token_decoder: TokenDecoder, start: int, stop: int) -> Iterator[Segment]:
-    """The tokens [start, stop) in runs of one style; a special token forms runs only with itself."""
+def segments(styles: TokenStyles, token_decoder: TokenDecoder, start: int, stop: int, *, by_token: bool) -> Iterator[Segment]:
+    """The tokens [start, stop) in runs of one style; a special token forms runs only with itself.
+
+    `by_token`: also the text of each token, which takes its time.
+    """
 
     def style_and_special(position: int) -> tuple[TokenStyle, str | None]:
         return styles[position], token_decoder.special(int(styles.ids[position]))
 
     for (style, special), run in groupby(range(start, stop), key=style_and_special):
         positions = list(run)
-        if special is None:
-            text = token_decoder.text(styles.ids, positions[0], positions[-1] + 1)
-        else:
-            text = f"{special} x {len(positions)}" if len(positions) >= FOLD else special * len(positions)
-        if style.label is not None:
-            label = token_decoder.special(style.label) or token_decoder.text(np.array([style.label]), 0, 1)
-            text = f"{text} -> {label.strip()}"
-        shade = 1.0 if style.weight is None else max(style.weight, 0.0) / styles.max_weight
-        yield Segment(
-            spell_controls(text),
-            style.trained,
-            style.ignored,
-            special is not None,
-            style.marker,
-            style.weight,
-            shade,
-            positions[0],
-            tuple(styles.ids[positions[0] : positions[0] + NAMED_IDS].tolist()[: len(positions)]),
-            len(positions),
-        )
+        for low, high, folded in folds(positions[0], positions[-1] + 1, special):
+            if special is None:
+                text = token_decoder.text(styles.ids, low, high)
+            else:
+                text = f"{special} x {high - low}" if high - low >= FOLD else special * (high - low)
+            pieces = token_decoder.pieces(styles.ids, low, high) if by_token and special is None and style.label is None else ()
+            if style.label is not None:
+                label = token_decoder.special(style.label) or token_decoder.text(np.array([style.label]), 0, 1)
+                text = f"{text} -> {label.strip()}"
+            yield Segment(
+                spell_controls(text),
+                style.trained,
+                style.ignored,
+                special is not None,
+                style.marker,
+                style.weight,
+                1.0 if style.weight is None else max(style.weight, 0.0) / styles.max_weight,
+                low,
+                tuple(styles.ids[low : high if pieces else min(high, low + NAMED_IDS)].tolist()),
+                high - low,
+                pieces if "".join(piece for _, piece in pieces) == text else (),
+                folded,
+            )
+
+
+def folds(start: int, stop: int, special: str | None) -> list[tuple[int, int, bool]]:
+    """A run in one part, or in three of which the middle one is folded."""
+    if special is not None or stop - start <= LONGEST_RUN:
+        return [(start, stop, False)]
+    return [(start, start + HEAD, False), (start + HEAD, stop - TAIL, True), (stop - TAIL, stop, False)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from spanmask.preview.model import Row, Segment
+from spanmask.preview.model import Line, Row, Segment
 
-__all__ = ["has_colour", "rich_row"]
+__all__ = ["has_colour", "rich_legend", "rich_row"]
 
 # Trained text is black on green. The two colours (red, green, blue) are for a weight of 0 and for the greatest weight.
 TRAINED_TEXT = "#0b2012"
@@ -28,13 +28,42 @@ def rich_row(row: Row, *, first: bool) -> Iterator[Any]:
     yield Text(row.headline if first else f"\n{row.headline}", style="dim")
     gutter = any(line.gutter for line in row.lines)
     table = Table.grid(padding=(0, 2, 0, 0))
-    for line in row.lines:
-        text = Text(overflow="fold")
-        for segment in line.segments:
-            text.append(segment.text.replace("\n", "\u21b5\n"), style=rich_style(segment))
-        text.remove_suffix("\n")
-        table.add_row(*([Text(line.gutter, style="cyan")] if gutter else []), text)
+    if row.others:  # two columns of the same width
+        if gutter:
+            table.add_column()
+        table.add_column(ratio=1)
+        table.add_column(ratio=1)
+        table.expand = True
+        table.add_row(*([""] if gutter else []), Text("A", style="dim"), Text("B", style="dim"))
+    for line, other in row.pairs():
+        texts = [rich_line(line)]
+        if row.others:
+            texts.append(Text("the same", style="dim") if other is None else rich_line(other))
+        table.add_row(*([Text(line.gutter, style="cyan")] if gutter else []), *texts)
     yield table
+
+
+def rich_line(line: Line) -> Any:
+    """The text of a line."""
+    from rich.text import Text
+
+    text = Text(overflow="fold")
+    for segment in line.segments:
+        text.append(segment.shown.replace("\n", "\u21b5\n"), style=rich_style(segment))
+    text.remove_suffix("\n")
+    return text
+
+
+def rich_legend() -> Any:
+    """What the colours mean, in one line."""
+    from rich.text import Text
+
+    parts = (
+        Segment("trained", trained=True),
+        Segment("part of an answer, not trained", ignored=True),
+        Segment("opens or closes a turn", marker=True),
+    )
+    return Text(" ").join(Text(segment.text, style=rich_style(segment)) for segment in parts)
 
 
 def rich_style(segment: Segment) -> Any:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from spanmask.preview.model import Row
+from spanmask.preview.model import Line, Row
 
 __all__ = ["plain_text"]
 
@@ -20,16 +20,28 @@ def plain_text(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def text_lines(row: Row) -> Iterator[str]:
-    """The lines of a row, each after its gutter; neighbours that differ only in kind have one pair of brackets."""
+    """The lines of a row, each after its gutter; neighbours that differ only in kind have one pair of brackets.
+
+    A line on which two masks differ is there twice, as A and as B.
+    """
     width = max((len(line.gutter) for line in row.lines), default=0)
-    for line in row.lines:
-        text = ""
-        for (trained, ignored, weight), run in groupby(line.segments, key=lambda s: (s.trained, s.ignored, s.weight)):
-            inner = spell_brackets("".join(segment.text for segment in run)).replace("\n", "\\n\n")
-            prefix = "" if weight is None else f"{weight:g}: "
-            text += f"[[{prefix}{inner}]]" if trained else f"(({inner}))" if ignored else inner
-        for number, part in enumerate(split_lines(text)):
-            yield f"{line.gutter if number == 0 else '':<{width}} | {part}" if width else part
+    for line, other in row.pairs():
+        for letter, one in [("", line)] if other is None else [("A", line), ("B", other)]:
+            gutter = one.gutter if letter != "B" else ""
+            yield from one_line(one, gutter, letter, width, has_letters=bool(row.others))
+
+
+def one_line(line: Line, gutter: str, letter: str, width: int, *, has_letters: bool) -> Iterator[str]:
+    """A line of tokens, split at its newlines."""
+    text = ""
+    for (trained, ignored, weight), run in groupby(line.segments, key=lambda s: (s.trained, s.ignored, s.weight)):
+        inner = spell_brackets("".join(segment.shown for segment in run)).replace("\n", "\\n\n")
+        prefix = "" if weight is None else f"{weight:g}: "
+        text += f"[[{prefix}{inner}]]" if trained else f"(({inner}))" if ignored else inner
+    for number, part in enumerate(split_lines(text)):
+        first = f"{gutter if number == 0 else '':<{width}}"
+        first += f" {letter if number == 0 else '':<1}" if has_letters else ""
+        yield f"{first} | {part}" if first else part
 
 
 def spell_brackets(text: str) -> str:

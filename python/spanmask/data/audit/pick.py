@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spanmask._validate import check_choice
 from spanmask.chat.format import ChatFormat
+from spanmask.data.audit.compare import Difference, InStep
 from spanmask.data.audit.rows import LabelledRows, RowLabeller
 from spanmask.data.audit.run import labelled_rows
 from spanmask.data.audit.samples import RowShower
@@ -17,12 +17,10 @@ from spanmask.data.audit.sources import source_of
 from spanmask.data.files import DataError
 from spanmask.policy import MaskPolicy
 from spanmask.preview.model import Row
+from spanmask.preview.pick import Pick, ranks_of
 from spanmask.preview.show import Preview
 
-__all__ = ["Pick", "pick_rows"]
-
-Pick = Literal["first", "untrained", "longest", "fewest", "random"]
-Ranks = npt.NDArray[np.int64]
+__all__ = ["pick_rows"]
 
 
 def pick_rows(
@@ -33,6 +31,7 @@ def pick_rows(
     chat_format: ChatFormat | None = None,
     columns: Mapping[str, str] | None = None,
     numbers: Iterable[int] | None = None,
+    other: Any = None,
     pick: Pick = "first",
     max_rows: int = 8,
     seed: int = 0,
@@ -43,10 +42,9 @@ def pick_rows(
     Args:
         data, tokenizer, policy, chat_format, columns, progress: as in `audit`.
         numbers: the rows to show, counted from 0.
-        pick: without `numbers`: the `"first"` rows; the first ones that train nothing (`"untrained"`); the `"longest"`; those with the
-            `"fewest"` trained tokens, of those that have some; or some at `"random"`.
+        other: another masking of the same rows, shown beside the first, as `compare` of `audit`.
+        pick, seed: as in `preview`, without `numbers`.
         max_rows: how many.
-        seed: for `"random"`: the same seed gives the same rows.
 
     Raises:
         DataError: a row does not exist or cannot be used, or a file cannot be read.
@@ -55,7 +53,18 @@ def pick_rows(
     check_choice("pick", pick, Pick)
     wanted = None if numbers is None else sorted(set(numbers))
     source = source_of(data)
-    labeller = RowLabeller(tokenizer, policy, chat_format=chat_format, columns=columns)
+    own: dict[str, Any] = {"chat_format": chat_format, "columns": columns}
+    labeller = RowLabeller(tokenizer, policy, **own)
+    others: Iterator[LabelledRows] | None = None
+    if isinstance(other, MaskPolicy):
+        others = labelled_rows(source, RowLabeller(tokenizer, other, use="ids", **own), {})
+    elif other is not None:
+        others = labelled_rows(source_of(other), RowLabeller(tokenizer, policy, **own), {})
+    elif pick == "mismatch":
+        others = only_messages(labelled_rows(source, RowLabeller(tokenizer, policy, use="messages", **own), {}))
+    if isinstance(data, Iterator) and others is not None and (other is None or isinstance(other, MaskPolicy)):
+        raise TypeError("rows: the data can be read only once; pass a list, a data set or files.")
+    in_step = None if others is None else InStep(others)
     shower = RowShower(tokenizer)
     bad: dict[int, tuple[str, str]] = {}
     kept: list[tuple[int, int, Row]] = []  # rank, number and row; the smallest ranks are kept
@@ -63,14 +72,24 @@ def pick_rows(
     most = max_rows if wanted is None else len(wanted)
     for rows in labelled_rows(source, labeller, bad):
         seen += len(rows)
-        ranks = ranks_of(rows, pick, seed) if wanted is None else np.where(np.isin(rows.numbers, wanted), rows.numbers, -1)
+        differs = np.zeros(len(rows), np.bool_)
+        differs[list(rows.unknown)] = other is None
+        second: Difference | None = None
+        if in_step is not None and (other is not None or not rows.from_messages):
+            second = in_step.difference(rows)
+            differs[[*second.different, *second.incomparable]] = True
+        if wanted is None:
+            ranks = ranks_of(pick, seed, rows.numbers, rows.lengths, rows.trained_counts, differs)
+        else:
+            ranks = np.where(np.isin(rows.numbers, wanted), rows.numbers, -1)
         for at in np.argsort(ranks, kind="stable").tolist():
             rank = int(ranks[at])
             if rank >= 0 and (len(kept) < most or rank < kept[-1][0]):
-                kept = sorted([*kept, (rank, int(rows.numbers[at]), shower.row(rows, at))], key=lambda one: one[:2])[:most]
+                shown_row = shower.row(rows, at, second)
+                kept = sorted([*kept, (rank, int(rows.numbers[at]), shown_row)], key=lambda one: one[:2])[:most]
         if progress is not None:
             progress(len(rows), len(rows.ids))
-        enough = len(kept) == most and (pick in ("first", "untrained") or wanted is not None)
+        enough = len(kept) == most and (pick in ("first", "untrained", "mismatch") or wanted is not None)
         if enough:
             break
     shown = {number for _, number, _ in kept}
@@ -81,17 +100,13 @@ def pick_rows(
     return Preview(tuple(row for _, _, row in kept))
 
 
-def ranks_of(rows: LabelledRows, pick: str, seed: int) -> Ranks:
-    """A number for each row: the smallest are shown first, those below 0 never."""
-    if pick == "longest":
-        return np.asarray((1 << 40) - rows.lengths)
-    if pick == "fewest":
-        return np.where(rows.trained_counts > 0, rows.trained_counts, -1)
-    if pick == "untrained":
-        return np.where(rows.trained_counts == 0, rows.numbers, -1)
-    if pick == "random":
-        keys = (rows.numbers + (seed << 32)).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
-        keys *= np.uint64(0xBF58476D1CE4E5B9)
-        return np.asarray(keys >> np.uint64(1), np.int64)
-    return rows.numbers
+def only_messages(rows: Iterator[LabelledRows]) -> Iterator[LabelledRows]:
+    """The rows, if they are made of messages.
+
+    Raises:
+        ValueError: they are not.
+    """
+    for some in rows:
+        if not some.from_messages:
+            raise ValueError("pick: 'mismatch' compares masks with messages, and the data have none; pass other= (another mask).")
+        yield some

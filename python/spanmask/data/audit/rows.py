@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ __all__ = ["IGNORE", "LabelledRows", "RowLabeller"]
 Int64 = npt.NDArray[np.int64]
 IGNORE = -100
 MOST_NOTES = 20
+Use = Literal["labels", "ids", "messages"]
+MESSAGES = ("messages", "prompt", "conversations")
+OF_IDS = ("input_ids", "attention_mask", "turn_mask", "turn_weights")
 NO_LABELS = "all its labels are -100"
 
 
@@ -110,6 +113,8 @@ class RowLabeller:
         tokenizer, policy, chat_format, template_kwargs: as in `audit`.
         max_length: also find the labels of rows cut to it.
         columns: the names of columns, where the data has other names.
+        use: what labels come from, of what a row has: its own labels, else its ids, else its messages; `"ids"`: not its own labels;
+            `"messages"`: its messages, if it has any.
     """
 
     def __init__(
@@ -121,7 +126,9 @@ class RowLabeller:
         max_length: int | None = None,
         columns: Mapping[str, str] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        use: Use = "labels",
     ) -> None:
+        self._use = use
         policy = MaskPolicy() if policy is None else policy
         if isinstance(policy, MaskPolicy):
             # All rows are looked at, and labels are at their tokens.
@@ -193,9 +200,13 @@ class RowLabeller:
 
     def _known(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         renamed = {own: known for known, own in self._columns.items()}
-        return {
+        known = {
             renamed.get(name, name): column for name, column in columns.items() if name not in self._columns or name in renamed
         }
+        left_out: tuple[str, ...] = () if self._use == "labels" else GIVEN
+        if self._use == "messages" and any(name in known for name in MESSAGES):
+            left_out = (*GIVEN, *OF_IDS)
+        return {name: column for name, column in known.items() if name not in left_out}
 
     def _label(self, columns: dict[str, Any]) -> LabelledRows:
         given = next((name for name in GIVEN if name in columns), None) if "input_ids" in columns else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.data.audit.compare import InStep
 from spanmask.data.audit.findings import FINDINGS
 from spanmask.data.audit.report import AuditReport, Comparison, Finding, Sample, Truncation, place_of
-from spanmask.data.audit.rows import IGNORE, LabelledRows, RowLabeller, is_in
+from spanmask.data.audit.rows import IGNORE, LabelledRows, RowLabeller, Use, is_in
 from spanmask.data.audit.samples import RowShower
 from spanmask.data.audit.sources import READ, Source, source_of
 from spanmask.data.audit.tally import SeenRows, costs_of, distribution, joined, shares_of
@@ -59,8 +60,8 @@ def audit(
         max_length: find out what cutting rows to so many tokens costs. All other findings are about the uncut rows.
         columns: the names of columns, where the data has other names: `{"messages": "dialogue"}`.
         template_kwargs: variables of the chat template, for all rows.
-        compare: another masking of the same rows: a `MaskPolicy`, or data with the same rows in the same order (such as the output of
-            `spanmask mask`, or labels of another library).
+        compare: another masking of the same rows: a `MaskPolicy`, also where the data have labels; or data with the same rows in the same
+            order (such as the output of `spanmask mask`, or labels of another library).
         samples: how many rows each finding shows.
         progress: called after each piece with its rows and its tokens.
 
@@ -83,9 +84,9 @@ def audit(
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
         raise ValueError(f"samples: expected a number of rows >= 0, got {samples!r}.")
 
-    def labeller_of(one: MaskPolicy | None, length: int | None) -> RowLabeller:
+    def labeller_of(one: MaskPolicy | None, length: int | None, use: Use = "labels") -> RowLabeller:
         return RowLabeller(
-            tokenizer, one, chat_format=chat_format, max_length=length, columns=columns, template_kwargs=template_kwargs
+            tokenizer, one, chat_format=chat_format, max_length=length, columns=columns, template_kwargs=template_kwargs, use=use
         )
 
     source, labeller = source_of(data), labeller_of(policy, max_length)
@@ -93,8 +94,8 @@ def audit(
     if isinstance(compare, MaskPolicy):
         if isinstance(data, Iterator):
             raise TypeError("compare: the data can be read only once; pass a list, a data set or files.")
-        other = labeller_of(compare, None)
-        run.compare_with(labelled_rows(source, other, {}), short_repr(labeller.policy), short_repr(compare))
+        other = labeller_of(compare, None, "ids")
+        run.compare_with(labelled_rows(source, other, {}), None, short_repr(compare))
     elif compare is not None:
         others = source_of(compare)
         run.compare_with(labelled_rows(others, labeller_of(policy, None), {}), source.name, others.name)
@@ -142,9 +143,9 @@ class Run:
         self._ordinary: list[tuple[int, Sample]] = []
         self._vocabulary = vocabulary_size(labeller._labeller.tokenizer)
 
-    def compare_with(self, rows: Iterator[LabelledRows], first: str, second: str) -> None:
-        """Also compare the labels with those of other rows."""
-        self._in_step, self._comparison = InStep(rows), Comparison(first, second)
+    def compare_with(self, rows: Iterator[LabelledRows], first: str | None, second: str) -> None:
+        """Also compare the labels with those of other rows. `first`: the name of ours; `None`: the policy's, or "labels of the data"."""
+        self._in_step, self._comparison = InStep(rows), Comparison(first or "", second)
 
     def add(self, rows: LabelledRows) -> None:
         """Look at rows."""
@@ -354,6 +355,9 @@ class Run:
 
     def report(self, tokenizer: str) -> AuditReport:
         """Everything that was found."""
+        policy = None if self._given and not self._made else short_repr(self._labeller.policy)
+        if self._comparison is not None and not self._comparison.first:
+            self._comparison = replace(self._comparison, first=policy or "labels of the data")
         lengths, trained = joined(self._lengths), joined(self._trained)
         findings, skipped = self._findings(bool(len(lengths)))
         notes = list(self._labeller.warnings)
@@ -374,7 +378,7 @@ class Run:
             costs=costs_of(lengths, joined(self._first_trained), self._labeller.max_length),
             truncation=self._cut,
             comparison=self._comparison,
-            policy=None if self._given and not self._made else short_repr(self._labeller.policy),
+            policy=policy,
             tokenizer=tokenizer,
             made_by=self._source.made_by,
             notes=notes,

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spanmask.data.audit.compare import Difference
 from spanmask.data.audit.report import Sample
 from spanmask.data.audit.rows import IGNORE, LabelledRows
 from spanmask.preview.decode import TokenDecoder
-from spanmask.preview.model import Row, TokenStyles, labelled_row
+from spanmask.preview.model import Row, TokenStyles, beside, labelled_row
 
 __all__ = ["RowShower"]
 
@@ -45,11 +46,21 @@ class RowShower:
             row, second = self._row(rows, at, labels, near), self._row(rows, at, theirs, near)
         return Sample(number, place(number), why, row, second)
 
-    def row(self, rows: LabelledRows, at: int) -> Row:
-        """The row at a position, as `preview` shows it."""
-        return self._row(rows, at, rows.labels[rows.offsets[at] : rows.offsets[at + 1]], None)
+    def row(self, rows: LabelledRows, at: int, other: Difference | None = None) -> Row:
+        """The row at a position, as `preview` shows it, with another mask beside it."""
+        labels = rows.labels[rows.offsets[at] : rows.offsets[at + 1]]
+        if other is None:
+            return self._row(rows, at, labels, None, by_token=True)
+        if at in other.incomparable:
+            row = self._row(rows, at, labels, None, by_token=True)
+            return Row(f"{row.headline}; the other has other tokens", row.lines)
+        theirs = other.other(at)
+        differs = np.flatnonzero(labels != theirs)
+        near = int(differs[0]) if len(differs) else None
+        row, second = (self._row(rows, at, one, near, by_token=True) for one in (labels, theirs))
+        return beside(row, second, len(differs))
 
-    def _row(self, rows: LabelledRows, at: int, labels: Int64, near: int | None) -> Row:
+    def _row(self, rows: LabelledRows, at: int, labels: Int64, near: int | None, *, by_token: bool = False) -> Row:
         start, stop = rows.offsets[at], rows.offsets[at + 1]
         weights = None if rows.weights is None else rows.weights[start:stop]
         styles = TokenStyles.from_labels(
@@ -61,7 +72,13 @@ class RowShower:
         )
         turns = None if rows.turns is None else rows.turns._part(np.array([at], np.int64), None)
         return labelled_row(
-            int(rows.numbers[at]), styles, self._decoder, None, turns=turns, windows=windows(int(stop - start), near)
+            int(rows.numbers[at]),
+            styles,
+            self._decoder,
+            None,
+            turns=turns,
+            windows=windows(int(stop - start), near),
+            by_token=by_token,
         )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from spanmask.data.files import PIECE_BYTES, PIECE_ROWS, DataError, Piece, expand, kind_of, parts_of_files, piece_of, read_part
+from spanmask.data.write import without
 from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["GIVEN", "READ", "Source", "source_of"]
@@ -46,6 +47,15 @@ class Source:
     rows: int | None = None
     files: Sequence[tuple[str, int]] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
+
+    def without(self, dropped: Collection[str]) -> Source:
+        """The same rows without some columns."""
+
+        def pieces(names: Sequence[str]) -> Iterator[Piece]:
+            for piece in self.pieces([name for name in names if name not in dropped]):
+                yield without(piece, dropped)
+
+        return replace(self, pieces=pieces) if dropped else self
 
 
 def source_of(data: Any) -> Source:
