@@ -80,7 +80,7 @@ def test_a_fork_after_calls_on_threads():
     assert mask_labels(rows, FORMAT, num_threads=2).labels == expected
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(3000, marks=pytest.mark.processes)])
+@pytest.mark.parametrize("count", [15, pytest.param(3000, marks=pytest.mark.processes)])
 def test_forks_while_threads_are_inside_collators(count):
     """The threads use the same collators as the children, new collators, and formats that are compiled while they are forked."""
     shared = collators()
