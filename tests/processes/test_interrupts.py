@@ -17,6 +17,10 @@ import pytest
 from spanmask import Ragged, mask_labels
 from support.long_calls import FORMAT, calls, rows_of
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
+    pytest.mark.filterwarnings("ignore:labels: this batch has none"),
+]
 SMALL = rows_of(3, 2000)
 NAMES = [*calls(SMALL)]
 BRIEFLY = ("mask_labels", "corrupt", "mask_tokens", "infill", "fill_in_the_middle", "diffuse", "chat_collator")  # in make test

@@ -13,6 +13,10 @@ from spanmask._shared import PLACE, SIZE, SharedIntegers
 from spanmask.noise.schedule import NoiseSchedule
 from support.letters import Letters
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
+    pytest.mark.filterwarnings("ignore:labels: this batch has none"),
+]
 OPTIONS = {"tokenizer": Letters(), "return_tensors": "np"}
 FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
 PROGRAM = """
@@ -89,7 +93,10 @@ def test_without_any_memory_the_process_goes_on_and_says_so():
 def test_memory_that_is_not_there_is_no_bus_error():
     """The memory is reserved when it is made: a limit of the size of files stands for a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    program = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+    program = (
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+    )
     assert shown(program).endswith("2 0 5")
     assert resource.getrlimit(resource.RLIMIT_FSIZE) == limits
 
