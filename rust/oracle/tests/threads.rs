@@ -1,6 +1,7 @@
 //! The core on threads, as the binding runs it: chunks of rows, shared inputs, parts of one output. Results are those of one thread.
 //!
 //! It is small, and free of processes and files, so that ThreadSanitizer and Miri can run it: `make tsan`, `make miri`.
+#![allow(clippy::unwrap_used, reason = "a test may fail where something is missing")]
 
 use spanmask_core::batch::{Layout, Shape};
 use spanmask_core::labels::{
