@@ -36,6 +36,13 @@ from trl import SFTConfig, SFTTrainer  # noqa: E402
 PAGE = ROOT / "docs" / "reference" / "data-set-speed.md"
 ROUNDS = 3
 IGNORE = -100
+# Runs a command and prints the most memory that it had, in KiB. Started from this process itself, a command would be said to have had as
+# much as this process has.
+LAUNCHER = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 HEAD = """# Speed with whole data sets
 
 This page is written by `make bench-data`, which calls the programs one after the other, {rounds} times, and takes medians. The commands of
@@ -55,13 +62,9 @@ class Command:
         if self.out is not None:
             shutil.rmtree(self.out, ignore_errors=True)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "spanmask", *self.arguments], stdout=subprocess.DEVNULL, env=environment
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, self.arguments
-        self.peak = max(self.peak, used.ru_maxrss // 1024)
+        command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "spanmask", *self.arguments]
+        peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
+        self.peak = max(self.peak, int(peak) // 1024)
 
 
 def measured(engines, rounds):
