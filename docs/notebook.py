@@ -11,7 +11,9 @@ from nbclient import NotebookClient
 
 PAGE = Path(__file__).parent / "tutorial" / "first-mask.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-SHOWN = re.compile(r"^print\((preview\(.*\))\)$", re.MULTILINE)  # a notebook shows the last value of a cell as HTML
+SHOWN = re.compile(
+    r"^print\((preview\(.*\))\)$", re.MULTILINE
+)  # a notebook shows the last value of a cell as HTML
 
 
 def cells_of(text):
@@ -32,15 +34,27 @@ def cells_of(text):
 
 def notebook_of(text):
     """The notebook of a page, without outputs."""
-    makers = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    cells = [makers[kind](source, id=f"cell-{number}") for number, (kind, source) in enumerate(cells_of(text)) if source]
+    makers = {
+        "markdown": nbformat.v4.new_markdown_cell,
+        "code": nbformat.v4.new_code_cell,
+    }
+    cells = [
+        makers[kind](source, id=f"cell-{number}")
+        for number, (kind, source) in enumerate(cells_of(text))
+        if source
+    ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def run(notebook, folder):
     """Run a notebook in a folder; its outputs are in its cells then."""
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder)}}, record_timing=False).execute()
+    NotebookClient(
+        notebook,
+        timeout=240,
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+    ).execute()
 
 
 def main():

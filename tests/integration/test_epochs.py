@@ -4,7 +4,6 @@ Rows have an `id` column that the collator stacks; a pass is a dict from id to t
 """
 
 import itertools
-import os
 import subprocess
 import sys
 import warnings
