@@ -16,6 +16,8 @@
 # make licenses             THIRD-PARTY.txt, from Cargo.lock
 # make deny                 licenses, sources and duplicates of the crates; needs cargo-deny
 # make lint-workflows       actionlint and zizmor on .github; needs Go
+# make fuzz                 each kernel and its twin under libFuzzer, a minute each; installs cargo-fuzz
+# make asan, tsan, miri     the binding under AddressSanitizer; the core's threads under ThreadSanitizer and in Rust's interpreter (nightly Rust)
 # make clean                remove everything that was built
 #
 # All targets share one .venv. Make sets it up, and repeats only the steps whose inputs changed.
@@ -28,7 +30,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUST := Cargo.toml $(shell find rust -name '*.rs' -o -name Cargo.toml | grep -v '/benches/')
+RUST := Cargo.toml $(shell find rust -name '*.rs' -o -name Cargo.toml | grep -v '/benches/\|rust/fuzz/\|rust/oracle/')
 KERNELS := $(filter-out instructions,$(basename $(notdir $(wildcard rust/core/benches/*.rs))))
 SOURCES := $(RUST) pyproject.toml README.md LICENSE THIRD-PARTY.txt $(shell find python -name '*.py' -o -name '*.pyi')
 RELEASE := target/release-env
