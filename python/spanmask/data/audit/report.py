@@ -219,7 +219,8 @@ class AuditReport:
         fine = [one.name for one in self.findings.values() if not one.count]
         if fine:
             lines.append(("none", ", ".join(fine)))
-        lines += [("not checked", f"{name}: {why}") for name, why in self.skipped.items()]
+        for reason in dict.fromkeys(self.skipped.values()):
+            lines.append(("not checked", f"{', '.join(name for name, why in self.skipped.items() if why == reason)}: {reason}"))
         lines += [("note", note) for note in self.notes]
         width = max(len(name) for name, _ in lines)
         return spell_controls("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in lines))
