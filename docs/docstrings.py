@@ -9,6 +9,10 @@ from typing import Any
 
 import griffe
 
+griffe.stdlib_decorators["spanmask._cached.cached_property"] = griffe.stdlib_decorators[
+    "functools.cached_property"
+]
+
 PARAGRAPH = re.compile(r"^(In|Out|Source): +(.*)$")
 TITLES = {"In": "Input", "Out": "Output", "Source": "Source"}
 SECTION = re.compile(r"^(Args|Attributes):$")

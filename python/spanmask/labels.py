@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask._validate import check_ignore_index, check_threads
 from spanmask.chat.format import ChatFormat
 from spanmask.policy import DEFAULT_POLICY, MaskPolicy

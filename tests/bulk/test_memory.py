@@ -216,7 +216,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 @pytest.mark.parametrize("function", COPIES, ids=lambda function: function.__name__)
 def test_peak_memory_is_the_outputs(function):
     taken, outputs = peak(function, ROWS, LENGTH)
-    assert outputs > 60 << 20
+    assert outputs > 30 << 20  # int32 of an operator; others have int64
     assert taken > 0.9 * outputs  # the measurement includes the outputs
     assert taken < outputs + COPIES[function] * 8 * ROWS * LENGTH + PER_ROW * ROWS + SLACK
 

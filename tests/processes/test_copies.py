@@ -31,7 +31,8 @@ from support.long_calls import FORMAT
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
-    pytest.mark.filterwarnings("ignore:labels: this batch has none"),
+    pytest.mark.filterwarnings("ignore:labels. this batch has none"),
+    pytest.mark.filterwarnings("ignore:loss_weights. this batch has loss weights"),
 ]
 IDS = [row["input_ids"] for row in ROWS]
 SPANS = SpanCorruption(range(2000, 2100), 1)
@@ -46,7 +47,7 @@ def of_corrupt(spec):
 # By the name of a kind: an object, and what shows that a copy does the same.
 OBJECTS = {
     "ChatFormat": (FORMAT, lambda fmt: mask_labels(IDS, fmt).labels),
-    "MaskPolicy": (MaskPolicy(role_weights={"user": 0.5}), lambda policy: mask_labels(IDS, FORMAT, policy).weights),
+    "MaskPolicy": (MaskPolicy(role_weights={"assistant": 0.5}), lambda policy: mask_labels(IDS, FORMAT, policy).weights),
     "Turns": (find_turns(IDS, FORMAT), lambda turns: mask_labels(IDS, turns).labels),
     "Ragged": (Ragged.from_rows(IDS), lambda rows: rows),
     "SpanCorruption": (SPANS, of_corrupt),
@@ -57,7 +58,7 @@ OBJECTS = {
     "MaskedDiffusion": (MaskedDiffusion(4), lambda spec: diffuse(IDS, spec, seed=3).input_ids),
     "MaskReport": (mask_labels(IDS, FORMAT).report, lambda report: report),
     "MaskedLabels": (mask_labels(IDS, FORMAT), lambda made: made.labels),
-    "Corrupted": (corrupt(IDS, SPANS, seed=3), lambda made: (made.noise_mask, made.labels)),
+    "Corrupted": (corrupt(IDS, SPANS, seed=3), lambda made: (made.noise_mask(), made.labels)),
     "MaskedTokens": (mask_tokens(IDS, MaskedLM(4, 60_000), seed=3), lambda made: made.labels),
     "Infilled": (infill(IDS, TextInfilling(4), seed=3), lambda made: made.input_ids),
     "FilledInTheMiddle": (fill_in_the_middle(IDS, MIDDLE, seed=3), lambda made: made.input_ids),

@@ -27,7 +27,7 @@ from support.long_calls import FORMAT, rows_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
-    pytest.mark.filterwarnings("ignore:labels: this batch has none"),
+    pytest.mark.filterwarnings("ignore:labels. this batch has none"),
 ]
 ROWS = rows_of(8, 40)
 EXAMPLES = [{"input_ids": row} for row in ROWS]
@@ -42,8 +42,8 @@ def new_format():
 def collators():
     return [
         DataCollatorForChat(**OPTIONS, chat_format=new_format()),
-        DataCollatorForSpanCorruption(**OPTIONS, seed=3, spec=SpanCorruption(range(2000, 2100), 1)),
-        DataCollatorForMaskedLM(**OPTIONS, seed=3, spec=MaskedLM(4, 60_000)),
+        DataCollatorForSpanCorruption(**OPTIONS, seed=3, on_repeat="ignore", spec=SpanCorruption(range(2000, 2100), 1)),
+        DataCollatorForMaskedLM(**OPTIONS, seed=3, on_repeat="ignore", spec=MaskedLM(4, 60_000)),
     ]
 
 
@@ -115,7 +115,7 @@ def test_forks_while_threads_are_inside_collators(count):
 
 
 def test_children_and_grandchildren_share_the_epoch():
-    made = DataCollatorForMaskedLM(**OPTIONS, seed=3, spec=MaskedLM(4, 60_000))
+    made = DataCollatorForMaskedLM(**OPTIONS, seed=3, on_repeat="ignore", spec=MaskedLM(4, 60_000))
     go, seen = multiprocessing.get_context("fork").Event(), multiprocessing.get_context("fork").SimpleQueue()
 
     def grandchild():
@@ -137,12 +137,12 @@ def test_children_and_grandchildren_share_the_epoch():
 
 def test_places_of_a_child_are_not_those_of_its_parent():
     """Both make collators after the fork and share them with children of their own."""
-    first = DataCollatorForMaskedLM(**OPTIONS, seed=3, spec=MaskedLM(4, 60_000))
+    first = DataCollatorForMaskedLM(**OPTIONS, seed=3, on_repeat="ignore", spec=MaskedLM(4, 60_000))
     assert forked(lambda: True) == 0  # shares it, and has free places
     reader, writer = os.pipe()
 
     def child():
-        own = DataCollatorForMaskedLM(**OPTIONS, seed=3, spec=MaskedLM(4, 60_000))
+        own = DataCollatorForMaskedLM(**OPTIONS, seed=3, on_repeat="ignore", spec=MaskedLM(4, 60_000))
         forked(lambda: True)
         own.set_epoch(7)
         os.write(writer, b".")
@@ -153,7 +153,7 @@ def test_places_of_a_child_are_not_those_of_its_parent():
     if not pid:
         os._exit(0 if child() else 1)
     os.read(reader, 1)
-    own = DataCollatorForMaskedLM(**OPTIONS, seed=3, spec=MaskedLM(4, 60_000))
+    own = DataCollatorForMaskedLM(**OPTIONS, seed=3, on_repeat="ignore", spec=MaskedLM(4, 60_000))
     assert forked(lambda: True) == 0
     assert own.schedule.epoch == 0
     own.set_epoch(9)

@@ -32,7 +32,8 @@ from torch.utils.data import DataLoader
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
-    pytest.mark.filterwarnings("ignore:labels: this batch has none"),
+    pytest.mark.filterwarnings("ignore:labels. this batch has none"),
+    pytest.mark.filterwarnings("ignore:loss_weights. this batch has loss weights"),
 ]
 ROWS = [{"input_ids": row.tolist()} for row in rows_of(12, 60)]
 CHATS = [
@@ -40,12 +41,16 @@ CHATS = [
     for number in range(8)
 ]
 FAMILIES = {
-    "chat": lambda: DataCollatorForChat(Letters(), chat_format=FORMAT),
-    "spans": lambda: DataCollatorForSpanCorruption(Letters(), seed=3, spec=SpanCorruption(range(2000, 2100), 1)),
-    "masked_lm": lambda: DataCollatorForMaskedLM(Letters(), seed=3, spec=MaskedLM(4, 60_000)),
-    "infilling": lambda: DataCollatorForTextInfilling(Letters(), seed=3, spec=TextInfilling(4)),
-    "middle": lambda: DataCollatorForFillInTheMiddle(Letters(), seed=3, spec=FillInTheMiddle(60_001, 60_002, 60_003)),
-    "diffusion": lambda: DataCollatorForMaskedDiffusion(bert_tokenizer(100), seed=3, spec=MaskedDiffusion(4)),
+    "chat": lambda: DataCollatorForChat(Letters(), chat_format=FORMAT, on_untrained_batch="warn"),
+    "spans": lambda: DataCollatorForSpanCorruption(
+        Letters(), seed=3, on_repeat="ignore", spec=SpanCorruption(range(2000, 2100), 1)
+    ),
+    "masked_lm": lambda: DataCollatorForMaskedLM(Letters(), seed=3, on_repeat="ignore", spec=MaskedLM(4, 60_000)),
+    "infilling": lambda: DataCollatorForTextInfilling(Letters(), seed=3, on_repeat="ignore", spec=TextInfilling(4)),
+    "middle": lambda: DataCollatorForFillInTheMiddle(
+        Letters(), seed=3, on_repeat="ignore", spec=FillInTheMiddle(60_001, 60_002, 60_003)
+    ),
+    "diffusion": lambda: DataCollatorForMaskedDiffusion(bert_tokenizer(100), seed=3, on_repeat="ignore", spec=MaskedDiffusion(4)),
     "vision": lambda: DataCollatorForVisionChat(processor_of("llava")),
 }
 BRIEFLY, LATER = ("infilling", "middle", "diffusion"), pytest.mark.processes  # other families: tests/integration, tests/collators

@@ -15,7 +15,7 @@ from support.letters import Letters
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
-    pytest.mark.filterwarnings("ignore:labels: this batch has none"),
+    pytest.mark.filterwarnings("ignore:labels. this batch has none"),
 ]
 OPTIONS = {"tokenizer": Letters(), "return_tensors": "np"}
 FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])

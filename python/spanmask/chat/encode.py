@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from spanmask._cached import cached_property
 from spanmask.chat.conversation import Conversation, MessageForms, adapt
 from spanmask.chat.template.probe import Template
 from spanmask.chat.text.align import align

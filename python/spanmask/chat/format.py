@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask._validate import as_list, as_markers, as_signed_ids, check_flag, short
 from spanmask.chat import template
 from spanmask.chat.boundary import MarkerIds, MarkerLike, Parts, Reasoning, RoleBoundary, compile_format, roles_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from spanmask._cached import cached_property
 from spanmask.chat.tokens import added_tokens, vocabulary
 
 __all__ = ["Merges", "merging"]

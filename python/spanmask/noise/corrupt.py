@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask._validate import as_density, as_span_length, as_uint64, check_threads
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.row_options import RowOptions, flag_column, per_row, row_options

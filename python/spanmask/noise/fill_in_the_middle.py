@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask._short_repr import short_repr
 from spanmask._validate import (
     as_fraction,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask._short_repr import short_repr
 from spanmask._validate import as_density, as_span_length, as_token_id, as_token_ids, as_uint64, check_choice, check_flag, short
 from spanmask.errors import SentinelError

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import RENDERED
 from spanmask.data.audit.sources import GIVEN

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._cached import cached_property
 from spanmask.chat.conversation import Conversation, conversations_of, layout_of
 from spanmask.chat.encode import ChatEncoder
 from spanmask.chat.encoded import with_turns
