@@ -60,7 +60,7 @@ test: $(VENV)/.installed
 	$(SAY) "Rust tests"
 	cargo test --quiet --workspace --exclude spanmask-py
 	$(SAY) "Python tests, against the installed wheel; each benchmark runs once, untimed"
-	$(BIN)/python -m pytest --benchmark-disable
+	$(BIN)/python -m pytest --benchmark-disable --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-engines: $(VENV)/.engines
 	$(SAY) "Ray and Spark, on local clusters"
