@@ -5,7 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
 use crate::error::to_py;
 use crate::memory::{collected, filled};
-use crate::outputs::{Output, TokenArrays, TokenPlaces};
+use crate::outputs::{Output, ShapedTokens, TokenArrays, TokenPlaces};
 use crate::row_options::Keys;
 use crate::rows::{Rows, output_len, with_padding, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
@@ -144,7 +144,7 @@ fn write<T: Token>(
             move || diffuse_into(rows, spec, seed_epoch, &options, batch, outputs)
         })?;
     }
-    let (input_ids, labels, attention_mask) = arrays.shaped()?;
+    let ShapedTokens { input_ids, labels, attention_mask } = arrays.shaped()?;
     let counts = |count: fn(&RowReport) -> u32| -> PyResult<Py<PyArray1<i64>>> {
         Ok(collected(reports.iter().map(|report| i64::from(count(report))))?.into_pyarray(py).unbind())
     };

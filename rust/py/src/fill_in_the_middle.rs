@@ -7,7 +7,7 @@ use crate::enums::Choice;
 use crate::error::to_py;
 use crate::memory::{collected, filled, reserved};
 use crate::merge::MergedRows;
-use crate::outputs::{Output, TokenArrays, TokenPlaces, places, shaped};
+use crate::outputs::{Output, ShapedTokens, TokenArrays, TokenPlaces, places, shaped};
 use crate::row_options::Keys;
 use crate::rows::{Rows, output_len, with_rows};
 use crate::seq_to_seq::offsets;
@@ -216,7 +216,7 @@ fn write<T: Token>(
             move || part.write_into(plans, list, batch, Outputs { inputs, attention, labels, sources })
         })?;
     }
-    let (input_ids, labels, attention_mask) = arrays.shaped()?;
+    let ShapedTokens { input_ids, labels, attention_mask } = arrays.shaped()?;
     let keys = collected(plans.iter().map(|plan| plan.key))?;
     let documents_of = collected(plans.iter().map(|plan| i64::from(plan.documents)))?;
     let labelled = collected(plans.iter().map(|plan| plan.labelled as i64))?;

@@ -5,7 +5,7 @@ use crate::bulk::{self, take};
 use crate::columns::{Column, ragged, slice};
 use crate::error;
 use crate::memory::{collected, filled};
-use crate::outputs::{TokenArrays, TokenPlaces};
+use crate::outputs::{ShapedTokens, TokenArrays, TokenPlaces};
 use crate::row_options::{Keys, RuleColumns};
 use crate::rows::{Rows, output_len, with_padding, with_rows};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
@@ -145,7 +145,7 @@ fn write<T: Token>(
             move || mask_tokens_into(rows, spec, seed_epoch, &options, batch, outputs)
         })?;
     }
-    let (input_ids, labels, attention_mask) = arrays.shaped()?;
+    let ShapedTokens { input_ids, labels, attention_mask } = arrays.shaped()?;
     let keys = collected(reports.iter().map(|report| report.key))?;
     let chosen = collected(reports.iter().map(|report| i64::from(report.chosen)))?;
     Ok(MaskedBatch {

@@ -86,6 +86,14 @@ pub struct TokenPlaces<'a> {
     pub attention: &'a mut [i64],
 }
 
+/// Written arrays, in the shape of their layout.
+pub struct ShapedTokens {
+    pub input_ids: Py<PyAny>,
+    pub labels: Py<PyAny>,
+    /// Only for padded rows.
+    pub attention_mask: Option<Py<PyAny>>,
+}
+
 impl<'py> TokenArrays<'py> {
     /// For this number of rows, which take `len` places.
     pub fn new(py: Python<'py>, layout: Layout, rows: usize, len: usize) -> PyResult<Self> {
@@ -100,10 +108,15 @@ impl<'py> TokenArrays<'py> {
         TokenPlaces { inputs: self.inputs.places(), labels: self.labels.places(), attention }
     }
 
-    /// Input ids, labels and attention mask.
-    pub fn shaped(self) -> PyResult<(Py<PyAny>, Py<PyAny>, Option<Py<PyAny>>)> {
+    /// The arrays for Python.
+    pub fn shaped(self) -> PyResult<ShapedTokens> {
         let Self { layout, rows, inputs, labels, attention } = self;
-        Ok((inputs.shaped(layout, rows)?, labels.shaped(layout, rows)?, shaped(attention, layout, rows)?))
+        let attention_mask = shaped(attention, layout, rows)?;
+        Ok(ShapedTokens {
+            input_ids: inputs.shaped(layout, rows)?,
+            labels: labels.shaped(layout, rows)?,
+            attention_mask,
+        })
     }
 }
 

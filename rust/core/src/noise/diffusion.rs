@@ -493,7 +493,7 @@ mod tests {
                 let ids: Vec<i64> = (0..len).map(|i| i * 7919 % 60_000).collect();
                 let block: Vec<T> = ids.iter().map(|&id| T::from_i64(id).unwrap()).collect();
                 let words: Vec<u64> = (0..len as u64)
-                    .map(|i| if i % 5 == 0 { NEVER } else { i * 0x9e37_79b9 & 0xffff_ffff })
+                    .map(|i| if i % 5 == 0 { NEVER } else { (i * 0x9e37_79b9) & 0xffff_ffff })
                     .collect();
                 let written = at_every_level(|level| {
                     let (mut input, mut label, mut weight) = (ids.clone(), ids.clone(), vec![0.0; ids.len()]);
