@@ -217,13 +217,20 @@ pub fn take_into<T: Copy, O: Copy>(
 /// Writes decoder inputs: the whole cell of labels shifted by one place, after `start`, with `padding` in place of the labels' padding.
 /// Transformers' models do the same with labels. `out` is as long as the cell; the last label is dropped.
 pub fn decoder_inputs_into(labels: &Cell<i64>, start: i64, padding: i64, out: &mut [i64]) {
-    let before = labels.before.iter().map(|_| padding);
-    let after = labels.after.iter().map(|_| padding);
-    let shifted = before.chain(labels.content.iter().copied()).chain(after);
-    for (at, (place, id)) in out.iter_mut().zip(core::iter::once(start).chain(shifted)).enumerate() {
-        poll_at(at, 1);
-        *place = id;
-    }
+    let Some((first, mut rest)) = out.split_first_mut() else {
+        return;
+    };
+    *first = start;
+    let mut next = |len: usize| {
+        let len = len.min(rest.len());
+        let (part, others) = core::mem::take(&mut rest).split_at_mut(len);
+        rest = others;
+        part
+    };
+    stop::fill(next(labels.before.len()), padding);
+    let content = next(labels.content.len());
+    stop::copy(&labels.content[..content.len()], content);
+    stop::fill(next(labels.after.len()), padding);
 }
 
 /// The real tokens of each row of an attention mask, from its first nonzero entry to its last, as positions in the values.

@@ -6,6 +6,7 @@
 
 use crate::Token;
 use core::cell::Cell;
+use core::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Why a kernel ended early.
@@ -58,6 +59,19 @@ pub(crate) fn poll_at(step: usize, unit: usize) {
     if step > 0 && step % every == every - 1 {
         poll();
     }
+}
+
+/// Cuts a loop of `len` steps, each of which takes about as long as `unit` tokens, into parts, and polls between them: the steps of a part
+/// are as fast as if nothing polled.
+#[inline(always)]
+pub(crate) fn parts(len: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
+    let every = EVERY / unit;
+    (0..len).step_by(every).map(move |start| {
+        if start > 0 {
+            poll();
+        }
+        start..len.min(start + every)
+    })
 }
 
 /// Reserves space for `more` entries.

@@ -138,16 +138,17 @@ impl<T: Token> Kernel for Apply<'_, T> {
             inputs.push(mode_token);
         }
         let mut clear = 0;
-        for (number, span) in spans.iter().enumerate() {
-            poll_at(number, 16);
-            let (start, stop) = (span.start as usize, span.stop as usize);
-            inputs.extend::<T, CLEAR>(row, clear, start);
-            if let Some(&sentinel) = affixes.sentinels.and_then(|sentinels| sentinels.get(number)) {
-                inputs.push(sentinel);
-                targets.push(sentinel);
+        for part in stop::parts(spans.len(), 16) {
+            for (number, span) in part.clone().zip(&spans[part]) {
+                let (start, stop) = (span.start as usize, span.stop as usize);
+                inputs.extend::<T, CLEAR>(row, clear, start);
+                if let Some(&sentinel) = affixes.sentinels.and_then(|sentinels| sentinels.get(number)) {
+                    inputs.push(sentinel);
+                    targets.push(sentinel);
+                }
+                targets.extend::<T, HIDDEN>(row, start, stop);
+                clear = stop;
             }
-            targets.extend::<T, HIDDEN>(row, start, stop);
-            clear = stop;
         }
         inputs.extend::<T, CLEAR>(row, clear, row.len());
         if affixes.final_sentinel

@@ -4,7 +4,7 @@
 use super::plan::Plan;
 use crate::bitblock::{BLOCK, set_bits_into};
 use crate::rng::{Stream, bounded::below};
-use crate::stop::{self, poll_at};
+use crate::stop;
 
 /// A half-open span of token (or word) positions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,14 +40,16 @@ fn composition(stream: &mut Stream, total: u32, parts: u32, bits: &mut Vec<u64>,
     debug_assert!(1 <= parts && parts <= total);
     bits.clear();
     stop::resize(bits, total.div_ceil(64) as usize, 0);
-    for place in total - parts..total - 1 {
-        poll_at((place - (total - parts)) as usize, 4);
-        let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
-        // If a place is taken, the new one is used. Few are taken, so a branch that is sometimes mispredicted is faster than waiting for each
-        // answer.
-        let taken = bits[(drawn / 64) as usize] >> (drawn % 64) & 1 == 1;
-        let cut = if taken { place } else { drawn };
-        bits[(cut / 64) as usize] |= 1 << (cut % 64);
+    let first = total - parts;
+    for part in stop::parts((parts - 1) as usize, 4) {
+        for place in first + part.start as u32..first + part.end as u32 {
+            let drawn = below(stream, place.wrapping_add(1)); // `place` is below `total`
+            // If a place is taken, the new one is used. Few are taken, so a branch that is sometimes mispredicted is faster than waiting for
+            // each answer.
+            let taken = bits[(drawn / 64) as usize] >> (drawn % 64) & 1 == 1;
+            let cut = if taken { place } else { drawn };
+            bits[(cut / 64) as usize] |= 1 << (cut % 64);
+        }
     }
     bits[((total - 1) / 64) as usize] |= 1 << ((total - 1) % 64); // the end of the last part
     ends.clear();
