@@ -74,3 +74,12 @@ def test_labels_that_are_not_those_of_the_messages_are_found(tokenizer, rows):
         preview(ids, tokenizer=tokenizer, pick="mismatch")
     with pytest.raises(TypeError, match="rows: the data can be read only once"):
         pick_rows(iter(masked), tokenizer, pick="mismatch")
+
+
+def test_rows_that_cannot_be_shown_are_counted(tokenizer, rows):
+    broken = [rows[0], {"messages": "no list"}, rows[1], {"messages": [{"role": "user"}]}]
+    shown = preview(broken, tokenizer=tokenizer, pick="longest")
+    assert sorted(numbers(shown)) == [0, 2]
+    assert "2 of 4 rows cannot be used; row 1: " in shown.to_text()
+    assert "cannot be used" in shown.to_html()
+    assert preview(rows, tokenizer=tokenizer, pick="longest").unusable == ""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from spanmask._validate import check_choice, check_flag, check_ignore_index, check_length
 from spanmask.chat.format import ChatFormat
 from spanmask.policy import MaskPolicy, Shift
-from spanmask.preview.decode import TokenDecoder
+from spanmask.preview.decode import TokenDecoder, spell_controls
 from spanmask.preview.html import html_document, html_fragment, legend
 from spanmask.preview.inputs import PreviewInputs
 from spanmask.preview.model import Row, TokenStyles, beside, encoder_decoder_row, labelled_row
@@ -32,10 +32,12 @@ class Preview:
     Attributes:
         rows: the rows shown.
         hidden: the number of rows left out.
+        unusable: how many of the rows of a data set that were looked at cannot be shown, and why the first one cannot; empty if none.
     """
 
     rows: tuple[Row, ...]
     hidden: int = 0
+    unusable: str = ""
 
     def to_text(self) -> str:
         """Plain text, also in a terminal with colour."""
@@ -91,7 +93,8 @@ class Preview:
 
     def _notes(self) -> list[str]:
         """The notes after the rows."""
-        return [f"... and {self.hidden} more rows"] if self.hidden else []
+        more = [f"... and {self.hidden} more rows"] if self.hidden else []
+        return [*more, spell_controls(self.unusable)] if self.unusable else more
 
 
 def preview(

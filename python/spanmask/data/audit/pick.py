@@ -97,7 +97,9 @@ def pick_rows(
         if number not in shown:
             why = f"cannot be used: {bad[number][0]}" if number in bad else f"does not exist; there are {seen + len(bad)}."
             raise DataError(f"{source.name}: row {number} {why}")
-    return Preview(tuple(row for _, _, row in kept))
+    first = min(bad, default=None)
+    unusable = "" if first is None else f"{len(bad):,} of {seen + len(bad):,} rows cannot be used; row {first}: {bad[first][0]}"
+    return Preview(tuple(row for _, _, row in kept), unusable=unusable)
 
 
 def only_messages(rows: Iterator[LabelledRows]) -> Iterator[LabelledRows]:
