@@ -115,7 +115,7 @@ class EncodedConversations:
         """What users should be warned of once, by kind: what a template leaves out of answers, keys that Arrow filled in, and roles whose
         names say that the model writes their messages, but that do not train.
         """
-        notes = {}
+        notes: dict[str, str] = {}
         untrained = WRITER_ROLES.difference(trained_roles)
         for one in self.conversations:
             for message, fields in enumerate(one.messages):
@@ -124,7 +124,7 @@ class EncodedConversations:
                     notes.setdefault(
                         f"role {role}",
                         f"messages: {one.name}, message {message}: the role {role!r} does not train, although its name says that the model "
-                        "writes such messages. Put calls into 'tool_calls' of an assistant message, and answers under the role 'assistant'.",
+                        "writes such messages. Put calls into 'tool_calls' of an assistant message, answers under the role 'assistant'.",
                     )
         for row, message, what in reversed(self.dropped):
             notes[f"dropped {what}"] = (

@@ -252,9 +252,8 @@ class RowLabeller:
             for row, message, what in encoded.dropped:
                 out.left_out.setdefault(row, f"the {what} of message {message}")
             for row, one in enumerate(encoded.conversations):
-                message = next(_empty_answers(one, self.policy.roles), None)
-                if message is not None:
-                    out.empty[row] = f"message {message}"
+                for message in _empty_answers(one, self.policy.roles):
+                    out.empty.setdefault(row, f"message {message}")
             if self._marker is not None:
                 out.marked = [
                     row for row, one in enumerate(encoded.conversations) if any(map(self._marker.search, _texts(one.messages)))
