@@ -6,6 +6,7 @@
 # make test-engines         Ray and Spark on local clusters; installs both (500 MB), Spark needs Java
 # make lint                 rustfmt, clippy, ruff, mypy, stubtest
 # make docs                 the documentation, into site/
+# make check-site           every page of it in headless Chromium, as wide as a desktop and as a phone; needs chromium or google-chrome
 # make bench                spanmask and other programs, timed: tables and pictures; about five minutes, on an otherwise idle machine
 # make bench-loader         tokens per second out of a DataLoader, core-hours; about a minute, on an otherwise idle machine
 # make bench-data           whole data sets: mask and audit, against TRL's preparation; about fifteen minutes, on an otherwise idle machine
@@ -15,7 +16,7 @@
 # make release-dry-run      all that must hold before a tag: versions, licenses, workflows, wheels, documentation
 # make licenses             THIRD-PARTY.txt, from Cargo.lock
 # make deny                 licenses, sources and duplicates of the crates; needs cargo-deny
-# make lint-workflows       actionlint and zizmor on .github; needs Go
+# make lint-workflows       actionlint and zizmor on .github
 # make fuzz                 each kernel and its twin under libFuzzer, a minute each; installs cargo-fuzz
 # make asan, tsan, miri     the binding under AddressSanitizer; the core's threads under ThreadSanitizer and in Rust's interpreter (nightly Rust)
 # make clean                remove everything that was built
@@ -34,12 +35,12 @@ RUST := Cargo.toml $(shell find rust -name '*.rs' -o -name Cargo.toml | grep -v 
 KERNELS := $(filter-out instructions,$(basename $(notdir $(wildcard rust/core/benches/*.rs))))
 SOURCES := $(RUST) pyproject.toml README.md LICENSE THIRD-PARTY.txt $(shell find python -name '*.py' -o -name '*.pyi')
 RELEASE := target/release-env
+WORKFLOWS := target/workflows-env
 WHEELS := target/wheels
 LINUX := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 # The Pythons in which the wheel is installed and used.
 PYTHONS ?= $(PYTHON)
 FREE_THREADED ?= python3.14t
-ACTIONLINT ?= go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 SAY = @printf '\033[1m==> %s\033[0m\n'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -48,7 +49,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test test-processes test-scale test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
-.PHONY: wheels sdist check-wheels release-dry-run licenses deny lint-workflows
+.PHONY: wheels sdist check-wheels check-site release-dry-run licenses deny lint-workflows
 
 demo: $(VENV)/.installed
 	$(SAY) "Demo 1 of 2: train a small vision-language model on the answers only"
@@ -113,6 +114,10 @@ docs: $(VENV)/.installed
 	$(SAY) "Documentation, into site/"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+check-site: docs
+	$(SAY) "Every page in headless Chromium: 1280 and 390 pixels wide"
+	$(BIN)/python release/check_site.py site
+
 wheels: $(LINUX:%=$(WHEELS)/.%) sdist check-wheels
 
 sdist: $(WHEELS)/.sdist
@@ -133,7 +138,7 @@ release-dry-run:
 	$(SAY) "Wheels"
 	rm -rf $(WHEELS)
 	$(MAKE) wheels
-	$(MAKE) docs
+	$(MAKE) check-site
 	@echo "spanmask $$($(PYTHON) release/agree.py | cut -d' ' -f2 | tr -d ':') is ready to tag"
 
 licenses:
@@ -143,10 +148,10 @@ deny:
 	$(SAY) "Crates: licenses, sources, duplicates"
 	cargo deny --all-features --log-level error check bans licenses sources
 
-lint-workflows: $(RELEASE)/.installed
+lint-workflows: $(WORKFLOWS)/.installed
 	$(SAY) "Workflows: actionlint, zizmor"
-	$(ACTIONLINT) .github/workflows/*.yml
-	$(RELEASE)/bin/zizmor --offline --quiet .github
+	$(WORKFLOWS)/bin/actionlint .github/workflows/*.yml
+	$(WORKFLOWS)/bin/zizmor --offline --quiet .github
 
 $(VENV)/.engines: $(VENV)/.installed
 	$(SAY) "Installing Ray and Spark"
@@ -155,12 +160,13 @@ $(VENV)/.engines: $(VENV)/.installed
 	touch $@
 
 # What a release uploads. zig links for old systems, and for other ones than this; its environment is apart from the tests'.
+# That of the linters of workflows is apart from both: nothing in it touches what is uploaded.
 
-$(RELEASE)/.installed: pyproject.toml
-	$(SAY) "Creating the environment $(RELEASE)"
-	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(RELEASE)/bin/python -m pip install --quiet --group release
+$(RELEASE)/.installed $(WORKFLOWS)/.installed: target/%-env/.installed: pyproject.toml
+	$(SAY) "Creating the environment target/$*-env"
+	$(PYTHON) -m venv target/$*-env
+	target/$*-env/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	target/$*-env/bin/python -m pip install --quiet --group $*
 	touch $@
 
 $(WHEELS)/.%: $(SOURCES) $(RELEASE)/.installed
