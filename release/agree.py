@@ -1,7 +1,8 @@
 """Checks that all places which say a version say the same one.
 
     python release/agree.py               Cargo.toml, Cargo.lock, CITATION.cff, CHANGELOG.md, README.md
-    python release/agree.py --tag v1.2.3  the same, the tag, the changelog has a date for the release, and README.md can be read on PyPI
+    python release/agree.py --tag v1.2.3  the same, the tag, the changelog has a date for the release, README.md can be read on PyPI, and no
+                                          page says that spanmask is not there yet
     python release/agree.py --notes       prints what the changelog says of this version
 
 The version of `Cargo.toml` is the one that counts: the wheel and `spanmask.__version__` take theirs from it.
@@ -68,6 +69,9 @@ def faults(tag):
     if tag and tag != f"v{want}":
         yield f"tag: {tag}, not v{want}"
     yield from faults_of_links((ROOT / "README.md").read_text(), tag)
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if tag else ():
+        if "not on PyPI yet" in page.read_text():
+            yield f"{page.relative_to(ROOT)}: says that spanmask is not on PyPI yet"
 
 
 def notes():

@@ -60,4 +60,6 @@ def test_it_takes_pictures_of_pages_that_fit(check, tmp_path):
     done = check(["fits", "clipped"], "--pictures", str(tmp_path / "shots"))
     assert done.stdout == "2 pages fit 1280 and 390 pixels\n", done.stderr
     shots = {file.name for file in (tmp_path / "shots").iterdir()}
-    assert shots == {f"{page}-{width}-{scheme}.png" for page in ("fits", "clipped") for width in (1280, 390) for scheme in ("light", "dark")}
+    assert shots == {
+        f"{page}-{width}-{scheme}.png" for page in ("fits", "clipped") for width in (1280, 390) for scheme in ("light", "dark")
+    }
