@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
 from operator import index
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -516,8 +516,8 @@ def arrow_lists(array: Any, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
         if hasattr(array, "column_names") or hasattr(array, "columns"):
             raise TypeError(f"{name}: expected one column of token ids, got a table; pass for instance table['input_ids'].")
         array = pa.array(array) if hasattr(array, "__arrow_c_array__") else pa.chunked_array(array)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # combining copies, even a single chunk
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     kind = array.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise TypeError(f"{name}: expected an Arrow list of integers, got {kind}.")
@@ -787,10 +787,10 @@ def to_numpy(value: Any, name: str) -> Any:
 
 def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     """Arrays as torch tensors over the same memory (`"pt"`), or unchanged (`"np"`)."""
-    if return_tensors not in get_args(ReturnTensors):
-        raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
     if return_tensors == "np":
         return dict(batch)
+    if return_tensors != "pt":
+        raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
     import torch
 
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

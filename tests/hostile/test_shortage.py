@@ -94,6 +94,47 @@ def test_too_little_working_memory_for_one_row_is_a_memory_error():
     assert re.match(r"rows: working memory of [\d.]+ GiB for one row does not fit in memory", output_of(LONG_ROW))
 
 
+STARVED = """
+import resource
+import numpy as np
+from spanmask import *
+from spanmask import _core
+fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
+fim = FillInTheMiddle(90, 91, 92, boundary_ids=[0], rate=1)
+rows = Ragged(np.tile(np.array([5, 6, 2], np.uint16), 200_000), np.arange(0, 600_001, 3))
+documents = Ragged(np.tile(np.array([9, 0], np.uint16), 200_000), np.arange(0, 400_001, 400))
+turns, filled = find_turns(rows, fmt), fill_in_the_middle(documents, fim)
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+for mib in range(1, 300, 2):
+    resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20, -1))
+    try:
+        CALL
+    except MemoryError as error:
+        print("short:", error)
+    else:
+        print("done")
+        break
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "find_turns(rows, fmt)",
+        "_core.find_all(np.tile(rows.values, 10), [[5], [5, 6]])",
+        "mask_labels(rows, turns)",
+        "fill_in_the_middle(documents, fim)",
+        "fill_in_the_middle(documents, fim, splits=filled.splits)",
+        "merge(filled.input_ids, None, fim)",
+    ],
+)
+def test_lists_that_grow_with_rows_are_memory_errors_until_they_fit(call):
+    *short, last = in_a_process(STARVED.replace("CALL", call)).splitlines()
+    assert last == "done"
+    assert short
+    assert all(re.match("short: .", line) for line in short)
+
+
 def test_without_further_threads_those_that_there_are_do_all_work():
     program = """
 import os, resource
