@@ -39,6 +39,8 @@ IN_SDISTS = (
     "docs/index.md",
     "python/spanmask/py.typed",
     "rust/core/src/lib.rs",
+    "rust/fuzz/Cargo.lock",
+    "rust/oracle/Cargo.toml",
     "tests/conftest.py",
     "vectors/corrupt.json",
 )
