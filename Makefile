@@ -49,7 +49,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-processes test-scale test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
+.PHONY: demo test lint-rust lint-python test-processes test-scale test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
 .PHONY: wheels sdist check-wheels check-site release-dry-run licenses deny lint-workflows
 
 demo: $(VENV)/.installed
@@ -101,10 +101,14 @@ bench-data: $(VENV)/.installed
 	$(SAY) "Whole data sets: rows and tokens per second, memory"
 	$(BIN)/python benches/data_sets.py
 
-lint: $(VENV)/.installed
+lint: lint-rust lint-python
+
+lint-rust:
 	$(SAY) "Rust: rustfmt, clippy"
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+lint-python: $(VENV)/.installed
 	$(SAY) "Python: ruff, mypy, stubtest"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
