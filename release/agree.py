@@ -1,7 +1,8 @@
 """Checks that all places which say a version say the same one.
 
-    python release/agree.py               Cargo.toml, Cargo.lock, CITATION.cff, CHANGELOG.md, README.md
-    python release/agree.py --tag v1.2.3  the same, the tag, the changelog has a date for the release, and README.md can be read on PyPI
+    python release/agree.py               Cargo.toml, both Cargo.lock, CITATION.cff, CHANGELOG.md, README.md
+    python release/agree.py --tag v1.2.3  the same, the tag, the changelog has a date for the release, README.md can be read on PyPI, and no
+                                          page says that spanmask is not there yet
     python release/agree.py --notes       prints what the changelog says of this version
 
 The version of `Cargo.toml` is the one that counts: the wheel and `spanmask.__version__` take theirs from it.
@@ -53,10 +54,12 @@ def faults(tag):
     want = version()
     if not re.fullmatch(r"\d+\.\d+\.\d+", want):
         yield f"Cargo.toml: {want} is not three numbers; Cargo and Python spell other versions in different ways"
-    lock = (ROOT / "Cargo.lock").read_text()
-    for name, found in re.findall(r'name = "(spanmask-\w+)"\nversion = "([^"]+)"', lock):
-        if found != want:
-            yield f"Cargo.lock: {name} is {found}, not {want}; run: cargo update --workspace"
+    for folder in ("", "rust/fuzz/"):
+        lock = (ROOT / folder / "Cargo.lock").read_text()
+        for name, found in re.findall(r'name = "(spanmask-\w+)"\nversion = "([^"]+)"', lock):
+            if found != want and name != "spanmask-fuzz":
+                command = f"cargo update --workspace --manifest-path {folder}Cargo.toml"
+                yield f"{folder}Cargo.lock: {name} is {found}, not {want}; run: {command}"
     cited = one(r"^version: (.+)$", "CITATION.cff")
     if cited != want:
         yield f"CITATION.cff: {cited}, not {want}"
@@ -68,6 +71,9 @@ def faults(tag):
     if tag and tag != f"v{want}":
         yield f"tag: {tag}, not v{want}"
     yield from faults_of_links((ROOT / "README.md").read_text(), tag)
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if tag else ():
+        if "not on PyPI yet" in page.read_text():
+            yield f"{page.relative_to(ROOT)}: says that spanmask is not on PyPI yet"
 
 
 def notes():

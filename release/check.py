@@ -1,10 +1,12 @@
 """Checks built wheels and source distributions: names, sizes, contents, and what the extension modules need of a system.
 
-    python release/check.py target/wheels
+    python release/check.py target/wheels          says which of the files that `make wheels` makes are not there
+    python release/check.py target/wheels --all    the same; they are faults
 
 Exits with 1 and a line for each fault. The environment of `make wheels` has what it imports.
 """
 
+import argparse
 import re
 import sys
 import tarfile
@@ -20,6 +22,13 @@ from packaging.utils import parse_sdist_filename, parse_wheel_filename
 WHEEL_LIMIT = 2_500_000  # bytes; 1.35 MB in November 2026
 SDIST_LIMIT = 4_000_000
 GLIBC = (2, 17)  # manylinux2014
+MADE = (
+    "manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+    "manylinux2014_aarch64.manylinux_2_17_aarch64.whl",
+    "musllinux_1_2_x86_64.whl",
+    "musllinux_1_2_aarch64.whl",
+    ".tar.gz",
+)
 IN_WHEELS = ("licenses/LICENSE", "licenses/THIRD-PARTY.txt", "sboms/spanmask-py.cyclonedx.json", "entry_points.txt")
 IN_SDISTS = (
     "Cargo.lock",
@@ -30,6 +39,8 @@ IN_SDISTS = (
     "docs/index.md",
     "python/spanmask/py.typed",
     "rust/core/src/lib.rs",
+    "rust/fuzz/Cargo.lock",
+    "rust/oracle/Cargo.toml",
     "tests/conftest.py",
     "vectors/corrupt.json",
 )
@@ -99,16 +110,25 @@ def faults_of_sdist(file):
     yield from (f"has {name}" for name in names if UNWANTED.search(name))
 
 
-def main(folder):
-    files = sorted([*Path(folder).glob("*.whl"), *Path(folder).glob("*.tar.gz")])
-    faults = [] if files else [f"{folder}: no wheels"]
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, help="where the wheels and the source distribution are")
+    parser.add_argument("--all", action="store_true", help="none may be missing")
+    options = parser.parse_args()
+    files = sorted([*options.folder.glob("*.whl"), *options.folder.glob("*.tar.gz")])
+    faults = [] if files else [f"{options.folder}: no wheels"]
     for file in files:
         found = list(faults_of_wheel(file) if file.suffix == ".whl" else faults_of_sdist(file))
         faults += [f"{file.name}: {fault}" for fault in found]
         print(f"{file.stat().st_size:>11,} bytes  {file.name}  {'not ok' if found else 'ok'}")
+    missing = [end for end in MADE if not any(file.name.endswith(end) for file in files)]
+    if missing and options.all:
+        faults.append(f"{options.folder}: lacks {', '.join(missing)}")
+    elif missing:
+        print(f"not there: {', '.join(missing)}")
     if faults:
         sys.exit("\n".join(faults))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from spanmask.chat.boundary import Parts
 from spanmask.ragged import Column, Ragged
@@ -215,9 +216,9 @@ def plan_labels(
     name: str,
 ) -> LabelPlan: ...
 
-@final
-class CorruptedBatch:
-    """Corrupted rows: ragged (values and offsets), or padded ([rows, width])."""
+@disjoint_base
+class SeqToSeqBatch:
+    """Rows of inputs and labels: ragged (values and offsets), or padded ([rows, width])."""
 
     @property
     def input_ids(self) -> _Int64: ...
@@ -233,6 +234,11 @@ class CorruptedBatch:
     def decoder_input_ids(self) -> _Int64 | None: ...
     @property
     def sources(self) -> _Int64 | None: ...
+
+@final
+class CorruptedBatch(SeqToSeqBatch):
+    """Corrupted rows."""
+
     @property
     def stats(self) -> RowStats: ...
 
@@ -282,23 +288,9 @@ class InfillSpec:
     ) -> InfillSpec: ...
 
 @final
-class InfilledBatch:
-    """Infilled rows: ragged (values and offsets), or padded ([rows, width]). The counts have an entry for each row."""
+class InfilledBatch(SeqToSeqBatch):
+    """Infilled rows. The counts have an entry for each row."""
 
-    @property
-    def input_ids(self) -> _Int64: ...
-    @property
-    def input_offsets(self) -> _Int64: ...
-    @property
-    def labels(self) -> _Int64: ...
-    @property
-    def label_offsets(self) -> _Int64: ...
-    @property
-    def attention_mask(self) -> _Int64 | None: ...
-    @property
-    def decoder_input_ids(self) -> _Int64 | None: ...
-    @property
-    def sources(self) -> _Int64 | None: ...
     @property
     def keys(self) -> _Uint64: ...
     @property

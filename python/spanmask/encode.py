@@ -172,7 +172,7 @@ def warn_or_raise(encoded: EncodedConversations, policy: MaskPolicy) -> None:
     texts = encoded.describe_unknown().values()
     if texts and policy.on_role_mismatch == "raise":
         raise ValueError(next(iter(texts)))
-    for text in (*encoded.notes().values(), *(list(texts)[:1] if policy.on_role_mismatch == "warn" else ())):
+    for text in (*encoded.notes(policy.roles).values(), *(list(texts)[:1] if policy.on_role_mismatch == "warn" else ())):
         warnings.warn(text, SpanmaskWarning, stacklevel=3)
 
 

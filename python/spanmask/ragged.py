@@ -536,8 +536,8 @@ def arrow_lists(array: Any, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
         if hasattr(array, "column_names") or hasattr(array, "columns"):
             raise TypeError(f"{name}: expected one column of token ids, got a table; pass for instance table['input_ids'].")
         array = pyarrow_array(array, f"{name}: an Arrow column")
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # combining copies, even a single chunk
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     kind = array.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise TypeError(f"{name}: expected an Arrow list of integers, got {kind}.")
@@ -823,9 +823,9 @@ def check_return_tensors(return_tensors: Any) -> None:
 
 def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     """Arrays as torch tensors over the same memory (`"pt"`), or unchanged (`"np"`)."""
-    check_return_tensors(return_tensors)
     if return_tensors == "np":
         return dict(batch)
+    check_return_tensors(return_tensors)
     import torch
 
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

@@ -177,6 +177,32 @@ def test_contents_that_hold_markers(tokenizer):
     assert "token ids" in look([WHOLE], tokenizer).skipped["markers-in-content"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_empty"),
+    [
+        ({"content": ""}, True),
+        ({"content": " \n"}, True),
+        ({"content": [{"type": "text", "text": ""}]}, True),
+        ({"content": "", "reasoning_content": "Hm."}, False),
+        ({"content": "", "tool_calls": [{"name": "look", "arguments": {}}]}, False),
+        ({"content": "", "weight": 0}, False),
+        ({"content": "."}, False),
+    ],
+)
+def test_answers_that_say_nothing(tokenizer, answer, is_empty):
+    asked, said = {"role": "user", "content": ""}, {"role": "assistant", "content": "ok"}
+    rows = [
+        {"messages": [asked, said]},
+        {"messages": [asked, said, asked, {"role": "assistant", **answer}]},
+        {"prompt": [asked, {"role": "assistant", "content": ""}, asked], "completion": [said]},
+    ]
+    reports = [audit([row], tokenizer) for row in rows]
+    assert [len(report.rows("empty-answers")) for report in reports] == [0, int(is_empty), 0]
+    if is_empty:
+        assert dict(reports[1].findings["empty-answers"].reasons) == {"message 3": 1}
+    assert "token ids" in look([WHOLE], tokenizer).skipped["empty-answers"]
+
+
 PLAIN = [
     [{"role": role, "content": f"{word} cats"} for _ in range(turns) for role in ("user", "assistant")]
     for word, turns in (("two", 1), ("three", 2), ("few", 3))

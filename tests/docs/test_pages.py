@@ -51,6 +51,8 @@ def programs(text):
 
 @pytest.mark.filterwarnings(
     "ignore:`gradient_checkpointing` is deprecated:FutureWarning",  # TRL's own default
+    "ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning",  # Lightning, with this version of torch
+    "ignore:The '.*_dataloader' does not have many workers",  # Lightning; the pages' data are small
     "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # it is correct on a machine with an accelerator
 )
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

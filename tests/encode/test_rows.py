@@ -144,6 +144,18 @@ def test_a_call_that_the_template_drops_is_reported_and_its_stop_token_does_not_
         assert trained(tokenizer_with(CHATML, *TAGS), row) == ["Two.<|z|>"]
 
 
+@pytest.mark.parametrize("role", ["tool_call", "gpt", "bot", "function_call"])
+def test_roles_that_the_model_writes_and_that_do_not_train_are_warned_of(role):
+    tokenizer = tokenizer_with(CHATML, *TAGS)
+    row = [asked("Rooms?"), {"role": role, "content": "search(7)"}, said("Two.")]
+    with pytest.warns(SpanmaskWarning, match=f"messages: row 0, message 1: the role '{role}' does not train"):
+        assert trained(tokenizer, row) == ["Two.<|z|>"]
+    out = encode_chat(tokenizer, [row], MaskPolicy(roles=("assistant", role)))
+    labels = [id for id in out.labels.to_list()[0] if id != -100]
+    assert tokenizer.decode(labels) == "search(7)<|z|>Two.<|z|>"
+    assert trained(tokenizer, [asked("Rooms?"), {"role": "critic", "content": "No."}, said("Two.")]) == ["Two.<|z|>"]
+
+
 @pytest.mark.parametrize("key", ["weight", "train", "training", "trainable", "loss", "loss_scale"])
 def test_messages_state_whether_they_train(key):
     row = [asked("1?"), said("wrong", **{key: 0}), asked("2?"), said("right", **{key: True})]

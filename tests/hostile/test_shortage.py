@@ -3,33 +3,19 @@
 import ast
 import os
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from spanmask import DataCollatorForChat, DataCollatorForMaskedLM, DataCollatorForSpanCorruption, MaskedLM, SpanCorruption, _core
+from support.programs import output_of
 from support.public_callables import FORMAT, ROW, TOKENIZER
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [{"input_ids": ROW}] * 8
 OPTIONS = {"tokenizer": TOKENIZER, "return_tensors": "np"}
 SPANS = {**OPTIONS, "seed": 0, "spec": SpanCorruption([99], 1, on_exhausted="merge_last")}
-
-
-def in_a_process(program, **environment):
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    return run.stdout
 
 
 @pytest.mark.parametrize("size", [2**50, 2**62, 2**63 - 1])
@@ -84,7 +70,7 @@ for number, call in enumerate(CALLS):
 
 @pytest.mark.parametrize("mib", [4, 12, 24])
 def test_too_little_memory_is_a_memory_error(mib):
-    assert in_a_process(SHORT.replace("MIB", str(mib)), RUST_BACKTRACE="1").split(), "no call was short of memory"
+    assert output_of(SHORT.replace("MIB", str(mib)), RUST_BACKTRACE="1").split(), "no call was short of memory"
 
 
 LONG_ROW = """
@@ -105,7 +91,48 @@ assert len(infill([[5, 6, 7]], TextInfilling(4)).labels) == 1
 
 
 def test_too_little_working_memory_for_one_row_is_a_memory_error():
-    assert re.match(r"rows: working memory of [\d.]+ GiB for one row does not fit in memory", in_a_process(LONG_ROW))
+    assert re.match(r"rows: working memory of [\d.]+ GiB for one row does not fit in memory", output_of(LONG_ROW))
+
+
+STARVED = """
+import resource
+import numpy as np
+from spanmask import *
+from spanmask import _core
+fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
+fim = FillInTheMiddle(90, 91, 92, boundary_ids=[0], rate=1)
+rows = Ragged(np.tile(np.array([5, 6, 2], np.uint16), 200_000), np.arange(0, 600_001, 3))
+documents = Ragged(np.tile(np.array([9, 0], np.uint16), 200_000), np.arange(0, 400_001, 400))
+turns, filled = find_turns(rows, fmt), fill_in_the_middle(documents, fim)
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+for mib in range(1, 300, 2):
+    resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20, -1))
+    try:
+        CALL
+    except MemoryError as error:
+        print("short:", error)
+    else:
+        print("done")
+        break
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "find_turns(rows, fmt)",
+        "_core.find_all(np.tile(rows.values, 10), [[5], [5, 6]])",
+        "mask_labels(rows, turns)",
+        "fill_in_the_middle(documents, fim)",
+        "fill_in_the_middle(documents, fim, splits=filled.splits)",
+        "merge(filled.input_ids, None, fim)",
+    ],
+)
+def test_lists_that_grow_with_rows_are_memory_errors_until_they_fit(call):
+    *short, last = output_of(STARVED.replace("CALL", call)).splitlines()
+    assert last == "done"
+    assert short
+    assert all(re.match("short: .", line) for line in short)
 
 
 def test_without_further_threads_those_that_there_are_do_all_work():
@@ -121,7 +148,7 @@ if os.getuid() == 0:
     os.setuid(65534)  # the limit does not bind root
 assert mask_labels(rows, fmt, num_threads=10**6).labels == wanted
 """
-    in_a_process(program)
+    output_of(program)
 
 
 def test_a_panic_is_an_exception_that_asks_for_a_report():
@@ -182,4 +209,4 @@ DataCollatorForTextInfilling(**options, spec=TextInfilling(4))(rows)
 DataCollatorForFillInTheMiddle(**options, spec=FillInTheMiddle(90, 91, 92))(rows)
 print(DataCollatorForChat(**options, chat_format=fmt)(rows)["labels"].shape)
 """
-    assert ast.literal_eval(in_a_process(program.replace("TESTS", repr(str(ROOT / "tests"))))) == (2, 36)
+    assert ast.literal_eval(output_of(program.replace("TESTS", repr(str(ROOT / "tests"))))) == (2, 36)

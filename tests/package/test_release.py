@@ -48,6 +48,14 @@ def test_another_tag_is_refused():
     assert "tag: v99.0.0, not v" in done.stderr
 
 
+def test_a_release_does_not_say_that_there_is_none():
+    says = [page for page in (ROOT / "docs").rglob("*.md") if "not on PyPI yet" in page.read_text()]
+    done = run("release/agree.py", "--tag", f"v{spanmask.__version__}")
+    assert done.stderr.count("says that spanmask is not on PyPI yet") == len(says) + (
+        "not on PyPI yet" in (ROOT / "README.md").read_text()
+    )
+
+
 @pytest.mark.parametrize(
     ("link", "tag", "fault"),
     [

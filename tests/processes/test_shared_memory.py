@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from spanmask import ChatFormat, DataCollatorForChat, DataCollatorForMaskedLM, M
 from spanmask._shared import PLACE, SIZE, SharedIntegers
 from spanmask.noise.schedule import NoiseSchedule
 from support.letters import Letters
+from support.programs import output_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* rows in a batch have no trained tokens"),
@@ -50,18 +49,8 @@ print(os.read(back, 1)[0], chat.counts.rows, made.schedule.epoch)
 """
 
 
-def shown(change="", **environment):
-    program = PROGRAM.replace("CHANGE", change).replace("TESTS", repr(str(Path(__file__).parents[1])))
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    return run.stdout.strip()
+def shown(change=""):
+    return output_of(PROGRAM.replace("CHANGE", change).replace("TESTS", repr(str(Path(__file__).parents[1])))).strip()
 
 
 @pytest.mark.parametrize(

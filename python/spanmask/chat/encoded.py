@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask.chat.conversation import Conversation
+from spanmask.chat.conversation.sharegpt import WRITER_ROLES
 from spanmask.chat.encode import AlignedTurn, ChatEncoder, EncodedRow
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
@@ -110,9 +111,21 @@ class EncodedConversations:
             searched=len(self.searched),
         )
 
-    def notes(self) -> dict[str, str]:
-        """What users should be warned of once, by kind: what a template leaves out of answers, and keys that Arrow filled in."""
-        notes = {}
+    def notes(self, trained_roles: Sequence[str]) -> dict[str, str]:
+        """What users should be warned of once, by kind: what a template leaves out of answers, keys that Arrow filled in, and roles whose
+        names say that the model writes their messages, but that do not train.
+        """
+        notes: dict[str, str] = {}
+        untrained = WRITER_ROLES.difference(trained_roles)
+        for one in self.conversations:
+            for message, fields in enumerate(one.messages):
+                role = fields["role"]
+                if role in untrained:
+                    notes.setdefault(
+                        f"role {role}",
+                        f"messages: {one.name}, message {message}: the role {role!r} does not train, although its name says that the model "
+                        "writes such messages. Put calls into 'tool_calls' of an assistant message, answers under the role 'assistant'.",
+                    )
         for row, message, what in reversed(self.dropped):
             notes[f"dropped {what}"] = (
                 f"messages: {self.conversations[row].name}, message {message}: the chat template leaves out its {what}, so the model does "

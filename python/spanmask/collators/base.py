@@ -311,7 +311,7 @@ class ChatCollator:
             ValueError: the options do not allow a row or the whole batch.
         """
         if rows.encoded is not None:
-            for what, text in rows.encoded.notes().items():
+            for what, text in rows.encoded.notes(self._policy.roles).items():
                 if self._running.is_first(what):
                     warnings.warn(text, SpanmaskWarning, stacklevel=3)
             outcomes = rows.encoded.outcomes(plan, self._policy.roles, self.max_length)

@@ -136,7 +136,7 @@ class NoiseCollator:
         noised = self._collate(columns, seed_epoch)
         self.schedule.watch(seed_epoch, noised.keys)
         add_columns(noised.arrays, "keep_columns", stack_columns(columns, self.keep_columns))
-        if not self._warned_unlabelled and not noised.labelled.any():
+        if not self._warned_unlabelled and not np.count_nonzero(noised.labelled):  # `any` takes four times as long
             self._warned_unlabelled = True
             names = [row_name(columns, row) for row in range(min(len(noised.labelled), NAMED_ROWS))]
             more = len(noised.labelled) - len(names)

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| spanmask_oracle::checks::run("batch", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| spanmask_oracle::checks::batch(data));

@@ -102,7 +102,8 @@ pub fn corrupt(
         return Err(refused);
     }
     if call.is_free() {
-        return match (2..=body.len()).rev().find(|&used| fits(used)) {
+        // Each token is among the inputs or the targets.
+        return match (2..=body.len().min(most_inputs + most_targets)).rev().find(|&used| fits(used)) {
             Some(used) => call.outputs(used),
             None => Err(Refused::Limits),
         };

@@ -66,10 +66,11 @@ pub fn infill(row: &[i64], spec: &Spec, seeds: Seeds, options: &Options) -> Infi
         from = place.1;
     }
     order.extend(from..row.len());
-    let place_of = |position: usize| order.iter().position(|&at| at == position).unwrap();
+    let mut places = vec![0; row.len()];
+    order.iter().enumerate().for_each(|(place, &position)| places[position] = place);
     let units = units_of(row, &rules, columns);
     let mut units: Vec<Span> =
-        units.into_iter().map(|(start, stop)| (place_of(start), place_of(stop - 1) + 1)).collect();
+        units.into_iter().map(|(start, stop)| (places[start], places[stop - 1] + 1)).collect();
     units.sort_unstable();
 
     let mut spans = spans_of(&units, spec, options.ratio.unwrap_or(spec.mask_ratio), seeds);
@@ -124,10 +125,11 @@ fn replacing(spec: &Spec, count: usize, replacements: &mut Words, random_ids: &m
 
 /// The sentences of a row, without the special tokens around them.
 fn sentences_of(row: &[i64], spec: &Spec, rules: &Rules, options: &Options) -> Vec<Span> {
-    let words = words_of(row, rules, &options.columns);
+    let mut begins_word = vec![false; row.len()];
+    words_of(row, rules, &options.columns).iter().for_each(|word| begins_word[word.0] = true);
     let may_begin = |at: usize| {
         let numbers = options.columns.word_ids.as_ref();
-        words.iter().any(|word| word.0 == at) || numbers.is_some_and(|numbers| numbers[at] < 0)
+        begins_word[at] || numbers.is_some_and(|numbers| numbers[at] < 0)
     };
     let begins = |at: usize| match &options.sentence_starts {
         Some(flags) => flags[at],
@@ -208,10 +210,11 @@ fn pieces(units: &[Span], first: usize, len: usize) -> Vec<Span> {
 
 /// Span lengths that add up to `hidden`. The last one drawn is shortened to fit, and changes places with any of them.
 fn lengths_of(hidden: usize, spec: &Spec, words: &mut Words) -> Vec<usize> {
-    let mut lengths: Vec<usize> = Vec::new();
-    while lengths.iter().sum::<usize>() < hidden {
-        let left = hidden - lengths.iter().sum::<usize>();
-        lengths.push(choose(words, &spec.lengths).min(left));
+    let (mut lengths, mut left) = (Vec::new(), hidden);
+    while left > 0 {
+        let len = choose(words, &spec.lengths).min(left);
+        lengths.push(len);
+        left -= len;
     }
     if !lengths.is_empty() {
         let (last, other) = (lengths.len() - 1, below(words, lengths.len()));

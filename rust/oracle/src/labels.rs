@@ -5,7 +5,6 @@ use spanmask_core::labels::{
     MarkerPair, OnNoTrainedTurn, Reasoning, Shift, TrainOnEos, TruncatedTurn, WhichTurns,
 };
 use spanmask_core::turns::Turn;
-use std::collections::BTreeSet;
 
 /// Which tokens carry loss.
 #[derive(Debug, Clone)]
@@ -129,19 +128,18 @@ fn token_weights(row: &[i64], turns: &[Turn], rules: &Rules, columns: Columns) -
     }
     let never = ignored(row, turns, rules);
     let weight = |(at, weight): (usize, &Option<f32>)| {
-        if never.contains(&at) { 0.0 } else { weight.unwrap_or(rules.prompt_weight) }
+        if never[at] { 0.0 } else { weight.unwrap_or(rules.prompt_weight) }
     };
     Some(weights.iter().enumerate().map(weight).collect())
 }
 
-/// The positions that never train.
-fn ignored(row: &[i64], turns: &[Turn], rules: &Rules) -> BTreeSet<usize> {
-    let mut never: BTreeSet<usize> =
-        (0..row.len()).filter(|&at| rules.ignore_ids.contains(&row[at])).collect();
+/// Whether each token never trains.
+fn ignored(row: &[i64], turns: &[Turn], rules: &Rules) -> Vec<bool> {
+    let mut never: Vec<bool> = row.iter().map(|id| rules.ignore_ids.contains(id)).collect();
     let mut position = 0;
     while position < row.len() {
         let len = longest(row, position, &rules.ignore_sequences);
-        never.extend(position..position + len);
+        never[position..position + len].fill(true);
         position += len.max(1);
     }
     for turn in turns {
@@ -151,7 +149,7 @@ fn ignored(row: &[i64], turns: &[Turn], rules: &Rules) -> BTreeSet<usize> {
             Reasoning::IgnoreEmpty => turn.empty_reasoning,
         };
         if ignored {
-            never.extend(turn.content_start..turn.reasoning_stop);
+            never[turn.content_start..turn.reasoning_stop].fill(true);
         }
     }
     if turns.is_empty() {
@@ -163,8 +161,8 @@ fn ignored(row: &[i64], turns: &[Turn], rules: &Rules) -> BTreeSet<usize> {
     never
 }
 
-/// Adds the positions between the markers of a pair, from `position` to the end of `row`.
-fn between(row: &[i64], mut position: usize, rules: &Rules, never: &mut BTreeSet<usize>) {
+/// Marks the positions between the markers of a pair, from `position` to the end of `row`.
+fn between(row: &[i64], mut position: usize, rules: &Rules, never: &mut [bool]) {
     while position < row.len() {
         // The longest opening marker; of those, the first pair.
         let mut open = (0, 0);
@@ -183,7 +181,7 @@ fn between(row: &[i64], mut position: usize, rules: &Rules, never: &mut BTreeSet
         let inside = position + len;
         let close = (inside..row.len()).find(|&at| longest(row, at, closes) > 0).unwrap_or(row.len());
         let stop = close + longest(row, close, closes);
-        never.extend(if rules.train_between_markers { inside..close } else { position..stop });
+        never[if rules.train_between_markers { inside..close } else { position..stop }].fill(true);
         position = stop;
     }
 }

@@ -90,7 +90,7 @@ fn chosen_groups(row: &[i64], spec: &Spec, mut choices: Words, options: &Options
                 Some(all) => (0..row.len()).filter(|&at| choices.next_word() < threshold(all[at])).collect(),
             };
             let mut chosen: Vec<Span> =
-                units.iter().copied().filter(|unit| tried.contains(&unit.0)).collect();
+                units.iter().copied().filter(|unit| tried.binary_search(&unit.0).is_ok()).collect();
             if spec.min_one && chosen.is_empty() {
                 let possible =
                     |unit: &Span| options.probabilities.as_ref().is_none_or(|all| threshold(all[unit.0]) > 0);
@@ -108,11 +108,12 @@ fn chosen_groups(row: &[i64], spec: &Spec, mut choices: Words, options: &Options
 /// Lengths are drawn until the fraction is reached, then positions, with a clear unit between any two spans.
 fn spans_of(len: usize, fraction: f64, weights: &[f64], min_one: bool, choices: &mut Words) -> Vec<Span> {
     let noise = ((len as f64 * fraction).round_ties_even() as usize).max(usize::from(min_one)).min(len);
-    let mut lengths: Vec<usize> = Vec::new();
-    while lengths.iter().sum::<usize>() < noise {
-        let left = noise - lengths.iter().sum::<usize>();
+    let (mut lengths, mut left) = (Vec::new(), noise);
+    while left > 0 {
         let drawn = choose(choices, weights) + 1;
-        lengths.push(if lengths.len() == len - noise { left } else { drawn.min(left) });
+        let len = if lengths.len() == len - noise { left } else { drawn.min(left) };
+        lengths.push(len);
+        left -= len;
     }
     if lengths.is_empty() {
         return Vec::new();

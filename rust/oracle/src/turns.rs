@@ -101,6 +101,7 @@ pub fn longest(row: &[i64], position: usize, sequences: &[Vec<i64>]) -> usize {
     found.map(Vec::len).max().unwrap_or(0)
 }
 
+/// Token by token: libFuzzer looks at each call of `memcmp`, and slices are compared with it.
 fn occurs(row: &[i64], position: usize, sequence: &[i64]) -> bool {
-    position < row.len() && row[position..].starts_with(sequence)
+    position < row.len() && row[position..].iter().take(sequence.len()).eq(sequence)
 }

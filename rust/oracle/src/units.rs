@@ -81,20 +81,21 @@ pub fn plan(len: usize, density: f64, mean: f64) -> (usize, usize) {
 
 /// `total` as a sum of `parts` positive integers, each such list equally likely.
 pub fn composition(words: &mut Words, total: usize, parts: usize) -> Vec<usize> {
-    let mut cuts = Vec::new();
+    let mut is_cut = vec![false; total];
     for place in total - parts..total - 1 {
         let drawn = below(words, place + 1);
-        cuts.push(if cuts.contains(&drawn) { place } else { drawn });
+        let cut = if is_cut[drawn] { place } else { drawn };
+        is_cut[cut] = true;
     }
-    cuts.sort_unstable();
-    cuts.push(total - 1);
+    is_cut[total - 1] = true;
+    let cuts = (0..total).filter(|&place| is_cut[place]);
     let mut before = 0;
     let part = |cut: usize| {
         let part = cut + 1 - before;
         before = cut + 1;
         part
     };
-    cuts.into_iter().map(part).collect()
+    cuts.map(part).collect()
 }
 
 /// The spans of `noise` units of `len` in `spans` spans; those after the `most`-th join it, with what is between them.

@@ -5,7 +5,7 @@ use crate::error::to_py;
 use crate::memory::collected;
 use crate::row_options::{CorruptOptions, Keys, RuleColumns};
 use crate::rows::{Rows, with_rows};
-use crate::seq_to_seq::{SeqToSeqLayout, Written, write};
+use crate::seq_to_seq::{SeqToSeqBatch, SeqToSeqLayout, write};
 use crate::spec::SpanSpec;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -13,19 +13,9 @@ use spanmask_core::noise::corrupt::{Corruption, RowPlan};
 use spanmask_core::rng::SeedEpoch;
 use spanmask_guard::guarded;
 
-/// Corrupted rows: ragged (values and offsets, in one dimension), or padded (two dimensions).
-#[pyclass(frozen, get_all, module = "spanmask._core")]
+/// Corrupted rows.
+#[pyclass(frozen, get_all, extends = SeqToSeqBatch, module = "spanmask._core")]
 pub struct CorruptedBatch {
-    input_ids: Py<PyAny>,
-    input_offsets: Py<PyArray1<i64>>,
-    labels: Py<PyAny>,
-    label_offsets: Py<PyArray1<i64>>,
-    /// Only for padded rows.
-    attention_mask: Option<Py<PyAny>>,
-    /// Only if the layout has a start token.
-    decoder_input_ids: Option<Py<PyAny>>,
-    /// Only if asked for: which token of its row each place of `input_ids` stands for, -1 for padding.
-    sources: Option<Py<PyAny>>,
     stats: Py<RowStats>,
 }
 
@@ -85,33 +75,14 @@ pub fn corrupt<'py>(
     with_sources: bool,
     name: &str,
     num_threads: usize,
-) -> PyResult<CorruptedBatch> {
+) -> PyResult<Py<CorruptedBatch>> {
     let columns = RuleColumns { protected_mask, word_starts, word_ids };
     let options = CorruptOptions { keys, noise_density, mean_noise_span_length, noise_mask, columns };
     with_rows!(&rows, name, |rows| {
         let options = options.get(rows.len(), layout.and_then(SeqToSeqLayout::limits))?;
         let corruption = Corruption::new(&rows, &spec.spec, SeedEpoch { seed, epoch }, options)
             .map_err(|e| to_py(e, name))?;
-        let (plans, written) = write(py, &corruption, layout, with_sources, name, num_threads)?;
-        let Written {
-            input_ids,
-            input_offsets,
-            labels,
-            label_offsets,
-            attention_mask,
-            decoder_input_ids,
-            sources,
-        } = written;
-        let stats = RowStats::new(py, &plans)?;
-        Ok(CorruptedBatch {
-            input_ids,
-            input_offsets,
-            labels,
-            label_offsets,
-            attention_mask,
-            decoder_input_ids,
-            sources,
-            stats,
-        })
+        let (plans, batch) = write(py, &corruption, layout, with_sources, name, num_threads)?;
+        batch.with(py, CorruptedBatch { stats: RowStats::new(py, &plans)? })
     })
 }

@@ -158,8 +158,8 @@ pub fn fill_in_the_middle<'py>(
 ) -> PyResult<FimBatch> {
     let all_splits = splits.as_ref().map(SplitColumns::all).transpose()?;
     // A copy: the core checks offsets once, and another thread may write to the array.
-    let bounds =
-        splits.as_ref().map(|columns| Ok::<_, PyErr>(columns.offsets.as_slice()?.to_vec())).transpose()?;
+    let offsets = splits.as_ref().map(|columns| columns.offsets.as_slice()).transpose()?;
+    let bounds = offsets.map(|offsets| collected(offsets.iter().copied())).transpose()?;
     let given = match (&bounds, &all_splits) {
         (Some(offsets), Some(all)) => Some(Splits::new(offsets, all).map_err(|e| to_py(e, "splits"))?),
         _ => None,
@@ -234,17 +234,19 @@ fn write<T: Token>(
 }
 
 fn splits_of(py: Python<'_>, plans: &[RowPlan], documents: &[Vec<Document>]) -> PyResult<Py<FimSplits>> {
-    let column = |of: fn(Split) -> u32| -> Py<PyArray1<i64>> {
-        let values: Vec<i64> =
-            documents.iter().flatten().map(|document| i64::from(of(document.split()))).collect();
-        values.into_pyarray(py).unbind()
+    let count = documents.iter().map(Vec::len).sum();
+    let column = |of: fn(Split) -> u32| -> PyResult<Py<PyArray1<i64>>> {
+        let mut values = reserved(count)?;
+        values.extend(documents.iter().flatten().map(|document| i64::from(of(document.split()))));
+        Ok(values.into_pyarray(py).unbind())
     };
-    let spm: Vec<bool> = documents.iter().flatten().map(|document| document.spm).collect();
+    let mut spm = reserved(count)?;
+    spm.extend(documents.iter().flatten().map(|document| document.spm));
     let splits = FimSplits {
         offsets: offsets(plans.iter().map(|plan| plan.transformed as usize))?.into_pyarray(py).unbind(),
-        documents: column(|split| split.document),
-        first: column(|split| split.first),
-        second: column(|split| split.second),
+        documents: column(|split| split.document)?,
+        first: column(|split| split.first)?,
+        second: column(|split| split.second)?,
         spm: spm.into_pyarray(py).unbind(),
     };
     Py::new(py, splits)

@@ -3,9 +3,10 @@
 use crate::bulk::detached;
 use crate::columns::{Bounds, IdColumn};
 use crate::error::{misaligned, to_py};
-use crate::memory::concatenated;
+use crate::memory::{collected, concatenated, reserved};
 use crate::ragged::{Entries, read_lists};
 use crate::rows::{Rows, with_rows};
+use crate::seq_to_seq::offsets;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -54,7 +55,10 @@ impl HeldRows {
             let column: IdColumn = rows.extract()?;
             let (starts, stops) = match column.bounds {
                 Bounds::Fields { starts, stops } => (starts, stops),
-                offsets => (offsets.starts()?.to_vec(), offsets.stops()?.to_vec()),
+                offsets => (
+                    collected(offsets.starts()?.iter().copied())?,
+                    collected(offsets.stops()?.iter().copied())?,
+                ),
             };
             let len = column.values.shape().iter().product();
             check_bounds(len, &starts, &stops).map_err(|e| to_py(e, name))?;
@@ -64,20 +68,15 @@ impl HeldRows {
         let first = list.get_item(0).ok();
         if first.is_none_or(|row| row.is_instance_of::<PyList>() || row.is_instance_of::<PyTuple>()) {
             let (values, mut starts) = read_lists(list, name, entries)?;
-            let stops = starts[1..].to_vec();
+            let stops = collected(starts[1..].iter().copied())?;
             starts.pop();
             return Ok(Self { values: Values::Owned(values), starts, stops });
         }
         let arrays: Rows = list.extract()?;
         Ok(with_rows!(&arrays, name, |rows| {
-            let stops: Vec<i64> = rows
-                .iter()
-                .scan(0, |end, row| {
-                    *end += row.len() as i64;
-                    Some(*end)
-                })
-                .collect();
-            let starts = core::iter::once(0).chain(stops.iter().copied()).take(stops.len()).collect();
+            let mut starts = offsets(rows.iter().map(|row| row.len()))?;
+            let stops = collected(starts[1..].iter().copied())?;
+            starts.pop();
             let values = concatenated(list.py(), &rows)?.into_pyarray(list.py()).into_any().unbind();
             Self { values: Values::Array(values), starts, stops }
         }))
@@ -181,7 +180,9 @@ pub fn read_rows(
     name: &str,
 ) -> PyResult<RealRows> {
     let mut rows = HeldRows::read(rows, name, Entries::Ids)?;
-    let offsets: Vec<i64> = core::iter::once(0).chain(rows.stops.iter().copied()).collect();
+    let mut offsets = reserved(rows.stops.len() + 1)?;
+    offsets.push(0);
+    offsets.extend_from_slice(&rows.stops);
     let word_ids = match word_ids {
         Some(words) => {
             let words = HeldRows::read(words, "word_ids", Entries::WordIds)?;

@@ -6,7 +6,7 @@ use crate::error::{self, to_py};
 use crate::memory::collected;
 use crate::row_options::{Keys, RuleColumns};
 use crate::rows::{Rows, with_rows};
-use crate::seq_to_seq::{SeqToSeqLayout, Written, write};
+use crate::seq_to_seq::{SeqToSeqBatch, SeqToSeqLayout, write};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::noise::ids::IdSet;
@@ -64,20 +64,9 @@ impl InfillSpec {
     }
 }
 
-/// Infilled rows: ragged (values and offsets, in one dimension), or padded (two dimensions).
-#[pyclass(frozen, get_all, module = "spanmask._core")]
+/// Infilled rows. Their labels are the rows.
+#[pyclass(frozen, get_all, extends = SeqToSeqBatch, module = "spanmask._core")]
 pub struct InfilledBatch {
-    input_ids: Py<PyAny>,
-    input_offsets: Py<PyArray1<i64>>,
-    /// The rows.
-    labels: Py<PyAny>,
-    label_offsets: Py<PyArray1<i64>>,
-    /// Only for padded rows.
-    attention_mask: Option<Py<PyAny>>,
-    /// Only if the layout has a start token.
-    decoder_input_ids: Option<Py<PyAny>>,
-    /// Only if asked for: which token of its row each place of `input_ids` stands for, -1 for padding.
-    sources: Option<Py<PyAny>>,
     /// By row: what the noise was drawn from, with seed and epoch.
     keys: Py<PyArray1<u64>>,
     /// By row: hidden tokens, and the spans that they form.
@@ -113,7 +102,7 @@ pub fn infill<'py>(
     with_sources: bool,
     name: &str,
     num_threads: usize,
-) -> PyResult<InfilledBatch> {
+) -> PyResult<Py<InfilledBatch>> {
     let columns = RuleColumns { protected_mask, word_starts, word_ids };
     with_rows!(&rows, name, |rows| {
         let options = RowOptions {
@@ -125,32 +114,17 @@ pub fn infill<'py>(
         };
         let infilling =
             Infilling::new(&rows, &spec.0, SeedEpoch { seed, epoch }, options).map_err(|e| to_py(e, name))?;
-        let (plans, written) = write(py, &infilling, layout, with_sources, name, num_threads)?;
-        let Written {
-            input_ids,
-            input_offsets,
-            labels,
-            label_offsets,
-            attention_mask,
-            decoder_input_ids,
-            sources,
-        } = written;
+        let (plans, batch) = write(py, &infilling, layout, with_sources, name, num_threads)?;
         let column = |of: fn(&RowPlan) -> u32| -> PyResult<_> {
             Ok(collected(plans.iter().map(|plan| i64::from(of(plan))))?.into_pyarray(py).unbind())
         };
-        Ok(InfilledBatch {
-            input_ids,
-            input_offsets,
-            labels,
-            label_offsets,
-            attention_mask,
-            decoder_input_ids,
-            sources,
+        let rows = InfilledBatch {
             keys: collected(plans.iter().map(|plan| plan.key))?.into_pyarray(py).unbind(),
             hidden: column(|plan| plan.hidden)?,
             spans: column(|plan| plan.spans)?,
             inserted: column(|plan| plan.inserted)?,
             moved: column(|plan| plan.moved)?,
-        })
+        };
+        batch.with(py, rows)
     })
 }

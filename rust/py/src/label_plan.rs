@@ -7,6 +7,7 @@ use crate::error::{to_py, too_many_rows};
 use crate::held::{HeldRows, Int64s, with_held};
 use crate::ids::{Ids, with_ids};
 use crate::labels::{LabelCounts, Policy, outcomes_of, turn_column};
+use crate::memory::{collected, reserved};
 use crate::outputs::Output;
 use crate::ragged::Entries;
 use crate::turns::Turns;
@@ -95,7 +96,7 @@ pub fn plan_labels(
     drop(label_values);
     Ok(LabelPlan {
         counts: Py::new(py, LabelCounts::new(&plan.rows, tokens, plan.turns.clone()))?,
-        outcomes: outcomes_of(py, &plan.rows),
+        outcomes: outcomes_of(py, &plan.rows)?,
         row_roles: with_roles.then(|| {
             plan.role_edges.windows(2).map(|edges| plan.roles[edges[0]..edges[1]].to_vec()).collect()
         }),
@@ -155,7 +156,7 @@ impl LabelPlan {
         kept: Option<Vec<usize>>,
         columns: Vec<Ids<'_>>,
     ) -> PyResult<LabelBatch> {
-        let kept = kept.unwrap_or_else(|| (0..self.plan.rows.len()).collect());
+        let kept = kept.map_or_else(|| collected(0..self.plan.rows.len()), Ok)?;
         let label_values = self.labels.as_ref().map(|labels| labels.int64(py)).transpose()?;
         let existing = RowColumns {
             labels: held_labels(self.labels.as_ref(), label_values.as_ref())?,
@@ -178,6 +179,17 @@ impl LabelPlan {
     }
 }
 
+/// Running sums of lengths, from 0 on. They fit: see `too_many_rows`.
+fn cu_seq_lens(py: Python<'_>, lengths: impl ExactSizeIterator<Item = usize>) -> PyResult<Py<PyArray1<i32>>> {
+    let mut ends = reserved(lengths.len() + 1)?;
+    ends.push(0);
+    ends.extend(lengths.scan(0, |end, len| {
+        *end += len as i32;
+        Some(*end)
+    }));
+    Ok(ends.into_pyarray(py).unbind())
+}
+
 impl LabelPlan {
     fn write_typed<T: Token>(
         &self,
@@ -189,12 +201,8 @@ impl LabelPlan {
         existing: RowColumns,
         columns: &[Ids<'_>],
     ) -> PyResult<LabelBatch> {
-        let (starts, stops): (Vec<i64>, Vec<i64>) = kept
-            .iter()
-            .map(|&i| {
-                self.rows.starts().get(i).copied().zip(self.rows.stops().get(i).copied()).unwrap_or_default()
-            })
-            .unzip();
+        let edge = |edges: &[i64]| collected(kept.iter().map(|&i| edges.get(i).copied().unwrap_or_default()));
+        let (starts, stops) = (edge(self.rows.starts())?, edge(self.rows.stops())?);
         let bounds = Ragged::from_bounds(rows.values(), &starts, &stops).map_err(|e| to_py(e, "rows"))?;
         let layout = layout.of(&bounds);
         let shape = shape_of(layout, &bounds);
@@ -221,13 +229,7 @@ impl LabelPlan {
         };
         detached(py, || write_batch_into(rows, &self.plan, kept, &existing, self.shift, out))?
             .map_err(|e| to_py(e, "rows"))?;
-        let cu_seq_lens = packed.then(|| {
-            let ends = lengths().scan(0, |end, len| {
-                *end += len as i32; // fits: `too_many_rows`
-                Some(*end)
-            });
-            core::iter::once(0).chain(ends).collect::<Vec<i32>>().into_pyarray(py).unbind()
-        });
+        let cu_seq_lens = if packed { Some(cu_seq_lens(py, lengths())?) } else { None };
         let columns = columns.iter().map(|column| {
             with_ids!(column, |values| {
                 let rows = Ragged::from_bounds(values, &starts, &stops).map_err(|e| to_py(e, "columns"))?;

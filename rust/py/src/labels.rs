@@ -6,7 +6,7 @@ use crate::columns::{Column, IdColumn, ragged};
 use crate::enums::Choice;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, PerToken, with_ids};
-use crate::memory::filled;
+use crate::memory::{collected, filled};
 use crate::outputs::Output;
 use crate::turns::Turns;
 use numpy::PyArray1;
@@ -136,10 +136,10 @@ impl LabelCounts {
 }
 
 /// Each row's outcome: uint8.
-pub fn outcomes_of(py: Python<'_>, reports: &[RowReport]) -> Py<PyArray1<u8>> {
-    let outcomes: Vec<u8> = reports.iter().map(|report| report.outcome as u8).collect();
+pub fn outcomes_of(py: Python<'_>, reports: &[RowReport]) -> PyResult<Py<PyArray1<u8>>> {
+    let outcomes = collected(reports.iter().map(|report| report.outcome as u8))?;
     // This is a copy: a vector that NumPy owns would need an object of its own.
-    PyArray1::from_slice(py, &outcomes).unbind()
+    Ok(PyArray1::from_slice(py, &outcomes).unbind())
 }
 
 /// Labels of rows, flat.
@@ -247,7 +247,7 @@ fn mask_typed<T: Token>(
     Ok(MaskedRows {
         labels: labels.finish(),
         weights: weights.map(Output::finish),
-        outcomes: outcomes_of(py, &reports),
+        outcomes: outcomes_of(py, &reports)?,
         counts: Py::new(py, LabelCounts::new(&reports, layout.kept_tokens(rows), turns))?,
     })
 }

@@ -79,7 +79,7 @@ mod _core {
     #[pymodule_export]
     use super::ragged::{RaggedArrays, RowBounds, from_arrays, from_lists, mask_bounds};
     #[pymodule_export]
-    use super::seq_to_seq::SeqToSeqLayout;
+    use super::seq_to_seq::{SeqToSeqBatch, SeqToSeqLayout};
     #[pymodule_export]
     use super::shared::add_shared;
     #[pymodule_export]

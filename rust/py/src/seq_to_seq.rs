@@ -7,6 +7,7 @@ use crate::outputs::{Output, places, shaped};
 use crate::rows::output_len;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
+use pyo3::{PyClass, PyClassInitializer};
 use spanmask_core::batch::{Layout, Shape, Side};
 use spanmask_core::noise::corrupt::Limits;
 use spanmask_core::noise::seq_to_seq::{Batch, Lengths, Outputs, SeqToSeq};
@@ -84,18 +85,29 @@ impl SeqToSeqLayout {
     }
 }
 
-/// Written rows: ragged (values and offsets, in one dimension), or padded (two dimensions).
-pub struct Written {
-    pub input_ids: Py<PyAny>,
-    pub input_offsets: Py<PyArray1<i64>>,
-    pub labels: Py<PyAny>,
-    pub label_offsets: Py<PyArray1<i64>>,
+/// Written rows: ragged (values and offsets, in one dimension), or padded (two dimensions). Each noise has a subclass for what else it says.
+#[pyclass(frozen, get_all, subclass, module = "spanmask._core")]
+pub struct SeqToSeqBatch {
+    input_ids: Py<PyAny>,
+    input_offsets: Py<PyArray1<i64>>,
+    labels: Py<PyAny>,
+    label_offsets: Py<PyArray1<i64>>,
     /// Only for padded rows.
-    pub attention_mask: Option<Py<PyAny>>,
+    attention_mask: Option<Py<PyAny>>,
     /// Only if the layout has a start token.
-    pub decoder_input_ids: Option<Py<PyAny>>,
+    decoder_input_ids: Option<Py<PyAny>>,
     /// Only if asked for: which token of its row each place of `input_ids` stands for, -1 for padding.
-    pub sources: Option<Py<PyAny>>,
+    sources: Option<Py<PyAny>>,
+}
+
+impl SeqToSeqBatch {
+    /// The same rows, as an object of a subclass.
+    pub fn with<S>(self, py: Python<'_>, more: S) -> PyResult<Py<S>>
+    where
+        S: PyClass<BaseType = Self>,
+    {
+        Py::new(py, PyClassInitializer::from(self).add_subclass(more))
+    }
 }
 
 /// Plans rows and writes them. The result is padded if there is a layout, otherwise ragged.
@@ -106,7 +118,7 @@ pub fn write<N>(
     with_sources: bool,
     name: &str,
     num_threads: usize,
-) -> PyResult<(Vec<N::Plan>, Written)>
+) -> PyResult<(Vec<N::Plan>, SeqToSeqBatch)>
 where
     N: SeqToSeq<Plan: Send> + Send,
 {
@@ -146,7 +158,7 @@ where
             move || part.write_into(plans, batch, outputs)
         })?;
     }
-    let written = Written {
+    let batch = SeqToSeqBatch {
         input_ids: inputs.shaped(batch.inputs, plans.len())?,
         input_offsets: input_offsets.into_pyarray(py).unbind(),
         labels: labels.shaped(batch.labels, plans.len())?,
@@ -155,7 +167,7 @@ where
         decoder_input_ids: shaped(decoder, batch.labels, plans.len())?,
         sources: shaped(sources, batch.inputs, plans.len())?,
     };
-    Ok((plans, written))
+    Ok((plans, batch))
 }
 
 /// Chunks of the rows, for threads.

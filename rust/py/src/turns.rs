@@ -4,14 +4,13 @@ use crate::bulk::detached;
 use crate::columns::IdColumn;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, Ids, PerToken, with_ids};
-use crate::memory::filled;
+use crate::memory::{Full, collected, extend, filled, reserved};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use spanmask_core::search::Searcher;
 use spanmask_core::turns::{self, Boundary, FormatParts, Turn, TurnSource, TurnTable};
 use spanmask_core::{Ragged, Token};
 use spanmask_guard::guarded;
-use std::convert::Infallible;
 
 /// The markers of a `ChatFormat`, compiled for the token types in use.
 #[pyclass(frozen, module = "spanmask._core")]
@@ -111,38 +110,38 @@ pub fn find_turns(py: Python<'_>, rows: IdColumn<'_>, format: &Format) -> PyResu
         let rows = Ragged::from_bounds(values, rows.bounds.starts()?, rows.bounds.stops()?)
             .map_err(|e| to_py(e, "rows"))?;
         let format = format.of(); // with the GIL: a fork while another thread compiles it would leave the child waiting for that thread
-        detached(py, || all_turns(&rows, format))?
+        detached(py, || all_turns(&rows, format))??
     });
-    let places = |of: fn(&Turn) -> usize| {
-        let column: Vec<i64> = turns.iter().map(|turn| of(turn) as i64).collect();
-        column.into_pyarray(py).unbind()
+    let places = |of: fn(&Turn) -> usize| -> PyResult<_> {
+        Ok(collected(turns.iter().map(|turn| of(turn) as i64))?.into_pyarray(py).unbind())
     };
-    let flags = |of: fn(&Turn) -> bool| turns.iter().map(of).collect::<Vec<_>>().into_pyarray(py).unbind();
+    let flags = |of: fn(&Turn) -> bool| -> PyResult<_> {
+        Ok(collected(turns.iter().map(of))?.into_pyarray(py).unbind())
+    };
     Ok(TurnColumns {
         row: numbers.into_pyarray(py).unbind(),
-        role: places(|turn| turn.role),
-        start: places(|turn| turn.start),
-        content_start: places(|turn| turn.content_start),
-        content_stop: places(|turn| turn.content_stop),
-        stop: places(|turn| turn.stop),
-        closed: flags(|turn| turn.closed),
-        prefill_stop: places(|turn| turn.prefill_stop),
-        reasoning_stop: places(|turn| turn.reasoning_stop),
-        empty_reasoning: flags(|turn| turn.empty_reasoning),
-        stop_token: flags(|turn| turn.stop_token),
-        include_start: flags(|turn| turn.include_start),
-        include_end: flags(|turn| turn.include_end),
+        role: places(|turn| turn.role)?,
+        start: places(|turn| turn.start)?,
+        content_start: places(|turn| turn.content_start)?,
+        content_stop: places(|turn| turn.content_stop)?,
+        stop: places(|turn| turn.stop)?,
+        closed: flags(|turn| turn.closed)?,
+        prefill_stop: places(|turn| turn.prefill_stop)?,
+        reasoning_stop: places(|turn| turn.reasoning_stop)?,
+        empty_reasoning: flags(|turn| turn.empty_reasoning)?,
+        stop_token: flags(|turn| turn.stop_token)?,
+        include_start: flags(|turn| turn.include_start)?,
+        include_end: flags(|turn| turn.include_end)?,
     })
 }
 
-fn all_turns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> (Vec<i64>, Vec<Turn>) {
+fn all_turns<T: Token>(rows: &Ragged<T>, format: &turns::Format<T>) -> Result<(Vec<i64>, Vec<Turn>), Full> {
     let (mut numbers, mut all) = (Vec::new(), Vec::new());
-    let Ok(()) = turns::find_turns::<_, Infallible>(rows, format, |number, turns| {
-        numbers.resize(numbers.len() + turns.len(), number as i64);
-        all.extend_from_slice(turns);
-        Ok(())
-    });
-    (numbers, all)
+    turns::find_turns(rows, format, |number, turns| {
+        turns.iter().try_for_each(|_| extend(&mut numbers, &[number as i64]))?;
+        extend(&mut all, turns)
+    })?;
+    Ok((numbers, all))
 }
 
 /// Where turns come from: a `Format` to search for, or the columns of a `Turns`.
@@ -230,13 +229,14 @@ impl Turns<'_> {
                 include_end: include_end.as_slice()?[n],
             })
         });
-        let turns = turns.collect::<PyResult<Vec<_>>>()?;
-        let lengths: Vec<usize> = starts
-            .iter()
-            .zip(stops)
-            .map(|(start, stop)| stop.saturating_sub(*start).max(0) as usize)
-            .collect();
-        TurnTable::new(turns, rows, given.roles.len(), &lengths).map(Some).map_err(|e| to_py(e, "turns"))
+        let mut all = reserved(rows.len())?;
+        for turn in turns {
+            all.push(turn?);
+        }
+        let lengths =
+            starts.iter().zip(stops).map(|(start, stop)| stop.saturating_sub(*start).max(0) as usize);
+        let lengths = collected(lengths)?;
+        TurnTable::new(all, rows, given.roles.len(), &lengths).map(Some).map_err(|e| to_py(e, "turns"))
     }
 
     /// Where the turns of rows of `T` come from; `table` comes from [`Turns::table`].
@@ -282,11 +282,16 @@ pub struct Matches {
 #[pyfunction]
 #[guarded]
 pub fn find_all(py: Python<'_>, values: Ids<'_>, sequences: Vec<Vec<i64>>) -> PyResult<Matches> {
-    fn search<T: Token>(values: &[T], sequences: &[Vec<i64>]) -> (Vec<i64>, Vec<i64>) {
+    fn search<T: Token>(values: &[T], sequences: &[Vec<i64>]) -> Result<(Vec<i64>, Vec<i64>), Full> {
         let searcher = Searcher::<T>::new(sequences.iter().map(Vec::as_slice));
-        searcher.find_all(values).map(|(position, number)| (position as i64, number as i64)).unzip()
+        let (mut positions, mut numbers) = (Vec::new(), Vec::new());
+        for (position, number) in searcher.find_all(values) {
+            extend(&mut positions, &[position as i64])?;
+            extend(&mut numbers, &[number as i64])?;
+        }
+        Ok((positions, numbers))
     }
-    let (positions, numbers) = with_ids!(&values, |values| detached(py, || search(values, &sequences))?);
+    let (positions, numbers) = with_ids!(&values, |values| detached(py, || search(values, &sequences))??);
     Ok(Matches {
         positions: positions.into_pyarray(py).unbind(),
         sequences: numbers.into_pyarray(py).unbind(),

@@ -6,7 +6,7 @@ from typing import Any
 
 from spanmask.chat.conversation.layouts import Place, kind_of
 
-__all__ = ["ALIASES", "from_value"]
+__all__ = ["ALIASES", "WRITER_ROLES", "from_value"]
 
 CALLER = "function_call"
 # Names that mean the same with `role` in a column `conversations`, where data sets were converted by renaming the keys only. `observation`
@@ -18,6 +18,16 @@ ROLES = {
     **dict.fromkeys(("observation", "function_response"), "tool"),
     CALLER: "assistant",
 }
+# Names under which data sets keep what the model writes, next to "assistant".
+WRITER_ROLES = frozenset(
+    {
+        *(name for name, role in ROLES.items() if role == "assistant" and name != "assistant"),
+        "tool_call",
+        "tool_calls",
+        "ai",
+        "bot",
+    }
+)
 
 
 def from_value(fields: dict[str, Any], place: Place) -> dict[str, Any]:

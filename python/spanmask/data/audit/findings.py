@@ -109,6 +109,14 @@ FINDINGS = {
             "MaskPolicy(truncated_turn='drop').",
         ),
         Kind(
+            "empty-answers",
+            "Rows with an answer that says nothing",
+            "look",
+            "An assistant's message has no text, no reasoning and no call. Only its stop token trains: the model learns to "
+            "answer with nothing.",
+            "Leave out these messages or rows, unless silence is meant.",
+        ),
+        Kind(
             "markers-in-content",
             "Contents that hold markers",
             "look",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._cached import cached_property
+from spanmask.chat.conversation import Conversation
+from spanmask.chat.conversation.message import SUBSTITUTES
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import RENDERED
 from spanmask.data.audit.sources import GIVEN
@@ -56,7 +58,8 @@ class LabelledRows:
         given: the labels are those of the data.
         cut_labels: the labels that are left when rows are cut to `max_length`, and their offsets.
         untrained: why rows have no label, by position.
-        unknown, left_out: rows whose turns are not known, and rows of which the template leaves out a part, by position: what it is.
+        unknown, left_out, empty: rows whose turns are not known, rows of which the template leaves out a part, and rows with an answer
+            that says nothing, by position: what it is.
         from_messages: the rows are made of messages or texts.
         searched, marked, unclosed: positions of rows whose turns were searched for, whose contents hold marker text, and with a
             region of `ignore_between` that does not close.
@@ -75,6 +78,7 @@ class LabelledRows:
     untrained: dict[int, str] = field(default_factory=dict)
     unknown: dict[int, str] = field(default_factory=dict)
     left_out: dict[int, str] = field(default_factory=dict)
+    empty: dict[int, str] = field(default_factory=dict)
     searched: list[int] = field(default_factory=list)
     marked: list[int] = field(default_factory=list)
     unclosed: list[int] = field(default_factory=list)
@@ -242,11 +246,14 @@ class RowLabeller:
             outcomes = encoded.outcomes(plan, self.policy.roles, None)
             reasons = {row: outcomes.reason(row) for row in np.flatnonzero(plan.outcomes).tolist()}
             out.unknown, out.searched = dict(encoded.unknown), list(encoded.searched)
-            for what, text in encoded.notes().items():
+            for what, text in encoded.notes(self.policy.roles).items():
                 if not what.startswith("dropped"):  # that is a finding
                     self._note(text)
             for row, message, what in encoded.dropped:
                 out.left_out.setdefault(row, f"the {what} of message {message}")
+            for row, one in enumerate(encoded.conversations):
+                for message in _empty_answers(one, self.policy.roles):
+                    out.empty.setdefault(row, f"message {message}")
             if self._marker is not None:
                 out.marked = [
                     row for row, one in enumerate(encoded.conversations) if any(map(self._marker.search, _texts(one.messages)))
@@ -332,6 +339,17 @@ def special_tokens(tokenizer: Any, chat_format: ChatFormat | None) -> dict[int, 
         for number in chat_format.ignore_ids:
             special.pop(number, None)
     return special
+
+
+def _empty_answers(one: Conversation, trained_roles: Collection[str]) -> Iterator[int]:
+    """The messages that are to train and have no text, no reasoning, no call and no media."""
+    for number, message in enumerate(one.messages[one.prompt_messages :], one.prompt_messages):
+        trains = message["role"] in trained_roles and (one.weights is None or one.weights[number] != 0)
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+        says = any(message.get(name) for name in SUBSTITUTES) or any(part.get("type") != "text" for part in parts)
+        if trains and not says and not "".join(_texts(parts)).strip():
+            yield number
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -165,6 +165,7 @@ class Run:
         self._find(rows, "untrained", rows.untrained)
         self._find(rows, "unknown-turns", rows.unknown)
         self._find(rows, "left-out", rows.left_out)
+        self._find(rows, "empty-answers", rows.empty)
         for name, at in (("searched", rows.searched), ("markers-in-content", rows.marked), ("unclosed-regions", rows.unclosed)):
             self._find(rows, name, dict.fromkeys(at, ""))
         self._look_at_ids(rows)
@@ -328,6 +329,7 @@ class Run:
     def _findings(self, some_rows: bool) -> tuple[dict[str, Finding], dict[str, str]]:
         """The findings that were looked for, and why others were not."""
         no_turns = "turns were not looked for: there is no chat format"
+        no_contents = "the rows are token ids: contents cannot be told from the template"
         closing = "closing tokens do not train" if self._with_turns else no_turns
         checks = (
             ("misaligned-labels", self._given, "the data has no labels"),
@@ -337,7 +339,7 @@ class Run:
                 closing,
             ),
             ("open-answers", self._with_turns, no_turns),
-            ("markers-in-content", self._from_messages, "the rows are token ids: contents cannot be told from the template"),
+            *((name, self._from_messages, no_contents) for name in ("empty-answers", "markers-in-content")),
             ("unclosed-regions", bool(self._labeller.policy.ignore_between), "the policy has no ignore_between"),
             ("unknown-turns", self._made, "labels are those of the data"),
             ("searched", self._made, "labels are those of the data"),

@@ -58,13 +58,14 @@ impl Plan {
         let mut spans = Spans::default();
         source.for_each_row(rows, |i, turns| {
             let row = TurnsOfRow { number: i, ids: rows.row(i), turns, source };
-            plan.rows.push(row.plan(policy, columns, target, &mut spans, &mut plan.turns)?);
+            let report = row.plan(policy, columns, target, &mut spans, &mut plan.turns)?;
+            stop::push(&mut plan.rows, report);
             stop::extend(&mut plan.spans, &spans.0);
-            plan.edges.push(plan.spans.len());
+            stop::push(&mut plan.edges, plan.spans.len());
             stop::reserve(&mut plan.roles, turns.len());
             plan.roles.extend(turns.iter().map(|turn| turn.role));
-            plan.role_edges.push(plan.roles.len());
-            plan.open.push(turns.last().is_some_and(|turn| !turn.closed));
+            stop::push(&mut plan.role_edges, plan.roles.len());
+            stop::push(&mut plan.open, turns.last().is_some_and(|turn| !turn.closed));
             Ok(())
         })?;
         Ok(plan)

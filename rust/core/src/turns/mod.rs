@@ -161,7 +161,9 @@ fn turns_of<T: Token>(
             });
         }
     }
-    turns.extend(open.map(|turn| format.completed(row, turn)));
+    if let Some(turn) = open {
+        stop::push(turns, format.completed(row, turn));
+    }
 }
 
 #[cfg(test)]

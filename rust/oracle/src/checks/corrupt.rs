@@ -1,25 +1,18 @@
 //! Span corruption, its inverse, and the inverse of anything.
 
 use super::input::{Flat, FlatColumns, Input, narrow, wide};
+use super::seq_to_seq::write;
 use super::with_type;
-use crate::batch::{decoder_inputs, lay_out, padded};
 use crate::corrupt::{Corrupted, Options, Refused, Spec, corrupt, merge};
-use spanmask_core::batch::{Layout, Shape, Side};
 use spanmask_core::noise::corrupt::{self as core, Corruption, Limits, OnExhausted, RowOptions, RowPlan};
 use spanmask_core::noise::draw;
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::merge::Merger;
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective, Split};
 use spanmask_core::noise::rules::Rules;
-use spanmask_core::noise::seq_to_seq::{Batch, Outputs, SeqToSeq};
+use spanmask_core::noise::seq_to_seq::SeqToSeq;
 use spanmask_core::rng::SeedEpoch;
 use spanmask_core::{Error, Token};
-
-const IGNORE: i64 = -100;
-const PADDING: i64 = -5;
-const START: i64 = -6;
-/// What outputs hold before they are written.
-const UNWRITTEN: i64 = i64::MIN;
 
 pub fn check(input: &mut Input) {
     with_type!(input, typed);
@@ -127,63 +120,18 @@ fn typed<T: Token>(input: &mut Input) {
         refused(error, &expected);
         return;
     }
-    let (input_lengths, target_lengths): (Vec<usize>, Vec<usize>) =
-        plans.iter().map(|plan| (plan.inputs, plan.targets)).unzip();
-    let pad = input.flag();
-    let side = input.pick(&[Side::Right, Side::Left]);
-    let layout = |lengths: &[usize]| match pad {
-        true => padded(lengths, side, usize::MAX, 4),
-        false => Layout { shape: Shape::Packed, max_len: usize::MAX },
+    let written = match write(input, &call, &mut plans) {
+        Ok(written) => written,
+        Err(error) => {
+            refused(error, &expected);
+            return;
+        }
     };
-    let batch = Batch {
-        inputs: layout(&input_lengths),
-        labels: layout(&target_lengths),
-        padding: PADDING,
-        ignore_index: IGNORE,
-        decoder_start: START,
-    };
-    let places = |layout: Layout, lengths: &[usize]| match layout.shape {
-        Shape::Padded { width, .. } => width * lengths.len(),
-        _ => lengths.iter().sum(),
-    };
-    let (inputs, targets) = (places(batch.inputs, &input_lengths), places(batch.labels, &target_lengths));
-    let [mut out, mut attention, mut sources] = [(); 3].map(|()| vec![UNWRITTEN; inputs]);
-    let [mut labels, mut decoder] = [(); 2].map(|()| vec![UNWRITTEN; targets]);
-    let outputs = Outputs {
-        inputs: &mut out,
-        attention: &mut attention,
-        labels: &mut labels,
-        decoder: &mut decoder,
-        sources: &mut sources,
-    };
-    if let Err(error) = call.write_into(&mut plans, &batch, outputs) {
-        refused(error, &expected);
-        return;
-    }
     let want: Vec<Corrupted> =
         expected.into_iter().map(|row| row.expect("the core takes this row")).collect();
-    let starts = vec![0; want.len()];
-    let of =
-        |value: fn(&Corrupted) -> &Vec<i64>| want.iter().map(|row| value(row).clone()).collect::<Vec<_>>();
     let context = || format!("{spec:?} {options:?} {ids:?}");
-    assert_eq!(out, lay_out(&of(|row| &row.inputs), &starts, batch.inputs, PADDING), "{}", context());
-    assert_eq!(sources, lay_out(&of(|row| &row.sources), &starts, batch.inputs, -1), "{}", context());
-    let ones: Vec<Vec<i64>> = want.iter().map(|row| vec![1; row.inputs.len()]).collect();
-    assert_eq!(attention, lay_out(&ones, &starts, batch.inputs, 0));
-    let want_labels = lay_out(&of(|row| &row.targets), &starts, batch.labels, IGNORE);
-    assert_eq!(labels, want_labels, "{}", context());
-    let shifted: Vec<i64> = match batch.labels.shape {
-        Shape::Padded { width, .. } if width > 0 => {
-            labels.chunks(width).flat_map(|row| decoder_inputs(row, IGNORE, START, PADDING)).collect()
-        }
-        Shape::Padded { .. } => Vec::new(),
-        _ => want
-            .iter()
-            .filter(|row| !row.targets.is_empty())
-            .flat_map(|row| decoder_inputs(&row.targets, IGNORE, START, PADDING))
-            .collect(),
-    };
-    assert_eq!(decoder, shifted);
+    let rows: Vec<[&[i64]; 3]> = want.iter().map(|row| [&*row.inputs, &row.sources, &row.targets]).collect();
+    written.check(&rows, context);
 
     let mut mask = vec![true; lengths.iter().sum()];
     call.mask_into(&plans, &mut mask).unwrap();

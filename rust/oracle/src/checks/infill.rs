@@ -2,23 +2,18 @@
 
 use super::input::{Flat, FlatColumns, Input, narrow, wide};
 use super::masked_lm::id_rules;
+use super::seq_to_seq::write;
 use super::with_type;
-use crate::batch::{decoder_inputs, lay_out, padded};
 use crate::infill::{Infilled, Options, Spec, infill};
 use crate::rng::{Seeds, key};
-use spanmask_core::batch::{Layout, Shape, Side};
 use spanmask_core::noise::ids::IdSet;
 use spanmask_core::noise::infill::{self as core, Infilling, Replace, RowOptions, RowPlan, SpanLengths};
 use spanmask_core::noise::masked_lm::RandomIds;
 use spanmask_core::noise::rules::Rules as CoreRules;
-use spanmask_core::noise::seq_to_seq::{Batch, Outputs, SeqToSeq};
+use spanmask_core::noise::seq_to_seq::SeqToSeq;
 use spanmask_core::rng::SeedEpoch;
 use spanmask_core::rng::bounded::threshold;
 use spanmask_core::{Error, Token};
-
-const IGNORE: i64 = -100;
-const PADDING: i64 = -5;
-const START: i64 = -6;
 
 pub fn check(input: &mut Input) {
     with_type!(input, typed);
@@ -119,33 +114,7 @@ fn typed<T: Token>(input: &mut Input) {
     let context = || format!("{spec:?} {options:?} {ids:?} {seed_epoch:?}");
     let input_lengths: Vec<usize> = plans.iter().map(|plan| plan.inputs).collect();
     assert_eq!(input_lengths, want.iter().map(|row| row.inputs.len()).collect::<Vec<_>>(), "{}", context());
-    let (pad, side) = (input.flag(), input.pick(&[Side::Right, Side::Left]));
-    let layout = |lengths: &[usize]| match pad {
-        true => padded(lengths, side, usize::MAX, 4),
-        false => Layout { shape: Shape::Packed, max_len: usize::MAX },
-    };
-    let batch = Batch {
-        inputs: layout(&input_lengths),
-        labels: layout(&lengths),
-        padding: PADDING,
-        ignore_index: IGNORE,
-        decoder_start: START,
-    };
-    let places = |layout: Layout, lengths: &[usize]| match layout.shape {
-        Shape::Padded { width, .. } => width * lengths.len(),
-        _ => lengths.iter().sum(),
-    };
-    let (inputs, targets) = (places(batch.inputs, &input_lengths), places(batch.labels, &lengths));
-    let [mut out, mut attention, mut sources] = [(); 3].map(|()| vec![i64::MIN; inputs]);
-    let [mut labels, mut decoder] = [(); 2].map(|()| vec![i64::MIN; targets]);
-    let outputs = Outputs {
-        inputs: &mut out,
-        attention: &mut attention,
-        labels: &mut labels,
-        decoder: &mut decoder,
-        sources: &mut sources,
-    };
-    call.write_into(&mut plans, &batch, outputs).unwrap();
+    let written = write(input, &call, &mut plans).unwrap();
     for (i, (plan, row)) in plans.iter().zip(&want).enumerate() {
         let same = RowPlan {
             inputs: row.inputs.len(),
@@ -158,19 +127,7 @@ fn typed<T: Token>(input: &mut Input) {
         };
         assert_eq!(*plan, same, "{}", context());
     }
-    let starts = vec![0; want.len()];
-    let of =
-        |value: fn(&Infilled) -> &Vec<i64>| want.iter().map(|row| value(row).clone()).collect::<Vec<_>>();
-    assert_eq!(out, lay_out(&of(|row| &row.inputs), &starts, batch.inputs, PADDING), "{}", context());
-    assert_eq!(sources, lay_out(&of(|row| &row.sources), &starts, batch.inputs, -1), "{}", context());
-    let ones: Vec<Vec<i64>> = want.iter().map(|row| vec![1; row.inputs.len()]).collect();
-    assert_eq!(attention, lay_out(&ones, &starts, batch.inputs, 0));
-    assert_eq!(labels, lay_out(&ids, &starts, batch.labels, IGNORE));
-    let cells: Vec<Vec<i64>> = match batch.labels.shape {
-        Shape::Padded { width, .. } => labels.chunks(width.max(1)).map(<[i64]>::to_vec).collect(),
-        _ => ids.clone(),
-    };
-    let full = cells.iter().filter(|cell| !cell.is_empty());
-    let shifted: Vec<i64> = full.flat_map(|cell| decoder_inputs(cell, IGNORE, START, PADDING)).collect();
-    assert_eq!(decoder, shifted);
+    let rows: Vec<[&[i64]; 3]> =
+        want.iter().zip(&ids).map(|(row, ids)| [&*row.inputs, &row.sources, ids]).collect();
+    written.check(&rows, context);
 }

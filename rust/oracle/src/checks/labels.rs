@@ -78,6 +78,8 @@ pub struct Case {
     pub turn_weights: Option<Vec<Vec<f32>>>,
     pub max_len: usize,
     pub skip_first: bool,
+    /// What becomes of each row, cut to `max_len`.
+    pub expected: Vec<Option<Labels>>,
 }
 
 impl Case {
@@ -104,11 +106,14 @@ impl Case {
         });
         let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
         let max_len = input.maybe(2, |input| input.below(longest + 2)).unwrap_or(usize::MAX);
-        Self { format, rules, turns, labels, turn_weights, max_len, skip_first }
+        let expected = Vec::new();
+        let mut case = Self { format, rules, turns, labels, turn_weights, max_len, skip_first, expected };
+        case.expected = rows.iter().enumerate().map(|(i, row)| case.masked(i, row, max_len)).collect();
+        case
     }
 
     /// What becomes of row `i` if it is cut to `max_len`.
-    pub fn expected(&self, i: usize, row: &[i64], max_len: usize) -> Option<Labels> {
+    fn masked(&self, i: usize, row: &[i64], max_len: usize) -> Option<Labels> {
         let columns = Columns {
             labels: self.labels.as_ref().map(|labels| labels[i].as_slice()),
             turn_weights: self.turn_weights.as_ref().map(|weights| weights[i].as_slice()),
@@ -121,11 +126,10 @@ impl Case {
 
     /// Compares the report of row `i` with the row and with what became of it.
     pub fn check_report(&self, i: usize, row: &[i64], report: &RowReport) {
-        let cut = self.expected(i, row, self.max_len).unwrap();
-        let whole = self.expected(i, row, usize::MAX).unwrap();
-        assert_eq!(report.trained, cut.trained, "{report:?}");
-        assert_eq!(report.outcome == Outcome::Trained, cut.trained > 0, "{report:?}");
-        let lost = cut.trained == 0 && whole.trained > 0;
+        let trained = self.expected[i].as_ref().unwrap().trained;
+        assert_eq!(report.trained, trained, "{report:?}");
+        assert_eq!(report.outcome == Outcome::Trained, trained > 0, "{report:?}");
+        let lost = trained == 0 && self.masked(i, row, usize::MAX).unwrap().trained > 0;
         assert_eq!(matches!(report.outcome, Outcome::Cut | Outcome::CutAnswer), lost, "{report:?}");
         let turns = &self.turns[i];
         let last = turns.iter().rev().find(|turn| turn.start < self.max_len);
@@ -213,19 +217,16 @@ fn typed<T: Token>(input: &mut Input) {
         },
         Report { rows: &mut reports, turns: &mut counts },
     );
-    let expected: Vec<Option<Labels>> =
-        ids.iter().enumerate().map(|(i, row)| case.expected(i, row, case.max_len)).collect();
-    if let Some(row) = expected.iter().position(Option::is_none) {
+    if let Some(row) = case.expected.iter().position(Option::is_none) {
         assert_eq!(done, Err(Error::NoTrainedTurn { row }));
         return;
     }
     assert_eq!(done, Ok(()));
-    let expected: Vec<Labels> = expected.into_iter().flatten().collect();
     let places: Vec<usize> = starts.iter().map(|&start| start as usize).collect();
-    let want: Vec<Vec<i64>> = expected.iter().map(|row| row.labels.clone()).collect();
+    let want: Vec<Vec<i64>> = case.expected.iter().flatten().map(|row| row.labels.clone()).collect();
     assert_eq!(labels, lay_out(&want, &places, layout, IGNORE), "{:?} {:?}", case.format, case.rules);
     if with_weights {
-        let want: Vec<Vec<f32>> = expected.iter().map(|row| row.weights.clone()).collect();
+        let want: Vec<Vec<f32>> = case.expected.iter().flatten().map(|row| row.weights.clone()).collect();
         assert_eq!(weights, lay_out(&want, &places, layout, 0.0), "{:?} {:?}", case.format, case.rules);
     }
     for (i, row) in ids.iter().enumerate() {

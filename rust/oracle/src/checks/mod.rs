@@ -8,35 +8,27 @@ mod infill;
 mod input;
 mod labels;
 mod masked_lm;
+mod seq_to_seq;
 mod turns;
 
 use input::Input;
 
-/// A check and its name, which is that of its fuzz target.
-type Check = (&'static str, fn(&mut Input));
+/// A function for each check, and a list of them.
+macro_rules! checks {
+    ($($name:ident),*) => {
+        $(
+            /// Runs the check of this name, which is also that of its fuzz target, on an input made of `data`. Panics where core and twin
+            /// differ.
+            pub fn $name(data: &[u8]) {
+                $name::check(&mut Input::new(data));
+            }
+        )*
 
-/// All checks.
-const CHECKS: [Check; 8] = [
-    ("turns", turns::check),
-    ("labels", labels::check),
-    ("batch", batch::check),
-    ("corrupt", corrupt::check),
-    ("masked_lm", masked_lm::check),
-    ("fill_in_the_middle", fill_in_the_middle::check),
-    ("infill", infill::check),
-    ("diffusion", diffusion::check),
-];
-
-/// The names of all checks.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|(name, _)| *name)
+        /// All checks, and their names.
+        pub const ALL: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name)),*];
+    };
 }
-
-/// Runs the check `name` on an input made of `data`. Panics where core and twin differ.
-pub fn run(name: &str, data: &[u8]) {
-    let (_, check) = CHECKS.iter().find(|check| check.0 == name).expect("a known check");
-    check(&mut Input::new(data));
-}
+checks!(turns, labels, batch, corrupt, masked_lm, fill_in_the_middle, infill, diffusion);
 
 /// Calls a function that is generic over the type of ids, with a type that the input chooses. Fuzz targets leave two types to the tests:
 /// they are then built in half of the time.

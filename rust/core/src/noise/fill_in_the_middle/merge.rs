@@ -4,6 +4,9 @@
 use super::spec::{Spec, SpmFormat};
 use crate::{Error, Token};
 
+/// A transformed document has at most so many markers: prefix, middle, suffix, EOT.
+const MARKERS: usize = 4;
+
 impl Spec {
     /// Appends the row from which `ids` were made to `row`. Documents without the ids of this spec were not transformed.
     ///
@@ -30,7 +33,7 @@ impl Spec {
         let is_marker = |&token: &T| {
             [self.prefix, self.middle, self.suffix].into_iter().chain(self.eot).any(|id| is(token, id))
         };
-        let mut parts = Vec::new(); // each marker with the tokens after it
+        let mut parts = Vec::with_capacity(MARKERS); // each marker with the tokens after it
         let mut rest = document;
         let plain = rest.iter().position(is_marker).unwrap_or(rest.len());
         if plain == rest.len() {
@@ -38,6 +41,9 @@ impl Spec {
             return Some(());
         }
         while let Some((&marker, after)) = rest.split_first() {
+            if parts.len() == MARKERS {
+                return None;
+            }
             let len = after.iter().position(is_marker).unwrap_or(after.len());
             parts.push((marker, &after[..len]));
             rest = &after[len..];
