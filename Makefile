@@ -16,6 +16,8 @@
 # make release-dry-run      all that must hold before a tag: versions, licenses, workflows, wheels, documentation
 # make licenses             THIRD-PARTY.txt, from Cargo.lock
 # make deny                 licenses, sources and duplicates of the crates; needs cargo-deny
+# make compat               the wheel with the oldest and newest NumPy, torch, transformers, pyarrow, TRL, on each Python that is found
+#                           (PYTHONS="python3.10 python3.13" chooses); 33 GB of packages for four Pythons
 # make lint-workflows       actionlint and zizmor on .github
 # make fuzz                 each kernel and its twin under libFuzzer, a minute each; installs cargo-fuzz
 # make asan, tsan, miri     the binding under AddressSanitizer; the core's threads under ThreadSanitizer and in Rust's interpreter (nightly Rust)
@@ -49,8 +51,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-processes test-scale test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
-.PHONY: wheels sdist check-wheels check-site release-dry-run licenses deny lint-workflows
+.PHONY: demo test lint-rust lint-python test-processes test-scale test-engines test-thorough bench bench-data bench-instructions bench-loader lint docs clean
+.PHONY: wheels sdist check-wheels check-site release-dry-run compat licenses deny lint-workflows
 
 demo: $(VENV)/.installed
 	$(SAY) "Demo 1 of 2: train a small vision-language model on the answers only"
@@ -101,10 +103,14 @@ bench-data: $(VENV)/.installed
 	$(SAY) "Whole data sets: rows and tokens per second, memory"
 	$(BIN)/python benches/data_sets.py
 
-lint: $(VENV)/.installed
+lint: lint-rust lint-python
+
+lint-rust:
 	$(SAY) "Rust: rustfmt, clippy"
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+lint-python: $(VENV)/.installed
 	$(SAY) "Python: ruff, mypy, stubtest"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -142,10 +148,16 @@ release-dry-run:
 	$(MAKE) check-site
 	@echo "spanmask $$($(PYTHON) release/agree.py | cut -d' ' -f2 | tr -d ':') is ready to tag"
 
+compat: $(VENV)/.built
+	$(SAY) "Oldest and newest versions of what the wheel works with"
+	$(PYTHON) release/compat.py dist $(if $(filter command environment,$(origin PYTHONS)),--pythons "$(PYTHONS)") $(COMPAT)
+
 licenses:
 	$(PYTHON) release/licenses.py
 
 deny:
+	@cargo deny --version >/dev/null 2>&1 || \
+		{ echo "cargo-deny is missing; install it, which takes some minutes: cargo install --locked cargo-deny" >&2; exit 1; }
 	$(SAY) "Crates: licenses, sources, duplicates"
 	cargo deny --all-features --log-level error check bans licenses sources
 

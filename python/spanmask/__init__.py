@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanmask._core import __version__ as __version__
 from spanmask.chat import ChatFormat, RoleBoundary
-from spanmask.errors import ChatFormatError, SentinelError, SpanmaskWarning
+from spanmask.errors import ChatFormatError, DataError, SentinelError, SpanmaskWarning, UntrainedRowsWarning
 from spanmask.labels import mask_labels
 from spanmask.noise import (
     CosineRate,
@@ -57,6 +57,7 @@ __all__ = [
     "DataCollatorForSpanCorruption",
     "DataCollatorForTextInfilling",
     "DataCollatorForVisionChat",
+    "DataError",
     "Denoiser",
     "DenoiserMixture",
     "FillInTheMiddle",
@@ -72,6 +73,7 @@ __all__ = [
     "SpanmaskWarning",
     "TextInfilling",
     "Turns",
+    "UntrainedRowsWarning",
     "audit",
     "corrupt",
     "denoise",

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from spanmask.chat.boundary import Parts
 from spanmask.ragged import Column, Ragged
@@ -215,6 +216,7 @@ def plan_labels(
     name: str,
 ) -> LabelPlan: ...
 
+@disjoint_base
 class SeqToSeqBatch:
     """Rows of inputs and labels: ragged (values and offsets), or padded ([rows, width])."""
 

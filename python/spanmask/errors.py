@@ -1,6 +1,6 @@
-"""The exceptions and the warning that users catch. The binding raises them too."""
+"""The exceptions and the warnings that users catch. The binding raises some of them, too."""
 
-__all__ = ["ChatFormatError", "SentinelError", "SpanmaskWarning"]
+__all__ = ["ChatFormatError", "DataError", "SentinelError", "SpanmaskWarning", "UntrainedRowsWarning"]
 
 
 class ChatFormatError(ValueError):
@@ -9,6 +9,10 @@ class ChatFormatError(ValueError):
 
 class SentinelError(ValueError):
     """Sentinel tokens are missing, too few, or already occur in a row."""
+
+
+class DataError(ValueError):
+    """A file, or a row of it, that cannot be used. The message names file, place and remedy."""
 
 
 class UnreadableRowsError(TypeError):

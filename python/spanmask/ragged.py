@@ -5,8 +5,10 @@ The only file that recognizes lists, NumPy, torch and Arrow; all other code sees
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
+from importlib.util import find_spec
 from operator import index
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
-from spanmask._validate import check_ignore_index, short
+from spanmask._validate import check_choice, check_ignore_index, short
 from spanmask.errors import UnreadableRowsError
 
 __all__ = ["Ragged", "ReturnTensors"]
@@ -419,8 +421,8 @@ def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if array.dtype in WIDENED_DTYPES:
         array = array.astype(np.int32)
     elif array.dtype == np.uint64:
-        if array.size and array.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"{name}: id {array.max()} does not fit in int64; token ids must be below 2**63.")
+        if array.size and (largest := int(array.max())) >= 2**63:  # as Python's integers: NumPy 1 compares such numbers as floats
+            raise ValueError(f"{name}: id {largest} does not fit in int64; token ids must be below 2**63.")
         array = array.astype(np.int64)
     elif array.size == 0 and array.dtype == np.float64:  # NumPy's array of an empty list
         array = array.astype(np.int64)
@@ -468,8 +470,27 @@ def dense_array(tensor: Any, name: str) -> npt.NDArray[Any]:
 
 
 def is_arrow(value: Any) -> bool:
-    """Whether `value` supports the Arrow PyCapsule interface."""
-    return hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")
+    """Whether `value` supports the Arrow PyCapsule interface, or is a chunked array of pyarrow 15, which does not yet."""
+    if hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__"):
+        return True
+    return type(value).__module__ == "pyarrow.lib" and type(value).__name__ == "ChunkedArray"
+
+
+def pyarrow_array(value: Any, what: str) -> Any:
+    """An Arrow array of any library as one of pyarrow, chunked or not.
+
+    Raises:
+        ImportError: there is no pyarrow, or one that does not read such arrays.
+    """
+    pa = import_pyarrow(what)
+    if isinstance(value, (pa.Array, pa.ChunkedArray)):
+        return value
+    if hasattr(value, "__arrow_c_array__"):
+        return pa.array(value)
+    if not hasattr(pa.ChunkedArray, "__arrow_c_stream__"):  # pyarrow 15 would take its rows for chunks
+        kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+        raise ImportError(f"{what} of {kind} needs pyarrow 16 or newer; install it with: pip install --upgrade pyarrow")
+    return pa.chunked_array(value)
 
 
 def items_of(rows: Any, name: str) -> list[Any]:
@@ -491,8 +512,7 @@ def listed(column: Any) -> Any:
     for method in ("to_pylist", "to_list"):  # pyarrow; pandas and Polars
         if hasattr(column, method):
             return getattr(column, method)()
-    pa = import_pyarrow("an Arrow column")
-    return (pa.array(column) if hasattr(column, "__arrow_c_array__") else pa.chunked_array(column)).to_pylist()
+    return pyarrow_array(column, "an Arrow column").to_pylist()
 
 
 def from_arrow(array: Any, name: str) -> Ragged:
@@ -515,7 +535,7 @@ def arrow_lists(array: Any, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
     if not isinstance(array, (pa.Array, pa.ChunkedArray)):
         if hasattr(array, "column_names") or hasattr(array, "columns"):
             raise TypeError(f"{name}: expected one column of token ids, got a table; pass for instance table['input_ids'].")
-        array = pa.array(array) if hasattr(array, "__arrow_c_array__") else pa.chunked_array(array)
+        array = pyarrow_array(array, f"{name}: an Arrow column")
     if isinstance(array, pa.ChunkedArray):  # combining copies, even a single chunk
         array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     kind = array.type
@@ -540,6 +560,15 @@ def import_pyarrow(what: str) -> Any:
     except ImportError as error:
         raise ImportError(f"{what} needs pyarrow; install it with: pip install 'spanmask[arrow]'") from error
     return pyarrow
+
+
+def check_installed(module: str, extra: str, what: str, instead: str = "") -> None:
+    """Raise an error that says how to install a module, if it is not installed. It is not imported.
+
+    `what`: what needs it. `instead`: what to do without it.
+    """
+    if (sys.modules[module] if module in sys.modules else find_spec(module)) is None:
+        raise ImportError(f"{what} needs {module}; install it with: pip install 'spanmask[{extra}]'{instead}")
 
 
 def column_of_flags(column: Any, name: str) -> Ragged:
@@ -616,7 +645,7 @@ def word_rows(words: Any, name: str) -> Ragged:
     if is_arrow(words) and type(words).__module__.partition(".")[0] != "pandas":  # rows of a pandas column may differ in dtype
         flat, offsets = arrow_lists(words, name)
         if flat.null_count:
-            if str(flat.type) == "null" or str(flat.type).startswith("uint"):  # -1 is no number of these types
+            if str(flat.type) == "null" or str(flat.type).startswith("uint"):  # -1 is not a number of these types
                 flat = flat.cast("int64")
             flat = flat.fill_null(-1)
         values = flat.to_numpy(zero_copy_only=False)
@@ -785,12 +814,18 @@ def to_numpy(value: Any, name: str) -> Any:
     return value
 
 
+def check_return_tensors(return_tensors: Any) -> None:
+    """Raise unless batches can be returned as these: `"pt"`, where torch is installed, or `"np"`."""
+    check_choice("return_tensors", return_tensors, ReturnTensors)
+    if return_tensors == "pt":
+        check_installed("torch", "torch", "return_tensors: 'pt'", "; or pass return_tensors='np'")
+
+
 def to_tensors(batch: Mapping[str, Any], return_tensors: str) -> dict[str, Any]:
     """Arrays as torch tensors over the same memory (`"pt"`), or unchanged (`"np"`)."""
     if return_tensors == "np":
         return dict(batch)
-    if return_tensors != "pt":
-        raise ValueError(f"return_tensors: expected 'pt' or 'np', got {return_tensors!r}.")
+    check_return_tensors(return_tensors)
     import torch
 
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

@@ -69,7 +69,7 @@ def test_files_hold_the_noise_of_the_functions(objective, folders, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (("--objective", "mlm", "--noise-density", ".2"), 2, "--noise-density: is no option of --objective mlm"),
+        (("--objective", "mlm", "--noise-density", ".2"), 2, "--noise-density: is not an option of --objective mlm"),
         (("--noise-density", "2"), 2, "noise_density"),
         (("--seed", "-1"), 2, "seed"),
         (("--objective", "fim"), 2, "fim"),

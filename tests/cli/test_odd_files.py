@@ -9,10 +9,10 @@ import warnings
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from spanmask import SpanmaskWarning
+from spanmask import DataError, SpanmaskWarning
 from spanmask.cli.jobs import Totals, kind_of_warning
 from spanmask.cli.messages import Progress
-from spanmask.data.files import DataError, Part, Piece, read_part
+from spanmask.data.files import Part, Piece, read_part
 from spanmask.data.operator import joined
 from spanmask.data.output import HOST, replaced
 from spanmask.data.write import warnings_of
@@ -207,7 +207,7 @@ def test_changed_input_is_not_resumed_and_a_broken_manifest_is_named(tokenizer, 
     (tmp_path / "out" / "spanmask.json").write_text('{"command": ')
     done = command(*arguments, "--resume")
     assert done.exit_code == 1
-    assert "spanmask.json: is no manifest" in done.stderr
+    assert "spanmask.json: is not a manifest" in done.stderr
     assert command(*arguments, "--overwrite").exit_code == 0
 
 

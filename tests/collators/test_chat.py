@@ -318,7 +318,7 @@ def test_messages_that_cannot_be_read_are_named(tokenizer, messages, error, word
         (lambda collator: collator([]), ValueError, "features: the batch is empty"),
         (lambda collator: collator({}), ValueError, "features: the batch is empty"),
         (lambda collator: collator({"input_ids": []}), ValueError, "features: the batch is empty"),
-        (lambda collator: collator(features(), "tf"), ValueError, "return_tensors: expected 'pt' or 'np', got 'tf'"),
+        (lambda collator: collator(features(), "tf"), ValueError, "return_tensors: expected one of 'pt', 'np', got 'tf'"),
         (lambda collator: collator(features(labels=[None] * 3)), TypeError, "labels: row 0 is None; remove such rows"),
         (lambda collator: collator([[1, 2]]), TypeError, "features: example 0 is of type list"),
         (lambda collator: collator(5), TypeError, "features: expected a list of examples, got int"),

@@ -381,6 +381,7 @@ class TestLosses:
         aligned = weighted_loss(before, batch["labels"], batch["loss_weights"], normalize="rows", shift=False)
         assert torch.allclose(aligned, weighted_loss(logits, batch["labels"], batch["loss_weights"], normalize="rows"))
 
+    @pytest.mark.needs("transformers>=5")  # its arguments have `train_sampling_strategy`
     def test_the_trainer_computes_it(self, tmp_path):
         """One step over four rows has the loss computed by hand, also if it consists of two batches."""
         size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -256,8 +256,10 @@ def test_options_make_the_spec():
 
 
 def test_repr_is_short():
-    assert repr(collator(rate=0.9)) == (
-        "DataCollatorForFillInTheMiddle(TokenizersBackend, seed=42, on_repeat='ignore', padding_side='right', spec=FillInTheMiddle("
+    made = collator(rate=0.9)
+    assert repr(made) == (
+        f"DataCollatorForFillInTheMiddle({type(made.tokenizer).__name__}, seed=42, on_repeat='ignore', padding_side='right', "
+        "spec=FillInTheMiddle("
         f"prefix_id={PRE}, middle_id={MID}, suffix_id={SUF}, boundary_ids=({BOS}, {EOS}), rate=0.9, pad_id={PAD}))"
     )
 

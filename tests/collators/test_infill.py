@@ -229,8 +229,9 @@ def test_options_make_the_spec():
 
 
 def test_repr_is_short():
-    assert repr(collator(poisson_lambda=3.0)) == (
-        "DataCollatorForTextInfilling(BertTokenizer, seed=42, on_repeat='ignore', padding_side='right', "
+    made = collator(poisson_lambda=3.0)
+    assert repr(made) == (
+        f"DataCollatorForTextInfilling({type(made.tokenizer).__name__}, seed=42, on_repeat='ignore', padding_side='right', "
         "spec=TextInfilling(mask_token_id=4, special_ids=(0, 1, 2, 3, 4), poisson_lambda=3.0, vocab_size=1005))"
     )
 

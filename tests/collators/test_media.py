@@ -14,6 +14,8 @@ from PIL import Image
 from spanmask.collators.media import entries_of, read_medium
 from support import tiny_processors as zoo
 
+pytestmark = pytest.mark.needs("transformers>=5")  # the processors of the tests are built as that version builds them
+
 RNG = random.Random(3)
 PICTURE = zoo.image(RNG)
 

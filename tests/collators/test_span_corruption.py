@@ -383,7 +383,7 @@ class TestOptions:
 
     def test_repr_is_short(self):
         assert repr(collator(noise_density=0.5, epoch=3)) == (
-            "DataCollatorForSpanCorruption(T5Tokenizer, seed=42, epoch=3, on_repeat='ignore', padding_side='right', "
+            f"DataCollatorForSpanCorruption({type(TOKENIZER).__name__}, seed=42, epoch=3, on_repeat='ignore', padding_side='right', "
             "spec=SpanCorruption(sentinel_ids=(302, 301, 300, ..., 203), eos_token_id=1, noise_density=0.5))"
         )
 

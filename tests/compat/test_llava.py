@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from spanmask import DataCollatorForVisionChat
 from spanmask.compat.llava import IMAGE, LLavaDataCollator, mask_targets
 from support import tiny_processors
+from support.vocabulary_tokenizers import llama_of
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 SYSTEM = "A chat between a curious human and an artificial intelligence assistant."
 CORPUS = [
@@ -31,7 +32,7 @@ def llama_tokenizer(legacy, vocab_size=700):
     bpe = json.loads(model.to_str())["model"]
     merges = [tuple(merge) for merge in bpe["merges"]]
     options = {"pad_token": "<unk>", "padding_side": "right", "add_bos_token": True}
-    return LlamaTokenizer(vocab=bpe["vocab"], merges=merges, legacy=legacy, **options)
+    return llama_of(bpe["vocab"], merges, legacy, **options)
 
 
 def mpt_tokenizer():

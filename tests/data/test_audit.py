@@ -9,12 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
-from spanmask import ChatFormat, ChatFormatError, MaskPolicy, RoleBoundary, audit, encode_chat, mask_labels
+from spanmask import ChatFormat, ChatFormatError, DataError, MaskPolicy, RoleBoundary, audit, encode_chat, mask_labels
 from spanmask.data.audit import sources
 from spanmask.data.audit.findings import FINDINGS
 from spanmask.data.audit.pick import pick_rows
 from spanmask.data.audit.tally import SeenRows, costs_of, distribution, shares_of
-from spanmask.data.files import DataError
 from support.chat_templates import STYLES
 from support.files import chat_rows, write_rows
 from support.vocabularies import tokenizer_of

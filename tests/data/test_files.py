@@ -1,8 +1,9 @@
 """Files of rows are read in parts and pieces; the rows are the same whatever the parts."""
 
 import pytest
+from spanmask import DataError
 from spanmask.data import files
-from spanmask.data.files import DataError, expand, parts_of_files, read_part
+from spanmask.data.files import expand, parts_of_files, read_part
 from spanmask.ragged import is_arrow
 from support.files import chat_rows, write_rows
 

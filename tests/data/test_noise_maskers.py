@@ -45,6 +45,7 @@ def test_every_partitioning_gives_the_noise_of_one_call(t5, bert):
             assert out["id"].to_pylist() == list(range(50))
 
 
+@pytest.mark.needs("datasets>=4")  # older ones do not stream data sets in these formats
 def test_datasets_with_processes_streams_and_the_cache(t5, bert):
     dataset = Dataset(TABLE).with_format("arrow")
     for operator, want in operators(t5, bert):

@@ -30,7 +30,7 @@ def tree_of(file):
 
 
 def text_of(node):
-    """A string expression, with `VALUE` for what is put in; None if it is no such expression."""
+    """A string expression, with `VALUE` for what is put in; None if it is not such an expression."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r"\{\w*(![rsa])?\}", VALUE, node.value)  # a text for `str.format`
     if isinstance(node, ast.JoinedStr):

@@ -14,6 +14,7 @@ from support.agent_rows import call_form
 from support.chat_templates import STYLES
 from support.tool_rows import KINDS, Writer
 from support.trl_templates import TEMPLATES
+from support.vocabularies import decoded
 from transformers import ByT5Tokenizer
 
 EVERY = [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in STYLES)]
@@ -37,7 +38,7 @@ def trained(tokenizer, messages, policy=None):
             parts = parts if at == last + 1 else [*parts, []]
             parts[-1].append(token)
             last = at
-    return [tokenizer.decode(part) for part in parts]
+    return [decoded(tokenizer, part) for part in parts]
 
 
 def question(**fields):
@@ -199,7 +200,7 @@ def test_declarations_before_the_last_question_do_not_hide_what_opens_an_earlier
     for tools in (None, [tool]):
         out = encode_chat(tokenizer, [row], tools=tools)
         ids = [token for token, label in zip(out.input_ids.to_list()[0], out.labels.to_list()[0], strict=True) if label != -100]
-        assert tokenizer.decode(ids) == said
+        assert decoded(tokenizer, ids) == said
 
 
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if name.startswith("nemotron_3")])

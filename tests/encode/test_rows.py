@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, SpanmaskWarning, encode_chat, mask_labels
 from spanmask.encode import MOST_ENCODERS
+from support.vocabularies import decoded
 from transformers import ByT5Tokenizer
 from transformers.utils import chat_template_utils
 
@@ -62,7 +63,7 @@ def trained(tokenizer, row, policy=None, **options):
             parts = [*parts, []] if not is_open else parts
             parts[-1].append(token)
         is_open = label != -100
-    return [tokenizer.decode(part) for part in parts]
+    return [decoded(tokenizer, part) for part in parts]
 
 
 @pytest.mark.parametrize("number", ["9f3k2p7qz", "toolu_01LmXk", "call_0", "b7d1f2c0-88a1"])
@@ -170,7 +171,7 @@ def test_flags_count_messages_not_turns():
     messages = [asked("1?"), said(""), asked("2?"), said("good"), asked("3?"), said("bad")]
     collator = DataCollatorForChat(tokenizer, return_tensors="np")
     labels = collator([{"messages": messages, "turn_mask": [1, 1, 0]}])["labels"][0]
-    assert tokenizer.decode([label for label in labels.tolist() if label != -100]) == "good<|z|>"
+    assert decoded(tokenizer, [label for label in labels.tolist() if label != -100]) == "good<|z|>"
     with pytest.raises(ValueError, match="row 0 has 2 entries for 3 messages of the roles assistant"):
         collator([{"messages": messages, "turn_mask": [1, 0]}])
 
@@ -183,10 +184,10 @@ def test_layouts():
     assert trained(tokenizer, {"conversations": speakers}) == ["no<|z|>"]
     collator = DataCollatorForChat(tokenizer, return_tensors="np")
     batch = collator([{"prompt": "2 + 2 = ", "completion": "4"}])
-    assert tokenizer.decode([label for label in batch["labels"][0].tolist() if label != -100]) == "4</s>"
+    assert decoded(tokenizer, [label for label in batch["labels"][0].tolist() if label != -100]) == "4</s>"
     text = tokenizer.apply_chat_template(chat, tokenize=False)
     batch = collator([{"text": text}])
-    assert tokenizer.decode([label for label in batch["labels"][0].tolist() if label != -100]) == "no<|z|>yes<|z|>"
+    assert decoded(tokenizer, [label for label in batch["labels"][0].tolist() if label != -100]) == "no<|z|>yes<|z|>"
 
 
 def test_reasons_name_the_cause():
@@ -235,7 +236,7 @@ def test_contents_that_the_template_rewrites_are_searched_or_train_nothing():
     lower = tokenizer_with(CHATML.replace("{{ m.content }}", "{{ m.content | replace('y', 'Y') }}"), *TAGS)
     out = encode_chat(lower, rows, MaskPolicy(on_role_mismatch="drop"), chat_format=fmt)
     assert (out.report.aligned_rows, out.report.searched_rows, out.rows.tolist()) == (0, 1, [0])
-    assert lower.decode([label for label in out.labels.to_list()[0] if label != -100]) == "Yes<|z|>"
+    assert decoded(lower, [label for label in out.labels.to_list()[0] if label != -100]) == "Yes<|z|>"
     with pytest.warns(SpanmaskWarning, match="row 0 trains nothing: .* could not be aligned .*, and a search could take"):
         assert encode_chat(lower, rows[1:], chat_format=fmt).report.reasons.total() == 1
     with pytest.warns(SpanmaskWarning, match="row 0 trains nothing: .* no chat format can be derived"):
@@ -255,8 +256,8 @@ def test_a_template_may_write_the_time(monkeypatch):
 
         monkeypatch.setattr(chat_template_utils, "datetime", Clock)
         out = encode_chat(tokenizer, [[asked(f"{day}?"), said("yes")]])
-        assert tokenizer.decode(out.input_ids.to_list()[0]).startswith(f"0{day} May 2026")
-        assert tokenizer.decode([label for label in out.labels.to_list()[0] if label != -100]) == "yes<|z|>"
+        assert decoded(tokenizer, out.input_ids.to_list()[0]).startswith(f"0{day} May 2026")
+        assert decoded(tokenizer, [label for label in out.labels.to_list()[0] if label != -100]) == "yes<|z|>"
 
 
 def test_contents_that_look_like_the_marks_of_twins():
@@ -271,7 +272,7 @@ def test_variables_and_tools_by_row():
     chat = [asked("Hi"), said("yes")]
     columns = {"messages": [chat, chat], "chat_template_kwargs": [{"mood": "calm"}, None], "tools": [None, [FUNCTION, FUNCTION]]}
     texts = [
-        tokenizer.decode(ids) for ids in encode_chat(tokenizer, columns, template_kwargs={"mood": "wild"}).input_ids.to_list()
+        decoded(tokenizer, ids) for ids in encode_chat(tokenizer, columns, template_kwargs={"mood": "wild"}).input_ids.to_list()
     ]
     assert [text.partition("<|a|>")[0] for text in texts] == ["[calm]", "[wild][2]"]
 

@@ -129,7 +129,7 @@ for mib in range(1, 300, 2):
     ],
 )
 def test_lists_that_grow_with_rows_are_memory_errors_until_they_fit(call):
-    *short, last = in_a_process(STARVED.replace("CALL", call)).splitlines()
+    *short, last = output_of(STARVED.replace("CALL", call)).splitlines()
     assert last == "done"
     assert short
     assert all(re.match("short: .", line) for line in short)

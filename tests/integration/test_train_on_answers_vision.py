@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 pytestmark = [
+    pytest.mark.needs("transformers>=5"),  # the processors of the tests are built as that version builds them
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3"]),
 ]

@@ -2,11 +2,13 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, MaskPolicy, Ragged, RoleBoundary, mask_labels, reference
+from support.optional import optional
 from support.strategies import DTYPES, batches, formats_and_policies, rows_of_markers, weights
+
+torch = optional("torch")
 
 FORMAT = ChatFormat([RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2])])
 #          BOS user  hi end  assistant     end

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, MaskPolicy, Ragged, RoleBoundary, Turns, mask_labels, reference, response_mask
+from support.optional import optional
 from support.strategies import batches, formats_and_policies
+
+torch = optional("torch")
 
 FORMAT = ChatFormat(
     [
@@ -31,7 +33,7 @@ def test_it_is_where_the_reference_has_labels(rows, format_and_policy, threads):
 
 def test_every_call_and_answer_counts_and_no_result():
     (row,) = response_mask([ROW], FORMAT)
-    assert positions(row) == CALL + ANSWER  # the id -100 too, which is no label here
+    assert positions(row) == CALL + ANSWER  # the id -100 too, which is not a label here
 
 
 def test_roles_and_turns_replace_those_of_the_policy():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import MaskedDiffusion, diffuse, reference
@@ -15,6 +14,9 @@ from spanmask.reference.diffusion import antithetic_ratios
 from spanmask.reference.key import name_key, row_key
 from support.denoising import bert_tokenizer, flags_of, rows, seeds, t5_tokenizer
 from support.golden_vectors import DIFFUSION_SPECS
+from support.optional import optional
+
+torch = optional("torch")
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 SPEC = MaskedDiffusion(31)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import FillInTheMiddle, Ragged, SentinelError, _core, fill_in_the_middle, merge, preview, reference
@@ -16,6 +15,9 @@ from spanmask.noise.splits import Splits
 from support.denoising import seeds
 from support.golden_vectors import FIM_SPECS
 from support.megatron_fim import megatron_sample
+from support.optional import optional
+
+torch = optional("torch")
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 PRE, MID, SUF, EOT = 60, 61, 62, 63

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import TextInfilling, _core, infill, reference
 from spanmask.reference.infill import infill_sources
 from support.denoising import EOS, batched, flags_of, infillings, rows, seeds, words_of
 from support.golden_vectors import INFILL_SPECS
+from support.optional import optional
 from support.strategies import DTYPES
+
+torch = optional("torch")
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 MASK = 4

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import MaskedLM, _core, mask_tokens, reference
 from spanmask.reference.rules import units_of
 from support.denoising import batched, body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
 from support.golden_vectors import MASK_SPECS
+from support.optional import optional
+
+torch = optional("torch")
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 SPEC = MaskedLM(mask_token_id=4, vocab_size=1000, special_ids=range(5), mlm_probability=0.5)

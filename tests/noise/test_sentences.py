@@ -5,7 +5,8 @@ from spanmask import TextInfilling
 from spanmask.noise.sentences import sentence_end_ids_of
 from support.denoising import bert_tokenizer, t5_tokenizer
 from support.vocabularies import KINDS, tokenizer_of
-from transformers import BertTokenizerFast, ByT5Tokenizer
+from support.vocabulary_tokenizers import bert_of
+from transformers import ByT5Tokenizer
 
 ENDS = [
     ".",
@@ -34,7 +35,7 @@ OTHERS = ["a.", ".a", "a", ",", ";", ":", '"', ")", "Ċ", "▁", "##", "Ġ", "</
 
 def test_ends_in_every_spelling():
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *ENDS, *OTHERS]
-    tokenizer = BertTokenizerFast(vocab={name: number for number, name in enumerate(names)})
+    tokenizer = bert_of(names)
     found = sentence_end_ids_of(tokenizer)
     assert [names[number] for number in found] == ENDS
 

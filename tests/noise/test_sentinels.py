@@ -5,8 +5,9 @@ import pytest
 from spanmask import DataCollatorForSpanCorruption, DenoiserMixture, SentinelError, SpanCorruption, corrupt, merge
 from spanmask.noise.sentinels import bos_of
 from support.denoising import bert_tokenizer, t5_tokenizer
+from support.vocabulary_tokenizers import t5_of
 from tokenizers import Tokenizer, models
-from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, T5Tokenizer
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 
 def word_level(*tokens, **special):
@@ -19,7 +20,7 @@ def word_level(*tokens, **special):
 def mt5(extra_ids=0, count=100):
     """mT5's vocabulary ends with pieces that have the space of SentencePiece, the last of which is sentinel 0."""
     words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁w{n}", -2.0 - n) for n in range(50))]
-    return T5Tokenizer(vocab=[*words, *((f"▁<extra_id_{n}>", 0.0) for n in reversed(range(count)))], extra_ids=extra_ids)
+    return t5_of([*words, *((f"▁<extra_id_{n}>", 0.0) for n in reversed(range(count)))], extra_ids=extra_ids)
 
 
 class TestSpellings:
@@ -45,7 +46,7 @@ class TestSpellings:
         assert SpanCorruption.from_tokenizer(tokenizer).sentinel_ids == tuple(range(104, 4, -1))
 
     def test_tokens_that_are_only_special_tokens_of_the_tokenizer(self):
-        """As in Pile-T5: the sentinels are no part of the model's vocabulary, but added."""
+        """As in Pile-T5: the sentinels are not a part of the model's vocabulary, but added."""
         tokenizer = word_level("<s>", "a", "b")
         tokenizer.add_special_tokens({"additional_special_tokens": [f"<extra_id_{n}>" for n in range(100)]})
         assert SpanCorruption.from_tokenizer(tokenizer).sentinel_ids == tuple(range(6, 106))

@@ -123,6 +123,14 @@ def test_versions_in_the_groups_are_allowed_by_the_extras():
         assert all(version in requirement.specifier for version in pinned), line
 
 
+def test_lower_bounds_are_on_the_page_of_versions():
+    page = (ROOT / "docs" / "reference" / "compatibility.md").read_text()
+    listed = set(re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \|", page, re.MULTILINE))
+    wanted = [requirement for requirement in map(Requirement, INSTALLED.requires) if requirement.name != "spanmask"]
+    bounds = {(requirement.name, bound.version) for requirement in wanted for bound in requirement.specifier}
+    assert listed == bounds
+
+
 def test_links_and_classifiers():
     about = INSTALLED.metadata
     links = dict(line.split(", ") for line in about.get_all("Project-URL"))

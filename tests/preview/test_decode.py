@@ -2,7 +2,7 @@
 
 from spanmask import ChatFormat, RoleBoundary, preview
 from support.previews import SHOWN, body
-from transformers import T5Tokenizer
+from support.vocabulary_tokenizers import t5_of
 
 
 def test_a_character_cut_by_the_mask_is_not_hidden(tokenizer):
@@ -13,7 +13,7 @@ def test_a_character_cut_by_the_mask_is_not_hidden(tokenizer):
 
 def test_sentencepiece_keeps_its_spaces():
     words = ["The", "dog", "walks"]
-    t5 = T5Tokenizer(vocab=[(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>", *(f"\u2581{word}" for word in words))])
+    t5 = t5_of([(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>", *(f"\u2581{word}" for word in words))])
     ids = t5("The dog walks").input_ids
     assert body(preview(ids, [-100, *ids[1:]], t5)) == "The[[ dog walks</s>]]"
 

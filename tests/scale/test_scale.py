@@ -68,23 +68,29 @@ def a_batch_is_cut_from_longer_rows():
 
 
 def rows_at_the_end_of_longer_values():
-    """The rows are short; they are beyond 2^32 in their values."""
-    from spanmask import MaskedLM, Ragged, SpanCorruption, corrupt, mask_labels, mask_tokens, merge
+    """The rows are short; they are beyond 2^32 in their values, as the real tokens of padded rows can be."""
+    from spanmask import MaskedLM, SpanCorruption, _core
+    from spanmask.ragged import Column
     from support.long_calls import FORMAT
 
     values = np.zeros(LONGER, np.uint16)
     values[-1_000:] = 10 + np.arange(1_000) % 50
     values[-5:] = ANSWER
-    far, near = (
-        Ragged(values, np.array([LONGER - 1_000, LONGER - 500, LONGER])),
-        Ragged(values[-1_000:].copy(), np.array([0, 500, 1_000])),
-    )
-    spec = SpanCorruption(range(100, 200), 1)
-    assert corrupt(far, spec, seed=1).labels == corrupt(near, spec, seed=1).labels
-    assert mask_tokens(far, MaskedLM(4, 100), seed=1).labels == mask_tokens(near, MaskedLM(4, 100), seed=1).labels
-    assert mask_labels(far, FORMAT).labels == mask_labels(near, FORMAT).labels
-    out = corrupt(far, spec, seed=1)
-    assert merge(out.input_ids, out.labels, spec) == near
+    starts, stops = np.array([0, 500]), np.array([500, 1_000])
+    far = Column(values, starts + (LONGER - 1_000), stops + (LONGER - 1_000))
+    near = Column(values[-1_000:].copy(), starts, stops)
+    spans, masks = SpanCorruption(range(100, 200), 1)._compiled, MaskedLM(4, 100)._compiled
+    padded = _core.Layout.padded("right", None, None)
+    noised, turns = [], []
+    for rows in (far, near):
+        corrupted = _core.corrupt(rows, spans, seed=1, epoch=0)
+        masked = _core.mask_tokens(rows, masks, seed=1, epoch=0, ignore_index=-100, layout=padded)
+        noised.append([corrupted.input_ids, corrupted.labels, masked.input_ids, masked.labels])
+        found = _core.find_turns(rows, FORMAT._compiled)
+        turns.append([found.row, found.start, found.content_stop])
+    assert all(map(np.array_equal, noised[0], noised[1]))
+    assert all(map(np.array_equal, turns[0], turns[1]))
+    assert len(turns[0][0])
 
 
 def an_output_of_more_places():
@@ -128,7 +134,7 @@ def flags_of_a_longer_row():
     rows = rows_of(LONG)
     spec = SpanCorruption([100, 101], on_exhausted="fewer_spans", noise_density=0.25)
     start = time.monotonic()
-    mask = _core.noise_mask(rows, spec._core, seed=1, epoch=0)
+    mask = _core.noise_mask(rows, spec._compiled, seed=1, epoch=0)
     print(f"{time.monotonic() - start:.1f} s", file=sys.stderr)
     assert mask.shape == (LONG,)
     assert mask.sum() == round(LONG * 0.25)

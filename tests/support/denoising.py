@@ -1,8 +1,8 @@
 """Tokenizers, rows and specs for the tests of denoising."""
 
+import pytest
 from hypothesis import strategies as st
 from spanmask import Denoiser, DenoiserMixture, MaskedLM, SpanCorruption, TextInfilling
-from transformers import BertTokenizerFast, T5Tokenizer
 
 EOS = 1
 SENTINELS = range(1000, 900, -1)
@@ -11,14 +11,20 @@ WORDS = ["The", "cute", "dog", "walks", "in", "the", "green", "park"]
 
 def t5_tokenizer(words=(), sentinels=100):
     """A word-level T5 tokenizer; like T5's own, `<extra_id_0>` is its last id."""
+    pytest.importorskip("transformers", reason="needs transformers; not installed")
+    from support.vocabulary_tokenizers import t5_of
+
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -1.0 - n) for n, word in enumerate(words))]
-    return T5Tokenizer(vocab=[*pieces, *((f"<extra_id_{n}>", 0.0) for n in reversed(range(sentinels)))], extra_ids=sentinels)
+    return t5_of([*pieces, *((f"<extra_id_{n}>", 0.0) for n in reversed(range(sentinels)))], extra_ids=sentinels)
 
 
 def bert_tokenizer(words=500):
     """A WordPiece tokenizer; half of its tokens continue a word."""
+    pytest.importorskip("transformers", reason="needs transformers; not installed")
+    from support.vocabulary_tokenizers import bert_of
+
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(words)), *(f"##w{n}" for n in range(words))]
-    return BertTokenizerFast(vocab={token: number for number, token in enumerate(tokens)})
+    return bert_of(tokens)
 
 
 seeds = st.integers(0, 2**64 - 1)

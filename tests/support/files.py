@@ -6,10 +6,12 @@ import os
 import random
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from packaging.version import Version
 from spanmask.cli.app import app
 from support.chat_templates import STYLES
 from support.vocabularies import tokenizer_of
@@ -60,7 +62,8 @@ def write_rows(path: Path, rows: list[dict], **options) -> Path:
 
 def command(*arguments) -> Result:
     """Run `spanmask` in this process: a process of its own takes seconds to import its libraries."""
-    return CliRunner().invoke(app, [*map(str, arguments)])
+    separate = {} if Version(version("click")) >= Version("8.2") else {"mix_stderr": False}
+    return CliRunner(**separate).invoke(app, [*map(str, arguments)])
 
 
 def start(*arguments) -> subprocess.Popen:

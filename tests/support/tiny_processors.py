@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import transformers as tf
-import trl
 from PIL import Image
+from support.trl_templates import TEMPLATES
 from support.vocabularies import trained
 from tokenizers import AddedToken, Tokenizer, processors
 
-TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 LLAVA_TEMPLATE = (
     "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
     "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}{% endfor %}"
@@ -95,7 +94,7 @@ def llava_next() -> Built:
         patch_size=14,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=(TEMPLATES / "llava_next.jinja").read_text(),
+        chat_template=TEMPLATES["llava_next"],
     )
     config = tf.LlavaNextConfig(
         vision_config=tf.CLIPVisionConfig(**VISION, image_size=28, patch_size=14, projection_dim=32),
@@ -115,9 +114,7 @@ def qwen(kind: str, template: str, patch: int, **vision: Any) -> Built:
         patch_size=patch, merge_size=2, size={"shortest_edge": (2 * patch) ** 2, "longest_edge": (4 * patch) ** 2}
     )
     videos = tf.Qwen3VLVideoProcessor() if kind == "Qwen3VL" else tf.Qwen2VLVideoProcessor()
-    processor = getattr(tf, f"{kind}Processor")(
-        image_processor, tokenizer, videos, chat_template=(TEMPLATES / f"{template}.jinja").read_text()
-    )
+    processor = getattr(tf, f"{kind}Processor")(image_processor, tokenizer, videos, chat_template=TEMPLATES[template])
     config = getattr(tf, f"{kind}Config")(
         vision_config={"depth": 2, "num_heads": 2, "patch_size": patch, "spatial_merge_size": 2, **vision},
         text_config={
@@ -178,7 +175,7 @@ def idefics3() -> Built:
         tf.Idefics3ImageProcessor(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
         tokenizer,
         image_seq_len=4,
-        chat_template=(TEMPLATES / "idefics3.jinja").read_text(),
+        chat_template=TEMPLATES["idefics3"],
     )
     config = tf.Idefics3Config(
         vision_config={**VISION, "image_size": 28, "patch_size": 7},
@@ -198,7 +195,7 @@ def smolvlm() -> Built:
         tokenizer,
         tf.SmolVLMVideoProcessor(size={"longest_edge": 56}, max_image_size={"longest_edge": 28}),
         image_seq_len=4,
-        chat_template=(TEMPLATES / "smolvlm.jinja").read_text(),
+        chat_template=TEMPLATES["smolvlm"],
     )
     config = tf.SmolVLMConfig(
         vision_config={**VISION, "image_size": 28, "patch_size": 7},
@@ -217,7 +214,7 @@ def gemma3() -> Built:
         tf.Gemma3ImageProcessor(size={"height": 28, "width": 28}),
         tokenizer,
         image_seq_length=4,
-        chat_template=(TEMPLATES / "gemma3.jinja").read_text(),
+        chat_template=TEMPLATES["gemma3"],
     )
     config = tf.Gemma3Config(
         vision_config=tf.SiglipVisionConfig(**VISION, image_size=28, patch_size=7, vision_use_head=False),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from random import Random
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -72,3 +73,8 @@ def tokenizer_of(kind: str, special: Iterable[str] = ()) -> PreTrainedTokenizerF
     names = dict.fromkeys(["<s>", "</s>", *special])
     tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def decoded(tokenizer: Any, ids: Iterable[int]) -> str:
+    """The text of ids. Slow tokenizers of transformers 4 would put spaces around added tokens."""
+    return str(tokenizer.decode(ids, spaces_between_special_tokens=False))

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from spanmask import ChatFormat, RoleBoundary, find_turns, reference
+from support.optional import optional
 from support.strategies import DTYPES, batches, chat_formats, rows_of_markers
+
+torch = optional("torch")
 
 FORMAT = ChatFormat(
     [RoleBoundary("assistant", [5, 6], [2]), RoleBoundary("user", [5, 7], [2]), RoleBoundary("tool", [5, 6, 6], [3, 3])]

@@ -2,8 +2,10 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 from spanmask import ChatFormat, MaskPolicy, RoleBoundary, Turns, find_turns, mask_labels
+from support.optional import optional
+
+torch = optional("torch")
 
 COLUMNS = {
     "row": [0, 0, 2],

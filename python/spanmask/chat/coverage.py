@@ -78,7 +78,7 @@ def kinds_in(messages: Iterable[Mapping[str, Any]], tools: Any = None) -> set[st
 def kinds_of_calls(messages: Iterable[Mapping[str, Any]]) -> set[str]:
     """The kinds that concern tool calls and their results."""
     kinds: set[str] = set()
-    rounds, called, is_new = 0, False, True  # `called`: by the last message that is no result; `is_new`: a question came since
+    rounds, called, is_new = 0, False, True  # `called`: by the last message that is not a result; `is_new`: a question came since
     for message in messages:
         role, calls = message.get("role"), message.get("tool_calls")
         if role == "tool":

@@ -122,8 +122,9 @@ class ChatEncoder:
             for conversation, text in zip(conversations, texts, strict=True):
                 if lone := re.search("[\ud800-\udfff]", text):
                     raise ValueError(
-                        f"messages: {conversation.name} contains {lone[0]!r}, half a surrogate pair, which is no character and cannot be "
-                        "tokenized. Drop the row, or repair its texts: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+                        f"messages: {conversation.name} contains {lone[0]!r}, half a surrogate pair, which is not a character and "
+                        "cannot be tokenized. Drop the row, or repair its texts: "
+                        "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
                     ) from error
             raise
 

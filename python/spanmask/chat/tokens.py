@@ -31,7 +31,7 @@ __all__ = [
     "vocabulary",
 ]
 
-LONGEST_CHARACTER = 12  # tokens that are examined together where one alone is no whole text: emojis of several code points
+LONGEST_CHARACTER = 12  # tokens that are examined together where one alone is not a whole text: emojis of several code points
 SAMPLE = "Hello there, 42 of us: x = [1, 2] 你好 😀\n\n</s>"
 DIGESTS: WeakKeyDictionary[Any, tuple[str, bytes]] = WeakKeyDictionary()  # the state of a tokenizer and its digest
 NUMBERS = count()  # of slow tokenizers
@@ -231,7 +231,7 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def place_of(piece: str, text: str, at: int) -> tuple[int, int] | None:
-    """Where a piece stands in a text from `at` on, after blanks at most, which slow tokenizers drop; None if it is no whole text."""
+    """Where a piece stands in a text from `at` on, after blanks at most, which slow tokenizers drop; None if it is not a whole text."""
     if not piece or "\ufffd" in piece:
         return None
     while not text.startswith(piece, at):

@@ -88,7 +88,7 @@ def corrupt_command(
         given = {name: value for name, value in options.items() if value is not None}
         for name in given:
             if name not in OPTIONS[objective]:
-                raise ValueError(f"--{name.replace('_', '-')}: is no option of --objective {objective.value}.")
+                raise ValueError(f"--{name.replace('_', '-')}: is not an option of --objective {objective.value}.")
         loaded = load_tokenizer(tokenizer, renders=False)
         operator = operator_of(
             objective,

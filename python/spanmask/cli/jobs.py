@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.cli.messages import Progress
-from spanmask.data.files import DataError, Part, expand, parts_of_files, read_part
+from spanmask.data.files import Part, expand, parts_of_files, read_part
 from spanmask.data.operator import Operator, joined
 from spanmask.data.output import Folder
 from spanmask.data.write import Job, PartDone, run_job, without
+from spanmask.errors import DataError
 from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["Existing", "OnBadRow", "Totals", "named_columns", "run"]
@@ -195,7 +196,7 @@ def kind_of_warning(text: str) -> str:
 
 
 def check_labels(pa: Any, types: Mapping[str, Any], inputs: str) -> None:
-    """A column `labels` is read: where it allows no training, no token trains. Labels of a classifier, say, are no such labels.
+    """A column `labels` is read: where it allows no training, no token trains. Labels of a classifier, say, are not such labels.
 
     Raises:
         DataError: it holds no lists.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from spanmask.data.files import DataError
+from spanmask.errors import DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,7 +23,7 @@ FAILED, WRONG_USAGE = 1, 2
 
 def fail(text: str, status: int = FAILED) -> NoReturn:
     """Print an error in one line, and exit."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"error: {' '.join(text.split())}", file=sys.stderr, flush=True)
     raise typer.Exit(status)
 
 

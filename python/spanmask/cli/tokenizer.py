@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from spanmask.data.files import DataError
+from spanmask.errors import DataError
 
 __all__ = ["load_tokenizer", "tokenizer_hash"]
 
@@ -36,7 +36,7 @@ def load_tokenizer(path: Path, chat_template: Path | None = None, *, renders: bo
         else:
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
     except Exception as error:  # loading may raise anything
-        raise DataError(f"{path}: is no tokenizer that can be loaded ({type(error).__name__}: {error}).") from error
+        raise DataError(f"{path}: is not a tokenizer that can be loaded ({type(error).__name__}: {error}).") from error
     if chat_template is not None:
         try:
             tokenizer.chat_template = chat_template.read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ from spanmask.collators.guard import (
 from spanmask.errors import ChatFormatError, SpanmaskWarning, UnreadableRowsError
 from spanmask.policy import MaskPolicy
 from spanmask.preview import Preview, preview
-from spanmask.ragged import ReturnTensors, in_one_array, to_tensors
+from spanmask.ragged import ReturnTensors, check_return_tensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
 from spanmask.turns import TurnEntries, Turns, check_products, named_turn_column, turn_columns
 
@@ -105,7 +105,7 @@ class ChatCollator:
             raise TypeError(f"prepare: expected a function of an example, got {type(self.prepare).__name__}.")
         side = getattr(tokenizer, "padding_side", "right") if self.padding_side is None else self.padding_side
         self.padding_side = check_side(side)  # type: ignore[assignment]
-        check_choice("return_tensors", self.return_tensors, ReturnTensors)
+        check_return_tensors(self.return_tensors)
         check_choice("on_untrained_batch", self.on_untrained_batch, OnUntrainedBatch)
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
         for name in ("turn_column", "weight_key"):
@@ -136,7 +136,7 @@ class ChatCollator:
         """The chat template's variables.
 
         Raises:
-            TypeError: `template_kwargs` is no dict of names.
+            TypeError: `template_kwargs` is not a dict of names.
         """
         variables = {} if self.template_kwargs is None else self.template_kwargs
         if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):

@@ -191,7 +191,7 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
             labels, weights = rows.padded(read, self.label_pad_token_id)
         else:
             others["input_ids"] = rows.input_ids
-            others.pop("attention_mask", None)  # padding is no part of the rows any more
+            others.pop("attention_mask", None)  # padding is not a part of the rows any more
         if weights is not None and others.get("loss_weights") is not None:
             factors = column_of_weights(others["loss_weights"], "loss_weights")
             check_aligned(factors, labels, "loss_weights")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_names, check_choice, check_ignore_index, check_length, check_name, check_side, pad_token_id
+from spanmask._validate import as_names, check_ignore_index, check_length, check_name, check_side, pad_token_id
 from spanmask.chat.conversation import row_name
 from spanmask.collators.columns import add_columns, columns_of, is_batch, required_column, stack_columns, token_column
 from spanmask.collators.unread_columns import check_unread
@@ -29,6 +29,7 @@ from spanmask.ragged import (
     RealRows,
     ReturnTensors,
     check_aligned,
+    check_return_tensors,
     column_of_flags,
     column_of_numbers,
     is_list_of_arrays,
@@ -112,7 +113,7 @@ class NoiseCollator:
         self.label_pad_token_id = check_ignore_index("label_pad_token_id", self.label_pad_token_id)
         self.keep_columns = as_names("keep_columns", self.keep_columns)
         self.token_columns = as_names("token_columns", self.token_columns)
-        check_choice("return_tensors", self.return_tensors, ReturnTensors)
+        check_return_tensors(self.return_tensors)
         self.pad_token_id = self._pad_id()
         self._warned_unlabelled = False
 

@@ -82,7 +82,12 @@ def adds_special_tokens(processor: Any, text: str) -> bool:
 
 
 def as_array(value: Any) -> Any:
-    """An array of the dtype that `return_tensors="pt"` gives; other values are not changed."""
+    """An array of the dtype that `return_tensors="pt"` gives; other values are not changed.
+
+    Lists of numbers become arrays, too: Qwen2.5-Omni of transformers 5.20 leaves one.
+    """
+    if isinstance(value, list) and value and all(isinstance(number, (int, float)) for number in value):
+        value = np.asarray(value)
     array = value.numpy() if hasattr(value, "numpy") else value
     return array.astype(np.float32) if isinstance(array, np.ndarray) and array.dtype == np.float64 else array
 

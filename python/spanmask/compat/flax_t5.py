@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from spanmask._validate import as_density, as_span_length, as_uint64, check_choi
 from spanmask.errors import SpanmaskWarning
 from spanmask.noise.corrupt import corrupt
 from spanmask.noise.spec import SpanCorruption
+from spanmask.ragged import check_installed
 
 __all__ = ["DataCollatorForT5MLM", "FlaxDataCollatorForT5MLM", "compute_input_and_target_lengths"]
 
@@ -98,7 +99,11 @@ class FlaxDataCollatorForT5MLM:
     seed: int = 0
     epoch: int = 0
 
+    _returns_tensors: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
+        if self._returns_tensors:
+            check_installed("torch", "torch", type(self).__name__)
         self.noise_density = as_density("noise_density", self.noise_density)
         self.mean_noise_span_length = as_span_length("mean_noise_span_length", self.mean_noise_span_length)
         if not isinstance(self.rng, np.random.RandomState) and self.rng not in ("numpy", "keyed"):
@@ -232,6 +237,8 @@ def segments(items: int, count: int, shuffle: Callable[[Array], None]) -> Array:
 @dataclass(eq=False)
 class DataCollatorForT5MLM(FlaxDataCollatorForT5MLM):
     """nanoT5's collator: as `FlaxDataCollatorForT5MLM`, but returns torch tensors."""
+
+    _returns_tensors: ClassVar[bool] = True
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Make one batch of tensors; see the class."""

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from transformers import DataCollatorForLanguageModeling
+
+try:
+    from transformers import DataCollatorForLanguageModeling
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs {error.name}; install it with: pip install 'spanmask[transformers]'") from error
 
 from spanmask import _core
 from spanmask._validate import as_signed_ids
@@ -172,8 +176,10 @@ class DataCollatorForCompletionOnlyLM(DataCollatorForLanguageModeling):  # type:
 def find_in_rows(labels: Any, ids: Sequence[int]) -> list[list[int]]:
     """For each row of a tensor [rows, width], the positions where `ids` begin; matches may overlap."""
     rows, width = labels.shape
+    if not width:  # transformers 4 makes floats of empty rows
+        return [[] for _ in range(rows)]
     positions = _core.find_all(labels.numpy().reshape(-1), [ids]).positions
-    row, start = np.divmod(positions, max(width, 1))
+    row, start = np.divmod(positions, width)
     inside = start + len(ids) <= width  # other matches cross the end of a row
     edges = np.searchsorted(row[inside], np.arange(1, rows))
     return [part.tolist() for part in np.split(start[inside], edges)]

@@ -10,9 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from spanmask.errors import DataError
 from spanmask.ragged import import_pyarrow
 
-__all__ = ["MANIFEST", "DataError", "Part", "Piece", "expand", "parts_of_files", "read_part"]
+__all__ = ["MANIFEST", "Part", "Piece", "expand", "parts_of_files", "read_part"]
 
 PIECE_ROWS = 1024  # rows in memory at once, fewer if they are long
 PIECE_BYTES = 8 << 20
@@ -30,10 +31,6 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 MANIFEST = "spanmask.json"  # what our commands write beside the data
 # What `datasets.save_to_disk` writes beside the data.
 NO_DATA = ("dataset_info.json", "state.json", "dataset_dict.json")
-
-
-class DataError(ValueError):
-    """A file, or a row of it, that cannot be used. The message names file, place and remedy."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +316,7 @@ def pieces_of(part: Part, lines: Iterator[bytes]) -> Iterator[Piece]:
                 raise ValueError(f"expected an object with columns, got {type(row).__name__}")
             rows[number] = row
         except (ValueError, RecursionError) as error:
-            bad[number] = f"is no row of JSON lines ({error})", line.decode("utf-8", "replace").rstrip("\r\n")
+            bad[number] = f"is not a row of JSON lines ({error})", line.decode("utf-8", "replace").rstrip("\r\n")
         if len(rows) + len(bad) >= PIECE_ROWS or size >= PIECE_BYTES:
             yield piece_of(rows, bad)
             rows, bad, size = {}, {}, 0

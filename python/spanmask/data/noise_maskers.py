@@ -138,7 +138,11 @@ class SpanCorrupter(NoiseOperator):
     ) -> None:
         self._check_options(columns, keep_columns)
         self.spec = DataCollatorForSpanCorruption(
-            self.tokenizer, spec=self.spec, noise_density=noise_density, mean_noise_span_length=mean_noise_span_length
+            self.tokenizer,
+            spec=self.spec,
+            noise_density=noise_density,
+            mean_noise_span_length=mean_noise_span_length,
+            return_tensors="np",
         ).spec
 
 
@@ -178,7 +182,11 @@ class TokenMasker(NoiseOperator):
     ) -> None:
         self._check_options(columns, keep_columns)
         self.spec = DataCollatorForMaskedLM(
-            self.tokenizer, spec=self.spec, mlm_probability=mlm_probability, whole_word_mask=whole_word_mask
+            self.tokenizer,
+            spec=self.spec,
+            mlm_probability=mlm_probability,
+            whole_word_mask=whole_word_mask,
+            return_tensors="np",
         ).spec
 
 

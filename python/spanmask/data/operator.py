@@ -11,7 +11,7 @@ import numpy.typing as npt
 from spanmask._validate import as_names
 from spanmask.collators.columns import select_rows
 from spanmask.noise.schedule import ALGORITHM
-from spanmask.ragged import import_pyarrow, is_arrow
+from spanmask.ragged import check_installed, import_pyarrow, is_arrow
 
 __all__ = ["Operator", "joined", "list_array", "list_kind"]
 
@@ -34,6 +34,7 @@ class Operator:
     """
 
     def __init__(self, columns: Mapping[str, str] | None, keep_columns: Iterable[str] | None) -> None:
+        check_installed("pyarrow", "arrow", type(self).__name__)
         if columns is not None and not (
             isinstance(columns, Mapping) and all(isinstance(name, str) for pair in columns.items() for name in pair)
         ):

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from spanmask.data.files import MANIFEST, DataError
+from spanmask.data.files import MANIFEST
+from spanmask.errors import DataError
 
 __all__ = ["Folder", "replaced"]
 
@@ -149,7 +150,7 @@ class Folder:
         except ValueError:
             old = None
         if not isinstance(old, dict):
-            raise DataError(f"{manifest}: is no manifest of this command; pass --overwrite, or choose another folder.")
+            raise DataError(f"{manifest}: is not a manifest of this command; pass --overwrite, or choose another folder.")
         return old
 
     def part(self, number: int) -> Path:

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from spanmask.data.files import DataError, Part, Piece, read_part
+from spanmask.data.files import Part, Piece, read_part
 from spanmask.data.operator import Operator
 from spanmask.data.output import Folder, replaced
-from spanmask.errors import ChatFormatError, SpanmaskWarning, UntrainedRowsWarning
+from spanmask.errors import ChatFormatError, DataError, SpanmaskWarning, UntrainedRowsWarning
 from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["Job", "OnBadRow", "PartDone", "run_job", "write_part"]
@@ -158,8 +158,8 @@ def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
             done.bad += len(bad)
             if bad and job.on_bad_row == "raise":
                 row, (why, _) = min(bad.items())
-                drop = ", or --drop labels if they are no labels of tokens" if why.startswith("labels: ") else ""
-                raise DataError(f"{part.path}: row {row}: {why} Mend it, or pass --on-bad-row skip or quarantine{drop}.")
+                drop = ", or --drop labels if they are not labels of tokens" if why.startswith("labels: ") else ""
+                raise DataError(f"{part.path}: row {row}: {why} Correct it, or pass --on-bad-row skip or quarantine{drop}.")
             if bad:
                 row, (why, _) = min(bad.items())
                 done.first_bad = done.first_bad or f"{part.path}: row {row}: {why}"
@@ -187,9 +187,10 @@ def count_tokens(table: Any, done: PartDone) -> None:
 
     done.tokens += int(pc.sum(pc.list_value_length(table["input_ids"])).as_py() or 0)
     name = "loss_mask" if "loss_mask" in table.column_names else "labels"
-    trains = pc.not_equal(pc.list_flatten(table[name]), 0 if name == "loss_mask" else -100)
+    column = table[name].combine_chunks()  # pyarrow 15 filters an array by an array only
+    trains = pc.not_equal(pc.list_flatten(column), 0 if name == "loss_mask" else -100)
     done.trained += int(pc.sum(trains).as_py() or 0)
-    done.untrained += table.num_rows - len(pc.unique(pc.list_parent_indices(table[name].combine_chunks()).filter(trains)))
+    done.untrained += table.num_rows - len(pc.unique(pc.list_parent_indices(column).filter(trains)))
 
 
 def tables_of(job: Job, part: Part, piece: Piece, bad: dict[int, tuple[str, str]], warned: list[str]) -> Iterator[Any]:

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from lightning.pytorch import Callback
+try:
+    from lightning.pytorch import Callback
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs {error.name}; install it with: pip install 'spanmask[lightning]'") from error
 
 from spanmask.collators.base import ChatCollator
 from spanmask.collators.counts import MaskCounts

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import Trainer, TrainerCallback
+try:
+    from transformers import Trainer, TrainerCallback
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs {error.name}; install it with: pip install 'spanmask[transformers]'") from error
 
 from spanmask.collators.base import ChatCollator
 from spanmask.integrations.counts_log import CountsLog, last_total

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
-from transformers import Trainer
+try:
+    import torch
+    from transformers import Trainer
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{__name__} needs {error.name}; install it with: pip install 'spanmask[transformers]'") from error
 
 from spanmask._validate import check_choice, check_flag
 

@@ -8,7 +8,7 @@ from typing import Any
 from spanmask import _core
 from spanmask._validate import as_list, as_uint64, pad_token_id
 from spanmask.noise.spec import FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout
-from spanmask.ragged import Column, Ragged, to_tensors
+from spanmask.ragged import Column, Ragged, check_installed, to_tensors
 
 __all__ = ["denoise"]
 
@@ -48,6 +48,7 @@ def denoise(
     Example:
         `model(**denoise(tokenizer, "The cute dog walks in the green park", seed=0)).loss`
     """
+    check_installed("torch", "torch", "denoise")
     import torch
 
     texts = [text] if isinstance(text, str) else as_list("text", text, "a string or a list of strings")

@@ -154,7 +154,7 @@ class Diffused:
         loss_weights: the weight of each masked token's loss, 0 elsewhere; float32, of the same kind.
         mask_ratio: float64 [rows]: the probability with which the row's tokens were masked.
         eligible: int64 [rows]: tokens that could be masked. With `weighting="token"` their sum is the divisor of the weighted losses.
-        masked: int64 [rows]: tokens that were. A row without any has no loss, which is no error: others make up for it.
+        masked: int64 [rows]: tokens that were. A row without any has no loss, which is not an error: others make up for it.
         keys: uint64 [rows]: what the noise of each row was drawn from, together with seed and epoch.
     """
 

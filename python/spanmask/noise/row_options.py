@@ -99,6 +99,8 @@ def is_by_token(values: Any) -> bool:
         if hasattr(values, "type"):
             return hasattr(values.type, "value_type")
         values = listed(values)
+    elif hasattr(values, "iloc"):  # a column of pandas 2, which does not support Arrow yet
+        values = list(values)
     if hasattr(values, "ndim") and getattr(values, "dtype", None) != np.object_:
         return bool(values.ndim > 1)
     if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, (str, bytes)):

@@ -96,7 +96,9 @@ class TokenDecoder:
 
     def decode(self, ids: npt.NDArray[Any]) -> str:
         """The text of ids, unchanged and with special tokens."""
-        text: str = self.tokenizer.decode(ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text: str = self.tokenizer.decode(
+            ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False, spaces_between_special_tokens=False
+        )
         return text
 
 

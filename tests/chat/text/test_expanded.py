@@ -11,6 +11,8 @@ from spanmask.chat.text.expanded import expanded_positions
 from support import text_truth as truth
 from support import tiny_processors as zoo
 
+pytestmark = pytest.mark.needs("transformers>=5")  # the processors of the tests are built as that version builds them
+
 ARGUMENT = {"image": "images", "video": "videos", "audio": "audio"}
 
 

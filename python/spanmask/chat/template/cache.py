@@ -36,7 +36,7 @@ def cached(renderer: Any, tokenizer: Any, kwargs: dict[str, Any], more: tuple[An
 
 
 def key_of(renderer: Any, tokenizer: Any, kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-    """None if something cannot be compared: a renderer of one's own, a variable that is no JSON."""
+    """None if something cannot be compared: a renderer of one's own, a variable that is not JSON."""
     kind = type(renderer)
     method = getattr(kind, "apply_chat_template", None)
     if "apply_chat_template" in vars(renderer) or not getattr(method, "__module__", "").startswith("transformers."):

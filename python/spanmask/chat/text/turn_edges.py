@@ -134,7 +134,7 @@ class TurnEdges:
             last = first + len(plain)
         elif runs := self.runs(closing):
             first, last = runs[-1] if has_call else runs[0]
-            if has_call and closing[last:].strip():  # values without marks (true, null) and closing tags that are no tokens
+            if has_call and closing[last:].strip():  # values without marks (true, null) and closing tags that are not tokens
                 first = last = len(closing.rstrip())
         elif has_call:
             first = last = len(closing.rstrip())

@@ -35,7 +35,7 @@ FINDINGS = {
             "wrong",
             "These rows could not be read, or hold something that is not a conversation. Nothing else in this report counts "
             "them.",
-            "Mend the rows where they come from, or leave them out: spanmask mask does so with --on-bad-row skip or quarantine.",
+            "Correct the rows where they come from, or leave them out: spanmask mask does so with --on-bad-row skip or quarantine.",
         ),
         Kind(
             "untrained",

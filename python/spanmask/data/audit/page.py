@@ -46,7 +46,7 @@ def summary(report: AuditReport) -> Iterator[str]:
     wrong = [one for one in found if one.kind.level == "wrong"]
     look = len(found) - len(wrong)
     if wrong:
-        verdict = f"{counted(len(wrong), 'thing')} should be mended" + (f", and {look} more looked at" if look else "") + "."
+        verdict = f"{counted(len(wrong), 'thing')} should be corrected" + (f", and {look} more looked at" if look else "") + "."
     elif look:
         verdict = f"Nothing is wrong; {counted(look, 'thing')} should be looked at."
     else:

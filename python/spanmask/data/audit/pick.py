@@ -14,7 +14,7 @@ from spanmask.data.audit.rows import LabelledRows, RowLabeller
 from spanmask.data.audit.run import labelled_rows
 from spanmask.data.audit.samples import RowShower
 from spanmask.data.audit.sources import source_of
-from spanmask.data.files import DataError
+from spanmask.errors import DataError
 from spanmask.policy import MaskPolicy
 from spanmask.preview.model import Row
 from spanmask.preview.pick import Pick, ranks_of

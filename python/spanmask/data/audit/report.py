@@ -30,7 +30,7 @@ class Sample:
 
     Attributes:
         number: its number, from 0.
-        place: its file and its number there; empty if the data are no files.
+        place: its file and its number there; empty if the data are not files.
         why: what is wrong with it, where more than the finding's title can be said.
         row: its text with the mask; `None` if it cannot be used.
         other: its text with the other mask, in a comparison.
@@ -183,7 +183,7 @@ class AuditReport:
         return self.findings[name].row_numbers
 
     def place(self, number: int) -> str:
-        """The file of a row and its number there; `row 7` if the data are no files."""
+        """The file of a row and its number there; `row 7` if the data are not files."""
         return place_of(self.files, number)
 
     def __str__(self) -> str:

@@ -50,7 +50,7 @@ class LabelledRows:
     """Rows with labels, without padding.
 
     Attributes:
-        numbers, ordinals: the number of each row, and its place among the rows that are no empty lines.
+        numbers, ordinals: the number of each row, and its place among the rows that are not empty lines.
         ids, labels: int64, the tokens of all rows.
         offsets: where rows begin and end in them.
         weights: loss weights; `None` if all tokens weigh the same.

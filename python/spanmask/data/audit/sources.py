@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spanmask.data.files import PIECE_BYTES, PIECE_ROWS, DataError, Piece, expand, kind_of, parts_of_files, piece_of, read_part
+from spanmask.data.files import PIECE_BYTES, PIECE_ROWS, Piece, expand, kind_of, parts_of_files, piece_of, read_part
 from spanmask.data.write import without
+from spanmask.errors import DataError
 from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["GIVEN", "READ", "Source", "source_of"]

@@ -1,0 +1,39 @@
+"""The batch is what a call of the processor makes of the rendered texts, with any transformers."""
+
+import random
+
+import pytest
+import torch
+from spanmask import DataCollatorForVisionChat
+from support import tiny_processors as zoo
+
+ASKED, ANSWERED = "What is the weather?", "A lazy dog."
+
+
+def messages(count):
+    """A question with some images, and its answer."""
+    question = [*({"type": "image"} for _ in range(count)), {"type": "text", "text": ASKED}]
+    answer = [{"type": "text", "text": ANSWERED}]
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+@pytest.mark.parametrize("name", ["llava", "llava_next", "idefics3", "gemma3"])
+def test_the_batch_is_what_a_call_of_the_processor_makes(name):
+    processor = zoo.processor_of(name)
+    rng = random.Random(3)
+    rows = [{"messages": messages(count), "images": [zoo.image(rng) for _ in range(count)]} for count in (2, 1)]
+    collator = DataCollatorForVisionChat(processor, padding_side="right")
+    batch = collator(rows)
+    labels = batch.pop("labels")
+    texts = [processor.apply_chat_template(row["messages"], tokenize=False) for row in rows]
+    images = [row["images"] for row in rows]
+    processor.tokenizer.padding_side = "right"
+    options = {"padding": True, "return_tensors": "pt"}
+    expected = processor(text=texts, images=images, **options)
+    assert torch.equal(batch["pixel_values"], expected["pixel_values"])
+    for row, ids in enumerate(batch["input_ids"]):
+        wanted = expected["input_ids"][row]
+        assert torch.equal(ids, wanted) or torch.equal(ids, wanted[1:])  # a template that writes BOS itself
+        trained = ids[labels[row] != -100]
+        assert processor.tokenizer.decode(trained, skip_special_tokens=True).split() == ANSWERED.split()
+        assert not torch.isin(trained, torch.tensor(collator.media_ids)).any()
