@@ -12,6 +12,7 @@ import argparse
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from threading import Thread
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (1280, 390)
+PATIENCE = 120  # seconds
 FLAGS = (
     "--headless=new",
     "--remote-debugging-pipe",
@@ -82,6 +84,8 @@ class Browser:
 
     def _read(self):
         while b"\0" not in self._rest:
+            if not select.select([self._from], [], [], PATIENCE)[0]:
+                raise RuntimeError(f"the browser has said nothing for {PATIENCE} seconds")
             more = os.read(self._from, 1 << 16)
             if not more:
                 raise RuntimeError("the browser has ended")
