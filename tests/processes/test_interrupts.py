@@ -75,6 +75,7 @@ def is_array(field):
     return isinstance(field, (np.ndarray, Ragged))
 
 
+@pytest.mark.filterwarnings("ignore:loss_weights")  # nothing trains here
 @pytest.mark.parametrize(
     "name",
     [
