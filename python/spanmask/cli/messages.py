@@ -32,6 +32,7 @@ def one_line_errors() -> Iterator[None]:
     """Errors of users' data and options in one line instead of a traceback."""
     try:
         yield
+        sys.stdout.flush()  # a pipe that is closed is an error here, not when the interpreter ends
     except DataError as error:
         fail(str(error))
     except (ValueError, TypeError, ImportError) as error:  # options of the library, extras that are missing
