@@ -74,6 +74,16 @@ pub(crate) fn parts(len: usize, unit: usize) -> impl Iterator<Item = Range<usize
     })
 }
 
+/// Polls where `at` has reached `next`, and moves `next` on: for a loop over runs of tokens that may be as short as one, and as long as
+/// [`EVERY`].
+#[inline(always)]
+pub(crate) fn poll_past(at: usize, next: &mut usize) {
+    if at >= *next {
+        *next = at.saturating_add(EVERY);
+        poll();
+    }
+}
+
 /// Reserves space for `more` entries.
 #[inline]
 pub(crate) fn reserve<T>(vec: &mut Vec<T>, more: usize) {

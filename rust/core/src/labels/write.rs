@@ -53,8 +53,9 @@ impl<T: Token> Kernel for Labels<'_, T> {
     #[inline(always)]
     fn run(self) {
         let Self { ids, spans, ignore, shift, out } = self;
-        let mut at = 0; // each place is written once: spans are few and long, and so are the gaps
+        let (mut at, mut next) = (0, EVERY); // each place is written once: spans are few and long, and so are the gaps
         for span in spans {
+            stop::poll_past(at, &mut next);
             let places = span.places(shift, out.len());
             stop::fill(&mut out[at..places.start], ignore);
             let first = places.start + shift.distance();
@@ -78,11 +79,16 @@ fn intersect(labels: &[i64], ignore: i64, out: &mut [i64]) {
 /// Writes each span's weight where `labels` train, 0 elsewhere.
 fn weights_into(spans: &[Span], shift: Shift, labels: &[i64], ignore: i64, out: &mut [f32]) {
     stop::fill(out, 0.0);
-    for (number, span) in spans.iter().enumerate() {
-        poll_at(number, 64);
+    let mut next = EVERY;
+    for span in spans {
         let places = span.places(shift, out.len());
-        for (weight, label) in out[places.clone()].iter_mut().zip(&labels[places]) {
-            *weight = if *label == ignore { 0.0 } else { span.weight };
+        let mut at = places.start;
+        for (weights, labels) in out[places.clone()].chunks_mut(EVERY).zip(labels[places].chunks(EVERY)) {
+            for (weight, label) in weights.iter_mut().zip(labels) {
+                *weight = if *label == ignore { 0.0 } else { span.weight };
+            }
+            at += weights.len();
+            stop::poll_past(at, &mut next);
         }
     }
 }

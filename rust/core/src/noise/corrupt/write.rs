@@ -4,7 +4,7 @@ use super::super::apply::{apply, sources_into};
 use super::super::row::{check_and_key, without_eos};
 use super::super::seq_to_seq::{Lengths, SeqToSeq};
 use super::{Corruption, RowPlan, Scratch};
-use crate::stop;
+use crate::stop::{self, EVERY};
 use crate::{Error, Token};
 use core::ops::Range;
 
@@ -98,7 +98,9 @@ impl<T: Token> Corruption<'_, T> {
             let denoiser = self.denoiser(i, number as usize);
             let body = body.get(..plan.used as usize).ok_or(Error::Changed { row: i })?;
             self.spans_of(i, body, &denoiser, key, &mut scratch)?;
+            let mut next = EVERY;
             for span in &scratch.spans {
+                stop::poll_past(span.start as usize, &mut next);
                 mask[span.start as usize..span.stop as usize].fill(true);
             }
         }

@@ -4,7 +4,7 @@ use super::FillInTheMiddle;
 use super::plan::{Document, RowPlan};
 use super::spec::{Length, Loss, SpmFormat};
 use crate::batch::Layout;
-use crate::stop;
+use crate::stop::{self, EVERY};
 use crate::{Error, Token};
 use core::ops::Range;
 
@@ -61,7 +61,9 @@ impl<T: Token> FillInTheMiddle<'_, T> {
             }
             self.write_row(i, own, &Ids(self.rows[i]), input.content);
             stop::copy(input.content, label.content);
+            let mut next = EVERY;
             for prompt in self.prompts(own, plan.len) {
+                stop::poll_past(prompt.end, &mut next);
                 stop::fill(&mut label.content[prompt], batch.ignore_index);
             }
             if !sources.is_empty() {
@@ -81,8 +83,9 @@ impl<T: Token> FillInTheMiddle<'_, T> {
     fn write_row(&self, i: usize, documents: &[Document], values: &impl Values, out: &mut [i64]) {
         let spec = self.spec;
         let mut writer = Writer { values, out, at: 0 };
-        let mut position = 0;
+        let (mut position, mut next) = (0, EVERY);
         for document in documents {
+            stop::poll_past(position as usize, &mut next);
             let &Document { start, first, second, kept, stop, spm, .. } = document;
             // A marker stands for the token that follows it in the row, if the document has one there.
             let last = stop.max(1) - 1;
