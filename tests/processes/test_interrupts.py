@@ -185,5 +185,6 @@ def test_any_call_ends_within_a_second(name, count, length):
     assert run.returncode == 0, run.stderr[-2000:]
     _, after = json.loads(run.stdout)
     print(name, count, length, after)
-    assert any(seconds is not None for seconds in after)
+    # 64M tokens may take less than the 50 ms after which the first signal comes.
+    assert any(seconds is not None for seconds in after) or count * length < 1 << 28
     assert max(seconds or 0 for seconds in after) < 1
