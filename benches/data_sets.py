@@ -45,8 +45,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 HEAD = """# Speed with whole data sets
 
-This page is written by `make bench-data`, which calls the programs one after the other, {rounds} times, and takes medians. The commands of
-spanmask are processes of their own, whose start counts; the other programs run in one process that has imported them already.
+See how long whole data sets take. This page is written by `make bench-data`, which calls the programs one after the other, {rounds}, and takes
+medians. The commands of spanmask are processes of their own, whose start counts; the other programs run in one process that has imported them already.
 
 {machine}
 """
@@ -250,7 +250,7 @@ def main(arguments=None):
             audited(folder, *((100, 60) if small else (1_000_000, 500)), min(rounds, 2)),
         ]
     where = machine(describe(pytest_benchmark_generate_machine_info()))
-    text = "\n\n".join([HEAD.format(rounds=rounds, machine=where), *tables]) + "\n"
+    text = "\n\n".join([HEAD.format(rounds="once" if rounds == 1 else f"{rounds} times", machine=where), *tables]) + "\n"
     print(text)
     if not small:
         options.page.write_text(text, encoding="utf-8")
