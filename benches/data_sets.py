@@ -45,8 +45,9 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 HEAD = """# Speed with whole data sets
 
-See how long whole data sets take. This page is written by `make bench-data`, which calls the programs one after the other, {rounds}, and takes
-medians. The commands of spanmask are processes of their own, whose start counts; the other programs run in one process that has imported them already.
+See how long whole data sets take. This page is written by `make bench-data`, which calls the programs one after the other,
+{rounds}, and takes medians. The commands of spanmask are processes of their own, whose start counts; the other programs run in one
+process that has imported them already.
 
 {machine}
 """
