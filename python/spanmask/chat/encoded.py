@@ -124,7 +124,8 @@ class EncodedConversations:
                     notes.setdefault(
                         f"role {role}",
                         f"messages: {one.name}, message {message}: the role {role!r} does not train, although its name says that the model "
-                        "writes such messages. Put calls into 'tool_calls' of an assistant message, answers under the role 'assistant'.",
+                        "writes such messages. Put calls into 'tool_calls' of an assistant message, and answers under the role "
+                        "'assistant'.",
                     )
         for row, message, what in reversed(self.dropped):
             notes[f"dropped {what}"] = (
