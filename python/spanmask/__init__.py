@@ -7,23 +7,6 @@ from spanmask._core import __version__ as __version__
 from spanmask.chat import ChatFormat, RoleBoundary
 from spanmask.errors import ChatFormatError, DataError, SentinelError, SpanmaskWarning, UntrainedRowsWarning
 from spanmask.labels import mask_labels
-from spanmask.noise import (
-    CosineRate,
-    Denoiser,
-    DenoiserMixture,
-    LinearRate,
-    MaskedDiffusion,
-    MaskedLM,
-    SpanCorruption,
-    TextInfilling,
-    corrupt,
-    denoise,
-    diffuse,
-    infill,
-    mask_tokens,
-    merge,
-    plan_lengths,
-)
 from spanmask.policy import MaskPolicy
 from spanmask.preview import preview
 from spanmask.ragged import Ragged
@@ -44,7 +27,23 @@ if TYPE_CHECKING:
     from spanmask.data.audit import audit
     from spanmask.encode import encode_chat
     from spanmask.integrations.train_on_answers import train_on_answers
+    from spanmask.noise import (
+        CosineRate,
+        Denoiser,
+        DenoiserMixture,
+        LinearRate,
+        MaskedDiffusion,
+        MaskedLM,
+        SpanCorruption,
+        TextInfilling,
+    )
+    from spanmask.noise.corrupt import corrupt, plan_lengths
+    from spanmask.noise.denoise import denoise
+    from spanmask.noise.diffusion import diffuse
     from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
+    from spanmask.noise.infill import infill
+    from spanmask.noise.masked_lm import mask_tokens
+    from spanmask.noise.merge import merge
 
 __all__ = [
     "ChatFormat",
@@ -91,27 +90,47 @@ __all__ = [
     "train_on_answers",
 ]
 
-# Loaded with their first use, so that `import spanmask` costs little more than `import numpy`.
+# Names by the module that has them, which is loaded with their first use: `import spanmask` costs little more than `import numpy`, and who
+# trains on chats does not wait for noise.
 LOADED_LATER = {
-    "DataCollatorForChat": "collators",
-    "DataCollatorForFillInTheMiddle": "collators",
-    "DataCollatorForMaskedDiffusion": "collators",
-    "DataCollatorForMaskedLM": "collators",
-    "DataCollatorForSpanCorruption": "collators",
-    "DataCollatorForTextInfilling": "collators",
-    "DataCollatorForVisionChat": "collators",
-    "FillInTheMiddle": "noise.fill_in_the_middle",
-    "audit": "data.audit",
-    "encode_chat": "encode",
-    "fill_in_the_middle": "noise.fill_in_the_middle",
-    "train_on_answers": "integrations.train_on_answers",
+    "collators": (
+        "DataCollatorForChat",
+        "DataCollatorForFillInTheMiddle",
+        "DataCollatorForMaskedDiffusion",
+        "DataCollatorForMaskedLM",
+        "DataCollatorForSpanCorruption",
+        "DataCollatorForTextInfilling",
+        "DataCollatorForVisionChat",
+    ),
+    "data.audit": ("audit",),
+    "encode": ("encode_chat",),
+    "integrations.train_on_answers": ("train_on_answers",),
+    "noise": (
+        "CosineRate",
+        "Denoiser",
+        "DenoiserMixture",
+        "LinearRate",
+        "MaskedDiffusion",
+        "MaskedLM",
+        "SpanCorruption",
+        "TextInfilling",
+        "corrupt",
+        "denoise",
+        "diffuse",
+        "infill",
+        "mask_tokens",
+        "merge",
+        "plan_lengths",
+    ),
+    "noise.fill_in_the_middle": ("FillInTheMiddle", "fill_in_the_middle"),
 }
+MODULES = {name: module for module, names in LOADED_LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LOADED_LATER:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f"spanmask.{LOADED_LATER[name]}"), name)
+    globals()[name] = value = getattr(import_module(f"spanmask.{MODULES[name]}"), name)
     return value
 
 
