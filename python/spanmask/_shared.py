@@ -89,7 +89,7 @@ class SharedIntegers:
 
 
 class MemoryFile:
-    """Memory behind a file descriptor, of no folder, all of it reserved."""
+    """Memory of a file descriptor, in no folder, all of it reserved."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -230,7 +230,7 @@ class PassesOn:
         return getattr(self.loader, name)
 
 
-def test_the_collator_is_found_behind_other_functions():
+def test_the_collator_is_found_after_other_functions():
     inner = COLLATOR
     found = [
         inner,

@@ -21,7 +21,7 @@ TOOL_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("<|beg|>", "<|txt|>", "<|fin|>", "<|ref|>", "<|out|>", "<|use|>", "<|run|>"),
     ),
     # declarations, calls and results are turns of their own, with words before the header's token
-    "separator_behind_roles": (
+    "separator_after_roles": (
         "{% if tools %}tool list<|msg|>\n{{ tools | tojson }}<|eom|>\n\n{% endif %}"
         + LOOP
         + "{% if m.role == 'tool' %}tool output<|msg|>\n{{ m.content }}<|eom|>\n\n{% else %}{{ m.role }}<|msg|>\n{{ m.content }}<|eom|>\n\n"
@@ -35,7 +35,7 @@ TOOL_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
         LOOP + "{% if m.role == 'user' %}<|ask|>{{ m.content }}<|say|>{% else %}{{ m.content }}<|fin|>{% endif %}" + END,
         ("<|ask|>", "<|say|>", "<|fin|>"),
     ),
-    # no header for an answer behind a result
+    # no header for an answer after a result
     "answer_continues_result": (
         "{% set ns = namespace(result=false) %}"
         + LOOP
@@ -87,7 +87,7 @@ TOOL_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("<|im_system|>", "<|im_middle|>", "<|im_end|>", "<|im_user|>", "<|im_assistant|>", "<|tool_calls_section_begin|>", "<|tool_call_begin|>",
          "<|tool_call_argument_begin|>", "<|tool_call_end|>", "<|tool_calls_section_end|>"),
     ),
-    # declarations before the last question; ids of nine characters behind arguments and before results
+    # declarations before the last question; ids of nine characters after arguments and before results
     "mistral_ids": (
         "{{ bos_token }}{% set asked = messages | selectattr('role', 'equalto', 'user') | list %}"
         + LOOP

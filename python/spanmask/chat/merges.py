@@ -18,7 +18,7 @@ MERGING = 500  # vocabulary entries that are examined for each end of a marker
 
 
 class Merges:
-    """The entries of a vocabulary that extend over a marker's edge: texts that change the marker's tokens when they stand next to it.
+    """The entries of a vocabulary that extend over a marker's edge: texts that change the marker's tokens when they are next to it.
 
     Only entries count: a token over the edge is one, whatever content it begins with. Byte-level vocabularies are read byte by byte,
     because an entry may end inside a character.

@@ -231,7 +231,7 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def place_of(piece: str, text: str, at: int) -> tuple[int, int] | None:
-    """Where a piece stands in a text from `at` on, after blanks at most, which slow tokenizers drop; None if it is not a whole text."""
+    """Where a piece is in a text from `at` on, after blanks at most, which slow tokenizers drop; None if it is not a whole text."""
     if not piece or "\ufffd" in piece:
         return None
     while not text.startswith(piece, at):

@@ -22,7 +22,7 @@ __all__ = ["DataCollatorForTextInfilling"]
 @protects_spec
 @dataclass(kw_only=True, eq=False, repr=False)
 class DataCollatorForTextInfilling(NoiseCollator):
-    """Hides spans of each row behind one mask each, for BART-style training: the decoder must produce the whole row.
+    """Replaces spans of each row by one mask each, for BART-style training: the decoder must produce the whole row.
 
     In:  dicts with `input_ids` (integers, any length) with the special tokens that the model expects. Columns that are read where
          present, each with an entry for each token: `attention_mask` (nonzero for real tokens), `protected_mask` and

@@ -38,7 +38,7 @@ REPLACE = {1: "one_mask", -1: "each_token", 0: "nothing"}
 
 @dataclass(frozen=True, repr=False)
 class TextInfilling:
-    """Spans of a row are hidden, each behind one mask; its sentences change places (BART). The model must produce the whole row.
+    """Spans of a row are replaced, each by one mask; its sentences change places (BART). The model must produce the whole row.
 
     Args:
         mask_token_id: the id that replaces a span.
@@ -275,7 +275,7 @@ def infill(
     mask_ratio: Any = None,
     num_threads: int = 1,
 ) -> Infilled:
-    """Hide spans of each row behind masks, and permute its sentences.
+    """Replace spans of each row by masks, and permute its sentences.
 
     Noise is a pure function of (seed, epoch, key of the row), as in `corrupt`. Inputs alone do not say what a mask hides, or where
     sentences were, so there is no inverse: the labels are the rows.

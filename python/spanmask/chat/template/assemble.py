@@ -73,7 +73,7 @@ def assemble(
 
 
 def before_anchored(start: str, markers: MarkerTexts, gaps: Sequence[Gap], added: AddedTokens) -> set[str]:
-    """What stands between a start marker and what it follows, if that is always an end marker or the beginning of the text; else nothing.
+    """What is between a start marker and what it follows, if that is always an end marker or the beginning of the text; else nothing.
 
     Such a start is anchored: its words inside a content open no turn. Between them are blanks, or the text with which the template
     begins. A header with an added token needs no anchor: contents have none, and in packed rows other tokens may precede it.
