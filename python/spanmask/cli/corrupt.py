@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spanmask.cli.jobs import Existing, OnBadRow, named_columns, run
+from spanmask.cli.jobs import Existing, OnBadRow, Work, named_columns, run
 from spanmask.cli.messages import one_line_errors
 from spanmask.cli.options import Drop
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
@@ -75,20 +75,18 @@ def corrupt_command(
 
     Example: spanmask corrupt texts.jsonl noised --tokenizer ./my-t5 --noise-density .15
     """
-    with one_line_errors():
-        options = {
-            "noise_density": noise_density,
-            "mean_noise_span_length": mean_noise_span_length,
-            "on_exhausted": on_exhausted,
-            "mlm_probability": mlm_probability,
-            "whole_word_mask": whole_word_mask,
-            "fim_rate": fim_rate,
-            "spm_rate": spm_rate,
-        }
-        given = {name: value for name, value in options.items() if value is not None}
-        for name in given:
-            if name not in OPTIONS[objective]:
-                raise ValueError(f"--{name.replace('_', '-')}: is not an option of --objective {objective.value}.")
+    options = {
+        "noise_density": noise_density,
+        "mean_noise_span_length": mean_noise_span_length,
+        "on_exhausted": on_exhausted,
+        "mlm_probability": mlm_probability,
+        "whole_word_mask": whole_word_mask,
+        "fim_rate": fim_rate,
+        "spm_rate": spm_rate,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+
+    def prepare() -> Work:
         loaded = load_tokenizer(tokenizer, renders=False)
         operator = operator_of(
             objective,
@@ -116,16 +114,21 @@ def corrupt_command(
             "columns": named_columns(column),
             "on_bad_row": on_bad_row.value,
         }
+        read = ("text", *operator.read, "protected_mask", "special_tokens_mask", "attention_mask", "token_type_ids")
+        return Work(operator, described, read)
+
+    with one_line_errors():
+        for name in given:
+            if name not in OPTIONS[objective]:
+                raise ValueError(f"--{name.replace('_', '-')}: is not an option of --objective {objective.value}.")
         totals = run(
-            operator,
+            prepare,
             paths,
-            described,
-            read=("text", *operator.read, "protected_mask", "special_tokens_mask", "attention_mask", "token_type_ids"),
             keep=keep,
             existing=Existing.of(resume=resume, overwrite=overwrite),
             on_bad_row=on_bad_row,
             rows_per_file=rows_per_file,
-            workers=workers,
+            processes=workers,
             what="corrupt",
             drop=drop or (),
         )

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,11 +16,12 @@ from spanmask.cli.messages import Progress
 from spanmask.data.files import Part, expand, parts_of_files, read_part
 from spanmask.data.operator import Operator, joined
 from spanmask.data.output import Folder
+from spanmask.data.workers import workers
 from spanmask.data.write import Job, PartDone, run_job, without
 from spanmask.errors import DataError
 from spanmask.ragged import import_pyarrow, is_arrow
 
-__all__ = ["Existing", "OnBadRow", "Totals", "named_columns", "run"]
+__all__ = ["Existing", "OnBadRow", "Totals", "Work", "named_columns", "run"]
 
 TYPED_ROWS = 1000  # of JSON lines, which have no types: those of their columns are found from so many rows
 
@@ -95,32 +97,43 @@ class Totals:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a command does with rows.
+
+    Attributes:
+        operator: makes the columns.
+        described: everything that decides the bytes of the output, but the inputs.
+        read: columns that are not passed on by default.
+    """
+
+    operator: Operator
+    described: dict[str, Any]
+    read: Sequence[str]
+
+
 def run(
-    operator: Operator,
+    prepare: Callable[[], Work],
     paths: Sequence[str],
-    described: dict[str, Any],
     *,
-    read: Sequence[str],
     keep: Sequence[str] | None,
     existing: Existing,
     on_bad_row: OnBadRow,
     rows_per_file: int,
-    workers: int,
+    processes: int,
     what: str,
     drop: Sequence[str] = (),
 ) -> Totals:
     """Run an operator over files.
 
     Args:
-        operator: makes the columns.
+        prepare: loads the tokenizer and makes the operator, while worker processes start.
         paths: inputs, and last the folder to write to.
-        described: everything that decides the bytes of the output, but the inputs.
-        read: columns that are not passed on by default.
         keep: the columns to pass on.
         existing: what is done about output that exists.
         on_bad_row: what happens to a row that cannot be used.
         rows_per_file: rows of one output file, before any are left out.
-        workers: processes.
+        processes: how many do the work.
         what: the command's name, for the progress.
         drop: columns that are treated as if they were not there.
 
@@ -137,39 +150,59 @@ def run(
     parts = parts_of_files(files, rows_per_file)
     if not parts:
         raise DataError(f"{', '.join(inputs)}: no rows.")
+    with workers(min(processes, len(parts))) as pool:
+        work = prepare()
+        job, passed = job_of(work, parts, ", ".join(inputs), keep, on_bad_row, drop)
+        metadata = {
+            **work.described,
+            "inputs": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+            "keep": passed,
+            "drop": sorted(drop),
+            "rows_per_file": rows_per_file,
+        }
+        folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
+        return write_parts(job, parts, folder, pool, what)
+
+
+def job_of(
+    work: Work, parts: Sequence[Part], inputs: str, keep: Sequence[str] | None, on_bad_row: OnBadRow, drop: Sequence[str]
+) -> tuple[Job, list[str]]:
+    """What is done with each part, and the columns that are passed on.
+
+    Args:
+        inputs: the names of the inputs, for messages.
+    """
     pa = import_pyarrow("a file of rows")
     types = types_of(
         parts,
-        lambda name: name in ("input_ids", "attention_mask") or (name not in read if keep is None else name in keep),
+        lambda name: name in ("input_ids", "attention_mask") or (name not in work.read if keep is None else name in keep),
         drop,
     )
-    check_labels(pa, types, ", ".join(inputs))
-    passed = [name for name in types if (name not in read and types[name] != pa.null() if keep is None else name in keep)]
+    check_labels(pa, types, inputs)
+    passed = [name for name in types if (name not in work.read and types[name] != pa.null() if keep is None else name in keep)]
     for name in keep or ():
         if name not in types:
             raise ValueError(f"--keep: no column {name!r}; the input has {', '.join(map(repr, types))}.")
     for name in passed:
         if has_empty_struct(pa, types[name]):
             raise DataError(
-                f"{', '.join(inputs)}: column {name!r} has objects without keys in the first rows, which Parquet cannot hold; "
+                f"{inputs}: column {name!r} has objects without keys in the first rows, which Parquet cannot hold; "
                 "name the columns to keep with --keep."
             )
-    whole = operator.schema(pa.schema(list(types.items())))
+    whole = work.operator.schema(pa.schema(list(types.items())))
     makes = {field.name for field in whole} - set(types)
     changed = {name for name in types if whole.field(name).type != types[name]}
-    metadata = {
-        **described,
-        "inputs": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        "keep": passed,
-        "drop": sorted(drop),
-        "rows_per_file": rows_per_file,
-    }
     schema = pa.schema(
         [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}],
-        {"spanmask": json.dumps(described)},
+        {"spanmask": json.dumps(work.described)},
     )
-    folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
-    totals = Totals(out)
+    left_out = work.read if keep is None else None
+    return Job(work.operator, schema, tuple(types), left_out, on_bad_row.value, tuple(drop)), passed
+
+
+def write_parts(job: Job, parts: Sequence[Part], folder: Folder, pool: ProcessPoolExecutor | None, what: str) -> Totals:
+    """Write all parts that are missing, and show the progress."""
+    totals = Totals(str(folder.path))
     warned: set[str] = set()
     with folder.open():
         totals.known = sum(folder.part(number).exists() for number in range(len(parts)))
@@ -185,8 +218,7 @@ def run(
                         totals.warnings.append(text)
                         print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
-            job = Job(operator, schema, tuple(types), read if keep is None else None, on_bad_row.value, tuple(drop))
-            run_job(job, parts, folder, workers, done)
+            run_job(job, parts, folder, pool, done)
     return totals
 
 

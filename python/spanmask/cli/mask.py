@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spanmask.cli.jobs import Existing, OnBadRow, named_columns, run
+from spanmask.cli.jobs import Existing, OnBadRow, Work, named_columns, run
 from spanmask.cli.messages import one_line_errors
 from spanmask.cli.options import Column, Drop, Reasoning, Roles, TrainOnEos, Turns, policy_of
 from spanmask.cli.tokenizer import load_tokenizer, tokenizer_hash
@@ -56,9 +56,9 @@ def mask_command(
 
     Example: spanmask mask chats.jsonl masked --tokenizer ./my-model --max-length 4096
     """
-    with one_line_errors():
+
+    def prepare() -> Work:
         loaded = load_tokenizer(tokenizer, chat_template)
-        policy = policy_of(roles, turns, train_on_eos, reasoning, drop_untrained=drop_untrained)
         masker = ChatMasker(loaded, policy, columns=named_columns(column), output=output.value, max_length=max_length)
         described: dict[str, Any] = {
             "command": "mask",
@@ -70,23 +70,22 @@ def mask_command(
             "columns": named_columns(column),
             "on_bad_row": on_bad_row.value,
         }
+        return Work(masker, described, (*READ, *named_columns(column).values()))
+
+    with one_line_errors():
+        policy = policy_of(roles, turns, train_on_eos, reasoning, drop_untrained=drop_untrained)
         totals = run(
-            masker,
+            prepare,
             paths,
-            described,
-            read=(*READ, *named_columns(column).values()),
             keep=keep,
             existing=Existing.of(resume=resume, overwrite=overwrite),
             on_bad_row=on_bad_row,
             rows_per_file=rows_per_file,
-            workers=workers,
+            processes=workers,
             what="mask",
             drop=drop or (),
         )
-        if as_json:
-            print(json.dumps(totals.as_dict()))
-        else:
-            print(totals)
+        print(json.dumps(totals.as_dict()) if as_json else totals)
 
 
 # Columns that the masker reads and that are not passed on, unless they are asked for.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -66,27 +67,22 @@ class PartDone:
     warnings: list[str] = field(default_factory=list)
 
 
-def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_done: Callable[[int, PartDone], None]) -> None:
+def run_job(
+    job: Job, parts: Sequence[Part], folder: Folder, pool: ProcessPoolExecutor | None, on_done: Callable[[int, PartDone], None]
+) -> None:
     """Write the files of all parts that are missing. `on_done` is called with the number of each part that is written.
+
+    Args:
+        pool: the processes that do it; `None`: this one.
 
     Raises:
         DataError: a row or a file cannot be used, or a worker died.
     """
     missing = [number for number in range(len(parts)) if not folder.part(number).exists()]
-    if workers == 1 or len(missing) < 2:
+    if pool is None:
         for number in missing:
             on_done(number, write_part(job, parts[number], folder, number))
         return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    pool = ProcessPoolExecutor(
-        min(workers, len(missing)),
-        get_context("spawn"),
-        initializer=begin_worker,
-        initargs=(sys.modules.get("torch", ...) is None,),
-    )
     try:
         futures = {pool.submit(write_part, job, parts[number], folder, number): number for number in missing}
         for future in as_completed(futures):
@@ -96,39 +92,6 @@ def run_job(job: Job, parts: Sequence[Part], folder: Folder, workers: int, on_do
             f"{folder.path}: a worker process died, perhaps for lack of memory. What is complete is kept: run the command again with "
             "--resume, or with fewer workers."
         ) from None
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def begin_worker(is_without_torch: bool) -> None:
-    """The first call in a worker. `is_without_torch`: the parent makes `import torch` fail; so does the worker then."""
-    if is_without_torch:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Ctrl-C reaches all processes of a terminal, and the parent ends the workers. If it is killed, they end by themselves."""
-    import multiprocessing
-    import os
-    import signal
-    import threading
-    from multiprocessing.connection import wait
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-
-        def watch() -> None:
-            wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
 
 
 def write_part(job: Job, part: Part, folder: Folder, number: int) -> PartDone:
