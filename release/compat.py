@@ -224,7 +224,7 @@ def run_tests(python, environment, label, workers):
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     parallel = ["--numprocesses", workers] if workers > 1 else []
-    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", f"--junitxml={report}", *parallel, *environment.tests]
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", "--durations=60", f"--junitxml={report}", *parallel, *environment.tests]
     command += [f"--deselect={test}" for test in SLOW]
     log = report.with_suffix(".log")
     with log.open("w", encoding="utf-8") as file:
