@@ -33,7 +33,13 @@ def test_rows_do_not_see_each_other(tokenizer, attention):
 def test_rows_do_not_see_each_other_in_the_trainer(tokenizer, tmp_path):
     losses = []
     for padding_free in (False, True):
-        settings = {**SETTINGS, "per_device_train_batch_size": 4, "max_steps": 1, "logging_steps": 1, "remove_unused_columns": False}
+        settings = {
+            **SETTINGS,
+            "per_device_train_batch_size": 4,
+            "max_steps": 1,
+            "logging_steps": 1,
+            "remove_unused_columns": False,
+        }
         trainer = Trainer(
             model=causal_model(tokenizer),
             args=TrainingArguments(str(tmp_path), **settings),
@@ -50,7 +56,9 @@ def test_with_an_old_torch_rows_see_each_other_and_a_warning_says_so(tokenizer):
     with pytest.warns(SpanmaskWarning, match=r"padding_free: with torch 2\.\d\.\S+, before 2\.6, rows attend to each other"):
         collator = DataCollatorForChat(tokenizer, padding_free=True)
     model = causal_model(tokenizer)
-    assert model(**collator(ROWS)).loss.item() != pytest.approx(model(**DataCollatorForChat(tokenizer)(ROWS)).loss.item(), abs=1e-6)
+    assert model(**collator(ROWS)).loss.item() != pytest.approx(
+        model(**DataCollatorForChat(tokenizer)(ROWS)).loss.item(), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("installed", "old"), [("2.2.0+cpu", True), ("2.5.1", True), ("2.6.0a0+git1", False), ("10.0", False)])

@@ -138,12 +138,12 @@ class DataCollatorForChat(ChatCollator):
 
 
 def warn_of_old_torch() -> None:
-    """Warn if models of transformers cannot separate concatenated rows by `position_ids`, which they leave without a word."""
+    """Warn if models of transformers cannot separate concatenated rows by `position_ids`, which they then ignore."""
     torch = version("torch")
     if tuple(int(number) for number in torch.split(".")[:2]) < (2, 6):
         warnings.warn(
-            f"padding_free: with torch {torch}, before 2.6, rows attend to each other in the eager, SDPA and flex attention of transformers. "
-            "Use a newer torch or attn_implementation='flash_attention_2', or pad the rows.",
+            f"padding_free: with torch {torch}, before 2.6, rows attend to each other in the eager, SDPA and flex attention of "
+            "transformers. Use a newer torch or attn_implementation='flash_attention_2', or pad the rows.",
             SpanmaskWarning,
             stacklevel=4,
         )

@@ -152,8 +152,8 @@ class WeightedLossMixin:
         """The weighted loss of one batch, divided by the amount of the step."""
         if num_items_in_batch is not None and self._amount is None:
             raise RuntimeError(
-                f"{type(self).__name__}: num_items_in_batch is not the amount of loss weights, since get_batch_samples of this class was not "
-                "called; do not override get_batch_samples without calling super(), or use another version of transformers."
+                f"{type(self).__name__}: num_items_in_batch is not the amount of loss weights, since get_batch_samples of this class "
+                "was not called; do not override get_batch_samples without calling super(), or use another version of transformers."
             )
         inputs = dict(inputs)
         labels, weights = self._labels_and_weights(inputs)
@@ -165,7 +165,9 @@ class WeightedLossMixin:
             loss = loss * self.accelerator.num_processes  # type: ignore[attr-defined]  # gradients are averaged over them
         return (loss, outputs) if return_outputs else loss
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], torch.Tensor | None]:
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | None]:
         """The batches of one step, and their divisor. Transformers 4.56, and programs that replace this method, count tokens in it."""
         batches, amount = super().get_batch_samples(epoch_iterator, num_batches, device)  # type: ignore[misc]
         return batches, self._amount if amount is self._amount else self._get_num_items_in_batch(batches, device)
