@@ -39,7 +39,6 @@ args = TrainingArguments(
     remove_unused_columns=False,
     disable_tqdm=True,
     use_cpu=True,
-    train_sampling_strategy="sequential",
 )
 WeightedLossTrainer(
     model=model,

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,9 @@ def train(model, collator, folder, cls=WeightedLossTrainer, weights=TURN_WEIGHTS
         disable_tqdm=True,
         use_cpu=True,
         dataloader_pin_memory=False,
-        train_sampling_strategy="sequential",
     )
-    trainer = cls(model=model, args=args, train_dataset=Dataset.from_dict(columns), data_collator=collator, **options)
+    stream = Dataset.from_dict(columns).to_iterable_dataset()  # so that rows stay in order, with any version of transformers
+    trainer = cls(model=model, args=args, train_dataset=stream, data_collator=collator, **options)
     trainer.train()
     return trainer
 
@@ -125,6 +126,28 @@ def test_gradient_accumulation_equals_one_big_batch(model, tokenizer, tmp_path, 
     torch.testing.assert_close(ends[0], ends[2])
     model.load_state_dict(start)
     assert not torch.equal(ends[0], parameters(model))
+
+
+def count_tokens(self, epoch_iterator, num_batches, device):
+    """As in transformers 4.56 and in programs that replace this method of `Trainer`: nothing else is asked what to divide by."""
+    batches = list(islice(epoch_iterator, num_batches))
+    return batches, sum((batch["labels"] != -100).sum() for batch in batches)
+
+
+@pytest.mark.parametrize("normalize", ["weights", "tokens"])
+def test_a_trainer_that_counts_tokens_itself_divides_by_the_weights(model, tokenizer, tmp_path, monkeypatch, normalize):
+    monkeypatch.setattr(Trainer, "get_batch_samples", count_tokens)
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
+    expected = by_hand(model, collator, normalize)
+    trainer = train(model, collator, tmp_path, batch=1, accumulate=4, normalize=normalize)
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_class_that_counts_tokens_before_the_mixin_is_an_error(model, tokenizer, tmp_path):
+    collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
+    counting = type("Counting", (WeightedLossTrainer,), {"get_batch_samples": count_tokens})
+    with pytest.raises(RuntimeError, match="Counting: num_items_in_batch is not the amount of loss weights"):
+        train(model, collator, tmp_path, cls=counting, normalize="weights")
 
 
 @pytest.mark.parametrize("normalize", ["weights", "tokens"])

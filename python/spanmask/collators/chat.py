@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from importlib.metadata import version
 from typing import Any
 
 from spanmask import _core
@@ -14,6 +16,7 @@ from spanmask.chat.encode import ChatEncoder
 from spanmask.chat.encoded import EncodedConversations, encode_conversations
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
+from spanmask.errors import SpanmaskWarning
 from spanmask.ragged import as_integers, core_rows
 
 __all__ = ["DataCollatorForChat"]
@@ -31,7 +34,8 @@ class DataCollatorForChat(ChatCollator):
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row], labels -100 where no loss is wanted; `loss_weights`
          float32 of the same shape where the policy or `turn_weights` give tokens different weights.
          With `padding_free`: `input_ids`, `labels`, `position_ids` int64 [1, T], `seq_idx` int32 [1, T], `cu_seq_lens_q` and `_k`
-         int32 [B + 1], `max_length_q` and `_k` int; a row's first token is -100, as in transformers' `DataCollatorWithFlattening`.
+         int32 [B + 1], `max_length_q` and `_k` int; a row's first token is -100, as in transformers' `DataCollatorWithFlattening`; and
+         `use_cache`, False: with a cache, models of transformers let rows attend to each other.
 
     Args:
         tokenizer: a transformers tokenizer: supplies pad token, padding side, and the chat template for `messages`.
@@ -50,7 +54,7 @@ class DataCollatorForChat(ChatCollator):
         on_untrained_batch: what to do when no row of a batch has trained tokens: `"raise"`, `"warn"`, `"ignore"`.
         label_pad_token_id: the label of padding and of tokens without loss.
         weight_key: the batch's key for loss weights, by default `"loss_weights"`. Naming it says that your loss reads them.
-        padding_free: concatenate rows instead of padding them.
+        padding_free: concatenate rows instead of padding them. A warning says if torch is too old for some attention implementations.
 
     Raises:
         ChatFormatError: rows hold token ids, and the chat format could not be derived from the template.
@@ -74,6 +78,8 @@ class DataCollatorForChat(ChatCollator):
         check_flag("padding_free", self.padding_free)
         if self.padding_free and self.pad_to_multiple_of is not None:
             raise ValueError("pad_to_multiple_of: cannot be combined with padding_free=True.")
+        if self.padding_free and self.return_tensors == "pt":
+            warn_of_old_torch()
         self._pad_token_id = 0 if self.padding_free else pad_token_id(self.tokenizer)
 
     def _layout(self) -> _core.Layout:
@@ -96,6 +102,7 @@ class DataCollatorForChat(ChatCollator):
                 "cu_seq_lens_k": written.cu_seq_lens,
                 "max_length_q": written.max_length,
                 "max_length_k": written.max_length,
+                "use_cache": False,
             }
         else:
             batch = {"input_ids": written.input_ids, "attention_mask": written.attention_mask, "labels": written.labels}
@@ -128,3 +135,15 @@ class DataCollatorForChat(ChatCollator):
         if self._encoder is None:
             self._encoder = ChatEncoder(self.tokenizer, self.tokenizer)
         return encode_conversations(self._encoder, conversations, self._policy.roles, self._format)
+
+
+def warn_of_old_torch() -> None:
+    """Warn if models of transformers cannot separate concatenated rows by `position_ids`, which they then ignore."""
+    torch = version("torch")
+    if tuple(int(number) for number in torch.split(".")[:2]) < (2, 6):
+        warnings.warn(
+            f"padding_free: with torch {torch}, before 2.6, rows attend to each other in the eager, SDPA and flex attention of "
+            "transformers. Use a newer torch or attn_implementation='flash_attention_2', or pad the rows.",
+            SpanmaskWarning,
+            stacklevel=4,
+        )

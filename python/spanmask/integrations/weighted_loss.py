@@ -110,6 +110,7 @@ class WeightedLossMixin:
         TypeError: the mixin comes after the trainer's class, where it would have no effect.
         ValueError: another kind of loss is requested as well (label smoothing, `compute_loss_func`, router losses), or the model is
             an encoder-decoder; or, in training, a batch has no weights.
+        RuntimeError: in training, another class or version counts a step's tokens without asking this one.
     """
 
     loss_is_scaled_for_ga = True  # tells transformers that compute_loss divides by the amount of the whole step
@@ -130,6 +131,7 @@ class WeightedLossMixin:
         self.normalize: Normalize = normalize
         self.shift = shift
         self.weight_key = weight_key
+        self._amount: torch.Tensor | None = None  # that of the last step
         super().__init__(*args, **kwargs)
         config = self.model.config  # type: ignore[attr-defined]
         refused = {
@@ -148,6 +150,11 @@ class WeightedLossMixin:
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """The weighted loss of one batch, divided by the amount of the step."""
+        if num_items_in_batch is not None and self._amount is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: num_items_in_batch is not the amount of loss weights, since get_batch_samples of this class "
+                "was not called; do not override get_batch_samples without calling super(), or use another version of transformers."
+            )
         inputs = dict(inputs)
         labels, weights = self._labels_and_weights(inputs)
         del inputs["labels"], inputs[self.weight_key]
@@ -158,14 +165,22 @@ class WeightedLossMixin:
             loss = loss * self.accelerator.num_processes  # type: ignore[attr-defined]  # gradients are averaged over them
         return (loss, outputs) if return_outputs else loss
 
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | None]:
+        """The batches of one step, and their divisor. Transformers 4.56, and programs that replace this method, count tokens in it."""
+        batches, amount = super().get_batch_samples(epoch_iterator, num_batches, device)  # type: ignore[misc]
+        return batches, self._amount if amount is self._amount else self._get_num_items_in_batch(batches, device)
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
-        """The divisor for the batches of one step. Overrides the method with which `Trainer` counts tokens."""
+        """The divisor for the batches of one step. Overrides the method with which newer versions of `Trainer` count tokens."""
         if not batch_samples:
             return None
         pairs = [self._labels_and_weights(batch) for batch in batch_samples]
         amount = torch.stack([loss_amount(*pair, normalize=self.normalize, shift=self.shift) for pair in pairs]).sum().to(device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:  # type: ignore[attr-defined]
             amount = self.accelerator.gather(amount).sum()  # type: ignore[attr-defined]
+        self._amount = amount
         return amount
 
     def _labels_and_weights(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:

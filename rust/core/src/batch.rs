@@ -248,7 +248,12 @@ pub fn mask_bounds<T: Token>(mask: &Ragged<T>) -> Result<Vec<(i64, i64)>, Error>
             None => Ok(((at + start) as i64, (at + stop) as i64)),
         }
     };
-    (0..mask.len()).map(bounds).collect()
+    let mut found = Vec::new();
+    stop::reserve(&mut found, mask.len());
+    for i in 0..mask.len() {
+        found.push(bounds(i)?);
+    }
+    Ok(found)
 }
 
 /// Whether a cut to `max_len` tokens leaves all `ids` in their rows: ids that belong to something that is not cut with them, such as the

@@ -16,7 +16,7 @@ pub enum Stopped {
     Asked,
     /// Working memory of this many bytes is not there.
     Memory {
-        /// How many more bytes a buffer needed.
+        /// How many bytes a buffer needed: what is in it, too, but not the space that it grows by beyond that.
         bytes: usize,
     },
 }
@@ -95,7 +95,7 @@ pub(crate) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
 #[cold]
 fn grow<T>(vec: &mut Vec<T>, more: usize) {
     if ASK.get().is_some() && vec.try_reserve(more).is_err() {
-        let bytes = more.saturating_mul(size_of::<T>());
+        let bytes = vec.len().saturating_add(more).saturating_mul(size_of::<T>());
         *vec = Vec::new(); // so that there is memory to report it
         resume_unwind(Box::new(Stopped::Memory { bytes }));
     }
@@ -179,9 +179,10 @@ mod tests {
 
     #[test]
     fn memory_that_is_not_there_ends_work() {
-        let mut vec = vec![1u64];
-        let bytes = isize::MAX as usize / 8 * 8;
-        assert_eq!(stoppable(|| false, || reserve(&mut vec, bytes / 8)), Err(Stopped::Memory { bytes }));
+        let mut vec = vec![1u64; 3];
+        let more = isize::MAX as usize / 8;
+        let bytes = (3 + more) * 8;
+        assert_eq!(stoppable(|| false, || reserve(&mut vec, more)), Err(Stopped::Memory { bytes }));
         assert_eq!(stoppable(|| false, || resize(&mut vec, 5, 2)), Ok(()));
         assert_eq!(vec, [2; 5]);
     }

@@ -106,10 +106,10 @@ pub fn no_memory(items: usize, item: usize) -> PyErr {
     ))
 }
 
-/// What a kernel needs for one row in addition to its outputs does not fit in memory.
+/// What a kernel needs in addition to its outputs does not fit in memory.
 pub fn no_working_memory(bytes: usize) -> PyErr {
     PyMemoryError::new_err(format!(
-        "rows: working memory of {} for one row does not fit in memory. Pass shorter rows, or lower num_threads.",
+        "rows: working memory of {} does not fit in memory. Pass fewer or shorter rows, or lower num_threads.",
         gib(bytes as f64)
     ))
 }

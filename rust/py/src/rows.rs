@@ -52,7 +52,11 @@ fn arrays<'py, T: Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py,
         Ok(row) if row.is_contiguous() && row.is_aligned() => Ok(row),
         _ => Err(not_contiguous(number)),
     };
-    list.iter().enumerate().map(array).collect()
+    let mut arrays = reserved(list.len())?;
+    for row in list.iter().enumerate() {
+        arrays.push(array(row)?);
+    }
+    Ok(arrays)
 }
 
 /// The rows of one array.

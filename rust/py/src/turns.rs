@@ -236,7 +236,7 @@ impl Turns<'_> {
         let lengths =
             starts.iter().zip(stops).map(|(start, stop)| stop.saturating_sub(*start).max(0) as usize);
         let lengths = collected(lengths)?;
-        TurnTable::new(all, rows, given.roles.len(), &lengths).map(Some).map_err(|e| to_py(e, "turns"))
+        TurnTable::new(all, rows, given.roles.len(), lengths).map(Some).map_err(|e| to_py(e, "turns"))
     }
 
     /// Where the turns of rows of `T` come from; `table` comes from [`Turns::table`].

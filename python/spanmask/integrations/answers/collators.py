@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,11 @@ def check_collator(trainer: Any, setup: Any, row: Mapping[str, Any]) -> None:
 
 def passes_labels(trainer: Any, row: Mapping[str, Any]) -> bool:
     """Whether the trainer's collator puts labels into a batch as they are, tried with a row and with the same row twice in one."""
-    collate = trainer._get_collator_with_removed_columns(trainer.data_collator)
+    collator = trainer.data_collator
+    if replaceable(collator) and getattr(collator, "max_length", None) is not None:  # TRL 1.7 truncates rows here
+        collator = copy(collator)
+        collator.max_length = None
+    collate = trainer._get_collator_with_removed_columns(collator)
     tokens = len(row["input_ids"])
     twice = {name: doubled(value) if name == "seq_lengths" or lies_by(value, tokens) else value for name, value in row.items()}
     try:

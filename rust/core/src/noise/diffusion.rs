@@ -154,10 +154,12 @@ fn uniform(seed_epoch: SeedEpoch, key: u64, purpose: Purpose) -> f64 {
 /// A row's part is the rank of the number that it would get alone, so the order of the rows does not matter; where in the part is drawn
 /// separately. Each ratio on its own is uniform, as without this.
 pub fn antithetic_ratios(keys: &[u64], seed_epoch: SeedEpoch, eps: f64) -> Vec<f64> {
-    let mut ranked: Vec<(f64, usize)> =
-        keys.iter().enumerate().map(|(i, &key)| (uniform(seed_epoch, key, Purpose::Rate), i)).collect();
-    ranked.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
-    let mut ratios = vec![0.0; keys.len()];
+    let mut ranked = Vec::new();
+    stop::reserve(&mut ranked, keys.len());
+    ranked.extend(keys.iter().enumerate().map(|(i, &key)| (uniform(seed_epoch, key, Purpose::Rate), i)));
+    ranked.sort_unstable_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))); // in place: no two are equal
+    let mut ratios = Vec::new();
+    stop::resize(&mut ratios, keys.len(), 0.0);
     for (rank, &(_, i)) in ranked.iter().enumerate() {
         let place = rank as f64 + uniform(seed_epoch, keys[i], Purpose::RateOffset);
         ratios[i] = ratio_of(eps, place / keys.len() as f64);
@@ -171,13 +173,18 @@ pub fn antithetic_ratios(keys: &[u64], seed_epoch: SeedEpoch, eps: f64) -> Vec<f
 pub fn row_keys<T: Token>(rows: &[&[T]], layout: Layout, options: &RowOptions) -> Result<Vec<u64>, Error> {
     options.check(rows.len())?;
     let mut pack = Vec::new();
-    let key = |(i, whole): (usize, &&[T])| {
+    let mut key = |(i, whole): (usize, &&[T])| {
         let row = options.bounds.map_or(*whole, |bounds| &whole[bounds[i].clone()]);
         check_len(i, row.len())?;
         let row = &row[..row.len().min(layout.max_len)];
         check_and_key(i, row, &IdSet::default(), options.keys.map(|keys| keys[i]), &mut pack)
     };
-    rows.iter().enumerate().map(key).collect()
+    let mut made = Vec::new();
+    stop::reserve(&mut made, rows.len());
+    for row in rows.iter().enumerate() {
+        made.push(key(row)?);
+    }
+    Ok(made)
 }
 
 /// Masks `rows` into a batch.

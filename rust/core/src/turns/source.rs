@@ -10,42 +10,42 @@ use crate::{Error, Ragged, Token};
 #[derive(Debug, Clone)]
 pub struct TurnTable {
     turns: Vec<Turn>,
-    /// The turns of row `i` are `edges[i]..edges[i + 1]`.
-    edges: Vec<usize>,
+    /// The turns of row `i` are `ends[i - 1]..ends[i]`; those of row 0 begin at 0.
+    ends: Vec<usize>,
     roles: usize,
 }
 
 impl TurnTable {
-    /// `rows[n]`: the row of `turns[n]`, ascending. `lengths`: the tokens of each row.
+    /// `rows[n]`: the row of `turns[n]`, ascending. `lengths`: the tokens of each row; its memory is the table's, so that none is allocated.
     ///
     /// Errors: [`Error::Length`] if `rows` and `turns` differ in length, [`Error::Turn`] names the first turn that does not fit.
-    pub fn new(turns: Vec<Turn>, rows: &[i64], roles: usize, lengths: &[usize]) -> Result<Self, Error> {
+    pub fn new(turns: Vec<Turn>, rows: &[i64], roles: usize, lengths: Vec<usize>) -> Result<Self, Error> {
         if rows.len() != turns.len() {
             return Err(Error::Length { want: turns.len(), got: rows.len() });
         }
-        let mut edges = Vec::with_capacity(lengths.len() + 1);
-        edges.push(0);
+        let mut ends = lengths;
         let mut next = 0;
-        for (i, &len) in lengths.iter().enumerate() {
-            let mut free_from = 0;
+        for (i, end) in ends.iter_mut().enumerate() {
+            let (first, len, mut free_from) = (next, *end, 0);
             while let Some(turn) = turns.get(next).filter(|_| rows[next] == i as i64) {
                 if turn.role >= roles || !turn.fits(free_from, len) {
-                    return Err(Error::Turn { row: i, turn: next - edges[i] });
+                    return Err(Error::Turn { row: i, turn: next - first });
                 }
                 free_from = turn.stop;
                 next += 1;
             }
-            edges.push(next);
+            *end = next;
         }
         match rows.get(next) {
-            None => Ok(Self { turns, edges, roles }),
-            Some(&row) => Err(Error::TurnRow { turn: next, row, rows: lengths.len() }),
+            None => Ok(Self { turns, ends, roles }),
+            Some(&row) => Err(Error::TurnRow { turn: next, row, rows: ends.len() }),
         }
     }
 
     /// The turns of row `i`.
     fn of_row(&self, i: usize) -> &[Turn] {
-        &self.turns[self.edges[i]..self.edges[i + 1]]
+        let first = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.turns[first..self.ends[i]]
     }
 }
 
@@ -96,7 +96,7 @@ impl<T: Token> TurnSource<'_, T> {
         match *self {
             Self::Search(format) => find_turns(rows, format, found),
             Self::Table(table, first) => {
-                let got = table.edges.len() - 1;
+                let got = table.ends.len();
                 if got < first + rows.len() {
                     return Err(Error::Length { want: first + rows.len(), got });
                 }
@@ -128,12 +128,9 @@ mod tests {
         };
         let table = |turns: &[(i64, Turn)]| {
             let (rows, turns): (Vec<i64>, Vec<Turn>) = turns.iter().copied().unzip();
-            TurnTable::new(turns, &rows, 2, &[4, 0, 9]).map(|table| table.edges)
+            TurnTable::new(turns, &rows, 2, vec![4, 0, 9]).map(|table| table.ends)
         };
-        assert_eq!(
-            table(&[(0, turn(0, 0, 2)), (0, turn(1, 2, 4)), (2, turn(0, 8, 9))]),
-            Ok(vec![0, 2, 2, 3])
-        );
+        assert_eq!(table(&[(0, turn(0, 0, 2)), (0, turn(1, 2, 4)), (2, turn(0, 8, 9))]), Ok(vec![2, 2, 3]));
         assert_eq!(table(&[(0, turn(0, 0, 2)), (0, turn(1, 1, 4))]), Err(Error::Turn { row: 0, turn: 1 }));
         assert_eq!(table(&[(0, turn(0, 0, 5))]), Err(Error::Turn { row: 0, turn: 0 }));
         assert_eq!(table(&[(0, turn(2, 0, 1))]), Err(Error::Turn { row: 0, turn: 0 }));

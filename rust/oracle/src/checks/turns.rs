@@ -68,7 +68,7 @@ fn typed<T: Token>(input: &mut Input) {
     // A table of the same turns gives them back.
     let numbers: Vec<i64> = (0i64..).zip(&want).flat_map(|(i, turns)| turns.iter().map(move |_| i)).collect();
     let lengths: Vec<usize> = rows.rows().map(<[T]>::len).collect();
-    let table = TurnTable::new(want.concat(), &numbers, compiled.roles(), &lengths).unwrap();
+    let table = TurnTable::new(want.concat(), &numbers, compiled.roles(), lengths).unwrap();
     let mut given = Vec::new();
     let source = TurnSource::Table(&table, 0);
     let done = source.for_each_row(&rows, |_, turns| {
