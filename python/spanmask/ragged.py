@@ -538,19 +538,24 @@ def arrow_lists(array: Any, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
         array = pyarrow_array(array, f"{name}: an Arrow column")
     if isinstance(array, pa.ChunkedArray):  # combining copies, even a single chunk
         array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+    if isinstance(array, pa.ExtensionArray):  # tensors of one shape
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary.take(array.indices)
     kind = array.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    has_offsets = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not (has_offsets or pa.types.is_fixed_size_list(kind) or "list_view" in str(kind).partition("<")[0]):
         raise TypeError(f"{name}: expected an Arrow list of integers, got {kind}.")
     if array.null_count:
         raise ValueError(f"{name}: row {array.is_null().index(True).as_py()} is null; remove such rows or fill them.")
-    if pa.types.is_fixed_size_list(kind):
-        offsets = np.arange(len(array) + 1) * kind.list_size
-        flat = array.flatten()
+    if not has_offsets:  # a cast to lists leaves out the last offset of list views in pyarrow 26
+        lengths = array.value_lengths().to_numpy()
+        offsets, flat = np.append(0, np.cumsum(lengths, dtype=np.int64)), array.flatten()
     else:
         offsets = array.offsets.to_numpy()
         flat = array.values[offsets[0] : offsets[-1]] if len(offsets) else array.values
         offsets = offsets - offsets[0] if len(offsets) else np.zeros(1, np.int64)
-    return flat, offsets
+    return (flat.dictionary_decode() if pa.types.is_dictionary(flat.type) else flat), offsets
 
 
 def import_pyarrow(what: str) -> Any:

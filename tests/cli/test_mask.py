@@ -42,7 +42,7 @@ def test_files_become_parquet_with_labels(name, tokenizer, want, tmp_path):
     described = json.loads(metadata[b"spanmask"])
     assert described["command"] == "mask"
     assert described["policy"] == "MaskPolicy()" or "MaskPolicy" in described["policy"]
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["part-00000.parquet", "spanmask.json"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [".spanmask.json", "part-00000.parquet"]
 
 
 def test_format_prints_and_fails(tokenizer, tmp_path):

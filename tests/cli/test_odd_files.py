@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -138,7 +139,46 @@ def test_two_columns_of_one_name_and_objects_without_keys_are_errors_of_one_line
     assert (done.exit_code, "has two columns 'a'" in done.stderr) == (1, True)
     path = write_rows(tmp_path / "b.jsonl", [{**SHORT, "meta": {"deep": [{}]}}])
     done = command("mask", path, tmp_path / "out", "--tokenizer", tokenizer)
-    assert (done.exit_code, "column 'meta' has objects without keys" in done.stderr) == (1, True)
+    assert (done.exit_code, "which Parquet cannot hold; name the columns to keep" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array([1])),
+        pa.array([(1, 2, 3)] * 2, pa.month_day_nano_interval()),
+        pa.array([[{}]] * 2, pa.large_list(pa.struct([]))),
+        pa.array([{"a": [{}]}] * 2, pa.struct({"a": pa.list_(pa.struct([]))})),
+        pa.DictionaryArray.from_arrays([0, 0], pa.array([[1]])),
+        pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [pa.array([1, 2])]),
+    ],
+    ids=lambda column: str(column.type).partition("<")[0],
+)
+def test_columns_that_parquet_cannot_hold_are_named_and_the_remedy_works(column, tokenizer, tmp_path):
+    table = pa.table({"id": [1, 2], "messages": pa.array([CHAT, CHAT]), "odd": column})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    arguments = ("mask", tmp_path / "a.arrow", tmp_path / "out", "--tokenizer", tokenizer)
+    done = command(*arguments)
+    assert done.exit_code == 1
+    assert "a.arrow: column 'odd' is " in done.stderr
+    assert "which Parquet cannot hold; name the columns to keep with --keep" in done.stderr
+    assert command(*arguments, "--keep", "id").exit_code == 0
+    assert [list(row) for row in read_out(tmp_path / "out")] == [["id", "input_ids", "labels"]] * 2
+
+
+def test_an_array_after_a_byte_order_mark_is_named(tokenizer, tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(ROWS).encode())
+    done = command("mask", tmp_path / "a.json", tmp_path / "out", "--tokenizer", tokenizer)
+    assert (done.exit_code, "a.json: holds one JSON array; expected JSON lines" in done.stderr) == (1, True)
+
+
+def test_the_folder_is_a_data_set_for_readers_of_folders(tokenizer, tmp_path):
+    write_rows(tmp_path / "a.jsonl", ROWS)
+    assert command("mask", tmp_path / "a.jsonl", tmp_path / "out", "--tokenizer", tokenizer).exit_code == 0
+    assert pq.read_table(tmp_path / "out").num_rows == len(ROWS)
+    data = datasets.load_dataset("parquet", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert data["train"]["id"][:] == [row["id"] for row in ROWS]
 
 
 def test_json_that_is_nested_too_deep_is_a_bad_row(tokenizer, tmp_path):
@@ -204,7 +244,7 @@ def test_changed_input_is_not_resumed_and_a_broken_manifest_is_named(tokenizer, 
     done = command(*arguments, "--resume")
     assert done.exit_code == 1
     assert "other values of inputs" in done.stderr
-    (tmp_path / "out" / "spanmask.json").write_text('{"command": ')
+    (tmp_path / "out" / ".spanmask.json").write_text('{"command": ')
     done = command(*arguments, "--resume")
     assert done.exit_code == 1
     assert "spanmask.json: is not a manifest" in done.stderr

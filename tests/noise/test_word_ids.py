@@ -25,7 +25,7 @@ FLOATS = [np.array([np.nan if word is None else word for word in row]) for row i
 MASKS = MaskedLM(4, 1000, mlm_probability=0.4)
 SPANS = SpanCorruption(range(900, 800, -1), 1, noise_density=0.4, mean_noise_span_length=2.0)
 DATA = datasets.Dataset.from_dict({"input_ids": ROWS, "word_ids": WORDS})
-FORMATS = [None, "numpy", "torch", "arrow", "pandas"]
+FORMATS = [None, "numpy", "torch", "arrow", "polars", "pandas"]
 SPELLINGS = {
     "None": WORDS,
     "-1": FILLED,
@@ -123,7 +123,7 @@ def test_batches_of_a_data_set(name, streamed):
         data = DATA.to_iterable_dataset().with_format(name) if streamed else DATA.with_format(name)
         assert arrays(collator(next(iter(data.iter(batch_size=3))))) == expected
         assert arrays(collator(list(data))) == expected
-        if name != "arrow" or streamed:  # `datasets` does not read several examples of a stored table one by one
+        if name not in ("arrow", "polars") or streamed:  # `datasets` does not read several examples of a stored table one by one
             assert arrays(next(iter(DataLoader(data, batch_size=3, collate_fn=collator)))) == expected
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanmask.chat.conversation import Conversation
+from spanmask.chat.conversation.layouts import kind_of
 from spanmask.chat.encode import AlignedTurn, EncodedRow
 from spanmask.chat.encoded import EncodedConversations, with_turns
 from spanmask.chat.text.token_edges import encode_with_edges
@@ -59,6 +60,13 @@ def leading_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of texts. BOS is added by the tokenizer unless the text has it."""
+    """The ids of texts. BOS is added by the tokenizer unless the text has it.
+
+    Raises:
+        TypeError: an entry is not a text.
+    """
     bos = tokenizer.bos_token
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text: row {row} is {kind_of(text)}; expected a text. Remove such rows or fill them.")
     return [list(tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))["input_ids"]) for text in texts]

@@ -183,12 +183,7 @@ def job_of(
     for name in keep or ():
         if name not in types:
             raise ValueError(f"--keep: no column {name!r}; the input has {', '.join(map(repr, types))}.")
-    for name in passed:
-        if has_empty_struct(pa, types[name]):
-            raise DataError(
-                f"{inputs}: column {name!r} has objects without keys in the first rows, which Parquet cannot hold; "
-                "name the columns to keep with --keep."
-            )
+    check_parquet(pa, {name: types[name] for name in passed}, inputs)
     whole = work.operator.schema(pa.schema(list(types.items())))
     makes = {field.name for field in whole} - set(types)
     changed = {name for name in types if whole.field(name).type != types[name]}
@@ -297,11 +292,17 @@ def type_of_values(pa: Any, values: list[Any]) -> Any:
     return kind
 
 
-def has_empty_struct(pa: Any, kind: Any) -> bool:
-    """Whether a type has a struct without fields in it."""
-    if pa.types.is_struct(kind):
-        return not kind.num_fields or any(has_empty_struct(pa, field.type) for field in kind)
-    return pa.types.is_list(kind) and has_empty_struct(pa, kind.value_type)
+def check_parquet(pa: Any, types: Mapping[str, Any], inputs: str) -> None:
+    """Raise DataError for a column that Parquet cannot hold: objects without keys, unions, intervals, and whatever else pyarrow refuses."""
+    import pyarrow.parquet
+
+    for name, kind in types.items():
+        try:
+            pyarrow.parquet.write_table(pa.table({name: pa.nulls(1, kind)}), pa.BufferOutputStream())
+        except pa.ArrowException:
+            raise DataError(
+                f"{inputs}: column {name!r} is {kind}, which Parquet cannot hold; name the columns to keep with --keep."
+            ) from None
 
 
 def named_columns(column: list[str] | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from spanmask.ragged import is_arrow, items_of, listed, to_numpy
 
 __all__ = [
     "add_columns",
+    "check_distinct",
     "columns_of",
     "is_batch",
     "required_column",
@@ -31,11 +32,11 @@ def is_batch(features: Any) -> bool:
 
 
 def columns_of(features: Any) -> dict[str, Any]:
-    """The columns of a batch of examples: a list of dicts, a table (Arrow or pandas) or a list of tables, or a dict of columns.
+    """The columns of a batch of examples: a list of dicts, a table (Arrow, pandas or Polars) or a list of tables, or a dict of columns.
 
     Raises:
-        ValueError: there is no example, one does not have the same columns as the first (the message names both), or columns differ in
-            length.
+        ValueError: there is no example, one does not have the same columns as the first (the message names both), columns differ in
+            length, or two have the same name.
         TypeError: the examples are not dicts, or a column has no entries.
     """
     if type(features) is list and set(map(type, features)) == {dict} and len(set(map(len, features))) == 1:
@@ -44,10 +45,14 @@ def columns_of(features: Any) -> dict[str, Any]:
         except KeyError:
             pass  # the example that lacks a name is found below
     if is_data_frame(features):
+        check_distinct(map(str, features.columns), "features")
         features = {str(name): list(features[name]) for name in features.columns}
+    if is_polars_frame(features):
+        features = features.to_arrow()
     if is_arrow(features) and hasattr(features, "column_names"):
         if not features.num_rows:
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
+        check_distinct(features.column_names, "features")
         return {name: features[name].to_pylist() if name in RENDERED else features[name] for name in features.column_names}
     if isinstance(features, Mapping):
         sizes = {name: size_of(name, column) for name, column in features.items()}
@@ -63,8 +68,9 @@ def columns_of(features: Any) -> dict[str, Any]:
     examples = items_of(features, "features")
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
-    if any(is_data_frame(example) or (is_arrow(example) and hasattr(example, "column_names")) for example in examples):
-        # A data set in the format "arrow" or "pandas" returns each example as a table of one row.
+    if any(
+        map(is_table, examples)
+    ):  # a data set in the format "arrow", "pandas" or "polars" returns each example as a table of one row
         examples = [example for table in examples for example in examples_of(table)]
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping):
@@ -99,6 +105,25 @@ def is_data_frame(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
 
 
+def is_polars_frame(value: Any) -> bool:
+    """Whether `value` is a DataFrame of Polars, without importing Polars."""
+    return type(value).__module__.partition(".")[0] == "polars" and hasattr(value, "to_arrow") and hasattr(value, "columns")
+
+
+def is_table(value: Any) -> bool:
+    """Whether `value` is a table: of Arrow, pandas or Polars."""
+    return is_data_frame(value) or is_polars_frame(value) or (is_arrow(value) and hasattr(value, "column_names"))
+
+
+def check_distinct(names: Iterable[str], argument: str) -> None:
+    """Raise ValueError if a table has two columns of the same name: which of them is meant cannot be known."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{argument}: two columns are called {name!r}; rename or remove one of them.")
+        seen.add(name)
+
+
 def is_series(value: Any) -> bool:
     """Whether `value` is a column of pandas, without importing pandas."""
     return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "iloc") and not hasattr(value, "columns")
@@ -106,7 +131,7 @@ def is_series(value: Any) -> bool:
 
 def examples_of(table: Any) -> list[Any]:
     """The examples of a table as dicts; anything else is returned as a single example."""
-    if not is_data_frame(table) and not is_arrow(table):
+    if not is_table(table):
         return [table]
     columns = columns_of(table)
     rows = zip(*map(listed, columns.values()), strict=True)

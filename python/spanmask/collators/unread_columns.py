@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from spanmask.ragged import is_tensor
 
-__all__ = ["check_unread"]
+__all__ = ["check_unread", "is_type_of_numbers"]
 
 # Columns with an entry for each token, and what else people call them. Names are compared without case, punctuation and a final "s".
 TOKEN_NAMES = {
@@ -41,22 +41,35 @@ ROW_NAMES = {
 }
 
 
-def check_unread(columns: Mapping[str, Any], read: Collection[str], rates: Sequence[str]) -> None:
+def check_unread(
+    columns: Mapping[str, Any],
+    read: Collection[str | None],
+    rates: Sequence[str],
+    is_numeric: Callable[[Any, bool], bool] | None = None,
+    reader: Literal["collator", "operator"] = "collator",
+) -> None:
     """Raise for a column of numbers that is meant for noise, but is not read under its name.
 
     A column is not meant for noise if the column that its name resembles is there too.
 
     Args:
-        columns: the columns of a batch.
+        columns: the columns of a batch, or whatever `is_numeric` judges them by.
         read: the names that the collator reads, and those that its options name.
         rates: the names of the columns that it reads a number for each row from.
+        is_numeric: whether a column holds a row of numbers for each example (or, if the second argument is false, also a number); by
+            default `holds_numbers`.
+        reader: what reads them.
 
     Raises:
         ValueError: there is such a column; the message names the right one.
     """
     for name in columns:
         meant = None if name in read else meant_name(name)
-        if meant is None or (meant != name and meant in columns) or not holds_numbers(columns[name], meant in TOKEN_NAMES):
+        if (
+            meant is None
+            or (meant != name and meant in columns)
+            or not (is_numeric or holds_numbers)(columns[name], meant in TOKEN_NAMES)
+        ):
             continue
         if meant in read:
             remedy = f"Rename it to {meant!r}, which is read, or remove it."
@@ -75,7 +88,8 @@ def check_unread(columns: Mapping[str, Any], read: Collection[str], rates: Seque
         else:
             remedy = "It has no rates by row. Remove the column."
         raise ValueError(
-            f"features: the column {name!r} is not read by this collator, although its name says that it is meant for noise. {remedy}"
+            f"{'features' if reader == 'collator' else 'table'}: the column {name!r} is not read by this {reader}, although its name says "
+            f"that it is meant for noise. {remedy}"
         )
 
 
@@ -110,6 +124,14 @@ def holds_numbers(column: Any, by_token: bool) -> bool:
             if item is not None:
                 return is_number(item)
     return False
+
+
+def is_type_of_numbers(kind: Any, by_token: bool) -> bool:
+    """Whether a column of this Arrow type holds a row of numbers for each example, or also a number if entries are by row."""
+    is_list = hasattr(kind, "value_type") and not hasattr(kind, "index_type")
+    return (is_list or not by_token) and str(kind.value_type if is_list else kind).startswith(
+        ("int", "uint", "bool", "float", "double", "halffloat")
+    )
 
 
 def is_number(value: Any) -> bool:

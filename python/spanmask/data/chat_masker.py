@@ -109,9 +109,9 @@ class ChatMasker(Operator):
         if ids is None:
             made["input_ids"] = list_kind(None, "int32")
         elif self._labeller.max_length is not None:
-            made["input_ids"] = list_kind(ids, str(ids.value_type))
+            made["input_ids"] = list_kind(ids, ids.value_type)
             if "attention_mask" in types:
-                made["attention_mask"] = list_kind(ids, str(types["attention_mask"].value_type))
+                made["attention_mask"] = list_kind(ids, types["attention_mask"].value_type)
         made[self._output] = list_kind(ids, "int32" if self._output == "labels" else "int8")
         if self._weights:
             made["loss_weights"] = list_kind(ids, "float32")

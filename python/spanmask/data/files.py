@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +29,7 @@ SUFFIXES = {
     ".ipc": "arrow",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-MANIFEST = "spanmask.json"  # what our commands write beside the data
+MANIFEST = ".spanmask.json"  # what our commands write beside the data; readers of whole folders pass over such a name
 # What `datasets.save_to_disk` writes beside the data.
 NO_DATA = ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -163,7 +164,7 @@ def line_edges(path: Path, part_rows: int) -> list[tuple[int, int]]:
                         edges.append((lines, position + place))
             else:
                 lines += count
-            if not position and block.lstrip()[:1] == b"[":
+            if not position and block.removeprefix(BOM_UTF8).lstrip()[:1] == b"[":
                 raise DataError(f"{path}: holds one JSON array; expected JSON lines, an object a line (jq -c '.[]' makes them).")
             position, last = position + len(block), block[-1:]
     if last != b"\n":

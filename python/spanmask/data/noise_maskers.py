@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,16 +18,31 @@ from spanmask.collators.columns import required_column
 from spanmask.collators.masked_lm import DataCollatorForMaskedLM
 from spanmask.collators.noise_base import given_options
 from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
+from spanmask.collators.unread_columns import check_unread, is_type_of_numbers
 from spanmask.data.operator import Operator, list_kind
 from spanmask.noise.corrupt import corrupt
 from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
 from spanmask.noise.masked_lm import MaskedLM, mask_tokens
+from spanmask.noise.mixture import DenoiserMixture
+from spanmask.noise.row_options import column_of_probabilities, is_by_token
 from spanmask.noise.spec import CorruptionSpec
-from spanmask.ragged import Ragged, column_of_flags
+from spanmask.ragged import Ragged, check_aligned, column_of_flags, word_rows
 
 __all__ = ["MiddleFiller", "NoiseOperator", "SpanCorrupter", "TokenMasker"]
 
 FLAGS = ("protected_mask", "special_tokens_mask")
+# What reads each argument with an entry for each token.
+COLUMNS: Mapping[str, Callable[[Any, str], Ragged]] = {
+    "protected_mask": column_of_flags,
+    "word_ids": word_rows,
+    "word_starts": column_of_flags,
+    "mlm_probability": column_of_probabilities,
+}
+
+
+def same_names(*names: str) -> Mapping[str, str]:
+    """Columns that are called as the arguments are."""
+    return MappingProxyType({name: name for name in names})
 
 
 @dataclass(eq=False, repr=False)
@@ -46,8 +62,12 @@ class NoiseOperator(Operator):
     keep_columns: InitVar[Iterable[str] | None] = None
     spec: Any = None
 
-    read: ClassVar[tuple[str, ...]] = ()
-    """Columns that are arguments of the function of the same names, where the table has them."""
+    read: ClassVar[Mapping[str, str]] = {}
+    """Columns that are arguments of the function `noise`, where the table has them, and what the function calls each."""
+    token_columns: ClassVar[tuple[str, ...]] = (*FLAGS, "word_ids", "word_starts")
+    """Columns with an entry for each token that noise depends on."""
+    moves_tokens: ClassVar[bool] = True
+    """Rows do not keep their length, so that what belongs to each of their tokens is out of place afterwards."""
     noise: ClassVar[Callable[..., Any]]
     """The function that draws noise and writes rows."""
 
@@ -57,8 +77,21 @@ class NoiseOperator(Operator):
         self.max_length = check_length("max_length", self.max_length)
 
     def _made(self, types: Mapping[str, Any]) -> dict[str, Any]:
+        known = {"input_ids", "text", "attention_mask", "token_type_ids", "special_tokens_mask", self.key_column}
+        rates = [] if isinstance(self.spec, DenoiserMixture) else [name for name in self.read if name not in self.token_columns]
+        check_unread(types, known.union(self.token_columns, self.read), rates, is_type_of_numbers, "operator")
         kind = list_kind(types.get("input_ids"), "int32")
-        return {"input_ids": kind, "labels": kind}
+        made = {"input_ids": kind, "labels": kind}
+        if "attention_mask" in types and self._changes_lengths:
+            made["attention_mask"] = list_kind(types.get("input_ids"), types["attention_mask"].value_type)
+        return made
+
+    @property
+    def _changes_lengths(self) -> bool:
+        return self.moves_tokens or self.max_length is not None
+
+    def _left_out(self) -> Collection[str]:
+        return ("token_type_ids", *FLAGS, "word_ids", "word_starts") if self._changes_lengths else ()
 
     def _make(
         self, columns: Mapping[str, Any]
@@ -67,23 +100,49 @@ class NoiseOperator(Operator):
             raise ValueError(f"input_ids, text: no such column; the table has {', '.join(map(repr, columns))}.")
         given = columns["input_ids"] if "input_ids" in columns else encode_texts(self.tokenizer, entries(columns, "text"))
         rows = Ragged.from_rows(given, "input_ids")
-        if "attention_mask" in columns and (Ragged.from_rows(columns["attention_mask"], "attention_mask").values == 0).any():
-            raise ValueError(
-                "attention_mask: the rows have padding; pass rows without padding, which is added when batches are made."
-            )
-        options: dict[str, Any] = {name: columns[name] for name in self.read if name in columns}
-        flags = [column_of_flags(columns[name], name) for name in FLAGS if name in columns]
-        if flags:
-            options["protected_mask"] = Ragged(np.logical_or.reduce([column.values for column in flags]), flags[0].offsets)
-        if self.max_length is not None:
-            rows = first_tokens(rows, self.max_length)
-            for name in ("protected_mask", "word_ids", "word_starts"):
-                if name in options:
-                    options[name] = [row[: self.max_length] for row in entries(options, name)]
+        if "attention_mask" in columns:
+            mask = column_of_flags(columns["attention_mask"], "attention_mask")
+            check_aligned(mask, rows, "attention_mask")
+            if not mask.values.all():
+                raise ValueError(
+                    "attention_mask: the rows have padding; pass rows without padding, which is added when batches are made."
+                )
+        options = self._options(columns, rows)
         if self.key_column is not None:
             options["keys"] = required_column(columns, "key_column", self.key_column)
+        if self.max_length is not None:
+            rows, options = self._cut(rows, options, self.max_length)
         out = type(self).noise(rows, self.spec, seed=self.seed, epoch=self.epoch, **options)
-        return {name: (made.values, made.offsets) for name, made in (("input_ids", out.input_ids), ("labels", out.labels))}, None
+        made = {name: (made.values, made.offsets) for name, made in (("input_ids", out.input_ids), ("labels", out.labels))}
+        if "attention_mask" in columns and self._changes_lengths:
+            made["attention_mask"] = np.ones(len(out.input_ids.values), np.int8), out.input_ids.offsets
+        return made, None
+
+    def _options(self, columns: Mapping[str, Any], rows: Ragged) -> dict[str, Any]:
+        """The columns that noise depends on, as arguments of `noise`.
+
+        Raises:
+            ValueError: a column with an entry for each token is not aligned with the rows.
+            TypeError: a column has the wrong type.
+        """
+        options: dict[str, Any] = {argument: columns[name] for name, argument in self.read.items() if name in columns}
+        flags = {name: column_of_flags(columns[name], name) for name in FLAGS if name in columns and name in self.token_columns}
+        for name, column in flags.items():
+            check_aligned(column, rows, name)
+        if flags:
+            options["protected_mask"] = Ragged(np.logical_or.reduce([column.values for column in flags.values()]), rows.offsets)
+        return options
+
+    def _cut(self, rows: Ragged, options: dict[str, Any], count: int) -> tuple[Ragged, dict[str, Any]]:
+        """The first `count` tokens of each row, and of the columns with an entry for each token."""
+        cut = dict(options)
+        for name in ("protected_mask", "word_ids", "word_starts", "mlm_probability"):
+            if name not in options or (name == "mlm_probability" and not is_by_token(options[name])):
+                continue
+            column = COLUMNS[name](options[name], name)
+            check_aligned(column, rows, name)
+            cut[name] = first_tokens(column, count)
+        return first_tokens(rows, count), cut
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({short_repr(self.spec)}, seed={self.seed}, epoch={self.epoch})"
@@ -94,7 +153,7 @@ def first_tokens(rows: Ragged, count: int) -> Ragged:
     starts, stops = rows.bounds()
     lengths = np.minimum(stops - starts, count)
     places = np.arange(len(rows.values)) - np.repeat(starts, stops - starts)
-    return Ragged(rows.values[places < count], np.append(0, np.cumsum(lengths)))
+    return Ragged._unchecked(rows.values[places < count], np.append(0, np.cumsum(lengths)))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -103,8 +162,10 @@ class SpanCorrupter(NoiseOperator):
 
     In:  a `pyarrow.Table` or `RecordBatch` with `input_ids` (a list of integers a row) or `text`. Columns that are read where present:
          `protected_mask`, `special_tokens_mask`, `word_ids`, `word_starts`, `noise_density`, `mean_noise_span_length`.
-    Out: the same kind, with `input_ids` and `labels` as lists of int32 (large lists where `input_ids` is one), without padding. Other
-         columns stay as they are.
+    Out: the same kind, with `input_ids` and `labels` as lists of int32 (large lists where `input_ids` is one), without padding; with an
+         `attention_mask` of ones if the table has one. Other columns stay as they are, but those with an entry for each token of the old
+         rows (`token_type_ids`, `special_tokens_mask`, `protected_mask`, `word_ids`, `word_starts`) are left out, unless `keep_columns`
+         names them.
 
     Args:
         tokenizer: supplies sentinels and EOS, and tokenizes `text`.
@@ -119,10 +180,11 @@ class SpanCorrupter(NoiseOperator):
 
     Raises:
         SentinelError: the tokenizer has no sentinels, or too few for a row.
-        ValueError, TypeError: an option or a row that cannot be used; the message names it.
+        ValueError, TypeError: an option or a row that cannot be used; the message names it. A column of numbers is one if it is meant for
+            noise, but not read under its name, such as `mlm_probability`.
     """
 
-    read = ("word_ids", "word_starts", "noise_density", "mean_noise_span_length")
+    read = same_names("word_ids", "word_starts", "noise_density", "mean_noise_span_length")
     noise = staticmethod(corrupt)
 
     spec: CorruptionSpec | None = None
@@ -153,7 +215,7 @@ class TokenMasker(NoiseOperator):
     In:  a `pyarrow.Table` or `RecordBatch` with `input_ids` (a list of integers a row) or `text`. Columns that are read where present:
          `protected_mask`, `special_tokens_mask`, `word_ids`, `word_starts`, `mlm_probability`.
     Out: the same kind, with `input_ids` and `labels` (-100 where nothing was chosen) as lists of int32 (large lists where `input_ids` is
-         one). Other columns stay as they are.
+         one). Other columns stay as they are; with `max_length`, those with an entry for each token as in `SpanCorrupter`.
 
     Args:
         tokenizer: supplies mask token, special tokens and vocabulary, and tokenizes `text`.
@@ -166,7 +228,8 @@ class TokenMasker(NoiseOperator):
         ValueError, TypeError: an option or a row that cannot be used; the message names it.
     """
 
-    read = ("word_ids", "word_starts", "mlm_probability")
+    read = same_names("word_ids", "word_starts", "mlm_probability")
+    moves_tokens = False
     noise = staticmethod(mask_tokens)
 
     spec: MaskedLM | None = None
@@ -194,21 +257,25 @@ class TokenMasker(NoiseOperator):
 class MiddleFiller(NoiseOperator):
     """Moves the middle of documents to their end, as `DataCollatorForFillInTheMiddle` does, in Arrow tables.
 
-    In:  a `pyarrow.Table` or `RecordBatch` with `input_ids` (a list of integers a row) or `text`; `rate` is read where present.
-    Out: the same kind, with `input_ids` and `labels` as lists of int32 (large lists where `input_ids` is one). Other columns stay.
+    In:  a `pyarrow.Table` or `RecordBatch` with `input_ids` (a list of integers a row) or `text`; `fim_rate`, one number for each row, is
+         read where present.
+    Out: the same kind, with `input_ids` and `labels` as lists of int32 (large lists where `input_ids` is one). Other columns as in
+         `SpanCorrupter`.
 
     Args:
         tokenizer: supplies the tokens for prefix, middle and suffix, and tokenizes `text`.
         spec: a `FillInTheMiddle` instead of the next two options.
         rate, spm_rate: as in `FillInTheMiddle`; .5 each by default.
-        seed, epoch, key_column, max_length, columns, keep_columns: as in `SpanCorrupter`.
+        max_length: no row becomes longer, as in `DataCollatorForFillInTheMiddle`.
+        seed, epoch, key_column, columns, keep_columns: as in `SpanCorrupter`.
 
     Raises:
         SentinelError: the tokenizer lacks the tokens, or a row holds one already.
         ValueError, TypeError: an option or a row that cannot be used; the message names it.
     """
 
-    read = ("rate",)
+    read = MappingProxyType({"fim_rate": "rate"})
+    token_columns = ()
     noise = staticmethod(fill_in_the_middle)
 
     spec: FillInTheMiddle | None = None
@@ -226,3 +293,6 @@ class MiddleFiller(NoiseOperator):
         given = given_options(self.spec, {"rate": rate, "spm_rate": spm_rate})
         if self.spec is None:
             self.spec = FillInTheMiddle.from_tokenizer(self.tokenizer, **given)
+
+    def _cut(self, rows: Ragged, options: dict[str, Any], count: int) -> tuple[Ragged, dict[str, Any]]:
+        return rows, {**options, "max_length": count}  # the added ids count too

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spanmask._validate import as_names
-from spanmask.collators.columns import select_rows
+from spanmask.collators.columns import check_distinct, select_rows
 from spanmask.noise.schedule import ALGORITHM
 from spanmask.ragged import check_installed, import_pyarrow, is_arrow
 
@@ -51,7 +51,7 @@ class Operator:
 
         Raises:
             TypeError: not an Arrow table or record batch.
-            ValueError: a column is missing, or a row cannot be used; the message names it.
+            ValueError: a column is missing or there twice, or a row cannot be used; the message names it.
         """
         pa = import_pyarrow(type(self).__name__)
         if isinstance(table, pa.RecordBatch):
@@ -90,16 +90,19 @@ class Operator:
 
             return from_arrow_schema(self.schema(to_arrow_schema(schema)))
         pa = import_pyarrow(type(self).__name__)
+        check_distinct(schema.names, "table")
         for name in self._columns.values():
             self._require(schema, "columns", name)
         for name in self._keep_columns or ():
             self._require(schema, "keep_columns", name)
-        made = self._made({known: schema.field(own).type for known, own in self._known(schema.names).items()})
+        known = self._known(schema.names)
+        made = self._made({name: schema.field(own).type for name, own in known.items()})
+        left_out = {known[name] for name in self._left_out() if name in known}
         fields = []
         for field in schema:
             if field.name in made:
                 fields.append(pa.field(field.name, made.pop(field.name)))
-            elif self._keep_columns is None or field.name in self._keep_columns:
+            elif field.name not in left_out if self._keep_columns is None else field.name in self._keep_columns:
                 fields.append(field)
         fields += [pa.field(name, kind) for name, kind in made.items()]
         metadata = {key: value for key, value in (schema.metadata or {}).items() if key not in STALE_METADATA}
@@ -144,6 +147,10 @@ class Operator:
         """The types of the columns that are made, by name. `types`: those of the columns that are read."""
         raise NotImplementedError
 
+    def _left_out(self) -> Collection[str]:
+        """The columns that are not passed on unless they are named."""
+        return ()
+
     def _make(
         self, columns: Mapping[str, Any]
     ) -> tuple[dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]], npt.NDArray[np.int64] | None]:
@@ -160,10 +167,10 @@ def parts_of(table: Any) -> Iterator[Any]:
         yield table.slice(first, step)
 
 
-def list_kind(kind: Any, values: str) -> Any:
-    """The list type for new values beside a column of type `kind`: a large list if that is one, else a list."""
+def list_kind(kind: Any, values: Any) -> Any:
+    """The list type for new values, an Arrow type or its name, beside a column of type `kind`: a large list if that is one, else a list."""
     pa = import_pyarrow("an Arrow table")
-    value_type = getattr(pa, values)()
+    value_type = getattr(pa, values)() if isinstance(values, str) else values
     return pa.large_list(value_type) if kind is not None and pa.types.is_large_list(kind) else pa.list_(value_type)
 
 
