@@ -7,7 +7,7 @@ the contents between are found in the real text (`align.py`), and the tokenizer'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -22,7 +22,7 @@ from spanmask.chat.text.skeleton import Skeleton
 from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges
 from spanmask.chat.text.turn_edges import TurnEdges
 from spanmask.chat.text.twin import Exchange, mentioned_in
-from spanmask.chat.tokens import added_tokens, text_tokenizer
+from spanmask.chat.tokens import added_token_ids, added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError
 
 __all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow"]
@@ -84,6 +84,11 @@ class ChatEncoder:
             lambda messages, generation: self._try_render(messages, {}, generation),
         )
         self.skeletons: dict[str, Skeleton | None] = {}
+
+    @cached_property
+    def added_ids(self) -> frozenset[int]:
+        """The ids of added tokens."""
+        return added_token_ids(self.tokenizer)
 
     @cached_property
     def forms(self) -> MessageForms:
@@ -188,9 +193,10 @@ class ChatEncoder:
             skeleton = self.skeletons[key]
             if skeleton is None:
                 continue
-            starts = align(text, skeleton.gaps, [twin.leaves[number].text for number in skeleton.order])
+            leaves = [twin.leaves[number].text for number in skeleton.order]
+            starts = align(text, skeleton.gaps, leaves, self.mentioned.replaced)
             if starts is not None:
-                return EncodedRow(edges.ids, turns_at(skeleton, starts, edges), skeleton.dropped)
+                return EncodedRow(edges.ids, turns_at(skeleton, starts, text, edges, self.added_ids), skeleton.dropped)
         return None
 
     def _read_twin(self, twin: Exchange, options: Mapping[str, Any], generation: bool) -> Skeleton | None:
@@ -241,17 +247,25 @@ def template_texts(renderer: Any) -> list[str]:
     return [text for text in (template.values() if isinstance(template, Mapping) else [template]) if isinstance(text, str)]
 
 
-def turns_at(skeleton: Skeleton, starts: Sequence[int], edges: TokenEdges) -> list[AlignedTurn]:
+def turns_at(
+    skeleton: Skeleton, starts: Sequence[int], text: str, edges: TokenEdges, added_ids: Container[int]
+) -> list[AlignedTurn]:
     """The turns of a skeleton whose gaps begin at these characters of the text.
 
-    A token that is partly content belongs to the content.
+    A token that is partly content belongs to the content. Not so an added token of the template: some take the white space next to them,
+    which may be that of a content (Phi-3).
     """
     turns = []
     last = 0  # the first token that no earlier turn has
     for turn in skeleton.turns:
         start, content_start, prefill, reasoning, content_stop, stop = (starts[place.gap] + place.offset for place in turn.places)
-        stop_at = max(last, edges.following(content_stop))
+        stop_at = edges.following(content_stop)
+        if stop_at and edges.ids[stop_at - 1] in added_ids and text[content_stop - 1 : content_stop].isspace():
+            stop_at = min(stop_at, edges.covering(len(text[:content_stop].rstrip()) - 1) + 1)
+        stop_at = max(last, stop_at)
         first = stop_at if content_start == content_stop else max(last, edges.covering(content_start))
+        if first < stop_at and edges.ids[first] in added_ids:
+            first = min(max(first, edges.following(content_start)), stop_at)
         stop_at = max(first, stop_at)
         inside = [first if at == content_start else min(max(first, edges.covering(at)), stop_at) for at in (prefill, reasoning)]
         begin = min(max(last, edges.following(start)), first)

@@ -265,7 +265,7 @@ def search(
             unknown[row] = f"{unaligned}, and a search could take the special tokens in its contents for the template's"
             continue
         is_covered = fmt.uncovered_kind(messages, conversations[row].tools) is None
-        if not (is_covered and same_roles(messages, [turn.role for turn in some], fmt)):
+        if not (is_covered and same_roles(messages, [turn.role for turn in some if turn.places[-1] > turn.places[1]], fmt)):
             unknown[row] = f"{unaligned}, and a search finds other turns"
             continue
         found[row] = some

@@ -210,6 +210,12 @@ class Template:
         """Whether the rendered text of such a conversation has the content of every message exactly once, and no part as it is."""
         probe = marked_probe(kinds)
         text = self.render(probe)
+        if text is not None and any(
+            repr(call["arguments"]) in text and repr(call) not in text
+            for message in self.messages(probe)
+            for call in (one["function"] for one in message.get("tool_calls", ()))
+        ):
+            return False  # arguments in Python's notation: the template expects JSON text
         return text is not None and all(
             text.count(content) == 1 and not any(write({"type": "text", "text": content}) in text for write in (repr, json.dumps))
             for kind, content in probe.turns

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix
 from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
@@ -69,7 +69,7 @@ class Reading:
     context: str
 
     def __post_init__(self) -> None:
-        self.marks = marks_in(self.text)
+        self.marks = self.twin.marks_in(self.text)
         self.beginnings: dict[tuple[int, bool], str | None] = {}
         self.outlines = [outline(message) for message in self.twin.messages]
         self.first_user = next((at for at, message in enumerate(self.twin.messages) if message.get("role") == "user"), None)
@@ -131,9 +131,7 @@ class Reading:
         """The turns, from the marks: consecutive marks of one message are one turn. `None` if a text of an answer occurs twice."""
         spans: list[Span] = []
         for start, stop, number in self.marks:
-            leaf = self.twin.leaves[number] if number < len(self.twin.leaves) else None
-            if leaf is None:
-                return None
+            leaf = self.twin.leaves[number]
             if leaf.kind in PASSED_OVER:
                 continue
             role = RESULT_ROLE if leaf.kind is Kind.RESULT else self.role(leaf.message)
@@ -148,7 +146,7 @@ class Reading:
         return self.with_bare_turns(spans)
 
     def with_bare_turns(self, spans: list[Span]) -> list[Span]:
-        """Add the assistant's turns that have no marks but names: calls without arguments, and blank answers."""
+        """Add the assistant's turns that have no marks but names and ids: calls without arguments, and blank answers."""
         for number, message in enumerate(self.twin.messages):
             if message.get("role") != ASSISTANT:
                 continue
@@ -159,28 +157,28 @@ class Reading:
             at = at if own is None else min(own, at)
             left = spans[at - 1].last_leaf if at else 0
             right = spans[at].first_leaf if at < len(spans) else len(self.text)
-            names = call_names(message)
-            if named := self.named_in_calls(number, names, left, right):
+            labels = call_labels(message)
+            if named := self.named_in_calls(number, {*labels.names, *labels.ids}, left, right):
                 spans.insert(at, Span(ASSISTANT, number, named[0][0], named[-1][1], named))
-            elif own is None and not names and not self.has_text(number):
+            elif own is None and not labels.count and not self.has_text(number):
                 begin = self.blank_turn(number, left, right)
                 if begin is not None:
                     spans.insert(at, Span(ASSISTANT, number, begin, begin, []))
         return spans
 
-    def named_in_calls(self, message: int, names: Sequence[str], left: int, right: int) -> list[tuple[int, int, int]]:
-        """The marks of the names of a message's calls. The header of a result may repeat them: those are not at the end of the text
-        when the call is the last message.
+    def named_in_calls(self, message: int, labels: Container[str], left: int, right: int) -> list[tuple[int, int, int]]:
+        """The marks of the names and ids of a message's calls. The header of a result may repeat them: those are not at the end of the
+        text when the call is the last message.
         """
         beginning = self.beginning(message + 1, False)
         if beginning is None:
             return []
-        written = sum(mark(number) in names for _, _, number in marks_in(beginning))
-        earlier = sum(mark(number) in names for _, stop, number in self.marks if stop <= left)
+        written = sum(mark(number) in labels for _, _, number in self.twin.marks_in(beginning))
+        earlier = sum(mark(number) in labels for _, stop, number in self.marks if stop <= left)
         found = [
             (start, stop, number)
             for start, stop, number in self.marks
-            if left <= start and stop <= right and mark(number) in names
+            if left <= start and stop <= right and mark(number) in labels
         ]
         return found[: max(written - earlier, 0)]
 
@@ -202,7 +200,7 @@ class Reading:
 
     def leaves_in(self, text: str) -> list[Leaf]:
         """The leaves whose marks occur in a text."""
-        return [self.twin.leaves[number] for _, _, number in marks_in(text) if number < len(self.twin.leaves)]
+        return [self.twin.leaves[number] for _, _, number in self.twin.marks_in(text)]
 
     def role(self, message: int) -> str:
         return str(self.twin.messages[message].get("role", ""))
@@ -218,14 +216,17 @@ class Reading:
         beginning = self.beginning(span.message + 1, False)
         start, stop, _ = span.leaves[-1]
         end = None if beginning is None else after(beginning, self.text[start:stop])
+        end = None if end is None else end.removeprefix(self.text[stop : span.last_leaf])
         more = any(leaf.message == span.message and leaf.kind not in PASSED_OVER for leaf in self.leaves_in(end or ""))
         return end, more
 
     def close(self, span: Span, limit: int) -> bool:
         """Find where a turn ends. `limit`: where the next turn's content begins. False if that cannot be told."""
+        if span.leaves:
+            span.last_leaf += self.length_of_tags_after(span)
         gap = self.text[span.last_leaf : limit]
         if span.leaves:
-            has_call = span.role == ASSISTANT and bool(call_names(self.twin.messages[span.message]))
+            has_call = span.role == ASSISTANT and call_labels(self.twin.messages[span.message]).count > 0
             is_last = limit == len(self.text)
             closing = self.edges.closing(
                 self.surroundings(span.message),
@@ -248,10 +249,10 @@ class Reading:
         left = previous.stop if previous else 0
         lead = self.text[left : span.first_leaf]
         kind = self.twin.leaves[span.leaves[0][2]].kind if span.leaves else None
-        names = any(name in lead for name in call_names(self.twin.messages[span.message]))
+        is_labelled = call_labels(self.twin.messages[span.message]).occur_in(lead)
         tags = self.tags_before_marks(span.message) if kind is Kind.CONTENT else ""
         opening = self.edges.opening(
-            (self.surroundings(span.message), previous.role if previous else "", kind, names, tags),
+            (self.surroundings(span.message), previous.role if previous else "", kind, is_labelled, tags),
             span.role,
             lead,
             has_leaves=bool(span.leaves),
@@ -272,14 +273,14 @@ class Reading:
             return None
         start, stop, _ = previous.leaves[-1]
         rest = after(prompt, self.text[start:stop])
-        return None if rest is None else rest[left - previous.last_leaf :]
+        return None if rest is None else rest[left - stop :]
 
     def common_with_plain(self, span: Span, previous: Span | None, left: int) -> str:
         """The text before a turn that an answer without reasoning or calls would have as well."""
         lead = self.text[left : span.first_leaf]
         if self.twin.leaves[span.leaves[0][2]].kind is Kind.CONTENT:
             header = self.edges.plain.headers.get(ASSISTANT, "")
-            if header in lead and any(name in lead for name in call_names(self.twin.messages[span.message])):
+            if header in lead and call_labels(self.twin.messages[span.message]).occur_in(lead):
                 return lead[: lead.rfind(header) + len(header)]  # calls without arguments, before the text of their message
             tags = self.tags_before_marks(span.message)
             return lead.removesuffix(tags if lead.endswith(tags) else tags.lstrip())
@@ -297,15 +298,28 @@ class Reading:
             return lead
         start, stop, _ = previous.leaves[-1]
         rest = after(before, self.text[start:stop])
-        return lead if rest is None else common_prefix({rest[left - previous.last_leaf :], lead}, self.edges.added)
+        return lead if rest is None else common_prefix({rest[left - stop :], lead}, self.edges.added)
 
     def tags_before_marks(self, message: int) -> str:
         """The tags and blanks with which a content begins."""
+        text = self.content(message)
+        marks = self.twin.marks_in(text)
+        return text[: marks[0][0]] if marks else ""
+
+    def length_of_tags_after(self, span: Span) -> int:
+        """How much of the text after a turn's last mark is not the template's: the tags with which its content ends."""
+        text = self.content(span.message)
+        marks = self.twin.marks_in(text)
+        if not marks or marks[-1][2] != span.leaves[-1][2]:
+            return 0
+        tags = text[marks[-1][1] :]
+        return next((len(some) for some in (tags, tags.rstrip()) if self.text.startswith(some, span.last_leaf)), 0)
+
+    def content(self, message: int) -> str:
+        """The text of a twin's content."""
         content = self.twin.messages[message].get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
-        text = "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
-        marks = marks_in(text)
-        return text[: marks[0][0]] if marks else ""
+        return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
 
     def find_reasoning(self, span: Span) -> None:
         """Find where the reasoning at the head of a turn ends, and whether the template wrote all of it."""
@@ -334,25 +348,25 @@ class Reading:
         for number, message in enumerate(self.twin.messages):
             if message.get("role") != ASSISTANT:
                 continue
-            names = call_names(message)
+            labels = call_labels(message)
             values = [leaves for owner, leaves in self.twin.calls if owner == number]
             are_written = all(present.issuperset(some) for some in values)
-            if names and not (are_written and (all(values) or self.names_written(number, names, spans))):
+            if labels.count and not (are_written and (all(values) or self.labels_written(number, labels, spans))):
                 dropped.append((number, "tool calls"))
             texts = [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is Kind.CONTENT]
             if texts and (number not in rendered or not present.intersection(texts)):
                 dropped.append((number, "content"))
         return tuple(dropped)
 
-    def names_written(self, message: int, names: Sequence[str], spans: Sequence[Span]) -> bool:
-        """Whether a message is written with the name of each of its calls. Its results, which may repeat them, come later."""
+    def labels_written(self, message: int, labels: Labels, spans: Sequence[Span]) -> bool:
+        """Whether a message is written with the name or id of each of its calls. Its results, which may repeat them, come later."""
         own = [self.text[span.start : span.stop] for span in spans if span.message == message and span.role == ASSISTANT]
-        if sum(text.count(name) for text in own for name in dict.fromkeys(names)) >= len(names):
+        if labels.most_in(own) >= labels.count:
             return True  # in a turn of the message itself: nothing needs to be rendered
         beginning, before = self.beginning(message + 1, False), self.beginning(message, False) or ""
         if beginning is None:
-            return any(name in self.text for name in names)
-        return sum(beginning.count(name) - before.count(name) for name in dict.fromkeys(names)) >= len(names)
+            return labels.occur_in(self.text)
+        return labels.most_in([beginning], [before]) >= labels.count
 
 
 def outline(message: Mapping[str, Any]) -> str:
@@ -372,7 +386,29 @@ def functions_called(message: Mapping[str, Any]) -> list[Any]:
     return [call.get("function", call) if isinstance(call, Mapping) else None for call in calls]
 
 
-def call_names(message: Mapping[str, Any]) -> list[str]:
-    """The names of a message's calls."""
-    functions = functions_called(message)
-    return [str(function.get("name", "")) if isinstance(function, Mapping) else "" for function in functions]
+class Labels(NamedTuple):
+    """What a message's calls are known by, each text once: templates write their names, their ids, or both."""
+
+    count: int
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def occur_in(self, text: str) -> bool:
+        """Whether a text has one of them."""
+        return any(label in text for label in (*self.names, *self.ids))
+
+    def most_in(self, texts: Sequence[str], without: Sequence[str] = ()) -> int:
+        """How many names some texts have, or how many ids if they have more of those; without what others of them have."""
+
+        def written(labels: Sequence[str]) -> int:
+            return sum(sum(text.count(label) for text in texts) - sum(text.count(label) for text in without) for label in labels)
+
+        return max(written(self.names), written(self.ids))
+
+
+def call_labels(message: Mapping[str, Any]) -> Labels:
+    """The names and ids of a message's calls."""
+    calls = message.get("tool_calls") or ()
+    names = [function.get("name") for function in functions_called(message) if isinstance(function, Mapping)]
+    ids = [call.get("id") for call in calls if isinstance(call, Mapping)]
+    return Labels(len(calls), *(tuple(dict.fromkeys(str(label) for label in some if label)) for some in (names, ids)))

@@ -141,11 +141,14 @@ class TurnEdges:
         elif self.added.distinctive(closing):
             last = len(closing.rstrip())
         stop_token = False
-        if first == last and not plain:  # the model may end its turn with the token that opens the next (GLM)
+        header = self.plain.headers.get(ASSISTANT)
+        if role == ASSISTANT and not plain and (first == last or (has_call and header is not None)):
+            # The model may end its turn with the token that opens the next (GLM), also after the tag that closes a call. The token of its
+            # own header cannot be that.
             following = self.added.spans(gap[last:])
             if following and following[0][0] == 0:
                 token = gap[last : last + following[0][1]]
-                stop_token = role == ASSISTANT and token not in self.added.neutral
+                stop_token = token not in self.added.neutral and (first == last or not str(header).startswith(token))
         return Closing(first, last, stop_token)
 
     def runs(self, text: str) -> list[tuple[int, int]]:
@@ -194,6 +197,8 @@ class TurnEdges:
         if has_leaves:
             given = self._supplied(prompt(), lead)
             supplied = plain_lead() if given is None else given
+            if not supplied.strip() and self.added.distinctive(header) and lead.startswith(header, start):
+                supplied = lead[: start + len(header)]  # a header that only calls have after results (DeepSeek)
         content_start = len(supplied)
         tag = next(reversed([*re.finditer(OPENING_TAG, supplied)]), None)
         header = re.split(OPENING_TAG, header)[0].strip()  # a tag before it is the content of another message

@@ -44,6 +44,7 @@ METHODS = "split|rsplit|partition|rpartition|startswith|endswith|replace|r?find|
 STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 IDENTIFIER = r"[^\W\d]\w*"
+REPLACEMENT = rf"\breplace\(\s*({STRING})\s*,\s*({STRING})\s*\)"
 LOOKED_FOR = rf"\b(?:{METHODS})\(\s*({STRING})|({STRING})\s+(?:not\s+)?in\b"
 
 
@@ -75,13 +76,14 @@ class Mentioned(NamedTuple):
 
     `tags`: a pattern of the texts that they look for in contents. `parts`: texts in lower case; what has a tag has one of them.
     `literals`: their strings, with which they may compare a field. `identifiers`: their names: of fields that are not among them,
-    templates can at most write the value.
+    templates can at most write the value. `replaced`: pairs of texts, of which they write the second in place of the first.
     """
 
     tags: re.Pattern[str]
     parts: tuple[str, ...]
     literals: frozenset[str]
     identifiers: frozenset[str]
+    replaced: tuple[tuple[str, str], ...]
 
     def in_text(self, text: str) -> bool:
         """Whether a text has a tag. Most texts do not even have a part of one, which shows faster than a search would end."""
@@ -102,14 +104,16 @@ def mentioned_in(templates: Iterable[str]) -> Mentioned:
     looked_for: list[str] = []
     literals: set[str] = set()
     identifiers: set[str] = set()
+    replaced: list[tuple[str, str]] = []
     for template in templates:
         looked_for += [unescaped(match[1] or match[2]) for match in re.finditer(LOOKED_FOR, template)]
         literals.update(unescaped(match[0]) for match in re.finditer(STRING, template))
         identifiers.update(re.findall(IDENTIFIER, template))
+        replaced += [(unescaped(match[1]), unescaped(match[2])) for match in re.finditer(REPLACEMENT, template)]
     tags = sorted({text for text in looked_for if text.strip() and not text.isalnum()}, key=len, reverse=True)
     pattern = re.compile(f"({'|'.join([*map(re.escape, tags), REASONING_TAGS])})", re.IGNORECASE)
     parts = tuple(dict.fromkeys([*(tag.lower() for tag in tags), *PARTS_OF_TAGS]))
-    return Mentioned(pattern, parts, frozenset(literals), frozenset(identifiers))
+    return Mentioned(pattern, parts, frozenset(literals), frozenset(identifiers), tuple(dict.fromkeys(replaced)))
 
 
 def unescaped(literal: str) -> str:
@@ -141,6 +145,7 @@ class Exchange:
 
     messages: list[dict[str, Any]]
     leaves: list[Leaf]
+    marks: list[str]  # of each leaf, as it is written
     calls: list[tuple[int, list[int]]]  # for each call: the number of its message, and the leaves of its arguments
     mentioned: Mentioned
     keep_fields: bool
@@ -153,7 +158,7 @@ class Exchange:
         Args:
             keep_fields: leave fields as they are that only some templates know: a template may look into them.
         """
-        twin = cls([], [], [], mentioned, keep_fields, {})
+        twin = cls([], [], [], [], mentioned, keep_fields, {})
         twin.messages = [twin._message(number, message) for number, message in enumerate(messages)]
         return twin
 
@@ -167,9 +172,18 @@ class Exchange:
         """A string that only conversations of this shape have."""
         return repr(self.messages)
 
+    def marks_in(self, text: str) -> list[tuple[int, int, int]]:
+        """The marks of this twin in a text: (start, stop, number of the leaf). Tools and variables may have texts that look like others."""
+        return [
+            (start, stop, number)
+            for start, stop, number in marks_in(text)
+            if number < len(self.marks) and text[start:stop] == self.marks[number]
+        ]
+
     def _mark(self, message: int, kind: Kind, text: str) -> str:
+        self.marks.append(mark(len(self.leaves)))
         self.leaves.append(Leaf(message, kind, text))
-        return mark(len(self.leaves) - 1)
+        return self.marks[-1]
 
     def _message(self, number: int, message: Mapping[str, Any]) -> dict[str, Any]:
         twin: dict[str, Any] = {}
@@ -203,8 +217,10 @@ class Exchange:
     def _number(self, number: int, kind: Kind, value: Any) -> Any:
         """The mark of a number; any other value as it is."""
         if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
+            made = NUMBER + len(self.leaves)
+            self.marks.append(str(made))
             self.leaves.append(Leaf(number, kind, repr(value)))
-            return NUMBER + len(self.leaves) - 1
+            return made
         return value
 
     def _content(self, number: int, content: Any) -> Any:
@@ -267,7 +283,7 @@ class Exchange:
         """The mark of a name or id: always the same for the same text, because templates compare them."""
         if value not in self._ids:
             self._ids[value] = len(self.leaves)
-            self.leaves.append(Leaf(number, Kind.NAME, value))
+            self._mark(number, Kind.NAME, value)
         return mark(self._ids[value])
 
     def _text(self, number: int, kind: Kind, text: str) -> str:

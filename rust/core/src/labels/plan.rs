@@ -34,7 +34,7 @@ pub struct Plan {
     pub rows: Vec<RowReport>,
     /// Turns that are not after the cut, by role number.
     pub turns: Vec<u64>,
-    /// The roles of all turns of the whole rows, row by row.
+    /// The roles of the turns of the whole rows, row by row, without turns that have nothing after their header.
     pub roles: Vec<usize>,
     /// The turns of row `i` have the roles `role_edges[i]..role_edges[i + 1]`.
     pub role_edges: Vec<usize>,
@@ -63,7 +63,7 @@ impl Plan {
             stop::extend(&mut plan.spans, &spans.0);
             stop::push(&mut plan.edges, plan.spans.len());
             stop::reserve(&mut plan.roles, turns.len());
-            plan.roles.extend(turns.iter().map(|turn| turn.role));
+            plan.roles.extend(turns.iter().filter(|turn| turn.stop > turn.content_start).map(|turn| turn.role));
             stop::push(&mut plan.role_edges, plan.roles.len());
             stop::push(&mut plan.open, turns.last().is_some_and(|turn| !turn.closed));
             Ok(())
