@@ -4,9 +4,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from spanmask import DataCollatorForChat, MaskPolicy, Ragged, mask_labels, preview
+from spanmask import (
+    DataCollatorForChat,
+    MaskedLM,
+    MaskPolicy,
+    Ragged,
+    SpanCorruption,
+    corrupt,
+    encode_chat,
+    mask_labels,
+    mask_tokens,
+    preview,
+)
 from spanmask.preview.inputs import PreviewInputs
 from support.previews import SHOWN, body
+from support.tiny_models import CONVERSATIONS, chat_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -27,6 +39,19 @@ from support.previews import SHOWN, body
 )
 def test_rows_of_any_kind_look_alike(tokenizer, row, labels, as_rows):
     assert body(preview(as_rows(row), as_rows(labels), tokenizer)) == SHOWN
+
+
+def test_results_supply_their_labels_and_weights():
+    tokenizer = chat_tokenizer()
+    encoded = encode_chat(tokenizer, CONVERSATIONS[:2], MaskPolicy(prompt_weight=0.25))
+    assert encoded.weights is not None
+    separate = preview(encoded.input_ids, encoded.labels, tokenizer, weights=encoded.weights)
+    assert preview(encoded, tokenizer=tokenizer).to_html() == separate.to_html()
+    rows = np.array(encoded.input_ids.to_list()[0])[None]
+    masked = mask_tokens(rows, MaskedLM(mask_token_id=3, vocab_size=len(tokenizer)), seed=1)
+    assert preview(masked, tokenizer=tokenizer).to_text() == preview(masked.input_ids, masked.labels, tokenizer).to_text()
+    corrupted = corrupt(rows, SpanCorruption(sentinel_ids=[9, 8, 7], noise_density=0.2, mean_noise_span_length=20.0), seed=1)
+    assert "target | [[" in preview(corrupted, tokenizer=tokenizer).to_text()
 
 
 def test_a_batch_supplies_its_own_columns(tokenizer, row, chat_format):

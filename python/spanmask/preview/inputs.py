@@ -44,6 +44,10 @@ class PreviewInputs:
             TypeError: there are no ids or no labels, or entries are not integers.
             ValueError: columns have different numbers of rows, or rows are not 1-D.
         """
+        if is_result(rows):
+            labels = rows.labels if labels is None else labels
+            weights = getattr(rows, "weights", None) if weights is None else weights
+            rows = rows.input_ids
         decoder_inputs = isinstance(rows, Mapping) and rows.get("decoder_input_ids") is not None
         if isinstance(rows, Mapping):
             batch: Mapping[str, Any] = rows
@@ -148,3 +152,8 @@ class PreviewInputs:
 def shifted_right(column: npt.NDArray[Any], places: int, fill: int) -> npt.NDArray[Any]:
     """A row of the same length, shifted to the right; `fill` is inserted at the left."""
     return np.concatenate([np.full(min(places, len(column)), fill, column.dtype), column[: len(column) - places]])
+
+
+def is_result(rows: Any) -> bool:
+    """Whether rows are what `encode_chat` or a function of noise returns: an object with ids and labels."""
+    return type(rows).__module__.partition(".")[0] == "spanmask" and hasattr(rows, "input_ids") and hasattr(rows, "labels")

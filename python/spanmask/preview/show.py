@@ -119,8 +119,9 @@ def preview(
     Args:
         rows: integer ids of one row or of several rows: a list, a 1-D or 2-D array or tensor, a `Ragged`, an Arrow list array. Or a
             batch or an example, a mapping with `input_ids`: its `labels`, `attention_mask`, `loss_weights` and `cu_seq_lens_q` are
-            then used. Or a data set, as `audit` takes it: one of `datasets`, files, an Arrow table, a list of dicts; its rows are labelled
-            as `DataCollatorForChat` labels them, unless they have labels.
+            then used. Or what `encode_chat` or a function of noise returns, with its labels and weights. Or a data set, as `audit` takes
+            it: one of `datasets`, files, an Arrow table, a list of dicts; its rows are labelled as `DataCollatorForChat` labels them,
+            unless they have labels.
         labels: integers in the shape of the rows; or the result of `mask_labels`, with its weights.
         tokenizer: decodes the ids: a tokenizer, or a processor that has one.
         attention_mask: aligned with the rows; tokens with a 0 are padding and not shown.
