@@ -21,6 +21,7 @@ from statistics import median
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # "1 process" is one core
 
 import datasets  # noqa: E402
 import numpy as np  # noqa: E402
