@@ -188,3 +188,18 @@ def test_numbers_of_tools_that_look_like_marks(number):
     tool = {"type": "function", "function": {"name": "look", "description": "zq99999kx", "parameters": {"maximum": number}}}
     rows = [ASK, calling(("c1", {"q": "x"})), result("c1")]
     assert trained(tokenizer, rows, tools=[tool]) == ['<|calls|>c1<|args|>{"q": "x"}<|e|>']
+
+
+def test_messages_that_a_template_compares_with_each_other():
+    template = (
+        "{% set asked = messages | selectattr('role', 'equalto', 'user') | list %}"
+        + LOOP
+        + "{% if m.role == 'user' %}{% if m == asked[-1] %}<|last|>{% endif %}<|u|>{{ m.content }}<|a|>{% else %}{{ m.content }}<|e|>{% endif %}"
+        + END
+    )
+    tokenizer = tokenizer_with(template, "<|last|>", "<|u|>", "<|a|>", "<|e|>")
+    again = {"role": "user", "content": "Again<|a|>!"}
+    answers = [{"role": "assistant", "content": text} for text in ("One.", "Two<|u|>.", "Two<|u|>.", "Four.")]
+    rows = [again, answers[0], ASK, answers[1], again, answers[2], again, answers[3]]
+    assert trained(tokenizer, rows) == ["One.<|e|>", "Two<|u|>.<|e|>", "Two<|u|>.<|e|>", "Four.<|e|>"]
+    assert trained(tokenizer, [ASK, answers[0], ASK, answers[0]]) == ["One.<|e|>", "One.<|e|>"]

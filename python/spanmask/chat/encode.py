@@ -170,12 +170,18 @@ class ChatEncoder:
             return None
 
     def read(self, conversation: Conversation, text: str, edges: TokenEdges, generation: bool = False) -> EncodedRow:
-        """The turns of one row, from the twin; if that does not fit, from one that keeps the fields of which nothing is known."""
+        """The turns of one row, from the twin; if that does not fit, from one that keeps the fields of which nothing is known, or one in
+        which equal messages are equal.
+        """
         twin = Exchange.of(conversation.messages, self.mentioned)
         row = self._read_by(twin, conversation, text, edges, generation)
         if row is None and twin.has_fields:
             kept = Exchange.of(conversation.messages, self.mentioned, keep_fields=True)
             row = self._read_by(kept, conversation, text, edges, generation)
+        if row is None:
+            equal = Exchange.of(conversation.messages, self.mentioned, keep_equal=True)
+            if equal.key != twin.key:
+                row = self._read_by(equal, conversation, text, edges, generation)
         if row is None:
             holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
             return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
