@@ -267,10 +267,10 @@ def turns_at(
         start, content_start, prefill, reasoning, content_stop, stop = (starts[place.gap] + place.offset for place in turn.places)
         stop_at = edges.following(content_stop)
         if stop_at and edges.ids[stop_at - 1] in added_ids and text[content_stop - 1 : content_stop].isspace():
-            stop_at = min(stop_at, edges.covering(last_printed(text, content_stop)) + 1)
+            stop_at = min(stop_at, covering_last_printed(edges, text, content_stop) + 1)
         stop_at = max(last, stop_at)
         first = stop_at if content_start == content_stop else max(last, edges.covering(content_start))
-        if first < stop_at and edges.ids[first] in added_ids and first == edges.covering(last_printed(text, content_start)):
+        if first < stop_at and edges.ids[first] in added_ids and first == covering_last_printed(edges, text, content_start):
             first = min(max(first, edges.following(content_start)), stop_at)
         stop_at = max(first, stop_at)
         inside = [first if at == content_start else min(max(first, edges.covering(at)), stop_at) for at in (prefill, reasoning)]
@@ -282,9 +282,7 @@ def turns_at(
     return turns
 
 
-def last_printed(text: str, at: int) -> int:
-    """The last character before `at` that is not white space."""
-    at -= 1
-    while at > 0 and text[at].isspace():
-        at -= 1
-    return at
+def covering_last_printed(edges: TokenEdges, text: str, at: int) -> int:
+    """The token that covers the last character before `at` that is not white space; -1 if there is none."""
+    length = len(text[:at].rstrip())
+    return edges.covering(length - 1) if length else -1
