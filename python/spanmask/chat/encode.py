@@ -170,12 +170,18 @@ class ChatEncoder:
             return None
 
     def read(self, conversation: Conversation, text: str, edges: TokenEdges, generation: bool = False) -> EncodedRow:
-        """The turns of one row, from the twin; if that does not fit, from one that keeps the fields of which nothing is known."""
+        """The turns of one row, from the twin; if that does not fit, from one that keeps the fields of which nothing is known, or one in
+        which equal messages are equal.
+        """
         twin = Exchange.of(conversation.messages, self.mentioned)
         row = self._read_by(twin, conversation, text, edges, generation)
         if row is None and twin.has_fields:
             kept = Exchange.of(conversation.messages, self.mentioned, keep_fields=True)
             row = self._read_by(kept, conversation, text, edges, generation)
+        if row is None:
+            equal = Exchange.of(conversation.messages, self.mentioned, keep_equal=True)
+            if equal.key != twin.key:
+                row = self._read_by(equal, conversation, text, edges, generation)
         if row is None:
             holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
             return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
@@ -261,10 +267,10 @@ def turns_at(
         start, content_start, prefill, reasoning, content_stop, stop = (starts[place.gap] + place.offset for place in turn.places)
         stop_at = edges.following(content_stop)
         if stop_at and edges.ids[stop_at - 1] in added_ids and text[content_stop - 1 : content_stop].isspace():
-            stop_at = min(stop_at, edges.covering(len(text[:content_stop].rstrip()) - 1) + 1)
+            stop_at = min(stop_at, covering_last_printed(edges, text, content_stop) + 1)
         stop_at = max(last, stop_at)
         first = stop_at if content_start == content_stop else max(last, edges.covering(content_start))
-        if first < stop_at and edges.ids[first] in added_ids:
+        if first < stop_at and edges.ids[first] in added_ids and first == covering_last_printed(edges, text, content_start):
             first = min(max(first, edges.following(content_start)), stop_at)
         stop_at = max(first, stop_at)
         inside = [first if at == content_start else min(max(first, edges.covering(at)), stop_at) for at in (prefill, reasoning)]
@@ -274,3 +280,9 @@ def turns_at(
             AlignedTurn(turn.role, turn.message, (begin, first, *inside, stop_at, last), turn.stop_token, turn.empty_reasoning)
         )
     return turns
+
+
+def covering_last_printed(edges: TokenEdges, text: str, at: int) -> int:
+    """The token that covers the last character before `at` that is not white space; -1 if there is none."""
+    length = len(text[:at].rstrip())
+    return edges.covering(length - 1) if length else -1

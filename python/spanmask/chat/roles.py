@@ -12,7 +12,8 @@ from spanmask.chat.format import ChatFormat
 __all__ = ["same_roles"]
 
 ASSISTANT = "assistant"
-# Roles with which texts begin: templates add such a turn (a default system message, declared tools), or write such a message without header.
+# Roles with which texts begin. Templates add such a turn (a default system message, declared tools), or write such a message without a
+# header.
 OPENING = ("system", "developer", "tool")
 
 

@@ -6,7 +6,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -97,7 +97,7 @@ class ChatCollator:
         if not isinstance(self.policy, MaskPolicy):
             raise TypeError(f"policy: expected a MaskPolicy, got {type(self.policy).__name__}.")
         self.policy = policy_with_ids(tokenizer, self.policy)
-        if self.chat_format is not None:  # a role that the format lacks is an error now, not in the first batch
+        if self.chat_format is not None and not self._is_derived:  # a role that it lacks is an error now, not in the first batch
             self.policy._compile(self.chat_format.roles, self.chat_format.ignore_ids)
         self.max_length = check_length("max_length", self.max_length)
         self.pad_to_multiple_of = check_length("pad_to_multiple_of", self.pad_to_multiple_of)
@@ -120,6 +120,7 @@ class ChatCollator:
         """Derive the chat format. Only token ids need it: why there is none, or what it does not cover, is said when they come."""
         self._format_error: ChatFormatError | None = None
         self._uncovered: tuple[str, ...] = ()
+        self._is_derived = False
         variables = self._variables()
         if self.chat_format is not None:
             return
@@ -131,6 +132,7 @@ class ChatCollator:
             self._format_error = error
         else:
             self._uncovered = self.chat_format.uncovered
+            self._is_derived = True
 
     def _variables(self) -> dict[str, Any]:
         """The chat template's variables.
@@ -264,10 +266,27 @@ class ChatCollator:
         """Where the turns of rows come from, and the policy for their roles."""
         if rows.encoded is None:
             fmt = self._format()
-            return fmt._compiled, self._policy._compile(fmt.roles, fmt.ignore_ids)
+            return fmt._compiled, self._policy_of(fmt)._compile(fmt.roles, fmt.ignore_ids)
         turns = rows.encoded.turns
         ignore_ids = () if self.chat_format is None else self.chat_format.ignore_ids
         return turns, self._policy._compile(turns.roles, ignore_ids)
+
+    def _policy_of(self, fmt: ChatFormat) -> MaskPolicy:
+        """The policy without roles that a derived format lacks: they may occur in messages, but cannot be found in token ids."""
+        lacking = [role for role in self._policy.roles if role not in fmt.roles]
+        known = tuple(role for role in self._policy.roles if role in fmt.roles)
+        if not (lacking and known and self._is_derived):
+            return self._policy
+        if self._running.is_first("lacking roles"):
+            warnings.warn(
+                f"policy: trains the role {lacking[0]!r}, but the chat format, which was derived from the template, has only "
+                f"{', '.join(map(repr, fmt.roles))}: in rows of token ids such messages do not train. Pass messages instead of token ids, "
+                "or write the boundaries by hand: ChatFormat.from_strings.",
+                SpanmaskWarning,
+                stacklevel=6,
+            )
+        weights = {role: weight for role, weight in dict(self._policy.role_weights).items() if role in known}
+        return replace(self._policy, roles=known, role_weights=weights)
 
     def _entries_of_turns(self, rows: TokenRows, columns: Mapping[str, Any]) -> TurnEntries:
         """The flags or loss weights of turns. Where messages are known, the entries of columns count messages."""

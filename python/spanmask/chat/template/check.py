@@ -225,8 +225,8 @@ def wrong_in_gap(
     if before is not None and leaves and not enters and closings.are_known(before.kind):
         limit = limit_of(found, gap, before.kind, closings, added)
         for at in tokens:
-            start, stop = row.spans[at]
-            if flags[at] and start >= limit and (added.spans(text) or not found.text[start:stop].isspace()):
+            left, right = row.spans[at]
+            if flags[at] and left >= limit and (added.spans(text) or not found.text[left:right].isspace()):
                 return at
     changes = [at for at, following in pairwise(tokens) if flags[at] != flags[following]]
     for at in tokens:

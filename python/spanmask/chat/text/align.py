@@ -10,9 +10,7 @@ __all__ = ["align"]
 MOST_STEPS = 10_000  # of a search with backtracking, before the conversation counts as not aligned
 
 
-def align(
-    text: str, gaps: Sequence[str], leaves: Sequence[str], replaced: Sequence[tuple[str, str]] = ()
-) -> list[int] | None:
+def align(text: str, gaps: Sequence[str], leaves: Sequence[str], replaced: Sequence[tuple[str, str]] = ()) -> list[int] | None:
     """Where the gaps of a text begin, if the text is `gaps[0] leaves[0] gaps[1] ... gaps[-1]`; `None` if it is not.
 
     Templates may strip whitespace around a leaf, or write it as JSON or in Python's notation. `replaced`: pairs of texts, of which they
@@ -35,9 +33,7 @@ def align(
     return align_forms(text, gaps, leaves, replaced)
 
 
-def align_forms(
-    text: str, gaps: Sequence[str], leaves: Sequence[str], replaced: Sequence[tuple[str, str]]
-) -> list[int] | None:
+def align_forms(text: str, gaps: Sequence[str], leaves: Sequence[str], replaced: Sequence[tuple[str, str]]) -> list[int] | None:
     """As `align`, with all forms of each leaf, and backtracking."""
     starts = [0]
     tries: list[Iterator[str]] = []

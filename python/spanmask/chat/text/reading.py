@@ -160,7 +160,7 @@ class Reading:
             labels = call_labels(message)
             if named := self.named_in_calls(number, {*labels.names, *labels.ids}, left, right):
                 spans.insert(at, Span(ASSISTANT, number, named[0][0], named[-1][1], named))
-            elif own is None and not labels.count and not self.has_text(number):
+            elif own is None and not labels.calls and not self.has_text(number):
                 begin = self.blank_turn(number, left, right)
                 if begin is not None:
                     spans.insert(at, Span(ASSISTANT, number, begin, begin, []))
@@ -226,7 +226,7 @@ class Reading:
             span.last_leaf += self.length_of_tags_after(span)
         gap = self.text[span.last_leaf : limit]
         if span.leaves:
-            has_call = span.role == ASSISTANT and call_labels(self.twin.messages[span.message]).count > 0
+            has_call = span.role == ASSISTANT and call_labels(self.twin.messages[span.message]).calls > 0
             is_last = limit == len(self.text)
             closing = self.edges.closing(
                 self.surroundings(span.message),
@@ -351,7 +351,7 @@ class Reading:
             labels = call_labels(message)
             values = [leaves for owner, leaves in self.twin.calls if owner == number]
             are_written = all(present.issuperset(some) for some in values)
-            if labels.count and not (are_written and (all(values) or self.labels_written(number, labels, spans))):
+            if labels.calls and not (are_written and (all(values) or self.labels_written(number, labels, spans))):
                 dropped.append((number, "tool calls"))
             texts = [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is Kind.CONTENT]
             if texts and (number not in rendered or not present.intersection(texts)):
@@ -361,12 +361,12 @@ class Reading:
     def labels_written(self, message: int, labels: Labels, spans: Sequence[Span]) -> bool:
         """Whether a message is written with the name or id of each of its calls. Its results, which may repeat them, come later."""
         own = [self.text[span.start : span.stop] for span in spans if span.message == message and span.role == ASSISTANT]
-        if labels.most_in(own) >= labels.count:
+        if labels.most_in(own) >= labels.calls:
             return True  # in a turn of the message itself: nothing needs to be rendered
         beginning, before = self.beginning(message + 1, False), self.beginning(message, False) or ""
         if beginning is None:
             return labels.occur_in(self.text)
-        return labels.most_in([beginning], [before]) >= labels.count
+        return labels.most_in([beginning], [before]) >= labels.calls
 
 
 def outline(message: Mapping[str, Any]) -> str:
@@ -389,7 +389,7 @@ def functions_called(message: Mapping[str, Any]) -> list[Any]:
 class Labels(NamedTuple):
     """What a message's calls are known by, each text once: templates write their names, their ids, or both."""
 
-    count: int
+    calls: int
     names: tuple[str, ...]
     ids: tuple[str, ...]
 

@@ -152,14 +152,24 @@ class Exchange:
     _ids: dict[str, int]  # the leaf of each name or id
 
     @classmethod
-    def of(cls, messages: Sequence[Mapping[str, Any]], mentioned: Mentioned, *, keep_fields: bool = False) -> Exchange:
+    def of(
+        cls, messages: Sequence[Mapping[str, Any]], mentioned: Mentioned, *, keep_fields: bool = False, keep_equal: bool = False
+    ) -> Exchange:
         """Exchange all texts of a conversation.
 
         Args:
             keep_fields: leave fields as they are that only some templates know: a template may look into them.
+            keep_equal: equal messages have equal marks: a template may compare messages with each other.
         """
         twin = cls([], [], [], [], mentioned, keep_fields, {})
-        twin.messages = [twin._message(number, message) for number, message in enumerate(messages)]
+        leaves = [0]  # of the messages so far
+        for number, message in enumerate(messages):
+            twin.messages.append(twin._message(number, message))
+            leaves.append(len(twin.leaves))
+            earlier = messages.index(message) if keep_equal else number
+            if earlier < number and leaves[number + 1] - leaves[number] == leaves[earlier + 1] - leaves[earlier]:
+                twin.messages[number] = twin.messages[earlier]
+                twin.marks[leaves[number] :] = twin.marks[leaves[earlier] : leaves[earlier + 1]]
         return twin
 
     @property
@@ -173,12 +183,19 @@ class Exchange:
         return repr(self.messages)
 
     def marks_in(self, text: str) -> list[tuple[int, int, int]]:
-        """The marks of this twin in a text: (start, stop, number of the leaf). Tools and variables may have texts that look like others."""
-        return [
-            (start, stop, number)
-            for start, stop, number in marks_in(text)
-            if number < len(self.marks) and text[start:stop] == self.marks[number]
-        ]
+        """The marks of this twin in a text: (start, stop, number of the leaf). Tools and variables may have texts that look like others.
+
+        A mark of several leaves is that of each in turn.
+        """
+        owners: dict[str, list[int]] = {}
+        for number, made in enumerate(self.marks):
+            owners.setdefault(made, []).append(number)
+        found = []
+        for start, stop, _ in marks_in(text):
+            some = owners.get(text[start:stop])
+            if some:
+                found.append((start, stop, some.pop(0) if len(some) > 1 else some[0]))
+        return found
 
     def _mark(self, message: int, kind: Kind, text: str) -> str:
         self.marks.append(mark(len(self.leaves)))
