@@ -151,7 +151,10 @@ def run(
     check_parquet(pa, {name: types[name] for name in passed}, ", ".join(inputs))
     whole = operator.schema(pa.schema(list(types.items())))
     makes = {field.name for field in whole} - set(types)
-    changed = {name for name in types if whole.field(name).type != types[name]}
+    changed = {name for name in types if name in whole.names and whole.field(name).type != types[name]}
+    asked_for = [
+        pa.field(name, types[name]) for name in passed if name not in whole.names
+    ]  # the operator leaves them out by itself
     metadata = {
         **described,
         "inputs": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
@@ -160,7 +163,7 @@ def run(
         "rows_per_file": rows_per_file,
     }
     schema = pa.schema(
-        [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}],
+        [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}] + asked_for,
         {"spanmask": json.dumps(described)},
     )
     folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
