@@ -118,3 +118,34 @@ def test_commands_need_no_torch(folders, tmp_path):
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=environment(), check=False
     )
     assert (done.returncode, done.stderr) == (0, "False\n")
+
+
+@pytest.mark.parametrize("objective", ["t5", "mlm", "fim"])
+def test_rows_as_tokenizers_return_them(objective, folders, tmp_path):
+    """Their columns by token fit the old rows; `--keep attention_mask` is one of the new rows, and what else is named stays as it is."""
+    lengths = [0, 1, 5, 60]
+    rows = [
+        {"id": number, "input_ids": list(range(10, 10 + count)), "attention_mask": [1] * count, "token_type_ids": [3] * count}
+        for number, count in enumerate(lengths)
+    ]
+    path = write_rows(tmp_path / "a.jsonl", rows)
+    arguments = ("--tokenizer", folders[objective], "--objective", objective, "--max-length", 20)
+    done = command("corrupt", path, tmp_path / "out", *arguments)
+    assert done.exit_code == 0, done.stderr
+    made = read_out(tmp_path / "out")
+    assert list(made[0]) == ["id", "input_ids", "labels"]
+    assert objective == "t5" or max(len(row["input_ids"]) for row in made) == 20
+    done = command("corrupt", path, tmp_path / "kept", *arguments, "--keep", "attention_mask", "--keep", "token_type_ids")
+    assert done.exit_code == 0, done.stderr
+    for row, again, count in zip(made, read_out(tmp_path / "kept"), lengths, strict=True):
+        assert (again["input_ids"], again["labels"]) == (row["input_ids"], row["labels"])
+        assert again["attention_mask"] == [1] * len(row["input_ids"])
+        assert again["token_type_ids"] == [3] * count
+
+
+def test_a_column_that_is_not_read_is_one_line_and_can_be_dropped(folders, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [{"input_ids": [10, 11, 12], "mlm_probability": 0.5}] * 3)
+    arguments = ("corrupt", path, tmp_path / "out", "--tokenizer", folders["t5"])
+    done = command(*arguments, "--on-bad-row", "skip")
+    assert (done.exit_code, "table: the column 'mlm_probability' is not read" in done.stderr) == (2, True)
+    assert command(*arguments, "--drop", "mlm_probability").exit_code == 0

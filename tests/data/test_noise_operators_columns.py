@@ -10,6 +10,7 @@ from spanmask import (
     DataCollatorForSpanCorruption,
     DenoiserMixture,
     FillInTheMiddle,
+    LinearRate,
     MaskedLM,
     SpanCorruption,
 )
@@ -197,3 +198,16 @@ def test_specs_are_those_of_the_options(operators):
     assert isinstance(operators["spans"]().spec, SpanCorruption)
     assert isinstance(operators["tokens"]().spec, MaskedLM)
     assert made(operators["tokens"]()(TABLE))[0] != ROWS
+
+
+def test_no_pad_token_is_needed_and_rates_are_numbers():
+    """Nothing is padded; and a pass over a data set has one rate."""
+    t5, bert = t5_tokenizer([f"w{number}" for number in range(500)]), bert_tokenizer(400)
+    t5.pad_token = bert.pad_token = None
+    assert len(SpanCorrupter(t5)(TABLE)["labels"]) == len(TokenMasker(bert)(TABLE)["labels"]) == len(ROWS)
+    with pytest.raises(TypeError, match="noise_density: "):
+        SpanCorrupter(t5, noise_density=LinearRate(0.1, 0.2, steps=3))
+    with pytest.raises(TypeError, match="mlm_probability: "):
+        TokenMasker(bert, mlm_probability=LinearRate(0.1, 0.2, steps=3))
+    with pytest.raises(TypeError, match="spec: expected MaskedLM, got SpanCorruption"):
+        TokenMasker(bert, spec=SpanCorrupter(t5).spec)

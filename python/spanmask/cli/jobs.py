@@ -186,11 +186,12 @@ def job_of(
     check_parquet(pa, {name: types[name] for name in passed}, inputs)
     whole = work.operator.schema(pa.schema(list(types.items())))
     makes = {field.name for field in whole} - set(types)
-    changed = {name for name in types if whole.field(name).type != types[name]}
-    schema = pa.schema(
-        [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}],
-        {"spanmask": json.dumps(work.described)},
-    )
+    changed = {name for name in types if name in whole.names and whole.field(name).type != types[name]}
+    made = [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}]
+    asked_for = [
+        pa.field(name, types[name]) for name in passed if name not in whole.names
+    ]  # the operator leaves them out by itself
+    schema = pa.schema(made + asked_for, {"spanmask": json.dumps(work.described)})
     left_out = work.read if keep is None else None
     return Job(work.operator, schema, tuple(types), left_out, on_bad_row.value, tuple(drop)), passed
 

@@ -15,9 +15,7 @@ from spanmask._validate import as_uint64, check_length
 from spanmask.chat.completions import encode_texts
 from spanmask.chat.conversation import entries
 from spanmask.collators.columns import required_column
-from spanmask.collators.masked_lm import DataCollatorForMaskedLM
 from spanmask.collators.noise_base import given_options
-from spanmask.collators.span_corruption import DataCollatorForSpanCorruption
 from spanmask.collators.unread_columns import check_unread, is_type_of_numbers
 from spanmask.data.operator import Operator, list_kind
 from spanmask.noise.corrupt import corrupt
@@ -25,7 +23,7 @@ from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middl
 from spanmask.noise.masked_lm import MaskedLM, mask_tokens
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.row_options import column_of_probabilities, is_by_token
-from spanmask.noise.spec import CorruptionSpec
+from spanmask.noise.spec import CorruptionSpec, SpanCorruption, check_spec
 from spanmask.ragged import Ragged, check_aligned, column_of_flags, word_rows
 
 __all__ = ["MiddleFiller", "NoiseOperator", "SpanCorrupter", "TokenMasker"]
@@ -199,13 +197,12 @@ class SpanCorrupter(NoiseOperator):
         mean_noise_span_length: float | None,
     ) -> None:
         self._check_options(columns, keep_columns)
-        self.spec = DataCollatorForSpanCorruption(
-            self.tokenizer,
-            spec=self.spec,
-            noise_density=noise_density,
-            mean_noise_span_length=mean_noise_span_length,
-            return_tensors="np",
-        ).spec
+        given = given_options(self.spec, {"noise_density": noise_density, "mean_noise_span_length": mean_noise_span_length})
+        if self.spec is None:
+            self.spec = SpanCorruption.from_tokenizer(self.tokenizer, **given)
+        check_spec(self.spec)
+        if isinstance(self.spec, DenoiserMixture):
+            self.spec = self.spec.for_tokenizer(self.tokenizer)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -244,13 +241,11 @@ class TokenMasker(NoiseOperator):
         whole_word_mask: bool | None,
     ) -> None:
         self._check_options(columns, keep_columns)
-        self.spec = DataCollatorForMaskedLM(
-            self.tokenizer,
-            spec=self.spec,
-            mlm_probability=mlm_probability,
-            whole_word_mask=whole_word_mask,
-            return_tensors="np",
-        ).spec
+        given = given_options(self.spec, {"mlm_probability": mlm_probability, "whole_word_mask": whole_word_mask})
+        if self.spec is None:
+            self.spec = MaskedLM.from_tokenizer(self.tokenizer, **given)
+        elif not isinstance(self.spec, MaskedLM):
+            raise TypeError(f"spec: expected MaskedLM, got {type(self.spec).__name__}.")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
