@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from spanmask._cached import cached_property
+from spanmask.chat.align import align
 from spanmask.chat.conversation import Conversation, MessageForms, adapt
 from spanmask.chat.template.probe import Template
-from spanmask.chat.text.align import align
 from spanmask.chat.text.reading import read_skeleton
 from spanmask.chat.text.skeleton import Skeleton
 from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges

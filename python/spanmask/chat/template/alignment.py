@@ -6,11 +6,11 @@ Ids, names and numbers of calls differ from row to row, as contents do, but may 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from spanmask.chat.align import align
 from spanmask.chat.template.shapes import ASSISTANT, BEGIN, CALL, END, PREAMBLE, THOUGHT, role_of
 
 __all__ = [
@@ -117,44 +117,11 @@ def locate(text: str, twin: Located, contents: Sequence[str], details: Sequence[
     )
     cuts = [0, *(edge for span, _ in keys for edge in (span.start, span.stop)), len(twin.text)]
     gaps = [twin.text[cuts[2 * at] : cuts[2 * at + 1]] for at in range(len(keys) + 1)]
-    places = place(text, gaps, [strings[span.number] for span, strings in keys])
-    if places is None:
+    starts = align(text, gaps, [strings[span.number] for span, strings in keys])
+    if starts is None:
         return None
-    spans = [ContentSpan(span.kind, *found, span.number) for (span, _), found in zip(keys, places, strict=True)]
+    stops = [start + len(gap) for start, gap in zip(starts, gaps, strict=True)]
+    spans = [
+        ContentSpan(span.kind, start, stop, span.number) for (span, _), start, stop in zip(keys, stops, starts[1:], strict=False)
+    ]
     return Located(text, [span for span in spans if span.kind not in HOLES], [span for span in spans if span.kind in HOLES])
-
-
-def place(text: str, gaps: Sequence[str], strings: Sequence[str]) -> list[tuple[int, int]] | None:
-    """The places of strings in a text of known gaps.
-
-    >>> place("<u>Hi </u><a>yo</a>", ["<u>", "</u><a>", "</a>"], ["Hi ", " yo"])
-    [(3, 6), (13, 15)]
-    """
-    tried: list[tuple[tuple[int, int], Iterator[str]]] = []  # the place of each string so far, and its further forms
-    if not text.startswith(gaps[0]):
-        return None
-    at, rest = len(gaps[0]), iter(forms(strings[0])) if strings else iter(())
-    while len(tried) < len(strings):
-        for form in rest:
-            stop = at + len(form)
-            if text.startswith(form, at) and text.startswith(gap := gaps[len(tried) + 1], stop):
-                last = len(tried) + 1 == len(strings)
-                if last and stop + len(gap) != len(text):
-                    continue
-                tried.append(((at, stop), rest))
-                at, rest = stop + len(gap), iter(()) if last else forms(strings[len(tried)])
-                break
-        else:
-            if not tried:
-                return None
-            (at, _), rest = tried.pop()
-    return [found for found, _ in tried] if tried or len(gaps[0]) == len(text) else None
-
-
-def forms(content: str) -> Iterator[str]:
-    """The distinct forms in which templates may write a content."""
-    yield content
-    seen = {content.strip(): None, content.lstrip(): None, content.rstrip(): None, content.strip("\n"): None}
-    for some in (content, content.strip()):
-        seen |= {json.dumps(some)[1:-1]: None, json.dumps(some, ensure_ascii=False)[1:-1]: None}
-    yield from (form for form in seen if form != content)
