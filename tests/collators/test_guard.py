@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Rows of ids with messages beside them: no alarm about masks that are right, and one about those that are not."""
 
 from __future__ import annotations
