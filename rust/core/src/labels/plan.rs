@@ -63,7 +63,8 @@ impl Plan {
             stop::extend(&mut plan.spans, &spans.0);
             stop::push(&mut plan.edges, plan.spans.len());
             stop::reserve(&mut plan.roles, turns.len());
-            plan.roles.extend(turns.iter().filter(|turn| turn.stop > turn.content_start).map(|turn| turn.role));
+            plan.roles
+                .extend(turns.iter().filter(|turn| turn.stop > turn.content_start).map(|turn| turn.role));
             stop::push(&mut plan.role_edges, plan.roles.len());
             stop::push(&mut plan.open, turns.last().is_some_and(|turn| !turn.closed));
             Ok(())
