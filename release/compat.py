@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "target" / "compat"
 PYTHONS = "python3.10 python3.11 python3.12 python3.13 python3.14"
 SHOWN = ("numpy", "torch", "transformers", "pyarrow", "datasets", "trl", "lightning")  # columns of the table
-RUNNERS = ("hypothesis>=6.130", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "xxhash>=3.4")
+RUNNERS = ("hypothesis>=6.130", "num2words>=0.5", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "xxhash>=3.4")
 
 # Needs nothing but NumPy.
 NUMPY = (
@@ -108,12 +108,15 @@ DATA = (
     "tests/data/test_files.py",
     "tests/data/test_noise_maskers.py",
 )
-# Left out, since they take a minute each: processes that import torch.
+# Left out, since they take a minute each, or depend on how busy the machine is: processes that import torch, or that are killed.
 SLOW = (
+    "tests/cli/test_mask.py::test_a_killed_run_leaves_no_half_file_and_goes_on_to_the_same_bytes",
+    "tests/cli/test_mask.py::test_an_interrupt_ends_the_run_within_a_second_and_leaves_no_half_file",
     "tests/collators/test_chat.py::test_workers_make_the_same_batches_and_have_their_own_reports",
     "tests/collators/test_counts.py::test_each_batch_of_each_worker_is_counted_once",
     "tests/collators/test_counts.py::test_processes_and_threads_that_add_at_once_lose_nothing",
     "tests/integration/test_weighted_loss.py::test_two_ranks_equal_one",
+    "tests/noise/test_rates.py::test_persistent_workers_see_the_step",
 )
 TRAINERS = (
     "tests/integration/test_evaluation.py",

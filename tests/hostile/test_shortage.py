@@ -141,7 +141,7 @@ import numpy as np
 from spanmask import *
 fmt = ChatFormat([RoleBoundary("assistant", [5, 6], [2])])
 rows = Ragged(np.array([5, 6, 2], np.uint16), np.append(0, np.full(1_000_000, 3)))  # all but the first are empty
-turns, mask = find_turns(rows, fmt), Ragged(np.ones(3, np.int64), rows.offsets)
+turns, grid = find_turns(rows, fmt), np.ones((1_000_000, 1), np.int64)
 diffusion = MaskedDiffusion(4, antithetic=True)
 arrays = [rows.values] * 300_000
 used = int(open("/proc/self/statm").read().split()[0]) * 4096
@@ -161,7 +161,7 @@ for mib in range(1, 400, 3):
     "call",
     [
         "mask_labels(rows, turns)",
-        "mask_labels(rows, fmt, attention_mask=mask)",
+        "mask_labels(grid, fmt, attention_mask=grid)",
         "diffuse(rows, diffusion)",
         "Ragged.from_rows(arrays)",
     ],
@@ -170,7 +170,7 @@ def test_lists_with_an_entry_for_each_row_are_memory_errors_until_they_fit(call)
     *short, last = output_of(MANY.replace("CALL", call)).splitlines()
     assert last == "done"
     assert short
-    assert all(re.match("short: .", line) for line in short)
+    assert all(line.startswith("short:") for line in short)  # Python's own lists give no reason
 
 
 def test_without_further_threads_those_that_there_are_do_all_work():

@@ -104,7 +104,7 @@ def test_trainer_uses_the_loss_computed_by_hand(model, tokenizer, tmp_path, norm
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     expected = by_hand(model, collator, normalize)
     trainer = train(model, collator, tmp_path, batch=batch, accumulate=accumulate, normalize=normalize)
-    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, abs=6e-5)
 
 
 @pytest.mark.parametrize("normalize", ["weights", "tokens"])
@@ -140,7 +140,7 @@ def test_a_trainer_that_counts_tokens_itself_divides_by_the_weights(model, token
     collator = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=POLICY)
     expected = by_hand(model, collator, normalize)
     trainer = train(model, collator, tmp_path, batch=1, accumulate=4, normalize=normalize)
-    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, abs=6e-5)
 
 
 def test_a_class_that_counts_tokens_before_the_mixin_is_an_error(model, tokenizer, tmp_path):
@@ -161,7 +161,7 @@ def test_weights_of_one_equal_the_unweighted_trainer(model, tokenizer, tmp_path,
     weighted = train(model, collator, tmp_path, weights=ones, accumulate=2, steps=3, normalize=normalize)
     torch.testing.assert_close(parameters(model), expected)
     for ours, theirs in zip(weighted.state.log_history[:3], plain.state.log_history[:3], strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1.2e-4)
 
 
 @pytest.mark.slow

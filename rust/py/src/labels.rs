@@ -6,7 +6,7 @@ use crate::columns::{Column, IdColumn, ragged};
 use crate::enums::Choice;
 use crate::error::to_py;
 use crate::ids::{ArrayToken, Family, PerToken, with_ids};
-use crate::memory::{collected, filled};
+use crate::memory::filled;
 use crate::outputs::Output;
 use crate::turns::Turns;
 use numpy::PyArray1;
@@ -137,9 +137,11 @@ impl LabelCounts {
 
 /// Each row's outcome: uint8.
 pub fn outcomes_of(py: Python<'_>, reports: &[RowReport]) -> PyResult<Py<PyArray1<u8>>> {
-    let outcomes = collected(reports.iter().map(|report| report.outcome as u8))?;
-    // This is a copy: a vector that NumPy owns would need an object of its own.
-    Ok(PyArray1::from_slice(py, &outcomes).unbind())
+    let mut outcomes = Output::new(py, reports.len())?;
+    for (place, report) in outcomes.places().iter_mut().zip(reports) {
+        *place = report.outcome as u8;
+    }
+    Ok(outcomes.finish())
 }
 
 /// Labels of rows, flat.
