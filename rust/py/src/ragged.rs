@@ -4,7 +4,7 @@ use crate::bulk::detached;
 use crate::columns::IdColumn;
 use crate::error::{id_too_large, not_a_list, not_an_id, to_py};
 use crate::ids::with_ids;
-use crate::memory::{concatenated, reserved};
+use crate::memory::{collected, concatenated, reserved};
 use crate::rows::{Rows, with_rows};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyOverflowError;
@@ -185,11 +185,11 @@ pub fn from_arrays(py: Python<'_>, rows: &Bound<'_, PyList>) -> PyResult<Option<
 #[pyfunction]
 #[guarded]
 pub fn mask_bounds(py: Python<'_>, mask: IdColumn<'_>) -> PyResult<RowBounds> {
-    let (starts, stops) = with_ids!(&mask.values, |values| {
+    let bounds = with_ids!(&mask.values, |values| {
         let rows = Ragged::from_bounds(values, mask.bounds.starts()?, mask.bounds.stops()?);
         detached(py, || batch::mask_bounds(&rows?))?.map_err(|e| to_py(e, "attention_mask"))?
-    })
-    .into_iter()
-    .unzip::<i64, i64, Vec<_>, Vec<_>>();
+    });
+    let starts = collected(bounds.iter().map(|&(start, _)| start))?;
+    let stops = collected(bounds.iter().map(|&(_, stop)| stop))?;
     Ok(RowBounds { starts: starts.into_pyarray(py).unbind(), stops: stops.into_pyarray(py).unbind() })
 }
