@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, SpanmaskWarning
+from spanmask import ChatFormat, ChatFormatError, DataCollatorForChat, MaskPolicy, SpanmaskWarning
 from transformers import ByT5Tokenizer
 
 LOOP, END = "{% for m in messages %}", "{% endfor %}"
@@ -76,6 +76,15 @@ def test_right_masks_raise_no_alarm(template, roles):
 def test_other_turns_than_those_of_the_messages_are_named(template, rendered, roles):
     with pytest.raises(ValueError, match="messages: row 0"):
         collated(template, talk(*roles), ids_of=talk(*rendered))
+
+
+def test_a_number_before_a_header_is_an_error_not_a_part_of_the_answer():
+    template = (
+        "{% set ns = namespace(n=1) %}" + LOOP + "{% if m.role == 'user' %}[Round {{ ns.n }}]{{ '\\n\\n' }}Q: {{ m.content }}{{ '\\n\\n' }}A: "
+        + "{% else %}{{ m.content }}{{ '\\n\\n' }}{% set ns.n = ns.n + 1 %}{% endif %}" + END
+    )  # fmt: skip
+    with pytest.raises(ChatFormatError, match="Round"):
+        ChatFormat.from_tokenizer(tokenizer_with(template))
 
 
 def test_a_role_that_a_derived_format_lacks_trains_in_messages():

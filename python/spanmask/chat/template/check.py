@@ -222,10 +222,11 @@ def wrong_in_gap(
                 return at
     if not gap.complete:
         return None
-    if before is not None and leaves and not enters and closings.are_known(before.kind) and added.spans(text):
+    if before is not None and leaves and not enters and closings.are_known(before.kind):
         limit = limit_of(found, gap, before.kind, closings, added)
         for at in tokens:
-            if flags[at] and row.spans[at][0] >= limit:
+            left, right = row.spans[at]
+            if flags[at] and left >= limit and (added.spans(text) or not found.text[left:right].isspace()):
                 return at
     changes = [at for at, following in pairwise(tokens) if flags[at] != flags[following]]
     for at in tokens:
