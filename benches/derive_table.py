@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from spanmask import ChatFormat, ChatFormatError, SpanmaskWarning  # noqa: E402
-from support.chat_templates import STYLES  # noqa: E402
+from support.chat_templates import STYLES, UNDERIVABLE  # noqa: E402
 from support.derivation import CONVENTIONS, PARTLY, conversations, tokenizer_with, trained  # noqa: E402
 from support.text_truth import faults  # noqa: E402
 from support.trl_templates import MARKED, TEMPLATES  # noqa: E402
@@ -50,7 +50,7 @@ def main(count: int) -> None:
     tally: Counter[str] = Counter()
     seconds: list[float] = []
     lines = []
-    for source, name in [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in STYLES)]:
+    for source, name in [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in (*STYLES, *UNDERIVABLE))]:
         cells: list[str] = []
         prefills: dict[str, None] = {}
         uncovered: dict[str, None] = {}

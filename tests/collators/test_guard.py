@@ -80,7 +80,8 @@ def test_other_turns_than_those_of_the_messages_are_named(template, rendered, ro
 
 def test_a_number_before_a_header_is_an_error_not_a_part_of_the_answer():
     template = (
-        "{% set ns = namespace(n=1) %}" + LOOP + "{% if m.role == 'user' %}[Round {{ ns.n }}]{{ '\\n\\n' }}Q: {{ m.content }}{{ '\\n\\n' }}A: "
+        "{% set ns = namespace(n=1) %}" + LOOP
+        + "{% if m.role == 'user' %}[Round {{ ns.n }}]{{ '\\n\\n' }}Q: {{ m.content }}{{ '\\n\\n' }}A: "
         + "{% else %}{{ m.content }}{{ '\\n\\n' }}{% set ns.n = ns.n + 1 %}{% endif %}" + END
     )  # fmt: skip
     with pytest.raises(ChatFormatError, match="Round"):

@@ -14,7 +14,7 @@ from spanmask.data.audit import sources
 from spanmask.data.audit.findings import FINDINGS
 from spanmask.data.audit.pick import pick_rows
 from spanmask.data.audit.tally import SeenRows, costs_of, distribution, shares_of
-from support.chat_templates import STYLES
+from support.chat_templates import STYLES, UNDERIVABLE
 from support.files import chat_rows, write_rows
 from support.vocabularies import tokenizer_of
 
@@ -212,7 +212,6 @@ NO_STOP = (
     "alpaca",
     "falcon",
     "baichuan",
-    "chatglm2",
     "chatglm3",
     "mpt",
     "ziya",
@@ -236,6 +235,17 @@ def test_plain_conversations_have_findings_only_where_the_template_writes_no_sto
         found = {name: finding.row_numbers.tolist() for name, finding in report.findings.items() if finding.count}
         assert found == ({"open-answers": [0, 1, 2]} if style in NO_STOP else {})
         assert report.trained_tokens == int((encoded.labels.values != IGNORE).sum())
+
+
+def test_without_a_format_messages_are_audited_and_ids_say_what_is_not_looked_for():
+    tokenizer = tokenizer_of("byte-level", UNDERIVABLE["chatglm2"].special)
+    tokenizer.chat_template = UNDERIVABLE["chatglm2"].template
+    encoded = encode_chat(tokenizer, PLAIN)
+    report = audit([{"messages": chat} for chat in PLAIN], tokenizer)
+    assert report.trained_tokens == int((encoded.labels.values != IGNORE).sum()) > 0
+    assert report.findings["open-answers"].row_numbers.tolist() == [0, 1, 2]
+    report = audit(with_labels(*zip(encoded.input_ids.to_list(), encoded.labels.to_list(), strict=True)), tokenizer)
+    assert report.skipped["open-answers"] == "turns were not looked for: there is no chat format"
 
 
 def test_rows_that_are_searched_or_unknown():

@@ -230,15 +230,6 @@ STYLES = {
     "baichuan": Style(
         by_role("@", "<reserved_106>@", "<reserved_107>@", "<reserved_107>"), ("<reserved_106>", "<reserved_107>")
     ),
-    # the rounds are numbered
-    "chatglm2": Style(
-        "{% set ns = namespace(round=0) %}"
-        + LOOP
-        + "{% if m['role'] == 'user' %}{% set ns.round = ns.round + 1 %}{{ '[Round ' ~ ns.round ~ ']\n\n问：' + m['content'] + '\n\n' }}"
-        + "{% elif m['role'] == 'assistant' %}{{ '答：' + m['content'] + '\n\n' }}{% else %}{{ raise_exception('no system') }}{% endif %}"
-        + END
-        + "{% if add_generation_prompt %}{{ '答：' }}{% endif %}"
-    ),
     "chatglm3": Style(
         "{{ '[gMASK]sop' }}"
         + LOOP
@@ -547,6 +538,18 @@ STYLES = {
         + "{% if add_generation_prompt and not ns.open %}{{ '<|assistant_start|>' }}{% endif %}",
         ("<|system_start|>", "<|system_end|>", "<|user_start|>", "<|user_end|>", "<|assistant_start|>", "<|assistant_end|>", "<|call|>",
          "<|/call|>", "<|result|>", "<|/result|>"),
+    ),
+}  # fmt: skip
+# Token ids do not show the turns of these: no marker that is the same in all rows follows an answer.
+UNDERIVABLE = {
+    # the rounds are numbered
+    "chatglm2": Style(
+        "{% set ns = namespace(round=0) %}"
+        + LOOP
+        + "{% if m['role'] == 'user' %}{% set ns.round = ns.round + 1 %}{{ '[Round ' ~ ns.round ~ ']\n\n问：' + m['content'] + '\n\n' }}"
+        + "{% elif m['role'] == 'assistant' %}{{ '答：' + m['content'] + '\n\n' }}{% else %}{{ raise_exception('no system') }}{% endif %}"
+        + END
+        + "{% if add_generation_prompt %}{{ '答：' }}{% endif %}"
     ),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from spanmask import ChatFormat, MaskPolicy, SpanmaskWarning, mask_labels
-from support.chat_templates import STYLES, special_looking
+from support.chat_templates import STYLES, UNDERIVABLE, special_looking
 from support.text_truth import ROLES, Content, conversation, messages, shapes
 from support.trl_templates import PARTS, TEMPLATES, without_marks
 from support.vocabularies import tokenizer_of
@@ -91,8 +91,9 @@ CONVENTIONS = {
 
 
 def tokenizer_with(source: str, name: str, kind: str) -> tuple[Any, Mapping[str, object]]:
-    """A tokenizer with a template of TRL (`"trl"`) or of `STYLES` (`"style"`), and the variables that the template requires."""
-    style = STYLES[name] if source == "style" else None
+    """A tokenizer with a template of TRL (`"trl"`) or of `STYLES` or `UNDERIVABLE` (`"style"`), and the variables that the template
+    requires."""
+    style = (STYLES | UNDERIVABLE)[name] if source == "style" else None
     tokenizer = tokenizer_of(kind, style.special if style else SPECIAL)
     tokenizer.chat_template = style.template if style else without_marks(TEMPLATES[name])
     return tokenizer, style.kwargs if style else {}
