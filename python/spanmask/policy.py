@@ -111,8 +111,8 @@ class MaskPolicy:
     def __post_init__(self) -> None:
         set_ = partial(object.__setattr__, self)
         set_("roles", as_names("roles", self.roles))
-        if not self.roles:
-            raise ValueError(f"roles: expected at least one role name, got {short(self.roles)}.")
+        if not all(self.roles) or not self.roles:
+            raise ValueError(f"roles: expected at least one role name, and no empty one, got {short(self.roles)}.")
         weights = as_pairs("role_weights", self.role_weights)
         set_("role_weights", tuple((role, as_weight(f"role_weights: {short(role)}", weight)) for role, weight in weights))
         for role, _ in weights:
