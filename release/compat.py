@@ -27,7 +27,15 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "target" / "compat"
 PYTHONS = "python3.10 python3.11 python3.12 python3.13 python3.14"
 SHOWN = ("numpy", "torch", "transformers", "pyarrow", "datasets", "trl", "lightning")  # columns of the table
-RUNNERS = ("hypothesis>=6.130", "polars>=1", "num2words>=0.5", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "xxhash>=3.4")
+RUNNERS = (
+    "hypothesis>=6.130",
+    "polars>=1",
+    "num2words>=0.5",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "xxhash>=3.4",
+)
 
 # Needs nothing but NumPy.
 NUMPY = (
