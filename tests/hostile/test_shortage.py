@@ -94,6 +94,27 @@ def test_too_little_working_memory_for_one_row_is_a_memory_error():
     assert re.match(r"rows: working memory of [\d.]+ GiB does not fit in memory", output_of(LONG_ROW))
 
 
+# Repeats a call with STEP MiB more each time, until it succeeds.
+UNTIL_IT_FITS = """
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+for mib in range(1, MOST, STEP):
+    resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20, -1))
+    try:
+        CALL
+    except MemoryError as error:
+        print("short:", error)
+    else:
+        print("done")
+        break
+"""
+
+
+def lines_until_it_fits(setup, call, most, step):
+    """What a program prints that calls with more and more memory, from 1 MiB to `most`."""
+    loop = UNTIL_IT_FITS.replace("CALL", call).replace("MOST", str(most)).replace("STEP", str(step))
+    return output_of(setup + loop).splitlines()
+
+
 STARVED = """
 import resource
 import numpy as np
@@ -104,16 +125,6 @@ fim = FillInTheMiddle(90, 91, 92, boundary_ids=[0], rate=1)
 rows = Ragged(np.tile(np.array([5, 6, 2], np.uint16), 200_000), np.arange(0, 600_001, 3))
 documents = Ragged(np.tile(np.array([9, 0], np.uint16), 200_000), np.arange(0, 400_001, 400))
 turns, filled = find_turns(rows, fmt), fill_in_the_middle(documents, fim)
-used = int(open("/proc/self/statm").read().split()[0]) * 4096
-for mib in range(1, 300, 2):
-    resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20, -1))
-    try:
-        CALL
-    except MemoryError as error:
-        print("short:", error)
-    else:
-        print("done")
-        break
 """
 
 
@@ -129,7 +140,7 @@ for mib in range(1, 300, 2):
     ],
 )
 def test_lists_that_grow_with_rows_are_memory_errors_until_they_fit(call):
-    *short, last = output_of(STARVED.replace("CALL", call)).splitlines()
+    *short, last = lines_until_it_fits(STARVED, call, 300, 2)
     assert last == "done"
     assert short
     assert all(re.match("short: .", line) for line in short)
@@ -144,16 +155,6 @@ rows = Ragged(np.array([5, 6, 2], np.uint16), np.append(0, np.full(1_000_000, 3)
 turns, grid = find_turns(rows, fmt), np.ones((1_000_000, 1), np.int64)
 diffusion = MaskedDiffusion(4, antithetic=True)
 arrays = [rows.values] * 300_000
-used = int(open("/proc/self/statm").read().split()[0]) * 4096
-for mib in range(1, 400, 3):
-    resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20, -1))
-    try:
-        CALL
-    except MemoryError as error:
-        print("short:", error)
-    else:
-        print("done")
-        break
 """
 
 
@@ -167,7 +168,7 @@ for mib in range(1, 400, 3):
     ],
 )
 def test_lists_with_an_entry_for_each_row_are_memory_errors_until_they_fit(call):
-    *short, last = output_of(MANY.replace("CALL", call)).splitlines()
+    *short, last = lines_until_it_fits(MANY, call, 400, 3)
     assert last == "done"
     assert short
     assert all(line.startswith("short:") for line in short)  # Python's own lists give no reason

@@ -188,9 +188,8 @@ def job_of(
     makes = {field.name for field in whole} - set(types)
     changed = {name for name in types if name in whole.names and whole.field(name).type != types[name]}
     made = [field for field in whole if field.name in passed or field.name in makes | changed | {"input_ids", "labels"}]
-    asked_for = [
-        pa.field(name, types[name]) for name in passed if name not in whole.names
-    ]  # the operator leaves them out by itself
+    # Columns by token that no longer fit are left out by the operator, unless they are asked for.
+    asked_for = [pa.field(name, types[name]) for name in passed if name not in whole.names]
     schema = pa.schema(made + asked_for, {"spanmask": json.dumps(work.described)})
     left_out = work.read if keep is None else None
     return Job(work.operator, schema, tuple(types), left_out, on_bad_row.value, tuple(drop)), passed

@@ -68,9 +68,8 @@ def columns_of(features: Any) -> dict[str, Any]:
     examples = items_of(features, "features")
     if not examples:
         raise ValueError("features: the batch is empty; a collator needs at least one example.")
-    if any(
-        map(is_table, examples)
-    ):  # a data set in the format "arrow", "pandas" or "polars" returns each example as a table of one row
+    if any(map(is_table, examples)):
+        # A data set in the format "arrow", "pandas" or "polars" returns each example as a table of one row.
         examples = [example for table in examples for example in examples_of(table)]
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping):
