@@ -3,8 +3,8 @@
     python benches/data_sets.py             # about fifteen minutes; writes docs/reference/data-set-speed.md
     python benches/data_sets.py --small     # half a minute, to see that it works; writes nothing
 
-Each round calls every program once, one after the other; a table has medians of the rounds. The commands are processes of their own, and
-their start, about two seconds of imports, counts; the other programs run in this process, which has imported them already.
+Each round calls every program once, one after the other; a table has medians of the rounds. Programs are processes of their own, whose
+start counts; only the copy by pyarrow runs in this process.
 """
 
 import argparse
@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # "1 process" is one core
 
-import datasets  # noqa: E402
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
@@ -31,10 +30,9 @@ from conversations import conversations, tokenizer_of_real_size  # noqa: E402
 from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info  # noqa: E402
 from report import machine  # noqa: E402
 from results import describe  # noqa: E402
-from support.tiny_models import causal_model  # noqa: E402
-from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 PAGE = ROOT / "docs" / "reference" / "data-set-speed.md"
+PROGRAMS = ROOT / "benches" / "data_set_programs.py"
 ROUNDS = 3
 IGNORE = -100
 # Runs a command and prints the most memory that it had, in KiB. Started from this process itself, a command would be said to have had as
@@ -47,15 +45,15 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 HEAD = """# Speed with whole data sets
 
 See how long whole data sets take. This page is written by `make bench-data`, which calls the programs one after the other,
-{rounds}, and takes medians. The commands of spanmask are processes of their own, whose start counts; the other programs run in one
-process that has imported them already.
+{rounds}, and takes medians. Every program is a process of its own, whose start counts; only the copy by pyarrow is called in a process that
+runs already.
 
 {machine}
 """
 
 
-class Command:
-    """A command of spanmask. `peak`: the most memory that one of its processes had, in MiB; not its workers'."""
+class Program:
+    """A program of Python. `peak`: the most memory that one of its processes had, in MiB; not its workers'."""
 
     def __init__(self, *arguments, out=None):
         self.arguments, self.out, self.peak = [*map(str, arguments)], out, 0
@@ -64,9 +62,14 @@ class Command:
         if self.out is not None:
             shutil.rmtree(self.out, ignore_errors=True)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "spanmask", *self.arguments]
+        command = [sys.executable, "-c", LAUNCHER, sys.executable, *self.arguments]
         peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
         self.peak = max(self.peak, int(peak) // 1024)
+
+
+def spanmask(*arguments, out=None):
+    """A command of spanmask."""
+    return Program("-m", "spanmask", *arguments, out=out)
 
 
 def measured(engines, rounds):
@@ -91,56 +94,57 @@ def from_messages(folder, count, vocabulary, rounds):
     tokenizer = tokenizer_of_real_size(vocabulary)
     saved = folder / "tokenizer"
     tokenizer.save_pretrained(saved)
-    source = folder / "chats.parquet"
-    pq.write_table(pa.table({"messages": conversations(count)}), source, row_group_size=1000)
-    trainer = trl_trainer(tokenizer, folder)
 
-    def render_and_tokenize():
-        rows = pq.read_table(source)["messages"].to_pylist()
-        return tokenizer(tokenizer.apply_chat_template(rows, tokenize=False), add_special_tokens=False)["input_ids"]
+    def programs(count, where):
+        where.mkdir()
+        source = where / "chats.parquet"
+        pq.write_table(pa.table({"messages": conversations(count)}), source, row_group_size=1000)
 
-    def trl(processes):
-        trainer.args.dataset_num_proc = processes
-        rows = datasets.Dataset(pq.read_table(source))
-        prepared = trainer._prepare_dataset(rows, tokenizer, trainer.args, False, None, "train")
-        prepared.to_parquet(folder / "trl.parquet")
+        def ours(workers):
+            out = where / f"masked{workers}"
+            size = max(1, count // 8)
+            return spanmask("mask", source, out, "--tokenizer", saved, "--workers", workers, "--rows-per-file", size, out=out)
 
-    def ours(workers):
-        out = folder / f"masked{workers}"
-        size = max(1, count // 8)
-        return Command("mask", source, out, "--tokenizer", saved, "--workers", workers, "--rows-per-file", size, out=out)
+        def trl(processes):
+            return Program(PROGRAMS, "trl", saved, source, where / "trl.parquet", processes)
 
-    engines = {
-        "spanmask mask, 1 worker": ours(1),
-        "spanmask mask, 2 workers": ours(2),
-        "render and tokenize, 1 process": render_and_tokenize,
-        f"TRL {version('trl')}, 1 process": lambda: trl(1),
-        f"TRL {version('trl')}, num_proc=2": lambda: trl(2),
-    }
+        return {
+            "spanmask mask, 1 worker": ours(1),
+            "spanmask mask, 2 workers": ours(2),
+            "render and tokenize, 1 process": Program(PROGRAMS, "tokenize", saved, source, where / "ids.parquet"),
+            f"TRL {version('trl')}, 1 process": trl(1),
+            f"TRL {version('trl')}, num_proc=2": trl(2),
+        }
+
+    starts = measured(programs(16, folder / "few"), rounds)
+    engines = programs(count, folder / "all")
     seconds = measured(engines, rounds)
-    made, theirs = written(folder / "masked2"), pq.read_table(folder / "trl.parquet")
-    assert made["input_ids"].to_pylist() == theirs["input_ids"].to_pylist() == render_and_tokenize()
+    made, theirs, ids = (
+        written(folder / "all" / "masked2"),
+        pq.read_table(folder / "all" / "trl.parquet"),
+        pq.read_table(folder / "all" / "ids.parquet"),
+    )
+    assert made["input_ids"].to_pylist() == theirs["input_ids"].to_pylist() == ids["input_ids"].to_pylist()
     # TRL also trains what its template marks beyond the answer: the line break after the stop token, an empty block of reasoning.
     for labels, trls in zip(made["labels"].to_pylist(), theirs["labels"].to_pylist(), strict=True):
         assert all(label in (IGNORE, other) for label, other in zip(labels, trls, strict=True))
     tokens = len(made["input_ids"].combine_chunks().flatten())
-    one, two = seconds["spanmask mask, 1 worker"], seconds["spanmask mask, 2 workers"]
-    limit = seconds["render and tokenize, 1 process"]
-    alone, parallel = (seconds[name] for name in list(engines)[3:])
+    work = {name: seconds[name] - starts[name] for name in engines}
+
+    def ratios(times):
+        one, two, limit, alone, parallel = times.values()
+        return one / limit, alone / one, parallel / two
+
     facts = [
-        f"With one worker, `spanmask mask` takes {one / limit:.2f} times as long as the tokenizer alone, and TRL {alone / one:.1f} times "
-        f"as long as `spanmask mask`; with two workers or processes each, TRL takes {parallel / two:.1f} times as long."
+        "With one worker, `spanmask mask` takes {:.2f} times as long as the tokenizer alone, and TRL {:.2f} times as long as `spanmask mask`; "
+        "with two workers or processes each, TRL takes {:.2f} times as long.".format(*ratios(seconds)),
+        "The start of a program is what it takes for 16 conversations. Without it, these are {:.2f}, {:.2f} and {:.2f} times.".format(
+            *ratios(work)
+        ),
     ]
+    one = seconds["spanmask mask, 1 worker"]
     about = f"{count:,} conversations, {tokens:,} tokens; messages in Parquet, ids and labels out"
-    return table("From messages", about, seconds, engines, one, tokens, facts)
-
-
-def trl_trainer(tokenizer, folder):
-    """A trainer whose preparation is called: TRL has no function for it."""
-    settings = {"assistant_only_loss": True, "max_length": None, "bf16": False, "use_cpu": True, "report_to": []}
-    args = SFTConfig(str(folder / "trainer"), dataset_kwargs={"skip_prepare_dataset": False}, **settings)
-    one = datasets.Dataset.from_dict({"messages": conversations(2)})
-    return SFTTrainer(causal_model(tokenizer), args, train_dataset=one, processing_class=tokenizer)
+    return table("From messages", about, seconds, engines, one, tokens, facts, starts)
 
 
 def chat_ids(tokenizer, rows, length, path):
@@ -172,7 +176,7 @@ def from_ids(folder, rows, length, rounds):
     def ours(workers):
         out = folder / f"labels{workers}"
         size = -(-rows // 8)
-        return Command(
+        return spanmask(
             "mask", source, out, "--tokenizer", folder / "small", "--workers", workers, "--rows-per-file", size, out=out
         )
 
@@ -213,22 +217,25 @@ def audited(folder, rows, length, rounds):
     tokenizer.save_pretrained(folder / "small")
     source = folder / "audited.parquet"
     tokens = chat_ids(tokenizer, rows, length, source)
-    command = Command("audit", source, "--tokenizer", folder / "small", "--max-length", length // 2, "--html", folder / "a.html")
+    command = spanmask("audit", source, "--tokenizer", folder / "small", "--max-length", length // 2, "--html", folder / "a.html")
     engines = {"spanmask audit, 1 process": command}
     seconds = measured(engines, rounds)
     one = seconds["spanmask audit, 1 process"]
     return table("Audit", f"{rows:,} rows of ids, {tokens:,} tokens", seconds, engines, one, tokens, [])
 
 
-def table(title, about, seconds, engines, ours, tokens, facts):
-    """A table of one job."""
+def table(title, about, seconds, engines, ours, tokens, facts, starts=None):
+    """A table of one job. `starts`: the seconds of each program that are its start."""
+    start = "seconds of start | " if starts else ""
     lines = [
-        f"## {title}\n\n{about}.\n\n| program | seconds | tokens a second | time as a multiple of spanmask's with 1 worker | peak memory |",
-        "|---|---:|---:|---:|---:|",
+        f"## {title}\n\n{about}.\n\n| program | seconds | {start}tokens a second | time as a multiple of spanmask's with 1 worker | "
+        "peak memory |",
+        "|---|---:|---:|---:|---:|" + "---:|" * bool(starts),
     ]
     for name, taken in seconds.items():
-        peak = f"{engines[name].peak:,} MiB" if isinstance(engines[name], Command) else ""
-        lines.append(f"| {name} | {taken:.1f} | {tokens / taken:,.0f} | {taken / ours:.2f} | {peak} |")
+        peak = f"{engines[name].peak:,} MiB" if isinstance(engines[name], Program) else ""
+        start = f"{starts[name]:.1f} | " if starts else ""
+        lines.append(f"| {name} | {taken:.1f} | {start}{tokens / taken:,.0f} | {taken / ours:.2f} | {peak} |")
     return "\n".join([*lines, *(f"\n{fact}" for fact in facts)])
 
 
@@ -241,8 +248,6 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     small = options.small
     rounds = 1 if small else options.rounds
-    datasets.disable_caching()
-    datasets.disable_progress_bars()
     (ROOT / "target").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as name:
         folder = Path(name)

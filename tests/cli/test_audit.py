@@ -97,7 +97,7 @@ def test_only_the_output_of_a_folder_of_mask_is_read(tokenizer, chats, tmp_path)
         "mask", chats, tmp_path / "out", "--tokenizer", tokenizer, "--on-bad-row", "quarantine", "--output", "loss_mask"
     )
     assert made.exit_code == 0, made.stderr
-    assert (tmp_path / "out" / "bad-00000.jsonl").exists()
+    assert (tmp_path / "out" / ".bad-00000.jsonl").exists()
     report = json.loads(command("audit", tmp_path / "out", "--tokenizer", tokenizer, "--json", "-", "--compare", chats).stdout)
     assert (report["row_count"], report["findings"]["bad"]["count"]) == (30, 0)
     assert report["comparison"]["rows"] == 30
@@ -179,3 +179,9 @@ def test_preview_shows_mismatches_and_two_masks(tokenizer, chats):
     assert shown.exit_code == 0, shown.stderr
     assert shown.stdout.count("tokens differ") == shown.stdout.count("row ") > 0
     assert "assistant B |" in shown.stdout.replace("          B |", "assistant B |")
+
+
+def test_data_without_a_row_that_can_be_used_fail(tokenizer, tmp_path):
+    (tmp_path / "a.jsonl").write_text("not json\n[]\n")
+    done = command("audit", tmp_path / "a.jsonl", "--tokenizer", tokenizer)
+    assert (done.exit_code, "failed: 2 rows, none of which can be used." in done.stderr) == (1, True)

@@ -78,8 +78,9 @@ def test_bad_rows_stop_are_skipped_or_quarantined(tokenizer, want, tmp_path):
     assert json.loads(skipped.stdout)["bad"] == 3
     good = [labels for number, labels in enumerate(want.labels.to_list()) if number not in (7, 40)]
     assert [row["labels"] for row in read_out(tmp_path / "skipped")] == good
-    command("mask", path, tmp_path / "kept", "--tokenizer", tokenizer, "--on-bad-row", "quarantine")
-    (beside,) = (tmp_path / "kept").glob("bad-*.jsonl")
+    kept = command("mask", path, tmp_path / "kept", "--tokenizer", tokenizer, "--on-bad-row", "quarantine")
+    (beside,) = (tmp_path / "kept").glob("*.jsonl")
+    assert f"left out, with the reasons: {beside}" in kept.stdout
     bad = [json.loads(line) for line in beside.read_text().splitlines()]
     assert [one["row"] for one in bad] == [7, 40, 60]
     assert json.loads(bad[0]["text"])["id"] == "seven"

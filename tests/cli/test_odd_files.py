@@ -7,6 +7,8 @@ import sys
 import warnings
 
 import datasets
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -119,7 +121,7 @@ def test_arrow_columns_of_any_type_pass_unchanged_also_beside_bad_rows(tokenizer
     for name in set(others) - {"nothing"}:
         assert made[name].to_pylist() == [*others[name].to_pylist()[:4], others[name].to_pylist()[5]]
         assert made[name].type == others[name].type
-    (bad,) = [json.loads(line) for line in (tmp_path / "out" / "bad-00000.jsonl").read_text().splitlines()]
+    (bad,) = [json.loads(line) for line in (tmp_path / "out" / ".bad-00000.jsonl").read_text().splitlines()]
     assert bad["row"] == 4
     assert json.loads(bad["text"])["struct"] == {"a": None, "b": [4]}
 
@@ -174,11 +176,15 @@ def test_an_array_after_a_byte_order_mark_is_named(tokenizer, tmp_path):
 
 
 def test_the_folder_is_a_data_set_for_readers_of_folders(tokenizer, tmp_path):
-    write_rows(tmp_path / "a.jsonl", ROWS)
-    assert command("mask", tmp_path / "a.jsonl", tmp_path / "out", "--tokenizer", tokenizer).exit_code == 0
+    write_rows(tmp_path / "a.jsonl", [*ROWS, {"messages": "a row that is left out"}])
+    arguments = ("mask", tmp_path / "a.jsonl", tmp_path / "out", "--tokenizer", tokenizer, "--on-bad-row", "quarantine")
+    assert command(*arguments).exit_code == 0
+    assert (tmp_path / "out" / ".bad-00000.jsonl").exists()
     assert pq.read_table(tmp_path / "out").num_rows == len(ROWS)
     data = datasets.load_dataset("parquet", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert data["train"]["id"][:] == [row["id"] for row in ROWS]
+    assert len(datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]) == len(ROWS)
+    assert len(pandas.read_parquet(tmp_path / "out")) == len(polars.read_parquet(tmp_path / "out")) == len(ROWS)
 
 
 def test_json_that_is_nested_too_deep_is_a_bad_row(tokenizer, tmp_path):

@@ -50,7 +50,8 @@ def audit_command(
     Reads Parquet, JSON lines (also .gz, .zst) and Arrow files with messages, prompt and completion, conversations, text or input_ids. Where
     there are input_ids with labels, these labels are looked at, whoever made them.
 
-    Exit status 1 if --fail-on is exceeded. Example: spanmask audit masked --tokenizer ./my-model --html report.html --fail-on untrained=1%
+    Exit status 1 if --fail-on is exceeded, or if there is no row that can be used. Example: spanmask audit masked --tokenizer ./my-model
+    --html report.html --fail-on untrained=1%
     """
     with one_line_errors():
         limits = [Limit.parse(text) for text in fail_on or ()]
@@ -87,6 +88,8 @@ def audit_command(
         if warning is not None:
             report.notes.insert(0, warning)
         exceeded = [text for limit in limits if (text := limit.exceeded(report)) is not None]
+        if not report.row_count:
+            exceeded.append(f"{report.all_rows:,} rows, none of which can be used.")
         if html is not None:
             report.to_html(html)
         if json_file is not None and str(json_file) != "-":

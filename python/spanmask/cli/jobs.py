@@ -67,6 +67,7 @@ class Totals:
     untrained: int = 0
     known: int = 0
     first_bad: str | None = None
+    bad_files: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, done: PartDone) -> None:
@@ -94,6 +95,9 @@ class Totals:
             lines.append(f"train nothing: {self.untrained:,} of the rows written; spanmask audit says why")
         if self.bad:
             lines.append(f"left out {self.bad:,} of the rows, as they cannot be used; the first: {self.first_bad}")
+        lines += [f"left out, with the reasons: {path}" for path in self.bad_files[:1]]
+        if len(self.bad_files) > 1:
+            lines[-1] += f" and {len(self.bad_files) - 1} more"
         return "\n".join(lines)
 
 
@@ -206,6 +210,8 @@ def write_parts(job: Job, parts: Sequence[Part], folder: Folder, pool: ProcessPo
 
             def done(number: int, part: PartDone) -> None:
                 totals.add(part)
+                if folder.bad_rows(number).exists():
+                    totals.bad_files.append(str(folder.bad_rows(number)))
                 progress.add(part.rows, part.tokens)
                 for text in part.warnings:
                     if (kind := kind_of_warning(text)) not in warned:

@@ -132,7 +132,7 @@ class Folder:
             raise DataError(f"{self.path}: holds files that this command did not write; choose another folder.")
         elif self._overwrite:
             for file in files:
-                if file.match("part-*.parquet") or file.match("bad-*.jsonl"):
+                if file.match("part-*.parquet") or file.match(".bad-*.jsonl"):
                     file.unlink()
         elif not self._resume:
             raise DataError(f"{self.path}: exists; pass --resume to go on with it, or --overwrite to write it again.")
@@ -158,5 +158,5 @@ class Folder:
         return self.path / f"part-{number:05d}.parquet"
 
     def bad_rows(self, number: int) -> Path:
-        """The file of the rows of part `number` that could not be used."""
-        return self.path / f"bad-{number:05d}.jsonl"
+        """The file of the rows of part `number` that could not be used. Readers of whole folders pass over its name."""
+        return self.path / f".bad-{number:05d}.jsonl"
