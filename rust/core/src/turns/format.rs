@@ -109,26 +109,24 @@ impl<T: Token> Format<T> {
         self.roles
     }
 
-    /// `turn`, completed with what the format says about its content and the token after it.
+    /// Completes `turn` with what the format says about its content and the token after it.
     #[inline]
-    pub(super) fn completed(&self, row: &[T], turn: Turn) -> Turn {
-        let stop_token = row.get(turn.stop).is_some_and(|token| self.stop_token_ids.contains(token));
-        let turn = Turn { stop_token, ..turn };
-        if self.has_heads { self.with_head(row, turn) } else { turn }
+    pub(super) fn complete(&self, row: &[T], turn: &mut Turn) {
+        turn.stop_token = row.get(turn.stop).is_some_and(|token| self.stop_token_ids.contains(token));
+        if self.has_heads {
+            self.complete_head(row, turn);
+        }
     }
 
-    /// `turn` with what the format says about the beginning of its content.
+    /// Completes `turn` with what the format says about the beginning of its content.
     #[inline(never)] // inlined, it made rows without any of this slower
-    fn with_head(&self, row: &[T], turn: Turn) -> Turn {
+    fn complete_head(&self, row: &[T], turn: &mut Turn) {
         let content = &row[turn.content()];
         let prefill = longest(&self.generation_prefills, content, 0).unwrap_or(0);
         let (reasoning, empty_reasoning) = self.reasoning(content, prefill);
-        Turn {
-            prefill_stop: turn.content_start + prefill,
-            reasoning_stop: turn.content_start + reasoning,
-            empty_reasoning,
-            ..turn
-        }
+        turn.prefill_stop = turn.content_start + prefill;
+        turn.reasoning_stop = turn.content_start + reasoning;
+        turn.empty_reasoning = empty_reasoning;
     }
 
     /// How many tokens of `content` are reasoning, tags included, and whether they hold none. The reasoning begins with the content, or

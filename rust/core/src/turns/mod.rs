@@ -125,13 +125,13 @@ fn turns_of<T: Token>(
     turns: &mut Vec<Turn>,
 ) {
     turns.clear();
-    let mut open: Option<Turn> = None;
+    let mut open = None; // the role of the last turn, while it is open
     let mut free_from = 0; // tokens before it belong to a marker
     for position in candidates {
         if position < free_from {
             continue;
         }
-        let Some((marker, len)) = format.marker_at(row, position, open.map(|turn| turn.role)) else {
+        let Some((marker, len)) = format.marker_at(row, position, open) else {
             continue;
         };
         free_from = position + len;
@@ -139,13 +139,14 @@ fn turns_of<T: Token>(
             MarkerKind::Start { .. } => position,
             MarkerKind::End { .. } => free_from,
         };
-        if let Some(turn) = open.take() {
-            let turn = Turn { content_stop: position, stop: closing_stop, closed: true, ..turn };
-            stop::push(turns, format.completed(row, turn));
+        if let (Some(_), Some(turn)) = (open.take(), turns.last_mut()) {
+            (turn.content_stop, turn.stop, turn.closed) = (position, closing_stop, true);
+            format.complete(row, turn);
         }
         if let MarkerKind::Start { boundary, .. } = marker {
             let Boundary { role, include_start, include_end, .. } = format.boundaries[boundary];
-            open = Some(Turn {
+            open = Some(role);
+            let turn = Turn {
                 role,
                 start: position,
                 content_start: free_from,
@@ -158,11 +159,12 @@ fn turns_of<T: Token>(
                 stop_token: false,
                 include_start,
                 include_end,
-            });
+            };
+            stop::push(turns, turn);
         }
     }
-    if let Some(turn) = open {
-        stop::push(turns, format.completed(row, turn));
+    if let (Some(_), Some(turn)) = (open, turns.last_mut()) {
+        format.complete(row, turn);
     }
 }
 
