@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 hypothesis.settings.register_profile("dev", max_examples=100, deadline=None)
-hypothesis.settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("compat", max_examples=20, deadline=None, derandomize=True)  # many environments
 hypothesis.settings.register_profile("thorough", max_examples=100_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 
 import pytest
 from spanmask import ChatFormat, SpanmaskWarning, encode_chat
 from support import derivation
+from support.chat_templates import STYLES
+from support.trl_templates import TEMPLATES
 
+EVERY = [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in STYLES)]
 ASK = {"role": "user", "content": "Where?"}
 
 
@@ -164,3 +168,32 @@ def test_reasoning_that_the_template_adds_to_answers_without_words_does_not_trai
 def test_tag_as_a_question_is_not_the_answers_reasoning(name):
     messages = [{"role": "user", "content": "<think>"}, {"role": "assistant", "content": "Up north."}]
     assert trained(name, messages)[0].lstrip("\n").startswith("Up north.")
+
+
+def text_and_trained(tokenizer, kwargs, messages):
+    """The text of one row, and the same with a null character in place of each token that does not train."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpanmaskWarning)
+        out = encode_chat(tokenizer, [messages], template_kwargs=dict(kwargs))
+    return tuple(
+        "".join("\0" if token == -100 else tokenizer.decode([token]) for token in column.to_list()[0])
+        for column in (out.input_ids, out.labels)
+    )
+
+
+@pytest.mark.parametrize(("source", "name"), EVERY)
+def test_what_closes_an_answer_trains_also_if_the_answer_is_blank(source, name):
+    tokenizer, kwargs = derivation.tokenizer_with(source, name, "byte_level")
+    blanks = (" \n", "")
+    for system in ([], [{"role": "system", "content": "Kind."}]):
+        for at in (1, 3):
+            plain = [{"role": ("user", "assistant")[number % 2], "content": f"t{number}"} for number in range(4)]
+            rows = [[*system, *plain[:at], {"role": "assistant", "content": text}, *plain[at + 1 :]] for text in ("qqq", *blanks)]
+            try:
+                (text, trained), *others = [text_and_trained(tokenizer, kwargs, row) for row in rows]
+            except ValueError:  # the template refuses such rows
+                continue
+            closing = re.search("qqq([^\0]*)", trained)[1].strip()
+            for blank, (blank_text, blank_trained) in zip(blanks, others, strict=True):
+                if closing and blank_text.count(closing) == text.count(closing):
+                    assert blank_trained.count(closing) == trained.count(closing), (blank, blank_text)

@@ -37,7 +37,8 @@ def read_skeleton(edges: TurnEdges, twin: Exchange, render: Render, text: str, c
 class Span:
     """A turn in a twin's text. All positions count characters.
 
-    `first_leaf`, `last_leaf`: the start of the first mark and the stop of the last one; both equal for a turn without text.
+    `first_leaf`, `last_leaf`: the start of the first mark and the stop of the last one; for a turn without text, those of its blanks.
+    `filler`: a mark that the template would write in place of the blanks; empty if it writes something else around a text.
     """
 
     role: str
@@ -53,6 +54,7 @@ class Span:
     stop: int = 0
     stop_token: bool = False
     empty_reasoning: bool = False
+    filler: str = ""
 
 
 @dataclass
@@ -161,9 +163,9 @@ class Reading:
             if named := self.named_in_calls(number, {*labels.names, *labels.ids}, left, right):
                 spans.insert(at, Span(ASSISTANT, number, named[0][0], named[-1][1], named))
             elif own is None and not labels.calls and not self.has_text(number):
-                begin = self.blank_turn(number, left, right)
-                if begin is not None:
-                    spans.insert(at, Span(ASSISTANT, number, begin, begin, []))
+                span = self.filled_turn(number, left, right) or self.blank_turn(number, left, right)
+                if span is not None:
+                    spans.insert(at, span)
         return spans
 
     def named_in_calls(self, message: int, labels: Container[str], left: int, right: int) -> list[tuple[int, int, int]]:
@@ -182,8 +184,31 @@ class Reading:
         ]
         return found[: max(written - earlier, 0)]
 
-    def blank_turn(self, message: int, left: int, right: int) -> int | None:
-        """Where the content of a blank answer would be: after the generation prompt, or after the usual header."""
+    def filled_turn(self, message: int, left: int, right: int) -> Span | None:
+        """The turn of a blank answer around which the template writes what it writes around a text."""
+        filler = mark(len(self.twin.leaves))
+        text = self.render([*self.filled(message, filler), *self.twin.messages[message + 1 :]], False)
+        if text is None or filler not in text:
+            return None
+        before, _, rest = text.partition(filler)
+        # Some templates write the line break before a text only if there is one (GLM 4.5).
+        for before, blanks in ((before, self.content(message)), (before, ""), (before.rstrip(), "")):
+            start, stop = len(before), len(before) + len(blanks)
+            if not blanks.strip() and left <= start and stop <= right and self.text.startswith(before + blanks + rest):
+                return Span(ASSISTANT, message, start, stop, [], filler=filler)
+        return None
+
+    def filled(self, message: int, filler: str) -> list[Mapping[str, Any]]:
+        """The messages up to one whose content is exchanged."""
+        content = self.edges.plain_message(ASSISTANT, filler)["content"]
+        return [*self.twin.messages[:message], {**self.twin.messages[message], "content": content}]
+
+    def blank_turn(self, message: int, left: int, right: int) -> Span | None:
+        """The turn of another blank answer: its content would be after the generation prompt, or after the usual header."""
+        begin = self.begin_of_blank(message, left, right)
+        return None if begin is None else Span(ASSISTANT, message, begin, begin, [])
+
+    def begin_of_blank(self, message: int, left: int, right: int) -> int | None:
         before = self.beginning(message, True)
         header = self.edges.plain.headers.get(ASSISTANT, "")
         if before is not None and self.text.startswith(before) and left <= len(before) <= right:
@@ -213,6 +238,9 @@ class Reading:
         """The text after a message at the end of the text, and whether it has more of this message (Gemma 4: an answer that is written
         after the results of its own calls, if there are any).
         """
+        if span.filler:
+            beginning = self.render(self.filled(span.message, span.filler), False)
+            return None if beginning is None else after(beginning, span.filler), False
         beginning = self.beginning(span.message + 1, False)
         start, stop, _ = span.leaves[-1]
         end = None if beginning is None else after(beginning, self.text[start:stop])
@@ -225,7 +253,7 @@ class Reading:
         if span.leaves:
             span.last_leaf += self.length_of_tags_after(span)
         gap = self.text[span.last_leaf : limit]
-        if span.leaves:
+        if span.leaves or span.filler:
             has_call = span.role == ASSISTANT and call_labels(self.twin.messages[span.message]).calls > 0
             is_last = limit == len(self.text)
             closing = self.edges.closing(
@@ -255,11 +283,13 @@ class Reading:
             (self.surroundings(span.message), previous.role if previous else "", kind, is_labelled, tags),
             span.role,
             lead,
-            has_leaves=bool(span.leaves),
+            has_leaves=bool(span.leaves or span.filler),
             prompt=lambda: self.prompt_after(span, previous, left),
             plain_lead=lambda: self.common_with_plain(span, previous, left),
         )
         span.start, span.content_start, span.prefill_stop = (left + at for at in opening)
+        if span.filler and span.stop == span.content_stop and not span.stop_token:  # blanks alone are no answer
+            span.content_start = span.prefill_stop = span.content_stop
 
     def prompt_after(self, span: Span, previous: Span | None, left: int) -> str | None:
         """What the generation prompt puts after the previous turn."""
@@ -278,6 +308,8 @@ class Reading:
     def common_with_plain(self, span: Span, previous: Span | None, left: int) -> str:
         """The text before a turn that an answer without reasoning or calls would have as well."""
         lead = self.text[left : span.first_leaf]
+        if span.filler:
+            return lead
         if self.twin.leaves[span.leaves[0][2]].kind is Kind.CONTENT:
             header = self.edges.plain.headers.get(ASSISTANT, "")
             if header in lead and call_labels(self.twin.messages[span.message]).occur_in(lead):

@@ -116,7 +116,8 @@ class TurnEdges:
         plain = self.plain.ends.get(role, "")
         at = gap.find(plain) if plain else 0
         content_stop = max(at, 0)
-        return Closing(content_stop, content_stop + (len(plain) if at >= 0 else 0))
+        stop = content_stop + (len(plain) if at >= 0 else 0)
+        return Closing(content_stop, stop, self._is_stop_token(role, gap[stop:], has_end=stop > content_stop, has_call=False))
 
     def _closing(self, role: str, gap: str, has_call: bool, end: str | None, is_split: bool) -> Closing | None:
         plain = self.plain.ends.get(role, "")
@@ -140,16 +141,20 @@ class TurnEdges:
             first = last = len(closing.rstrip())
         elif self.added.distinctive(closing):
             last = len(closing.rstrip())
-        stop_token = False
+        return Closing(first, last, self._is_stop_token(role, gap[last:], has_end=first < last, has_call=has_call))
+
+    def _is_stop_token(self, role: str, rest: str, *, has_end: bool, has_call: bool) -> bool:
+        """Whether the text after a turn begins with a token that ends it: the model may end its turn with the token that opens the next
+        (GLM), also after the tag that closes a call. The token of its own header cannot be that.
+        """
         header = self.plain.headers.get(ASSISTANT)
-        if role == ASSISTANT and not plain and (first == last or (has_call and header is not None)):
-            # The model may end its turn with the token that opens the next (GLM), also after the tag that closes a call. The token of its
-            # own header cannot be that.
-            following = self.added.spans(gap[last:])
-            if following and following[0][0] == 0:
-                token = gap[last : last + following[0][1]]
-                stop_token = token not in self.added.neutral and (first == last or not str(header).startswith(token))
-        return Closing(first, last, stop_token)
+        if role != ASSISTANT or self.plain.ends.get(role) or (has_end and not (has_call and header is not None)):
+            return False
+        following = self.added.spans(rest)
+        if not following or following[0][0] > 0:
+            return False
+        token = rest[: following[0][1]]
+        return token not in self.added.neutral and not (has_end and str(header).startswith(token))
 
     def runs(self, text: str) -> list[tuple[int, int]]:
         """Where added tokens occur in a text; tokens that touch are one run."""
