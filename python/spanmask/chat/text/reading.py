@@ -190,9 +190,9 @@ class Reading:
         text = self.render([*self.filled(message, filler), *self.twin.messages[message + 1 :]], False)
         if text is None or filler not in text:
             return None
-        before, _, rest = text.partition(filler)
+        head, _, rest = text.partition(filler)
         # Some templates write the line break before a text only if there is one (GLM 4.5).
-        for before, blanks in ((before, self.content(message)), (before, ""), (before.rstrip(), "")):
+        for before, blanks in ((head, self.content(message)), (head, ""), (head.rstrip(), "")):
             start, stop = len(before), len(before) + len(blanks)
             if not blanks.strip() and left <= start and stop <= right and self.text.startswith(before + blanks + rest):
                 return Span(ASSISTANT, message, start, stop, [], filler=filler)
