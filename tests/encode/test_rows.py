@@ -152,7 +152,7 @@ def test_roles_that_the_model_writes_and_that_do_not_train_are_warned_of(role):
         assert trained(tokenizer, row) == ["Two.<|z|>"]
     out = encode_chat(tokenizer, [row], MaskPolicy(roles=("assistant", role)))
     labels = [id for id in out.labels.to_list()[0] if id != -100]
-    assert tokenizer.decode(labels) == "search(7)<|z|>Two.<|z|>"
+    assert decoded(tokenizer, labels) == "search(7)<|z|>Two.<|z|>"
     assert trained(tokenizer, [asked("Rooms?"), {"role": "critic", "content": "No."}, said("Two.")]) == ["Two.<|z|>"]
 
 

@@ -25,7 +25,7 @@ FLOATS = [np.array([np.nan if word is None else word for word in row]) for row i
 MASKS = MaskedLM(4, 1000, mlm_probability=0.4)
 SPANS = SpanCorruption(range(900, 800, -1), 1, noise_density=0.4, mean_noise_span_length=2.0)
 DATA = datasets.Dataset.from_dict({"input_ids": ROWS, "word_ids": WORDS})
-FORMATS = [None, "numpy", "torch", "arrow", "polars", "pandas"]
+FORMATS = [None, "numpy", "torch", "arrow", pytest.param("polars", marks=pytest.mark.needs("pyarrow>=16")), "pandas"]
 SPELLINGS = {
     "None": WORDS,
     "-1": FILLED,
