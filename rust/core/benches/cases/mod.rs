@@ -13,11 +13,13 @@ use spanmask_core::labels::{
     TrainOnEos, TruncatedTurn, WhichTurns, mask_labels_into,
 };
 use spanmask_core::noise::corrupt::{self, Corruption, OnExhausted, RowPlan};
+use spanmask_core::noise::diffusion::{self, Weighting, diffuse_into};
 use spanmask_core::noise::draw;
 use spanmask_core::noise::fill_in_the_middle::{
     self as fim, FillInTheMiddle, Length, Level, Loss, SpmFormat,
 };
 use spanmask_core::noise::ids::IdSet;
+use spanmask_core::noise::infill::{self, Infilling, Replace, SpanLengths};
 use spanmask_core::noise::masked_lm::{self, Choice, RandomIds, mask_tokens_into};
 use spanmask_core::noise::mixture::{Denoiser, Mixture, Objective};
 use spanmask_core::noise::seq_to_seq::{Batch, Outputs, SeqToSeq};
@@ -319,6 +321,73 @@ pub fn fill_in_the_middle() -> Vec<Case> {
     ]
 }
 
+/// Hides tokens with one probability per row, all rates.
+pub fn diffusion() -> Vec<Case> {
+    let (rows, len) = (128, 512);
+    // The rows that the closure holds borrow this as long as the benchmark runs.
+    let ids: &'static [i64] = typed(numbers(rows * len, 5, 30_000)).leak();
+    let rows: Vec<&'static [i64]> = ids.chunks(len).collect();
+    let protected_ids = IdSet::new(0..5);
+    let spec = diffusion::Spec { mask_token_id: 4, eps: 1e-3, protected_ids, weighting: Weighting::Token };
+    let (mut inputs, mut labels, mut weights) =
+        (vec![0; ids.len()], vec![0; ids.len()], vec![0.0; ids.len()]);
+    let mut reports = vec![diffusion::RowReport::default(); rows.len()];
+    let mut sources = epochs();
+    vec![Case::new("masked-diffusion/128x512/int64/tokens", ids.len(), 20 * ids.len(), move || {
+        diffuse_into(
+            black_box(&rows),
+            &spec,
+            sources.next().unwrap(),
+            &diffusion::RowOptions::default(),
+            &diffusion::Batch { layout: PACKED, padding: 0, ignore_index: -100, fill: None },
+            diffusion::Outputs {
+                inputs: black_box(&mut inputs),
+                attention: &mut [],
+                labels: black_box(&mut labels),
+                weights: black_box(&mut weights),
+                reports: &mut reports,
+            },
+        )
+        .unwrap();
+    })]
+}
+
+/// Draws span lengths and places, writes inputs and targets.
+pub fn infill() -> Vec<Case> {
+    let (rows, len) = (128, 512);
+    // The rows that the closure holds borrow this as long as the benchmark runs.
+    let ids: &'static [i64] = typed(numbers(rows * len, 5, 30_000)).leak();
+    let rows: &'static [&'static [i64]] = ids.chunks(len).collect::<Vec<_>>().leak();
+    // Poisson with mean 3.5.
+    let weights: Vec<f64> =
+        (1..24).scan(1.0, |last, k| Some(core::mem::replace(last, *last * 3.5 / f64::from(k)))).collect();
+    let spec: &'static infill::Spec = Box::leak(Box::new(infill::Spec {
+        mask_token_id: 4,
+        mask_ratio: 0.3,
+        lengths: SpanLengths::new(&weights).unwrap(),
+        replace: Replace::OneMask,
+        random: None,
+        permute_sentence_ratio: 0.0,
+        sentence_end_ids: IdSet::default(),
+        protected_ids: IdSet::new(0..5),
+        continuation_ids: None,
+        word_end_ids: None,
+    }));
+    let mut sources = epochs();
+    let batch = Batch { inputs: PACKED, labels: PACKED, padding: 0, ignore_index: -100, decoder_start: 0 };
+    let mut plans = vec![infill::RowPlan::default(); rows.len()];
+    let (mut inputs, mut labels) = (vec![0; 2 * ids.len()], vec![0; ids.len()]);
+    vec![Case::new("infill/128x512/int64/spans", ids.len(), 2 * ids.len() * size_of::<i64>(), move || {
+        let infilling =
+            Infilling::new(rows, spec, sources.next().unwrap(), infill::RowOptions::default()).unwrap();
+        infilling.plan_into(black_box(&mut plans)).unwrap();
+        let total = plans.iter().map(|plan| plan.inputs).sum();
+        let (inputs, labels) = (black_box(&mut inputs[..total]), black_box(&mut labels[..]));
+        let outputs = Outputs { inputs, attention: &mut [], labels, decoder: &mut [], sources: &mut [] };
+        infilling.write_into(&mut plans, &batch, outputs).unwrap();
+    })]
+}
+
 fn pad<T: Token>(id: &'static str, rows: usize, longest: usize, side: Side) -> Case {
     let lengths: Vec<usize> =
         numbers(rows, longest as u64 / 2, longest as u64 + 1).map(|len| len as usize).collect();
@@ -347,7 +416,10 @@ pub fn batch() -> Vec<Case> {
 
 /// All cases.
 pub fn all() -> Vec<Case> {
-    [batch(), fill_in_the_middle(), labels(), masked_lm(), noise(), search()].into_iter().flatten().collect()
+    [batch(), diffusion(), fill_in_the_middle(), infill(), labels(), masked_lm(), noise(), search()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The case with this id.

@@ -5,11 +5,11 @@ use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
 use super::words::blocks;
 use crate::batch::{Layout, Shape};
-use crate::bitblock::{BLOCK, bits};
+use crate::bitblock::{BLOCK, bits, flags};
 use crate::error::Column;
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::threshold;
-use crate::rng::{Purpose, SeedEpoch, Stream};
+use crate::rng::{Purpose, SeedEpoch};
 use crate::stop::{self, poll_at};
 use crate::{Error, Ragged, Token};
 use core::ops::Range;
@@ -333,7 +333,7 @@ impl Call<'_> {
             || ratio_of(self.spec.eps, uniform(self.seed_epoch, plan.key, Purpose::Rate)),
             |ratios| ratios[i],
         );
-        let fill = self.batch.fill.unwrap_or_default();
+        let fill = [self.batch.fill.unwrap_or_default(); BLOCK];
         let len = target.input.len();
         let eligible = plan.eligible + (len - row.len());
         let weight = match self.spec.weighting {
@@ -343,29 +343,41 @@ impl Call<'_> {
         self.allow_fill(row.len(), len);
         let factors = self.options.weights.map(|weights| weights.row(i));
         let shared = Shared {
-            threshold: threshold(ratio),
             mask: i64::from(self.spec.mask_token_id),
             ignore_index: self.batch.ignore_index,
             weight: weight as f32,
         };
         let mut stream = self.seed_epoch.stream(plan.key, Purpose::Choice);
         let (mut words, mut masked) = ([0; BLOCK], 0);
+        let threshold = threshold(ratio);
         for (n, &free) in self.scratch.bits.iter().enumerate() {
             poll_at(n, BLOCK);
             let range = n * BLOCK..(n * BLOCK + BLOCK).min(len);
-            draw_words(&mut stream, free, &mut words[..range.len()]);
+            // One word for each token, also for those that may not be masked: they do not change what happens to the others.
+            let words = &mut words[..range.len()];
+            if free == 0 {
+                stream.skip(words.len()); // most of a long prompt
+            } else {
+                stream.words_into(words);
+            }
+            let hidden = free & self.level.run(Below { words, threshold });
+            masked += hidden.count_ones();
+            let hidden = flags(hidden);
             let own = range.start.min(row.len())..range.end.min(row.len());
             let (input, tail) = target.input[range.clone()].split_at_mut(own.len());
             let (label, label_tail) = target.label[range.clone()].split_at_mut(own.len());
             let (weight, weight_tail) = target.weight[range].split_at_mut(own.len());
-            let block = &row[own.clone()];
-            masked +=
-                self.level.run(Write { block, words: &words[..own.len()], shared, input, label, weight });
-            let places = tail.iter_mut().zip(label_tail).zip(weight_tail);
-            for (((input, label), weight), &word) in places.zip(&words[own.len()..]) {
-                (*input, *label, *weight) = shared.of(word, i64::from(fill));
-                masked += u32::from(word < shared.threshold);
-            }
+            let (block, fill, hidden_tail) = (&row[own.clone()], &fill[..tail.len()], &hidden[own.len()..]);
+            self.level.run(Write { block, hidden: &hidden, shared, input, label, weight: &mut *weight });
+            let (input, label, weight_tail) = (tail, label_tail, weight_tail);
+            self.level.run(Write {
+                block: fill,
+                hidden: hidden_tail,
+                shared,
+                input,
+                label,
+                weight: weight_tail,
+            });
             if let Some(factors) = factors {
                 weight.iter_mut().zip(&factors[own]).for_each(|(weight, factor)| *weight *= factor);
             }
@@ -383,23 +395,20 @@ impl Call<'_> {
     }
 }
 
-/// A word that is below no threshold.
-const NEVER: u64 = u64::MAX;
+/// Which words of a block are below a threshold of 32 bits, as bits.
+struct Below<'a> {
+    words: &'a [u32],
+    threshold: u64,
+}
 
-/// Draws one word for each token of a block, also for those that may not be masked, so that they do not change what happens to the others.
-/// Those get [`NEVER`]. `free`: a bit for each token that may be masked.
-fn draw_words(stream: &mut Stream, free: u64, words: &mut [u64]) {
-    if free == 0 && words.len() == BLOCK {
-        stream.skip(BLOCK); // most of a long prompt
-        words.fill(NEVER);
-        return;
-    }
-    for word in &mut *words {
-        *word = u64::from(stream.next_u32());
-    }
-    if free != u64::MAX {
-        for (at, word) in words.iter_mut().enumerate() {
-            *word |= (free >> at & 1).wrapping_sub(1); // all ones where the bit is clear
+impl Kernel for Below<'_> {
+    type Out = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        match u32::try_from(self.threshold) {
+            Ok(threshold) => bits(self.words.iter().map(|&word| word < threshold)),
+            Err(_) => u64::MAX, // 2^32: all
         }
     }
 }
@@ -440,30 +449,15 @@ fn find_wrong<T: Token>(row: usize, ids: &[T], labels: &[i64], ignore_index: i64
 /// What is the same for all tokens of a row.
 #[derive(Clone, Copy)]
 struct Shared {
-    /// A token is masked if its word is below it.
-    threshold: u64,
     mask: i64,
     ignore_index: i64,
     weight: f32,
 }
 
-impl Shared {
-    /// Input, label and weight of a token.
-    #[inline(always)]
-    fn of(self, word: u64, id: i64) -> (i64, i64, f32) {
-        let masked = word < self.threshold;
-        (
-            if masked { self.mask } else { id },
-            if masked { id } else { self.ignore_index },
-            if masked { self.weight } else { 0.0 },
-        )
-    }
-}
-
-/// Writes a block, and counts the tokens that are masked.
+/// Writes a block.
 struct Write<'a, 'o, T> {
     block: &'a [T],
-    words: &'a [u64],
+    hidden: &'a [bool],
     shared: Shared,
     input: &'o mut [i64],
     label: &'o mut [i64],
@@ -471,18 +465,21 @@ struct Write<'a, 'o, T> {
 }
 
 impl<T: Token> Kernel for Write<'_, '_, T> {
-    type Out = u32;
+    type Out = ();
 
     #[inline(always)]
-    fn run(self) -> u32 {
-        let Self { block, words, shared, input, label, weight } = self;
-        let mut masked = 0;
-        let places = input.iter_mut().zip(label).zip(weight);
-        for (((input, label), weight), (token, &word)) in places.zip(block.iter().zip(words)) {
-            (*input, *label, *weight) = shared.of(word, token.to_i64());
-            masked += u32::from(word < shared.threshold);
+    fn run(self) {
+        let Self { block, hidden, shared: Shared { mask, ignore_index, weight: shared }, .. } = self;
+        // One loop for each output: their elements differ in size, and one loop for all is not vectorized.
+        for ((input, token), &hidden) in self.input.iter_mut().zip(block).zip(hidden) {
+            *input = if hidden { mask } else { token.to_i64() };
         }
-        masked
+        for ((label, token), &hidden) in self.label.iter_mut().zip(block).zip(hidden) {
+            *label = if hidden { token.to_i64() } else { ignore_index };
+        }
+        for (weight, &hidden) in self.weight.iter_mut().zip(hidden) {
+            *weight = if hidden { shared } else { 0.0 };
+        }
     }
 }
 
@@ -495,31 +492,36 @@ mod tests {
     #[test]
     fn every_level_masks_the_same() {
         fn check<T: Token>() {
-            let shared = Shared { threshold: 1 << 31, mask: 99, ignore_index: -100, weight: 2.5 };
+            let shared = Shared { mask: 99, ignore_index: -100, weight: 2.5 };
             for len in [1, 7, 8, 33, 63, 64] {
                 let ids: Vec<i64> = (0..len).map(|i| i * 7919 % 60_000).collect();
                 let block: Vec<T> = ids.iter().map(|&id| T::from_i64(id).unwrap()).collect();
-                let words: Vec<u64> = (0..len as u64)
-                    .map(|i| if i % 5 == 0 { NEVER } else { (i * 0x9e37_79b9) & 0xffff_ffff })
-                    .collect();
-                let written = at_every_level(|level| {
-                    let (mut input, mut label, mut weight) = (ids.clone(), ids.clone(), vec![0.0; ids.len()]);
-                    let (one, two, three) = (&mut input, &mut label, &mut weight);
-                    let write =
-                        Write { block: &block, words: &words, shared, input: one, label: two, weight: three };
-                    (level.run(write), input, label, weight)
-                });
-                let masked: Vec<bool> = words.iter().map(|&word| word < 1 << 31).collect();
-                let pick = |yes: &dyn Fn(usize) -> i64, no: &dyn Fn(usize) -> i64| -> Vec<i64> {
-                    (0..ids.len()).map(|at| if masked[at] { yes(at) } else { no(at) }).collect()
-                };
-                assert_eq!(written.0 as usize, masked.iter().filter(|&&masked| masked).count());
-                assert_eq!(written.1, pick(&|_| 99, &|at| ids[at]));
-                assert_eq!(written.2, pick(&|at| ids[at], &|_| -100));
-                assert_eq!(
-                    written.3,
-                    masked.iter().map(|&masked| if masked { 2.5 } else { 0.0 }).collect::<Vec<f32>>()
-                );
+                let words: Vec<u32> = (0..len as u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
+                let free = 0x9249_2492_4924_9249;
+                for threshold in [0, 1 << 31, 1 << 32] {
+                    let written = at_every_level(|level| {
+                        let (mut input, mut label, mut weight) =
+                            (ids.clone(), ids.clone(), vec![0.0; ids.len()]);
+                        let (one, two, three) = (&mut input, &mut label, &mut weight);
+                        let hidden = flags(free & level.run(Below { words: &words, threshold }));
+                        level.run(Write {
+                            block: &block,
+                            hidden: &hidden,
+                            shared,
+                            input: one,
+                            label: two,
+                            weight: three,
+                        });
+                        (hidden, input, label, weight)
+                    });
+                    let hidden = |at: usize| free >> at & 1 == 1 && u64::from(words[at]) < threshold;
+                    for at in 0..ids.len() {
+                        assert_eq!(written.0[at], hidden(at));
+                        assert_eq!(written.1[at], if hidden(at) { 99 } else { ids[at] });
+                        assert_eq!(written.2[at], if hidden(at) { ids[at] } else { -100 });
+                        assert_eq!(written.3[at], if hidden(at) { 2.5 } else { 0.0 });
+                    }
+                }
             }
         }
         check::<u16>();

@@ -72,6 +72,19 @@ impl Stream {
         word
     }
 
+    /// The next words, as many as `out` holds.
+    pub fn words_into(&mut self, out: &mut [u32]) {
+        let left = out.len().min(WORDS - self.next);
+        let (first, rest) = out.split_at_mut(left);
+        first.copy_from_slice(&self.words[self.next..self.next + left]);
+        self.next += left;
+        for part in rest.chunks_mut(WORDS) {
+            self.refill();
+            part.copy_from_slice(&self.words[..part.len()]);
+            self.next = part.len();
+        }
+    }
+
     /// Passes over `count` words.
     pub fn skip(&mut self, mut count: usize) {
         while self.next < WORDS && count > 0 {
@@ -124,6 +137,23 @@ mod tests {
                 }
                 one.skip(count);
                 (0..count).for_each(|_| _ = other.next_u32());
+                assert_eq!([(); 20].map(|()| one.next_u32()), [(); 20].map(|()| other.next_u32()));
+            }
+        }
+    }
+
+    #[test]
+    fn many_words_are_those_that_come_one_by_one() {
+        for drawn in [0, 1, 15, 16, 17] {
+            for count in [0, 1, 15, 16, 17, 31, 64, 100] {
+                let (mut one, mut other) = (Stream::new([1, 2], [0; 4]), Stream::new([1, 2], [0; 4]));
+                for _ in 0..drawn {
+                    one.next_u32();
+                    other.next_u32();
+                }
+                let mut words = vec![0; count];
+                one.words_into(&mut words);
+                assert_eq!(words, (0..count).map(|_| other.next_u32()).collect::<Vec<_>>());
                 assert_eq!([(); 20].map(|()| one.next_u32()), [(); 20].map(|()| other.next_u32()));
             }
         }
