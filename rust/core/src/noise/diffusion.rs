@@ -515,10 +515,10 @@ mod tests {
                         (hidden, input, label, weight)
                     });
                     let hidden = |at: usize| free >> at & 1 == 1 && u64::from(words[at]) < threshold;
-                    for at in 0..ids.len() {
+                    for (at, &id) in ids.iter().enumerate() {
                         assert_eq!(written.0[at], hidden(at));
-                        assert_eq!(written.1[at], if hidden(at) { 99 } else { ids[at] });
-                        assert_eq!(written.2[at], if hidden(at) { ids[at] } else { -100 });
+                        assert_eq!(written.1[at], if hidden(at) { 99 } else { id });
+                        assert_eq!(written.2[at], if hidden(at) { id } else { -100 });
                         assert_eq!(written.3[at], if hidden(at) { 2.5 } else { 0.0 });
                     }
                 }

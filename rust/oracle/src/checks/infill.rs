@@ -124,6 +124,7 @@ fn typed<T: Token>(input: &mut Input) {
             inserted: row.inserted as u32,
             moved: row.moved as u32,
             key: key_of(i),
+            together: plan.together,
         };
         assert_eq!(*plan, same, "{}", context());
     }

@@ -48,6 +48,8 @@ pub struct RowPlan {
     pub moved: u32,
     /// Its key.
     pub key: u64,
+    /// The tokens that may be hidden, if there is no other among them and nothing moves.
+    pub together: Option<Span>,
 }
 
 /// Memory that is reused from row to row.
@@ -140,11 +142,14 @@ impl<'a, T: Token> Infilling<'a, T> {
             let moves = self.spec.permute_sentence_ratio > 0.0 && rules.protected_mask.is_some();
             if outside == protected.len() as u32 && !moves {
                 // All other tokens may be hidden, and stay together: where spans are changes no length.
+                let start = leading(protected).min(stop);
+                let stays = self.spec.permute_sentence_ratio <= 0.0;
                 self.draw_ends(i, len - outside, key, scratch)?;
+                let plan = RowPlan { together: stays.then_some(Span { start, stop }), ..plan };
                 return Ok(self.planned(row.len(), plan, &scratch.ends));
             }
         }
-        self.draw_row(i, key, scratch)?;
+        self.draw_row(i, &plan, scratch)?;
         Ok(self.counted(row.len(), plan, &scratch.spans))
     }
 
@@ -179,8 +184,19 @@ impl<'a, T: Token> Infilling<'a, T> {
     }
 
     /// Draws the noise of row `i`: `scratch.spans`, and `scratch.permuted` if sentences moved. Returns how many sentences did.
-    fn draw_row(&self, i: usize, key: u64, scratch: &mut Scratch<T>) -> Result<u32, Error> {
-        let (row, rules) = (self.rows[i], self.rules());
+    fn draw_row(&self, i: usize, plan: &RowPlan, scratch: &mut Scratch<T>) -> Result<u32, Error> {
+        let (row, rules, key) = (self.rows[i], self.rules(), plan.key);
+        if let Some(Span { start, stop }) = plan.together {
+            let hidden = self.draw_ends(i, stop - start, key, scratch)?;
+            let Scratch { draw, ends, spans, .. } = scratch;
+            let mut stream = self.seed_epoch.stream(key, Purpose::Spans);
+            draw_touching(&mut stream, stop - start - hidden, ends, draw, spans);
+            for (number, span) in spans.iter_mut().enumerate() {
+                poll_at(number, 16);
+                *span = Span { start: span.start + start, stop: span.stop + start };
+            }
+            return Ok(0);
+        }
         rules.protected_into(i, row, &mut scratch.protected);
         let mut moved = 0;
         if self.spec.permute_sentence_ratio > 0.0 {

@@ -4,7 +4,7 @@ use super::super::ids::IdSet;
 use super::super::masked_lm::RandomIds;
 use super::super::rules::Rules;
 use crate::rng::Stream;
-use crate::rng::bounded::{choose, cumulative};
+use crate::rng::bounded::cumulative;
 use crate::{Error, Ragged};
 use core::ops::Range;
 
@@ -19,19 +19,36 @@ pub enum Replace {
     Nothing,
 }
 
+/// Words with the same high bits have the same entry in the guide.
+const GUIDE_BITS: u32 = 8;
+
 /// Running thresholds of the span lengths 0, 1, 2, ... Invariant: a length above 0 can be drawn.
 #[derive(Debug, Clone)]
-pub struct SpanLengths(Vec<u64>);
+pub struct SpanLengths {
+    upto: Vec<u64>,
+    /// By the high bits of a word, the lowest length that it can mean; the next entry is the highest one (Chen and Asau, AIIE Transactions 6,
+    /// 1974). Without it, infilling took @ % longer.
+    guide: Box<[u32; (1 << GUIDE_BITS) + 1]>,
+}
 
 impl SpanLengths {
     /// `weights`: how likely the lengths 0, 1, 2, ... are. `None` if one is negative or not finite, or if no length above 0 can be drawn.
     pub fn new(weights: &[f64]) -> Option<Self> {
-        cumulative(weights).filter(|upto| upto[0] < 1 << 32).map(Self)
+        let upto = cumulative(weights).filter(|upto| upto[0] < 1 << 32)?;
+        let mut guide = Box::new([0; (1 << GUIDE_BITS) + 1]);
+        for (entry, low) in guide.iter_mut().zip((0..).step_by(1 << (32 - GUIDE_BITS))) {
+            *entry = upto.partition_point(|&limit| limit <= low) as u32;
+        }
+        Some(Self { upto, guide })
     }
 
     /// The next length.
     pub(super) fn draw(&self, stream: &mut Stream) -> u32 {
-        choose(stream, &self.0) as u32
+        let word = stream.next_u32();
+        let part = (word >> (32 - GUIDE_BITS)) as usize;
+        let (least, most) = (self.guide[part], self.guide[part + 1]);
+        let between = &self.upto[least as usize..most as usize];
+        least + between.partition_point(|&limit| limit <= u64::from(word)) as u32
     }
 }
 
@@ -114,6 +131,7 @@ pub(super) fn share(count: u32, fraction: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::bounded::choose;
 
     #[test]
     fn shares_are_rounded_up() {
@@ -121,6 +139,20 @@ mod tests {
             [(70, 0.1, 7), (71, 0.1, 8), (10, 0.3, 3), (1, 0.001, 1), (9, 1.0, 9), (0, 0.5, 0), (9, 0.0, 0)]
         {
             assert_eq!(share(count, fraction), want, "{fraction} of {count}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_where_its_word_is_among_the_thresholds() {
+        let mut many = vec![0.01; 700];
+        many[3] = 50.0;
+        for weights in [&[0.0, 1.0][..], &[3.0, 0.0, 0.0, 5.0], &[0.2, 0.3, 0.1, 0.4], &many] {
+            let lengths = SpanLengths::new(weights).unwrap();
+            let upto = cumulative(weights).unwrap();
+            let (mut one, mut other) = (Stream::new([3, 4], [0; 4]), Stream::new([3, 4], [0; 4]));
+            for _ in 0..3000 {
+                assert_eq!(lengths.draw(&mut one) as usize, choose(&mut other, &upto));
+            }
         }
     }
 

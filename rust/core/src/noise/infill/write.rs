@@ -46,7 +46,7 @@ impl<T: Token> SeqToSeq for Infilling<'_, T> {
             }
         }
         stop::copy(self.rows[i], targets);
-        plan.moved = self.draw_row(i, plan.key, scratch)?;
+        plan.moved = self.draw_row(i, plan, scratch)?;
         keep_insertions(&mut scratch.spans, plan.inserted);
         let masks = Masks {
             spec: self.spec,
