@@ -14,17 +14,17 @@ pub fn bits(flags: impl Iterator<Item = bool>) -> u64 {
     })
 }
 
-/// Bits as flags: the lowest one first. The inverse of [`bits`].
+/// Bits as bytes, 0 or 1: the lowest bit first. The inverse of [`bits`].
 #[inline(always)]
-pub fn flags(bits: u64) -> [bool; BLOCK] {
-    let mut flags = [false; BLOCK];
-    for (eight, byte) in flags.as_chunks_mut::<8>().0.iter_mut().zip(bits.to_le_bytes()) {
+pub fn bytes(bits: u64) -> [u8; BLOCK] {
+    let mut bytes = [0; BLOCK];
+    for (eight, byte) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(bits.to_le_bytes()) {
         // Each byte of the product has all eight bits; one of them is kept in each, and moved to its top bit by the addition.
         let kept = u64::from(byte).wrapping_mul(0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
         let ones = (kept + 0x7f7f_7f7f_7f7f_7f7f) >> 7 & 0x0101_0101_0101_0101;
-        *eight = ones.to_le_bytes().map(|one| one == 1);
+        *eight = ones.to_le_bytes();
     }
-    flags
+    bytes
 }
 
 /// This many places are written at once.
@@ -56,7 +56,7 @@ mod tests {
         for len in [0, 1, 7, 8, 9, 63, 64] {
             let want = word & 1u64.unbounded_shl(len as u32).wrapping_sub(1);
             assert_eq!(bits((0..len).map(|i| word >> i & 1 == 1)), want, "{len} flags");
-            assert_eq!(bits(flags(want).into_iter()), want, "{len} bits");
+            assert_eq!(bits(bytes(want).into_iter().map(|byte| byte == 1)), want, "{len} bits");
         }
     }
 

@@ -5,7 +5,7 @@ use super::ids::IdSet;
 use super::row::{check_and_key, check_len};
 use super::words::blocks;
 use crate::batch::{Layout, Shape};
-use crate::bitblock::{BLOCK, bits, flags};
+use crate::bitblock::{BLOCK, bits, bytes};
 use crate::error::Column;
 use crate::level::{Kernel, SimdLevel};
 use crate::rng::bounded::threshold;
@@ -362,22 +362,18 @@ impl Call<'_> {
             }
             let hidden = free & self.level.run(Below { words, threshold });
             masked += hidden.count_ones();
-            let hidden = flags(hidden);
+            let hidden = bytes(hidden);
             let own = range.start.min(row.len())..range.end.min(row.len());
             let (input, tail) = target.input[range.clone()].split_at_mut(own.len());
             let (label, label_tail) = target.label[range.clone()].split_at_mut(own.len());
             let (weight, weight_tail) = target.weight[range].split_at_mut(own.len());
-            let (block, fill, hidden_tail) = (&row[own.clone()], &fill[..tail.len()], &hidden[own.len()..]);
+            let block = &row[own.clone()];
             self.level.run(Write { block, hidden: &hidden, shared, input, label, weight: &mut *weight });
-            let (input, label, weight_tail) = (tail, label_tail, weight_tail);
-            self.level.run(Write {
-                block: fill,
-                hidden: hidden_tail,
-                shared,
-                input,
-                label,
-                weight: weight_tail,
-            });
+            if !tail.is_empty() {
+                let (block, hidden) = (&fill[..tail.len()], &hidden[own.len()..]);
+                let (input, label, weight) = (tail, label_tail, weight_tail);
+                self.level.run(Write { block, hidden, shared, input, label, weight });
+            }
             if let Some(factors) = factors {
                 weight.iter_mut().zip(&factors[own]).for_each(|(weight, factor)| *weight *= factor);
             }
@@ -457,7 +453,8 @@ struct Shared {
 /// Writes a block.
 struct Write<'a, 'o, T> {
     block: &'a [T],
-    hidden: &'a [bool],
+    /// 1 for each token that is masked, 0 for the others.
+    hidden: &'a [u8],
     shared: Shared,
     input: &'o mut [i64],
     label: &'o mut [i64],
@@ -472,13 +469,13 @@ impl<T: Token> Kernel for Write<'_, '_, T> {
         let Self { block, hidden, shared: Shared { mask, ignore_index, weight: shared }, .. } = self;
         // One loop for each output: their elements differ in size, and one loop for all is not vectorized.
         for ((input, token), &hidden) in self.input.iter_mut().zip(block).zip(hidden) {
-            *input = if hidden { mask } else { token.to_i64() };
+            *input = if hidden == 1 { mask } else { token.to_i64() };
         }
         for ((label, token), &hidden) in self.label.iter_mut().zip(block).zip(hidden) {
-            *label = if hidden { token.to_i64() } else { ignore_index };
+            *label = if hidden == 1 { token.to_i64() } else { ignore_index };
         }
         for (weight, &hidden) in self.weight.iter_mut().zip(hidden) {
-            *weight = if hidden { shared } else { 0.0 };
+            *weight = if hidden == 1 { shared } else { 0.0 };
         }
     }
 }
@@ -503,7 +500,7 @@ mod tests {
                         let (mut input, mut label, mut weight) =
                             (ids.clone(), ids.clone(), vec![0.0; ids.len()]);
                         let (one, two, three) = (&mut input, &mut label, &mut weight);
-                        let hidden = flags(free & level.run(Below { words: &words, threshold }));
+                        let hidden = bytes(free & level.run(Below { words: &words, threshold }));
                         level.run(Write {
                             block: &block,
                             hidden: &hidden,
@@ -516,7 +513,7 @@ mod tests {
                     });
                     let hidden = |at: usize| free >> at & 1 == 1 && u64::from(words[at]) < threshold;
                     for (at, &id) in ids.iter().enumerate() {
-                        assert_eq!(written.0[at], hidden(at));
+                        assert_eq!(written.0[at] == 1, hidden(at));
                         assert_eq!(written.1[at], if hidden(at) { 99 } else { id });
                         assert_eq!(written.2[at], if hidden(at) { id } else { -100 });
                         assert_eq!(written.3[at], if hidden(at) { 2.5 } else { 0.0 });
