@@ -97,10 +97,8 @@ pub fn plan_labels(
     Ok(LabelPlan {
         counts: Py::new(py, LabelCounts::new(&plan.rows, tokens, plan.turns.clone()))?,
         outcomes: outcomes_of(py, &plan.rows)?,
-        row_roles: with_roles.then(|| {
-            plan.role_edges.windows(2).map(|edges| plan.roles[edges[0]..edges[1]].to_vec()).collect()
-        }),
-        row_open: with_roles.then(|| plan.open.clone()),
+        row_roles: with_roles.then(|| roles_of(&plan)).transpose()?,
+        row_open: with_roles.then(|| collected(plan.open.iter().copied())).transpose()?,
         shift: policy.shift(),
         rows,
         labels,
@@ -108,6 +106,15 @@ pub fn plan_labels(
         ignore_index,
         weighted,
     })
+}
+
+/// The roles of each row's turns.
+fn roles_of(plan: &Plan) -> PyResult<Vec<Vec<usize>>> {
+    let mut rows = reserved(plan.open.len())?;
+    for edges in plan.role_edges.windows(2) {
+        rows.push(collected(plan.roles[edges[0]..edges[1]].iter().copied())?);
+    }
+    Ok(rows)
 }
 
 fn held_labels<'a>(
