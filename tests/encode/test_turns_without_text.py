@@ -8,6 +8,9 @@ import warnings
 import pytest
 from spanmask import ChatFormat, SpanmaskWarning, encode_chat
 from support import derivation
+from support.vocabularies import trained as trained_vocabulary
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 ASK = {"role": "user", "content": "Where?"}
 
@@ -164,3 +167,16 @@ def test_reasoning_that_the_template_adds_to_answers_without_words_does_not_trai
 def test_tag_as_a_question_is_not_the_answers_reasoning(name):
     messages = [{"role": "user", "content": "<think>"}, {"role": "assistant", "content": "Up north."}]
     assert trained(name, messages)[0].lstrip("\n").startswith("Up north.")
+
+
+@pytest.mark.parametrize("content", ["", "Bergen"])
+def test_header_does_not_train_where_the_vocabulary_lists_bytes_as_added_tokens(content):
+    """The header's line break is the token `<0x0A>`, which is no token of the template."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(trained_vocabulary("sentencepiece_bpe")))
+    assert "<0x0A>" in tokenizer.get_added_vocab()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '## ' + m['role'] + '\n' + m['content'] + ' (over)\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '## assistant\n' }}{% endif %}"
+    )
+    labels = encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": content}]]).labels.to_list()[0]
+    assert tokenizer.decode([label for label in labels if label != -100]).strip(" ") == f"{content} (over)".strip()

@@ -183,9 +183,14 @@ class ChatEncoder:
             if equal.key != twin.key:
                 row = self._read_by(equal, conversation, text, edges, generation)
         if row is None:
-            holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
-            return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
+            return EncodedRow(edges.ids, None, holds_tokens=self.holds_tokens(conversation))
         return row
+
+    def holds_tokens(self, conversation: Conversation, harmless: Container[str] = ()) -> bool:
+        """Whether contents hold the text of added tokens other than `harmless` ones."""
+        leaves = Exchange.of(conversation.messages, self.mentioned).leaves
+        spans = ((leaf.text, span) for leaf in leaves for span in self.turn_edges.added.spans(leaf.text))
+        return any(text[slice(*span)] not in harmless for text, span in spans)
 
     def _read_by(
         self, twin: Exchange, conversation: Conversation, text: str, edges: TokenEdges, generation: bool
