@@ -102,8 +102,10 @@ class ChatEncoder:
         template.detect_call_format()
         return MessageForms(template.roles_in_parts, template.json_arguments, template.empty_content, template.with_tools)
 
-    def encode(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False) -> Iterator[EncodedRow]:
-        """Encode conversations.
+    def encode(
+        self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False, as_is: bool = False
+    ) -> Iterator[EncodedRow]:
+        """Encode conversations. `as_is`: messages are in the forms that the template takes, or in those that a trainer gave it.
 
         Raises:
             ValueError: the template refuses a conversation or cannot take what it holds, or a text cannot be tokenized; the message names
@@ -112,7 +114,7 @@ class ChatEncoder:
         """
         for first in range(0, len(conversations), CHUNK):
             some = [
-                replace(conversation, messages=self.adapted(conversation))
+                conversation if as_is else replace(conversation, messages=self.adapted(conversation))
                 for conversation in conversations[first : first + CHUNK]
             ]
             texts = self.render(some, add_generation_prompt)

@@ -16,14 +16,14 @@ from spanmask.collators.guard import describe_mismatch
 from spanmask.integrations.answers.messages import MessageLabels, RowLabels
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, is_arrow
+from spanmask.ragged import Ragged, is_arrow, listed
 from spanmask.report import NAMED_ROWS, MaskReport
 from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 
 __all__ = ["AnswerLabels", "is_weight_column"]
 
 # Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
-VERSION = 2
+VERSION = 3
 IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
 MASKS = ("attention_mask", "completion_mask", "assistant_masks")
@@ -128,14 +128,15 @@ class AnswerLabels:
         conversations = None if self._by_messages is None else self._by_messages.conversations(batch, names)
         if conversations is None or self._by_messages is None:
             return {}
-        doubtful = set(self._mismatches(batch, names, ids))
-        doubtful |= {row for row, one in enumerate(conversations) if self._by_messages.needs_text(one)}
+        known = {row: one for row, one in enumerate(conversations) if one is not None}
+        doubtful = known.keys() & set(self._mismatches(batch, names, ids))
+        doubtful |= {row for row, one in known.items() if self._by_messages.needs_text(one)}
         entries = {}
         for row in doubtful:
             by_turn = self._by_turn(rows_taken(batch, [row]), names)
             if by_turn:
                 entries[row] = turn_columns(by_turn.get("turn_mask"), by_turn.get("turn_weights"))
-        return self._by_messages.label({row: conversations[row] for row in sorted(doubtful)}, ids, existing, entries)
+        return self._by_messages.label({row: known[row] for row in sorted(doubtful)}, ids, existing, entries)
 
     def _search_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
         rows = ids
@@ -286,7 +287,7 @@ def is_weight_column(column: Any, name: str) -> bool:
 
 def messages_of_column(column: Any) -> list[list[Mapping[str, Any]]] | None:
     """The messages of each row; `None` if the rows are texts."""
-    rows = column.to_pylist() if is_arrow(column) else column
+    rows = listed(column)
     if not all(isinstance(row, list) and all(isinstance(one, Mapping) and "role" in one for one in row) for row in rows):
         return None
     return list(rows)
