@@ -197,14 +197,32 @@ class AnswerLabels:
         stream = np.concatenate([carried.astype(ids.values.dtype), ids.values])
         row = Ragged(stream, [0, len(stream)])
         turns = find_turns(row, self.chat_format)
-        if existing is not None:
-            known = np.concatenate([carried.astype(np.int64), existing.values])
+        cut = self._cut_turns(turns)
+        if existing is not None or cut:
+            known = np.concatenate([carried.astype(np.int64), ids.values if existing is None else existing.values]).astype(
+                np.int64
+            )
+            for turn in cut:
+                known[turns.start[turn] : turns.stop[turn]] = IGNORE
             existing = Ragged(known, row.offsets)
         masked = mask_labels(row, turns, self._policy, labels=existing)
         # The last turn may be open, or a header may be cut: all that follows its start is searched again.
         self._carried = stream[turns.start[-1] if len(turns) else len(stream) - min(len(stream), self._longest_marker()) :].copy()
         labels = Ragged(masked.labels.values[len(carried) :], ids.offsets)
-        return labels, self._count_pieces(labels, masked.report, turns if len(carried) else None)
+        report = self._count_pieces(labels, masked.report, turns if len(carried) else None)
+        return labels, replace(report, truncated_turns=len(cut))
+
+    def _cut_turns(self, turns: Turns) -> list[int]:
+        """The trained turns of a stream that have no closing marker although another turn follows: their row was cut before it was packed.
+
+        Where it was cut cannot be seen, so what seems to be the rest of the turn may be the beginning of the next row.
+        """
+        roles = [number for number, role in enumerate(self.chat_format.roles) if role in self.policy.roles]
+        is_open = np.isin(turns.role, roles) & (turns.content_stop == turns.stop)
+        if turns.stop_token is not None:
+            is_open &= ~turns.stop_token
+        cut: list[int] = np.flatnonzero(is_open[:-1]).tolist()
+        return cut
 
     def _longest_marker(self) -> int:
         return max(len(marker) for boundary in self.chat_format.boundaries for marker in (*boundary.start, *boundary.end))
