@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask import _core
+from spanmask._arrow_json import python_objects
 from spanmask._validate import check_choice, check_ignore_index, short
 from spanmask.errors import UnreadableRowsError
 
@@ -506,13 +507,12 @@ def items_of(rows: Any, name: str) -> list[Any]:
 
 
 def listed(column: Any) -> Any:
-    """An Arrow array, or a column of pandas or Polars, as a list; anything else is returned unchanged."""
+    """An Arrow array, or a column of pandas or Polars, as a list, JSON parsed; anything else is returned unchanged."""
     if not is_arrow(column):
         return column
-    for method in ("to_pylist", "to_list"):  # pyarrow; pandas and Polars
-        if hasattr(column, method):
-            return getattr(column, method)()
-    return pyarrow_array(column, "an Arrow column").to_pylist()
+    if hasattr(column, "to_list") and not hasattr(column, "to_pylist"):  # pandas and Polars
+        return column.to_list()
+    return python_objects(column if hasattr(column, "to_pylist") else pyarrow_array(column, "an Arrow column"))
 
 
 def from_arrow(array: Any, name: str) -> Ragged:

@@ -136,6 +136,17 @@ def test_marks_of_llava_in_strings_are_places(name):
         )
 
 
+def test_marks_in_answers_are_text_if_questions_have_one_for_each_image():
+    collator = DataCollatorForVisionChat(zoo.processor_of("qwen3_vl"))
+    answer = "Write <image> there."
+    marked = collator([{"messages": chat("<image>\nWhich tag?", answer), "images": [picture()]}])
+    same(marked, collator([{"messages": chat([{"type": "image"}, text("Which tag?")], [text(answer)]), "images": [picture()]}]))
+    assert "Write<image>there." in trained(collator, marked)
+    for lone in (answer, "Write <|image_pad|> there."):
+        with pytest.raises(ValueError, match="images: row 0 .*(only in answers, where it may be text|2 times)"):
+            collator([{"messages": chat("Which tag?", lone), "images": [picture()]}])
+
+
 def test_without_images_a_mark_is_text():
     collator = DataCollatorForVisionChat(zoo.processor_of("qwen3_vl"))
     batch = collator([{"messages": chat("What does <image> mean?"), "images": []}])

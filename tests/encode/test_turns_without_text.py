@@ -12,6 +12,11 @@ from support import derivation
 from support.chat_templates import STYLES
 from support.trl_templates import TEMPLATES
 
+
+from support.vocabularies import trained as trained_vocabulary
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
 EVERY = [*(("trl", name) for name in TEMPLATES), *(("style", name) for name in STYLES)]
 ASK = {"role": "user", "content": "Where?"}
 
@@ -197,3 +202,16 @@ def test_what_closes_an_answer_trains_also_if_the_answer_is_blank(source, name):
             for blank, (blank_text, blank_trained) in zip(blanks, others, strict=True):
                 if closing and blank_text.count(closing) == text.count(closing):
                     assert blank_trained.count(closing) == trained.count(closing), (blank, blank_text)
+
+
+@pytest.mark.parametrize("content", ["", "Bergen"])
+def test_header_does_not_train_where_the_vocabulary_lists_bytes_as_added_tokens(content):
+    """The header's line break is the token `<0x0A>`, which is no token of the template."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(trained_vocabulary("sentencepiece_bpe")))
+    assert "<0x0A>" in tokenizer.get_added_vocab()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '## ' + m['role'] + '\n' + m['content'] + ' (over)\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '## assistant\n' }}{% endif %}"
+    )
+    labels = encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": content}]]).labels.to_list()[0]
+    assert tokenizer.decode([label for label in labels if label != -100]).strip(" ") == f"{content} (over)".strip()

@@ -87,6 +87,26 @@ class TestWrapped:
         assert labels({"input_ids": [[31, 32, 7]]}, [2]) == {"labels": [[-100, -100, 7]]}
         assert labels({"input_ids": [[8, 9, 7]]}, [5]) == {"labels": [[-100, -100, -100]]}
 
+    @pytest.mark.parametrize("max_length", [6, 11, 400])
+    def test_answers_that_were_cut_before_do_not_train_with_the_beginning_of_the_next_row(self, max_length, tokenizer, tmp_path):
+        """Rows begin with tokens without a header, above 200."""
+        rows = [[200 + number % 7, 201, *row] for number, row in enumerate(conversations(60))]
+        cut = [row[: -2 - number % 3] if number % 4 == 1 and len(row) > 12 else row for number, row in enumerate(rows)]
+        options = {"packing": True, "packing_strategy": "wrapped", "max_length": max_length}
+        trainer = sft(tokenizer, cut, tmp_path, **options)
+        with pytest.warns(
+            SpanmaskWarning, match=r"train set: \d+ answers have no closing marker, because their rows were cut before"
+        ):
+            answers_only(trainer, chat_format=FORMAT)
+        got = [label for piece in trainer.train_dataset for label in piece["labels"]]
+        assert not any(label >= 200 for label in got)
+        at = 0
+        for row in cut:
+            wanted, part = reference.mask_labels(row, FORMAT, MaskPolicy()), got[at : at + len(row)]
+            at += len(row)
+            assert all(label in (-100, known) for label, known in zip(part, wanted, strict=True))
+            assert row[-1] != 9 or part == wanted
+
     def test_shuffled_pieces_warn(self, tokenizer, tmp_path):
         options = {"packing": True, "packing_strategy": "wrapped", "max_length": 11, "shuffle_dataset": True}
         with pytest.warns(SpanmaskWarning, match="packing cut up to .* shuffle_dataset=True moved pieces"):

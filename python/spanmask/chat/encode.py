@@ -102,8 +102,10 @@ class ChatEncoder:
         template.detect_call_format()
         return MessageForms(template.roles_in_parts, template.json_arguments, template.empty_content, template.with_tools)
 
-    def encode(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False) -> Iterator[EncodedRow]:
-        """Encode conversations.
+    def encode(
+        self, conversations: Sequence[Conversation], *, add_generation_prompt: bool = False, as_is: bool = False
+    ) -> Iterator[EncodedRow]:
+        """Encode conversations. `as_is`: messages are in the forms that the template takes, or in those that a trainer gave it.
 
         Raises:
             ValueError: the template refuses a conversation or cannot take what it holds, or a text cannot be tokenized; the message names
@@ -112,7 +114,7 @@ class ChatEncoder:
         """
         for first in range(0, len(conversations), CHUNK):
             some = [
-                replace(conversation, messages=self.adapted(conversation))
+                conversation if as_is else replace(conversation, messages=self.adapted(conversation))
                 for conversation in conversations[first : first + CHUNK]
             ]
             texts = self.render(some, add_generation_prompt)
@@ -183,9 +185,14 @@ class ChatEncoder:
             if equal.key != twin.key:
                 row = self._read_by(equal, conversation, text, edges, generation)
         if row is None:
-            holds_tokens = any(self.turn_edges.added.spans(leaf.text) for leaf in twin.leaves)
-            return EncodedRow(edges.ids, None, holds_tokens=holds_tokens)
+            return EncodedRow(edges.ids, None, holds_tokens=self.holds_tokens(conversation))
         return row
+
+    def holds_tokens(self, conversation: Conversation, harmless: Container[str] = ()) -> bool:
+        """Whether contents hold the text of added tokens other than `harmless` ones."""
+        leaves = Exchange.of(conversation.messages, self.mentioned).leaves
+        spans = ((leaf.text, span) for leaf in leaves for span in self.turn_edges.added.spans(leaf.text))
+        return any(text[slice(*span)] not in harmless for text, span in spans)
 
     def _read_by(
         self, twin: Exchange, conversation: Conversation, text: str, edges: TokenEdges, generation: bool

@@ -34,6 +34,7 @@ __all__ = [
 LONGEST_CHARACTER = 12  # tokens that are examined together where one alone is not a whole text: emojis of several code points
 SAMPLE = "Hello there, 42 of us: x = [1, 2] 你好 😀\n\n</s>"
 DIGESTS: WeakKeyDictionary[Any, tuple[str, bytes]] = WeakKeyDictionary()  # the state of a tokenizer and its digest
+BYTE = r"<0x[0-9A-F]{2}>"  # how vocabularies with byte fallback spell a byte
 NUMBERS = count()  # of slow tokenizers
 PIECES: WeakKeyDictionary[Any, dict[tuple[int, ...], str]] = WeakKeyDictionary()  # the texts of a slow tokenizer's tokens
 NO_OFFSETS = (
@@ -108,8 +109,10 @@ def added_vocabulary(tokenizer: Any) -> dict[str, int]:
 
 
 def added_token_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids of the added tokens, which never merge with a neighbour. Runs of spaces, which some vocabularies add, are left out."""
-    added = {token: number for token, number in tokenizer.get_added_vocab().items() if token.strip()}
+    """Ids of the added tokens, which never merge with a neighbour. Runs of spaces and bytes, which some vocabularies add, are left out."""
+    added = {
+        token: number for token, number in tokenizer.get_added_vocab().items() if token.strip() and not re.fullmatch(BYTE, token)
+    }
     return frozenset({*added.values(), *tokenizer.all_special_ids})
 
 

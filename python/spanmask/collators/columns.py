@@ -53,7 +53,7 @@ def columns_of(features: Any) -> dict[str, Any]:
         if not features.num_rows:
             raise ValueError("features: the batch is empty; a collator needs at least one example.")
         check_distinct(features.column_names, "features")
-        return {name: features[name].to_pylist() if name in RENDERED else features[name] for name in features.column_names}
+        return {name: listed(features[name]) if name in RENDERED else features[name] for name in features.column_names}
     if isinstance(features, Mapping):
         sizes = {name: size_of(name, column) for name, column in features.items()}
         if not any(sizes.values()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,8 @@ def place_media(
     """Give each medium of a row its place in the messages, and each place its medium.
 
     Parts that hold a medium keep it; parts without one take those of the column, in order. If there are no such parts, `<image>`, `<video>`
-    and `<audio>` in contents that are texts are the places, as in LLaVA's data, or the processor's own placeholder. If there are none
-    either, the media go before the first user content.
+    and `<audio>` in contents that are texts are the places, as in LLaVA's data, or the processor's own placeholder; in answers only if
+    those in the other texts are too few. If there are none either, the media go before the first user content.
 
     Returns:
         The messages, whose media are parts without a medium, or placeholders in texts if the template takes texts; and the media of each
@@ -128,32 +128,51 @@ def has_tokens(messages: Sequence[Mapping[str, Any]], kind: Kind, placeholder: P
     """Whether texts already have the processor's own placeholder once for each medium. `<image>` is LLaVA's if it can be a part."""
     if not placeholder.token or (placeholder.in_parts and placeholder.token == f"<{kind}>"):
         return False
-    texts = [message["content"] for message in messages if isinstance(message.get("content"), str)]
-    count: int = sum(text.count(placeholder.token) for text in texts)
-    return count == len(media.values)
+    texts = texts_of(messages)
+    count: int = sum(text.count(placeholder.token) for text in texts.values())
+    return count == len(media.values) and any(placeholder.token in texts[number] for number in inputs_of(messages, texts))
+
+
+def texts_of(messages: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """The contents that are texts, by the numbers of their messages."""
+    return {number: message["content"] for number, message in enumerate(messages) if isinstance(message.get("content"), str)}
+
+
+def inputs_of(messages: Sequence[Mapping[str, Any]], texts: Iterable[int]) -> list[int]:
+    """Those of these messages that the model reads and does not write."""
+    return [number for number in texts if messages[number]["role"] != "assistant"]
 
 
 def with_places_in_texts(
     messages: list[dict[str, Any]], media: Mapping[Kind, Media], placeholders: Mapping[Kind, Placeholder], name: str
 ) -> None:
     """Make places for media, in the list of messages: where texts have `<image>` and its kin, else before the first user content."""
-    texts = {number: message["content"] for number, message in enumerate(messages) if isinstance(message.get("content"), str)}
+    texts = texts_of(messages)
+    inputs = inputs_of(messages, texts)
     first: list[dict[str, Any]] = []
-    marked: list[Kind] = []
+    marked: dict[Kind, Collection[int]] = {}
     for kind, found in media.items():
         values = found.values
         count = sum(text.count(f"<{kind}>") for text in texts.values())
+        of_inputs = sum(texts[number].count(f"<{kind}>") for number in inputs)
         if not count:
             first += [{"type": kind}] * len(values)
+        elif of_inputs == len(values):
+            marked[kind] = inputs  # that in an answer is text
+        elif count == len(values) and of_inputs:
+            marked[kind] = texts
         elif count == len(values):
-            marked.append(kind)
+            raise ValueError(
+                f"{found.column}: {name} has {len(values)} {kind}s, but '<{kind}>' only in answers, where it may be text; write the "
+                f"contents as lists, with a part {{'type': '{kind}'}} for each {kind}."
+            )
         else:
             raise ValueError(
                 f"{found.column}: {name} has {len(values)} {kind}s but {count} times '<{kind}>' in its texts; write it once for each "
                 f"{kind}, or nowhere to have the {kind}s put before the first user content."
             )
     for number, text in texts.items():
-        kinds = tuple(kind for kind in marked if f"<{kind}>" in text)
+        kinds = tuple(kind for kind, places in marked.items() if number in places and f"<{kind}>" in text)
         if kinds:
             messages[number] = {**messages[number], "content": with_places(text, kinds, placeholders)}
     if first:

@@ -17,7 +17,7 @@ from spanmask.chat.encoded import EncodedConversations, with_turns
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.chat.placeholders import VisionTemplate
-from spanmask.chat.text.expanded import expanded_row
+from spanmask.chat.text.expanded import Flags, expanded_row, is_media, media_table
 from spanmask.chat.text.token_edges import encode_with_edges
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
@@ -26,7 +26,7 @@ from spanmask.collators.media_parts import media_columns, place_media
 from spanmask.collators.processor_inputs import Inputs, adds_special_tokens, call_processor
 from spanmask.collators.selection import lay_out_again, select_examples
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import column_of_array
+from spanmask.ragged import Column, column_of_array
 
 __all__ = ["DataCollatorForVisionChat"]
 
@@ -89,6 +89,7 @@ class DataCollatorForVisionChat(ChatCollator):
                 "for text without images use DataCollatorForChat(tokenizer)."
             )
         self.media_ids = media_ids(self.processor)
+        self._media_texts = frozenset(tokenizer.convert_ids_to_tokens(list(self.media_ids)))
         variables = self._variables()
         self._derive_format(ChatFormat.from_processor, self.processor)
         policy = MaskPolicy() if self.policy is None else self.policy
@@ -106,31 +107,47 @@ class DataCollatorForVisionChat(ChatCollator):
     def _processed_rows(self, inputs: Inputs) -> VisionRows:
         processed = call_processor(self.processor, inputs, str(self.padding_side))
         ids, mask = (np.ascontiguousarray(processed[name]) for name in ("input_ids", "attention_mask"))
+        encoded, added = self._encode(inputs, [row[real != 0] for row, real in zip(ids, mask, strict=True)])
         return VisionRows(
             column_of_array(ids),
             "input_ids",
-            encoded=self._encode(inputs, [row[real != 0] for row, real in zip(ids, mask, strict=True)]),
+            encoded=encoded,
             attention_mask=column_of_array(mask),
+            labels=self._labels_without(added, ids, mask),
             uncut_ids=() if self.max_length is None else self.media_ids,
             processed=processed,
             inputs=inputs,
         )
 
-    def _encode(self, inputs: Inputs, ids: Sequence[npt.NDArray[Any]]) -> EncodedConversations:
-        """The turns of rows: those of the texts, moved to where their tokens are among the placeholders."""
+    def _labels_without(self, added: Sequence[Flags | None], ids: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Column | None:
+        """Labels of all tokens but those that the processor added; `None` if it added placeholders only, which never train anyway."""
+        table = media_table(self.media_ids)
+        labels: npt.NDArray[np.int64] | None = None
+        for row, flags in enumerate(added):
+            if flags is not None and (flags & ~is_media(ids[row][mask[row] != 0], table)).any():
+                labels = ids.astype(np.int64) if labels is None else labels
+                labels[row, np.flatnonzero(mask[row])[flags]] = self.label_pad_token_id
+        return None if labels is None else column_of_array(labels)
+
+    def _encode(self, inputs: Inputs, ids: Sequence[npt.NDArray[Any]]) -> tuple[EncodedConversations, list[Flags | None]]:
+        """The turns of rows: those of the texts, moved to where their tokens are among the placeholders; and what was added there."""
         if self._encoder is None:
             self._encoder = ChatEncoder(self._template.renderer, self.processor)
         special = adds_special_tokens(self.processor, inputs.texts[0])
         edges = encode_with_edges(self.processor.tokenizer, inputs.texts, add_special_tokens=special)
-        rows = []
+        rows, added = [], []
         for conversation, text, row_edges, row_ids in zip(inputs.conversations, inputs.texts, edges, ids, strict=True):
             encoded = self._encoder.read(conversation, text, row_edges)
             for placeholder in self._spelled:
                 for match in re.finditer(re.escape(placeholder), text):
                     tokens = slice(row_edges.covering(match.start()), row_edges.following(match.end()))
                     encoded.ids[tokens] = [self.media_ids[0]] * len(encoded.ids[tokens])
-            rows.append(expanded_row(encoded, row_ids, self.media_ids, self._policy.roles))
-        return with_turns(rows, inputs.conversations, self._policy.roles, self._format)
+            row, flags = expanded_row(encoded, row_ids, self.media_ids, self._policy.roles, self.processor.tokenizer.decode)
+            if row.turns is None:
+                row.holds_tokens = self._encoder.holds_tokens(conversation, self._media_texts)
+            rows.append(row)
+            added.append(flags)
+        return with_turns(rows, inputs.conversations, self._policy.roles, self._format), added
 
     def _inputs(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> Inputs:
         """What the processor is called with."""

@@ -15,7 +15,7 @@ from spanmask.collators.columns import RENDERED
 from spanmask.collators.labeller import ChatLabeller
 from spanmask.data.operator import Operator, list_kind
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import is_arrow, real_rows
+from spanmask.ragged import listed, real_rows
 from spanmask.report import MaskReport, RunningReport
 
 __all__ = ["ChatMasker"]
@@ -120,9 +120,7 @@ class ChatMasker(Operator):
     def _make(
         self, columns: Mapping[str, Any]
     ) -> tuple[dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]], npt.NDArray[np.int64] | None]:
-        columns = {
-            name: column.to_pylist() if name in RENDERED and is_arrow(column) else column for name, column in columns.items()
-        }
+        columns = {name: listed(column) if name in RENDERED else column for name, column in columns.items()}
         max_length, ignore_index = self._labeller.max_length, self._labeller.label_pad_token_id
         rows = self._labeller.label(columns)
         labels, weights = rows.labels, rows.weights

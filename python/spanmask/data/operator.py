@@ -65,7 +65,9 @@ class Operator:
             )
         schema = self.schema(whole.schema)
         made = [self.table_of(dict(zip(part.column_names, part.columns, strict=True)), schema) for part in parts_of(whole)]
-        out = pa.concat_tables([schema.empty_table(), *made])
+        # Not `schema.empty_table()`, which cannot make columns of JSON.
+        empty = pa.Table.from_arrays([pa.chunked_array([], field.type) for field in schema], schema=schema)
+        out = pa.concat_tables([empty, *made])
         if isinstance(table, pa.Table):
             return out
         batches = out.combine_chunks().to_batches()

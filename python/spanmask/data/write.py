@@ -16,7 +16,7 @@ from spanmask.data.files import Part, Piece, read_part
 from spanmask.data.operator import Operator
 from spanmask.data.output import Folder, replaced
 from spanmask.errors import ChatFormatError, DataError, SpanmaskWarning, UntrainedRowsWarning
-from spanmask.ragged import import_pyarrow, is_arrow
+from spanmask.ragged import import_pyarrow, is_arrow, listed
 
 __all__ = ["Job", "OnBadRow", "PartDone", "run_job", "write_part"]
 
@@ -237,5 +237,5 @@ def halves(piece: Piece) -> Iterator[Piece]:
 
 def text_of(columns: Mapping[str, Any]) -> str:
     """A single row as JSON."""
-    row = {name: (column.to_pylist() if is_arrow(column) else column)[0] for name, column in columns.items()}
+    row = {name: listed(column)[0] for name, column in columns.items()}
     return json.dumps(row, default=str, ensure_ascii=False)

@@ -10,7 +10,7 @@ import numpy as np
 from spanmask._validate import MAX_WEIGHT
 from spanmask.chat.conversation.layouts import Place
 
-__all__ = ["WEIGHT_KEYS", "take_part_flags", "take_weight"]
+__all__ = ["DETAIL_KEYS", "WEIGHT_KEYS", "take_part_flags", "take_weight"]
 
 FLAG_KEYS = frozenset({"train", "training", "trainable"})
 WEIGHT_KEYS = FLAG_KEYS | {"weight", "loss", "loss_scale"}

@@ -7,8 +7,10 @@ placeholders stay the same, but for the tokens at their edges: what the processo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy.typing as npt
 
 from spanmask.chat.encode import EncodedRow
 
-__all__ = ["expanded_positions", "expanded_row"]
+__all__ = ["Flags", "expanded_positions", "expanded_row", "is_media", "media_table"]
 
 Ids = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -24,6 +26,7 @@ Flags = npt.NDArray[np.bool_]
 UNKNOWN = -1
 MERGED = 2  # tokens at an edge of a stretch that may have merged with what the processor added
 DISTINCTIVE = 3  # fewer tokens may occur by chance in what the processor added
+MERGED_COUNTS = range(1, MERGED + 1)
 TRIMS = sorted(((left, right) for left in range(MERGED + 1) for right in range(MERGED + 1)), key=sum)
 
 
@@ -33,6 +36,9 @@ class Place(NamedTuple):
     first: int
     start: int
     stop: int
+
+
+Placed = tuple[tuple[int, int], Place | None]  # a stretch [start, stop) of a text, and its place
 
 
 def expanded_positions(text_ids: Any, processor_ids: Any, media_ids: Iterable[int]) -> npt.NDArray[np.int64] | None:
@@ -46,17 +52,80 @@ def expanded_positions(text_ids: Any, processor_ids: Any, media_ids: Iterable[in
     Returns:
         int64 [n + 1]: tokens `[a, b)` of the text are `[positions[a], positions[b])` of the row, with what was added between them.
         A token that merged with what the processor added counts as added. -1 where the place is not certain: inside a run of
-        placeholders, and where a few tokens between placeholders may be in several places.
+        placeholders, where tokens merged, and where a few tokens between placeholders may be in several places.
         `None` if the row is not this text with its placeholders written out.
 
     >>> expanded_positions([5, 6, 99, 7, 2], [5, 6, 90, 99, 99, 99, 91, 7, 2], media_ids=[90, 91, 99]).tolist()
     [0, 1, 2, 7, 8, 9]
     """
-    text, row = np.asarray(text_ids, np.int64), np.asarray(processor_ids, np.int64)
-    media = media_table(tuple(media_ids))
+    text = np.asarray(text_ids, np.int64)
+    placed = placed_stretches(text, np.asarray(processor_ids, np.int64), media_table(tuple(media_ids)))
+    return None if placed is None else positions_of(placed, len(text))
+
+
+def expanded_row(
+    encoded: EncodedRow, row: Ids, media_ids: Iterable[int], trained_roles: Iterable[str], text_of: Callable[[list[int]], str]
+) -> tuple[EncodedRow, Flags | None]:
+    """The turns of a text, in the row that a processor made of it. Without turns if an edge of a trained turn is not certain.
+
+    Args:
+        encoded: the text's tokens and turns.
+        row, media_ids: as for `expanded_positions`.
+        trained_roles: the roles whose turns must be certain.
+        text_of: gives the text of tokens.
+
+    Returns:
+        The row, and which of its tokens the processor added (or may have added): they are input, whatever turn they are in. `None` if
+        nothing is known about them.
+    """
+    ids = row.tolist()
+    text = np.asarray(encoded.ids, np.int64)
+    placed = None if encoded.turns is None else placed_stretches(text, row.astype(np.int64), media_table(tuple(media_ids)))
+    if encoded.turns is None or placed is None:
+        return EncodedRow(ids, None, encoded.dropped), None
+    # The edge of a turn at a token that merged is at the edge of what was added.
+    positions = positions_of(placed, len(text), with_merged=True)
+    roles = set(trained_roles)
+    edges = np.array([turn.places for turn in encoded.turns], np.int64).reshape(-1, 6)
+    trained = np.array([turn.role in roles for turn in encoded.turns], np.bool_)
+    added = added_tokens(placed, text, row, text_of)
+    if (positions[edges[trained]] == UNKNOWN).any():
+        return EncodedRow(ids, None, encoded.dropped), added
+    # Edges of other turns may be inside placeholders: they are put after the last certain place.
+    moved = np.maximum.accumulate(positions)[edges].tolist()
+    turns = [turn._replace(places=tuple(places)) for turn, places in zip(encoded.turns, moved, strict=True)]
+    return EncodedRow(ids, turns, encoded.dropped), added
+
+
+def added_tokens(placed: Sequence[Placed], text: Ids, row: Ids, text_of: Callable[[list[int]], str]) -> Flags:
+    """Which tokens of a row the processor added. Tokens that merged with what it added count as the text's."""
+    added = np.ones(len(row), np.bool_)
+    for (start, stop), place in placed:
+        if place is not None:
+            begin, end = start + place.first, start + place.first + place.stop - place.start
+            before = merged(
+                text[start:begin], [row[max(place.start - count, 0) : place.start] for count in MERGED_COUNTS], text_of
+            )
+            after = merged(text[end:stop], [row[place.stop : place.stop + count] for count in MERGED_COUNTS], text_of)
+            added[max(place.start - before, 0) : place.stop + after] = False
+    return added
+
+
+def merged(tokens: Ids, candidates: Sequence[Ids], text_of: Callable[[list[int]], str]) -> int:
+    """How many tokens of the row hold the text of tokens that merged: the number of the first of `candidates` that does, 0 if none does."""
+    own = text_of(tokens.tolist()).strip() if len(tokens) else ""
+    found = (count for count, some in zip(MERGED_COUNTS, candidates, strict=True) if own in text_of(some.tolist()))
+    return next(found, 0) if own else 0
+
+
+def placed_stretches(text: Ids, row: Ids, media: Flags) -> list[Placed] | None:
+    """The stretches [start, stop) of a text between its media, and the place of each in the row, `None` where it is not certain.
+
+    `None` if the row is not this text with its placeholders written out.
+    """
     stretches, targets = stretches_between(text, media), stretches_between(row, media)
     if len(stretches) == 1:
-        return np.arange(len(text) + 1) if np.array_equal(text, row) else None
+        return [(stretches[0], Place(0, 0, len(text)))] if np.array_equal(text, row) else None
     first, last = text[slice(*stretches[0])], text[slice(*stretches[-1])]
     kept = common_prefix(first, row[slice(*targets[0])])
     kept_at_end = common_prefix(last[::-1], row[slice(*targets[-1])][::-1])
@@ -66,31 +135,24 @@ def expanded_positions(text_ids: Any, processor_ids: Any, media_ids: Iterable[in
     if inner is None:
         return None
     places = [Place(0, 0, kept), *inner, Place(len(last) - kept_at_end, len(row) - kept_at_end, len(row))]
-    positions = np.full(len(text) + 1, UNKNOWN, np.int64)
-    for (start, stop), place in zip(stretches, places, strict=True):
+    return list(zip(stretches, places, strict=True))
+
+
+def positions_of(placed: Sequence[Placed], tokens: int, with_merged: bool = False) -> npt.NDArray[np.int64]:
+    """The positions that `expanded_positions` returns, for a text of so many tokens. `with_merged`: those of merged tokens are not -1 but
+    the edges of what was added.
+    """
+    positions = np.full(tokens + 1, UNKNOWN, np.int64)
+    for (start, stop), place in placed:
         if place is not None:
             # The token after the last one begins there too: it merged with what was added, or it is the placeholder.
-            begin = start + place.first
-            positions[begin : begin + place.stop - place.start + 1] = np.arange(place.start, place.stop + 1)
+            begin, end = start + place.first, start + place.first + place.stop - place.start
+            positions[begin : end + 1] = np.arange(place.start, place.stop + 1)
             positions[stop] = place.stop
+            if with_merged:
+                positions[start:begin] = place.start
+                positions[end : stop + 1] = place.stop
     return positions
-
-
-def expanded_row(encoded: EncodedRow, row: Ids, media_ids: Iterable[int], trained_roles: Iterable[str]) -> EncodedRow:
-    """The turns of a text, in the row that a processor made of it. Without turns if an edge of a trained turn is not certain."""
-    ids = row.tolist()
-    positions = None if encoded.turns is None else expanded_positions(encoded.ids, row, media_ids)
-    if encoded.turns is None or positions is None:
-        return EncodedRow(ids, None, encoded.dropped)
-    roles = set(trained_roles)
-    edges = np.array([turn.places for turn in encoded.turns], np.int64).reshape(-1, 6)
-    trained = np.array([turn.role in roles for turn in encoded.turns], np.bool_)
-    if (positions[edges[trained]] == UNKNOWN).any():
-        return EncodedRow(ids, None, encoded.dropped)
-    # Edges of other turns may be inside placeholders: they are put after the last certain place.
-    moved = np.maximum.accumulate(positions)[edges].tolist()
-    turns = [turn._replace(places=tuple(places)) for turn, places in zip(encoded.turns, moved, strict=True)]
-    return EncodedRow(ids, turns, encoded.dropped)
 
 
 @lru_cache(maxsize=64)
@@ -101,11 +163,16 @@ def media_table(media_ids: tuple[int, ...]) -> Flags:
     return table
 
 
+def is_media(ids: Ids, media: Flags) -> Flags:
+    """Which ids are those of media. One lookup a token: `np.isin` took longer than all the rest."""
+    return media.take(ids + 1, mode="clip")
+
+
 def stretches_between(ids: Ids, media: Flags) -> list[tuple[int, int]]:
     """The maximal stretches [start, stop) without media. Those at both ends of the row may be empty, but are always included."""
-    is_media = np.zeros(len(ids) + 2, np.bool_)
-    is_media[1:-1] = media.take(ids + 1, mode="clip")  # one lookup a token: `np.isin` took longer than all the rest
-    edges = np.flatnonzero(is_media[1:] != is_media[:-1]).tolist()  # media begin and end by turns
+    flags = np.zeros(len(ids) + 2, np.bool_)
+    flags[1:-1] = is_media(ids, media)
+    edges = np.flatnonzero(flags[1:] != flags[:-1]).tolist()  # media begin and end by turns
     return list(zip([0, *edges[1::2]], [*edges[::2], len(ids)], strict=True))
 
 
@@ -130,8 +197,11 @@ def inner_places(stretches: Sequence[Ids], row: Ids, targets: Sequence[tuple[int
     places: list[Place | None] = [None] * len(stretches)
     found = []
     for number, stretch in enumerate(stretches):
-        first, length, starts = occurrences(stretch, row, inside[number : number + 1] if one_to_one else inside)
-        if length >= DISTINCTIVE or (one_to_one and 0 < length == len(stretch)):
+        own = inside[number : number + 1] if one_to_one else inside
+        first, length, starts = occurrences(stretch, row, own)
+        if length >= DISTINCTIVE or (
+            one_to_one and length and (length == len(stretch) or is_only_part(stretch, row, own, length))
+        ):
             found.append((number, first, length, starts))
         elif len(stretch) > 2 * MERGED:
             return None
@@ -142,6 +212,39 @@ def inner_places(stretches: Sequence[Ids], row: Ids, targets: Sequence[tuple[int
     for (number, first, length, starts), at, from_end in zip(found, left, right[::-1], strict=True):
         if at == len(starts) - 1 - from_end:
             places[number] = Place(first, int(starts[at]), int(starts[at]) + length)
+    return with_short_places(places, stretches, row, inside)
+
+
+def with_short_places(places: list[Place | None], stretches: Sequence[Ids], row: Ids, targets: Ids) -> list[Place | None]:
+    """The places, and those of stretches that had none: each is a whole target between the places before and after it.
+
+    Only where as many targets as stretches are equal, so that the processor has added none of them.
+    """
+    starts = targets[:, 0]
+    for is_placed, run in groupby(range(len(places)), key=lambda number: places[number] is not None):
+        if is_placed:
+            continue
+        numbers = list(run)
+        before = places[numbers[0] - 1] if numbers[0] else None
+        after = places[numbers[-1] + 1] if numbers[-1] + 1 < len(places) else None
+        low = 0 if before is None else int(np.searchsorted(starts, before.start, side="right"))
+        high = len(starts) if after is None else int(np.searchsorted(starts, after.start, side="right")) - 1
+        own: defaultdict[bytes, list[int]] = defaultdict(list)
+        given: defaultdict[bytes, list[Place]] = defaultdict(list)
+        for number in numbers:
+            own[stretches[number].tobytes()].append(number)
+        for start, stop in targets[low:high].tolist():
+            given[row[start:stop].tobytes()].append(Place(0, start, stop))
+        found = {
+            number: place
+            for content, some in own.items()
+            if len(some) == len(given[content])
+            for number, place in zip(some, given[content], strict=True)
+        }
+        in_order = [found[number].start for number in numbers if number in found]
+        if in_order == sorted(in_order):
+            for number, place in found.items():
+                places[number] = place
     return places
 
 
@@ -164,11 +267,24 @@ def occurrences(stretch: Ids, row: Ids, targets: Ids) -> tuple[int, int, Ids]:
     """
     for left, right in TRIMS:
         part = stretch[left : len(stretch) - right]
-        if len(part):
-            starts = np.flatnonzero(row[: len(row) - len(part) + 1] == part[0])
-            starts = starts[(row[starts[:, None] + np.arange(len(part))] == part).all(axis=1)]
-            number = np.searchsorted(targets[:, 0], starts, side="right") - 1
-            starts = starts[(number >= 0) & (starts + len(part) <= targets[number, 1])]
-            if len(starts):
-                return left, len(part), starts
+        starts = starts_in(part, row, targets)
+        if len(starts):
+            return left, len(part), starts
     return 0, 0, np.empty(0, np.int64)
+
+
+def is_only_part(stretch: Ids, row: Ids, targets: Ids, length: int) -> bool:
+    """Whether one part of so many tokens of a stretch, of those that leave out tokens at its edges, is in these targets, and once."""
+    parts = [stretch[left : len(stretch) - right] for left, right in TRIMS if len(stretch) - left - right == length]
+    return sum(len(starts_in(part, row, targets)) for part in parts) == 1
+
+
+def starts_in(part: Ids, row: Ids, targets: Ids) -> Ids:
+    """Where these tokens begin inside a target."""
+    if not len(part):
+        return np.empty(0, np.int64)
+    starts = np.flatnonzero(row[: len(row) - len(part) + 1] == part[0])
+    starts = starts[(row[starts[:, None] + np.arange(len(part))] == part).all(axis=1)]
+    number = np.searchsorted(targets[:, 0], starts, side="right") - 1
+    inside: Ids = starts[(number >= 0) & (starts + len(part) <= targets[number, 1])]
+    return inside

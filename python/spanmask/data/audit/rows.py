@@ -25,7 +25,7 @@ from spanmask.data.write import halves, text_of
 from spanmask.errors import ChatFormatError, SpanmaskWarning
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, as_integers, check_aligned, is_arrow
+from spanmask.ragged import Ragged, as_integers, check_aligned, listed
 from spanmask.report import RowOutcomes
 from spanmask.turns import Turns, find_turns
 
@@ -220,7 +220,7 @@ class RowLabeller:
         return labelled
 
     def _with_own_labels(self, columns: dict[str, Any]) -> LabelledRows:
-        columns = {name: entry.to_pylist() if name in RENDERED and is_arrow(entry) else entry for name, entry in columns.items()}
+        columns = {name: listed(entry) if name in RENDERED else entry for name, entry in columns.items()}
         rows = self._labeller._rows(columns)
         plan = self._labeller._plan(rows, columns)
         written = plan.write(_core.Layout.packed(None), padding=0)

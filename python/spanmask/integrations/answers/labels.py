@@ -16,14 +16,14 @@ from spanmask.collators.guard import describe_mismatch
 from spanmask.integrations.answers.messages import MessageLabels, RowLabels
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, is_arrow
+from spanmask.ragged import Ragged, is_arrow, listed
 from spanmask.report import NAMED_ROWS, MaskReport
 from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 
 __all__ = ["AnswerLabels", "is_weight_column"]
 
 # Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
-VERSION = 2
+VERSION = 3
 IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
 MASKS = ("attention_mask", "completion_mask", "assistant_masks")
@@ -128,14 +128,15 @@ class AnswerLabels:
         conversations = None if self._by_messages is None else self._by_messages.conversations(batch, names)
         if conversations is None or self._by_messages is None:
             return {}
-        doubtful = set(self._mismatches(batch, names, ids))
-        doubtful |= {row for row, one in enumerate(conversations) if self._by_messages.needs_text(one)}
+        known = {row: one for row, one in enumerate(conversations) if one is not None}
+        doubtful = known.keys() & set(self._mismatches(batch, names, ids))
+        doubtful |= {row for row, one in known.items() if self._by_messages.needs_text(one)}
         entries = {}
         for row in doubtful:
             by_turn = self._by_turn(rows_taken(batch, [row]), names)
             if by_turn:
                 entries[row] = turn_columns(by_turn.get("turn_mask"), by_turn.get("turn_weights"))
-        return self._by_messages.label({row: conversations[row] for row in sorted(doubtful)}, ids, existing, entries)
+        return self._by_messages.label({row: known[row] for row in sorted(doubtful)}, ids, existing, entries)
 
     def _search_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
         rows = ids
@@ -196,14 +197,32 @@ class AnswerLabels:
         stream = np.concatenate([carried.astype(ids.values.dtype), ids.values])
         row = Ragged(stream, [0, len(stream)])
         turns = find_turns(row, self.chat_format)
-        if existing is not None:
-            known = np.concatenate([carried.astype(np.int64), existing.values])
+        cut = self._cut_turns(turns)
+        if existing is not None or cut:
+            known = np.concatenate([carried.astype(np.int64), ids.values if existing is None else existing.values]).astype(
+                np.int64
+            )
+            for turn in cut:
+                known[turns.start[turn] : turns.stop[turn]] = IGNORE
             existing = Ragged(known, row.offsets)
         masked = mask_labels(row, turns, self._policy, labels=existing)
         # The last turn may be open, or a header may be cut: all that follows its start is searched again.
         self._carried = stream[turns.start[-1] if len(turns) else len(stream) - min(len(stream), self._longest_marker()) :].copy()
         labels = Ragged(masked.labels.values[len(carried) :], ids.offsets)
-        return labels, self._count_pieces(labels, masked.report, turns if len(carried) else None)
+        report = self._count_pieces(labels, masked.report, turns if len(carried) else None)
+        return labels, replace(report, truncated_turns=len(cut))
+
+    def _cut_turns(self, turns: Turns) -> list[int]:
+        """The trained turns of a stream that have no closing marker although another turn follows: their row was cut before it was packed.
+
+        Where it was cut cannot be seen, so what seems to be the rest of the turn may be the beginning of the next row.
+        """
+        roles = [number for number, role in enumerate(self.chat_format.roles) if role in self.policy.roles]
+        is_open = np.isin(turns.role, roles) & (turns.content_stop == turns.stop)
+        if turns.stop_token is not None:
+            is_open &= ~turns.stop_token
+        cut: list[int] = np.flatnonzero(is_open[:-1]).tolist()
+        return cut
 
     def _longest_marker(self) -> int:
         return max(len(marker) for boundary in self.chat_format.boundaries for marker in (*boundary.start, *boundary.end))
@@ -286,7 +305,7 @@ def is_weight_column(column: Any, name: str) -> bool:
 
 def messages_of_column(column: Any) -> list[list[Mapping[str, Any]]] | None:
     """The messages of each row; `None` if the rows are texts."""
-    rows = column.to_pylist() if is_arrow(column) else column
+    rows = listed(column)
     if not all(isinstance(row, list) and all(isinstance(one, Mapping) and "role" in one for one in row) for row in rows):
         return None
     return list(rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,18 +13,20 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask._cached import cached_property
 from spanmask.chat.conversation import Conversation, conversations_of, layout_of
-from spanmask.chat.encode import ChatEncoder
+from spanmask.chat.conversation.weights import DETAIL_KEYS, WEIGHT_KEYS
+from spanmask.chat.encode import ChatEncoder, EncodedRow
 from spanmask.chat.encoded import with_turns
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.tokens import text_tokenizer
 from spanmask.errors import ChatFormatError
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, core_rows, is_arrow
+from spanmask.ragged import Ragged, core_rows, listed
 from spanmask.report import MaskReport
 from spanmask.turns import TurnEntries
 
 __all__ = ["MessageLabels", "RowLabels"]
 
+IGNORE = -100
 COLUMNS = ("messages", "prompt", "completion", "tools", "chat_template_kwargs")
 
 
@@ -60,19 +64,39 @@ class MessageLabels:
         texts = {(known.get(marker) or str(tokenizer.decode(list(marker)))).strip() for marker in markers}
         return tuple(sorted(text for text in texts if text))
 
-    def conversations(self, batch: Any, names: Sequence[str]) -> list[Conversation] | None:
-        """The conversations of a batch; `None` if its rows are made of something else, or of what only their trainer can read."""
-        columns = {name: entries_of(batch[name]) for name in COLUMNS if name in names}
+    def conversations(self, batch: Any, names: Sequence[str]) -> list[Conversation | None] | None:
+        """The conversations of a batch, `None` for rows that only their trainer can read; `None` if its rows are made of something else.
+
+        Raises:
+            ValueError, TypeError: a row that cannot be read has messages that say what trains.
+        """
+        columns = {name: listed(batch[name]) for name in COLUMNS if name in names}
         if not {"messages", "prompt"} & set(columns) or layout_of(columns).is_text:
             return None
         try:
-            return conversations_of(columns, template_kwargs=dict(self.template_kwargs))
+            return list(conversations_of(columns, template_kwargs=dict(self.template_kwargs)))
         except (TypeError, ValueError):
+            return [
+                self._conversation({"index": [row], **{name: [column[row]] for name, column in columns.items()}})
+                for row in range(len(next(iter(columns.values()))))
+            ]
+
+    def _conversation(self, columns: Mapping[str, Any]) -> Conversation | None:
+        """The conversation of a single row."""
+        try:
+            return conversations_of(columns, template_kwargs=dict(self.template_kwargs))[0]
+        except (TypeError, ValueError):
+            messages = [message for name in COLUMNS[:3] for rows in columns.get(name, ()) for message in rows or ()]
+            if any(states_weight(message) for message in messages):
+                raise
             return None
 
     def needs_text(self, conversation: Conversation) -> bool:
         """Whether a search could find other turns, or cannot know their weights."""
-        if conversation.weights is not None or self.chat_format.uncovered_kind(conversation.messages) is not None:
+        if (
+            conversation.weights is not None
+            or self.chat_format.uncovered_kind(conversation.messages, conversation.tools) is not None
+        ):
             return True
         return any(marker in text for message in conversation.messages for text in texts_in(message) for marker in self.markers)
 
@@ -85,20 +109,20 @@ class MessageLabels:
     ) -> dict[int, RowLabels]:
         """The labels of some rows, by their numbers; without rows whose ids are not those of their messages.
 
+        Rows whose messages have weights are labeled in any case: nothing in them trains if their ids are not those of their messages.
+
         Raises:
             ValueError: messages have weights other than 0 and 1, for which a column of labels has no place.
         """
         labeled = {}
-        try:
-            encoded_rows = list(self.encoder.encode(list(conversations.values())))
-        except ChatFormatError:  # a tokenizer whose tokens do not spell the text
-            return {}
-        for (number, conversation), row in zip(conversations.items(), encoded_rows, strict=True):
-            real = ids[number].tolist()
-            if row.ids[: len(real)] != real:
-                continue
-            encoded = with_turns([row], [conversation], self.policy.roles, lambda: self.chat_format)
-            if encoded.unknown:
+        for number, encoded_row in self.encoded(conversations, ids).items():
+            conversation, real = conversations[number], ids[number].tolist()
+            encoded = None
+            if encoded_row is not None:
+                encoded = with_turns([encoded_row], [conversation], self.policy.roles, lambda: self.chat_format)
+            if encoded_row is None or encoded is None or encoded.unknown:
+                if conversation.weights is not None:
+                    labeled[number] = untrained(len(real), "messages have weights, but the ids are not those of the messages")
                 continue
             by_turn = encoded.turn_entries(self.policy.roles, entries.get(number, TurnEntries()))
             if by_turn.turn_weights is not None and not self.policy.weighted and number not in entries:
@@ -107,18 +131,21 @@ class MessageLabels:
                     "hold; give the trainer rows that it does not tokenize (dataset_kwargs={'skip_prepare_dataset': True}), and "
                     "WeightedLossMixin."
                 )
-            max_length = len(real) if len(real) < len(row.ids) else None
+            start = start_of(real, encoded_row.ids)
+            stop = start + len(real)
+            max_length = stop if stop < len(encoded_row.ids) else None
+            known = None
+            if existing is not None:
+                known = [*encoded_row.ids[:start], *existing[number].tolist(), *encoded_row.ids[stop:]]
             plan = _core.plan_labels(
-                core_rows([row.ids], "input_ids"),
+                core_rows([encoded_row.ids], "input_ids"),
                 turns=encoded.turns,
                 policy=self.policy._compile(encoded.turns.roles, self.chat_format.ignore_ids),
                 attention_mask=None,
-                labels=None
-                if existing is None
-                else core_rows([[*existing[number].tolist(), *row.ids[len(real) :]]], "labels", int64=True),
+                labels=None if known is None else core_rows([known], "labels", int64=True),
                 turn_mask=by_turn.turn_mask,
                 turn_weights=by_turn.turn_weights,
-                ignore_index=-100,
+                ignore_index=IGNORE,
                 weighted=by_turn.turn_weights is not None,
                 max_length=max_length,
                 skip_first=False,
@@ -126,14 +153,54 @@ class MessageLabels:
                 with_roles=False,
                 name="input_ids",
             )
-            written = plan.write(_core.Layout.packed(max_length), padding=0, kept=None)
-            labeled[number] = RowLabels(written.labels.reshape(-1), encoded.outcomes(plan, self.policy.roles, max_length).report)
+            labels = plan.write(_core.Layout.packed(max_length), padding=0, kept=None).labels.reshape(-1)[start:]
+            report = encoded.outcomes(plan, self.policy.roles, max_length).report
+            trained = int((labels != IGNORE).sum())
+            if report.trained_tokens and not trained:
+                labeled[number] = untrained(len(real), "truncated after the answer")
+            else:
+                labeled[number] = RowLabels(labels, replace(report, tokens=len(real), trained_tokens=trained))
         return labeled
 
+    def encoded(self, conversations: Mapping[int, Conversation], ids: Ragged) -> dict[int, EncodedRow | None]:
+        """Each conversation encoded so that a row's ids are a part of it: with messages as templates take them, or as they are, as the
+        trainer rendered them. `None` where neither fits.
+        """
+        found: dict[int, EncodedRow | None] = {}
+        for as_is in (False, True):
+            missing = {number: one for number, one in conversations.items() if found.get(number) is None}
+            for number, row in zip(missing, self.encode(list(missing.values()), as_is), strict=True):
+                fits = row is not None and start_of(ids[number].tolist(), row.ids) >= 0
+                found[number] = row if fits else None
+        return found
 
-def entries_of(column: Any) -> Any:
-    """The entries of a column as Python's own."""
-    return column.to_pylist() if is_arrow(column) else column
+    def encode(self, conversations: Sequence[Conversation], as_is: bool) -> list[EncodedRow | None]:
+        """Encode conversations; `None` for those that cannot be."""
+        try:
+            return list(self.encoder.encode(conversations, as_is=as_is))
+        except ChatFormatError:  # a tokenizer whose tokens do not spell the text
+            return [None] * len(conversations)
+        except ValueError:  # one of them
+            return [None] if len(conversations) == 1 else [self.encode([one], as_is)[0] for one in conversations]
+
+
+def start_of(ids: list[int], whole: list[int]) -> int:
+    """Where the ids of a row begin in those of its whole text, of which the end or the beginning may be cut off; -1 if nowhere."""
+    if whole[: len(ids)] == ids:
+        return 0
+    start = max(len(whole) - len(ids), 0)
+    return start if whole[start:] == ids else -1
+
+
+def untrained(tokens: int, reason: str) -> RowLabels:
+    """The labels of a row that trains nothing."""
+    report = MaskReport(rows=1, tokens=tokens, reasons=Counter({reason: 1}), untrained_rows=[(0, reason)])
+    return RowLabels(np.full(tokens, IGNORE, np.int64), report)
+
+
+def states_weight(message: Any) -> bool:
+    """Whether a message says whether it trains, or how much, or which of its characters do."""
+    return isinstance(message, Mapping) and any(message.get(key) is not None for key in (*WEIGHT_KEYS, *DETAIL_KEYS))
 
 
 def texts_in(value: Any) -> Iterator[str]:

@@ -59,8 +59,17 @@ def check_wrapped(policy: MaskPolicy, chat_format: ChatFormat) -> None:
 
 
 def warn_of_cut_answers(strategy: str | None, shuffled: bool, counts: MaskReport, name: str) -> None:
-    """Warn if packing cut answers and moved the second part to where it cannot be found."""
+    """Warn if packing cut answers and moved the second part to where it cannot be found, or if it joined rows that were cut before."""
     if not counts.truncated_turns:
+        return
+    if strategy == "wrapped" and not shuffled:
+        warnings.warn(
+            f"{name} set: {counts.truncated_turns} answers have no closing marker, because their rows were cut before "
+            "packing_strategy='wrapped' joined them. Where the next row begins cannot be seen, so these answers do not train. Use 'bfd', "
+            "pass rows that are not truncated, or make a column of labels before packing.",
+            SpanmaskWarning,
+            stacklevel=5,
+        )
         return
     if strategy == "wrapped" and shuffled:
         cause = "shuffle_dataset=True moved pieces after packing_strategy='wrapped' cut them; shuffle the rows yourself"
