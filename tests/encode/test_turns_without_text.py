@@ -11,8 +11,6 @@ from spanmask import ChatFormat, SpanmaskWarning, encode_chat
 from support import derivation
 from support.chat_templates import STYLES
 from support.trl_templates import TEMPLATES
-
-
 from support.vocabularies import trained as trained_vocabulary
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
