@@ -38,6 +38,7 @@ T5 = "span-corruption-collator/128x568/int64"
 FIM = "fill-in-the-middle-collator/64x2048/int64"
 DIFFUSION, DIFFUSED = "masked-diffusion-collator/128x256-512/int64/numpy-rows", "masked-diffusion/128x512/int64/tokens"
 INFILL = "infill/128x512/int64/spans"
+VISION = ("vision-collator/8x1-image-640x480/text/llava", "vision-collator/8x1-image-640x480/text/qwen2_vl")
 SITE = "https://spanmask.github.io/spanmask"
 # README's table: group, peer, what was done. Whole jobs take so long that caches do not matter; batches are single calls with cold caches.
 JOBS = [
@@ -101,6 +102,8 @@ def goals(groups):
     yield most("`encode_chat`", "rendering and tokenizing once", 1 / groups[ENCODE].times("render-and-tokenize"), 1.15)
     yield least("`encode_chat`", ENCODE, "trl", 1.5)
     yield least("`encode_chat`", ENCODE, "transformers", 1.5)
+    for group in VISION:
+        yield most(f"`{group}`", "the processor's own call", 1 / groups[group].times("processor"), 1.05)
     for kernel in SHAPED:
         yield spread(kernel, "rows of 8k to 1M tokens", 1.3, lambda rows: rows <= 128)
         yield spread(kernel, "1 to 4,096 rows", 1.5, lambda _: True)
