@@ -1,7 +1,7 @@
 """Programs that prepare chats without spanmask. `data_sets.py` runs and times them.
 
-    python benches/data_set_programs.py tokenize TOKENIZER CHATS.parquet OUT.parquet              ids only
-    python benches/data_set_programs.py trl TOKENIZER CHATS.parquet OUT.parquet PROCESSES         ids and labels, by TRL's trainer
+python benches/data_set_programs.py tokenize TOKENIZER CHATS.parquet OUT.parquet              ids only
+python benches/data_set_programs.py trl TOKENIZER CHATS.parquet OUT.parquet PROCESSES         ids and labels, by TRL's trainer
 """
 
 import sys

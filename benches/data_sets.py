@@ -136,8 +136,8 @@ def from_messages(folder, count, vocabulary, rounds):
         return one / limit, alone / one, parallel / two
 
     facts = [
-        "With one worker, `spanmask mask` takes {:.2f} times as long as the tokenizer alone, and TRL {:.2f} times as long as `spanmask mask`; "
-        "with two workers or processes each, TRL takes {:.2f} times as long.".format(*ratios(seconds)),
+        "With one worker, `spanmask mask` takes {:.2f} times as long as the tokenizer alone, and TRL {:.2f} times as long as "
+        "`spanmask mask`; with two workers or processes each, TRL takes {:.2f} times as long.".format(*ratios(seconds)),
         "The start of a program is what it takes for 16 conversations. Without it, these are {:.2f}, {:.2f} and {:.2f} times.".format(
             *ratios(work)
         ),
