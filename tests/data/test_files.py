@@ -1,9 +1,11 @@
 """Files of rows are read in parts and pieces; the rows are the same whatever the parts."""
 
+import os
+
 import pytest
-from spanmask import DataError
+from spanmask import DataError, SpanmaskWarning
 from spanmask.data import files
-from spanmask.data.files import expand, parts_of_files, read_part
+from spanmask.data.files import MANIFEST, expand, parts_of_files, read_part, warn_of_rows_not_read
 from spanmask.ragged import is_arrow
 from support.files import chat_rows, write_rows
 
@@ -68,6 +70,49 @@ def test_names_folders_and_globs(tmp_path):
     for wrong in ("none.jsonl", "notes.txt", "*.csv"):
         with pytest.raises(DataError, match=r"no such file|expected a file with one of the endings"):
             expand([f"{tmp_path}/{wrong}"])
+
+
+def test_rows_that_a_folder_or_a_glob_does_not_stand_for_are_named(tmp_path):
+    week = tmp_path / "week"
+    (week / "mon" / "am").mkdir(parents=True)
+    write_rows(week / "day.jsonl", ROWS)
+    write_rows(week / "mon" / "am" / "late.parquet", ROWS)
+    (week / "tue.ndjson.bz2").touch()
+    found = expand([str(week)])
+    assert found == [week / "day.jsonl"]
+    with pytest.warns(SpanmaskWarning) as seen:
+        warn_of_rows_not_read([str(week)], found)
+    assert [str(one.message).partition(" is not read")[0] for one in seen] == [
+        f"{week}: {week}/mon/am/late.parquet",
+        f"{week}: {week}/tue.ndjson.bz2",
+    ]
+    glob = f"{week}/[a-m]*"
+    with pytest.warns(SpanmaskWarning, match=r"late\.parquet is not read, .* name .*mon/am too"):
+        warn_of_rows_not_read([glob], found)
+    with pytest.raises(DataError, match=r"mon: no such file.*There is .*late\.parquet"):
+        expand([str(week / "mon")])
+    # What is read anyway, is hidden, or was written by a command, is not named.
+    (week / "tue.ndjson.bz2").unlink()
+    (week / "mon" / MANIFEST).touch()
+    (week / ".cache").mkdir()
+    (week / ".cache" / "x.jsonl").touch()
+    (week / "pictures").mkdir()
+    (week / "pictures" / "1.png").touch()
+    warn_of_rows_not_read([str(week), glob, str(found[0])], found)
+
+
+def test_hidden_files_links_to_nothing_and_pipes(tmp_path):
+    write_rows(tmp_path / "a.jsonl", ROWS)
+    (tmp_path / "._a.jsonl").write_bytes(b"\0\5\26\7")  # macOS writes such a file beside each on other disks
+    assert [path.name for path in expand([str(tmp_path)])] == ["a.jsonl"]
+    os.mkfifo(tmp_path / "p.jsonl")
+    assert [path.name for path in expand([str(tmp_path)])] == ["a.jsonl"]
+    with pytest.raises(DataError, match=r"p\.jsonl: is a pipe or a device"):
+        expand([str(tmp_path / "p.jsonl")])
+    (tmp_path / "gone.parquet").symlink_to(tmp_path / "moved.parquet")  # its rows are not passed over
+    for name in (tmp_path, tmp_path / "*.*"):
+        with pytest.raises(DataError, match=r"gone\.parquet: cannot be read"):
+            parts_of_files(expand([str(name)]), 10)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.cli.messages import Progress
-from spanmask.data.files import Part, expand, parts_of_files, read_part
+from spanmask.data.files import Part, expand, parts_of_files, read_part, warn_of_rows_not_read
 from spanmask.data.operator import Operator, joined
 from spanmask.data.output import Folder
 from spanmask.data.workers import workers
@@ -148,6 +148,7 @@ def run(
         raise ValueError("IN... OUT: pass at least one input, and last the folder to write to.")
     *inputs, out = paths
     files = expand(inputs)
+    warn_of_rows_not_read(inputs, files)
     for file in files:
         if Path(out).resolve() in file.resolve().parents:
             raise DataError(f"{file}: is in the folder to write to, {out}; name the inputs without it, or choose another folder.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import json
+import os
+import warnings
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from spanmask.errors import DataError
+from spanmask.errors import DataError, SpanmaskWarning
 from spanmask.ragged import import_pyarrow
 
-__all__ = ["MANIFEST", "Part", "Piece", "expand", "parts_of_files", "read_part"]
+__all__ = ["MANIFEST", "Part", "Piece", "expand", "parts_of_files", "read_part", "warn_of_rows_not_read"]
 
 PIECE_ROWS = 1024  # rows in memory at once, fewer if they are long
 PIECE_BYTES = 8 << 20
@@ -30,6 +32,9 @@ SUFFIXES = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 MANIFEST = ".spanmask.json"  # what our commands write beside the data; readers of whole folders pass over such a name
+# Others, which people use too, are not read.
+OTHER_COMPRESSIONS = (".bz2", ".xz", ".lz4", ".br", ".snappy", ".lzma", ".zip", ".7z")
+LOOKED_AT = 10_000  # entries of folders that are not read
 # What `datasets.save_to_disk` writes beside the data.
 NO_DATA = ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -75,7 +80,7 @@ def expand(patterns: Iterable[str]) -> list[Path]:
     """The files that names, folders and globs stand for, in sorted order for each.
 
     Raises:
-        DataError: nothing matches, or a file is of an unknown kind.
+        DataError: nothing matches, or a file is of an unknown kind or cannot be read twice.
     """
     found: list[Path] = []
     for pattern in patterns:
@@ -85,10 +90,16 @@ def expand(patterns: Iterable[str]) -> list[Path]:
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
+            matches = [path for path in matches_of(pattern) if is_file(path)]
         if not matches:
-            raise DataError(f"{pattern}: no such file, and no folder or pattern with files of rows ({', '.join(SUFFIXES)}).")
+            below, _ = rows_not_read(pattern, ())
+            rest = "" if below is None else f" There is {below}; folders in a folder are passed over."
+            raise DataError(
+                f"{pattern}: no such file, and no folder or pattern with files of rows ({', '.join(SUFFIXES)}).{rest}"
+            )
         for file in matches:
+            if file.exists() and not file.is_file():
+                raise DataError(f"{file}: is a pipe or a device, and rows are read twice; write them to a file.")
             if kind_of(file) is None:
                 raise DataError(
                     f"{file}: expected a file with one of the endings {', '.join(SUFFIXES)}, the JSON ones also with .gz or .zst."
@@ -98,11 +109,76 @@ def expand(patterns: Iterable[str]) -> list[Path]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of rows in a folder. Of one that a command of ours wrote, only its output: not the manifest, nor the rows left out."""
-    files = sorted(file for file in folder.iterdir() if kind_of(file) and file.name not in NO_DATA and file.is_file())
+    """The files of rows in a folder, without hidden ones. Of one that a command of ours wrote, only its output."""
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if kind_of(file) and file.name not in NO_DATA and not file.name.startswith(".") and is_file(file)
+    )
     if (folder / MANIFEST).exists():
         return [file for file in files if file.match("part-*.parquet")]
     return files
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a file, or a link to one that is gone: passing over that would lose its rows."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def matches_of(pattern: str) -> list[Path]:
+    """What a glob matches."""
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))
+
+
+def warn_of_rows_not_read(patterns: Iterable[str], files: Sequence[Path]) -> None:
+    """Warn about rows that one may think are among `files`, to which the patterns were expanded."""
+    for pattern in patterns:
+        below, compressed = rows_not_read(pattern, files)
+        if below is not None:
+            warnings.warn(
+                f"{pattern}: {below} is not read, since folders in a folder are passed over. To read it, name {below.parent} too.",
+                SpanmaskWarning,
+                stacklevel=3,
+            )
+        if compressed is not None:
+            warnings.warn(
+                f"{pattern}: {compressed} is not read. Decompress it, or compress it with gzip or zstd.",
+                SpanmaskWarning,
+                stacklevel=3,
+            )
+
+
+def rows_not_read(pattern: str, files: Sequence[Path]) -> tuple[Path | None, Path | None]:
+    """What a folder holds or a glob matches that has rows and is not one of the files: one in a folder below, one that is compressed in
+    another way.
+    """
+    below = compressed = None
+    path = Path(pattern)
+    if path.is_dir():
+        others = [] if (path / MANIFEST).exists() else sorted(path.iterdir())
+    else:
+        others = [] if path.exists() else matches_of(pattern)
+    for other in others:
+        if other.name.startswith("."):
+            continue
+        if other.is_dir():
+            if below is None and not (other / MANIFEST).exists():
+                first = next(rows_below(other), None)
+                below = None if first in files else first
+        elif compressed is None and other.suffix.lower() in OTHER_COMPRESSIONS and kind_of(other.with_suffix("")) is not None:
+            compressed = other
+    return below, compressed
+
+
+def rows_below(folder: Path) -> Iterator[Path]:
+    """Files of rows in a folder and its folders, among the first of their entries."""
+    entries = 0
+    for path, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        entries += len(folders) + len(names)
+        yield from (file for name in sorted(names) if kind_of(file := Path(path, name)) and name not in NO_DATA)
+        if entries > LOOKED_AT:
+            return
 
 
 def kind_of(path: Path) -> str | None:
