@@ -274,6 +274,28 @@ def test_changed_input_is_not_resumed_and_a_broken_manifest_is_named(tokenizer, 
     assert command(*arguments, "--overwrite").exit_code == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_input_that_changes_while_it_is_read_is_an_error(workers, tokenizer, tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "a.jsonl", ROWS)
+    added = Progress.add
+
+    def cut(progress, rows, tokens):
+        added(progress, rows, tokens)
+        if path.stat().st_size:
+            path.write_bytes(b"\n" * path.read_bytes().count(b"\n"))  # as many lines, no row
+
+    monkeypatch.setattr(Progress, "add", cut)
+    arguments = ("mask", path, tmp_path / "out", "--tokenizer", tokenizer, "--workers", workers)
+    done = command(*arguments, "--rows-per-file", 3)
+    assert done.exit_code == 1
+    assert "a.jsonl: has changed while it was read" in done.stderr
+    monkeypatch.undo()
+    write_rows(path, ROWS)
+    assert "other values of inputs" in command(*arguments, "--rows-per-file", 3, "--resume").stderr
+    assert command(*arguments, "--overwrite").exit_code == 0
+    assert [row["id"] for row in read_out(tmp_path / "out")] == [row["id"] for row in ROWS]
+
+
 def test_rows_that_train_nothing_are_counted_once_also_when_a_piece_is_halved(tokenizer, tmp_path):
     rows = [{"messages": 3} if number == 11 else QUESTION if number % 5 == 0 else SHORT for number in range(40)]
     path = write_rows(tmp_path / "a.jsonl", rows)

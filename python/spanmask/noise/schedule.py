@@ -159,26 +159,35 @@ class NoiseSchedule:
         if self.seed is None or self.on_repeat == "ignore" or self.is_held:
             return
         seed, epoch = seed_epoch
-        if self._original is not None and self._original[0][EPOCH] != self._original[1]:
-            self._complain(
-                f"epoch: this collator is a copy, and draws noise for epoch {epoch}, while the epoch of its original is "
-                f"{self._original[0][EPOCH]}. Data sets copy what is mapped, or set as their transform, before interleave_datasets, "
-                "concatenate_datasets or rename_column: call map or set_transform behind these, or pass the collator as collate_fn. "
-                'For a copy whose masks are to repeat (evaluation), set on_repeat="ignore".'
-            )
-            self._original = None  # said once
+        self._watch_original(epoch)
         if not self._watch.repeats(seed_epoch, keys):
             return
-        self._complain(
+        message = (
             f"seed: the masks repeat: these rows were already drawn for seed {seed} and epoch {epoch}. Call "
             "collator.set_epoch(epoch) before each pass (EpochCallback does), or leave seed=None for fresh masks in every call. "
             "If the dataset contains equal rows, distinguish them with key_column. If the same masks are wanted (evaluation), "
             'set on_repeat="ignore".'
         )
-
-    def _complain(self, message: str) -> None:
         if self.on_repeat == "raise":
             raise ValueError(message)
+        warnings.warn(message, SpanmaskWarning, stacklevel=3)
+
+    def _watch_original(self, epoch: int) -> None:
+        """Warn or raise if this is a copy that stays at this epoch while its original moves."""
+        if self._original is None:
+            return
+        integers, epoch_then = self._original
+        if integers[EPOCH] == epoch_then:
+            return
+        message = (
+            f"epoch: this collator is a copy, and draws noise for epoch {epoch}, while the epoch of its original is {integers[EPOCH]}. "
+            "Data sets copy what is mapped, or set as their transform, before interleave_datasets, concatenate_datasets or rename_column: "
+            "call map or set_transform behind these, or pass the collator as collate_fn. For a copy whose masks are to repeat "
+            '(evaluation), set on_repeat="ignore".'
+        )
+        if self.on_repeat == "raise":
+            raise ValueError(message)
+        self._original = None  # said once
         warnings.warn(message, SpanmaskWarning, stacklevel=4)
 
     def forget(self) -> None:
