@@ -739,7 +739,7 @@ def as_integers(column: Any) -> Any:
 
 def flags_as_integers(row: Any) -> Any:
     """A row of flags as a row of integers, of the same kind."""
-    if isinstance(row, (list, tuple)) and row and isinstance(row[0], bool):
+    if isinstance(row, (list, tuple)) and row and isinstance(row[0], (bool, np.bool_)):
         array = np.asarray(row)
         return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row
     if isinstance(row, np.ndarray) and row.dtype == np.bool_:

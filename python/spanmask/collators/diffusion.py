@@ -258,7 +258,7 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
         )
         batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
         self._labeller._add_weights(batch, out.loss_weights, UNREAD)
-        return NoisedBatch(batch, out.keys, out.masked)
+        return NoisedBatch(batch, out.keys[out.masked > 0], out.masked)  # other rows have no noise that could repeat
 
     def _remedy_for_no_label(self) -> str:
         return (
