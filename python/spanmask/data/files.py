@@ -7,9 +7,9 @@ import json
 import os
 import warnings
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,11 @@ def matches_of(pattern: str) -> list[Path]:
     return sorted(map(Path, glob.glob(pattern, recursive=True)))
 
 
-def warn_of_rows_not_read(patterns: Iterable[str], files: Sequence[Path]) -> None:
+def warn_of_rows_not_read(patterns: Iterable[str], files: Iterable[Path]) -> None:
     """Warn about rows that one may think are among `files`, to which the patterns were expanded."""
+    read = set(files)
     for pattern in patterns:
-        below, compressed = rows_not_read(pattern, files)
+        below, compressed = rows_not_read(pattern, read)
         if below is not None:
             warnings.warn(
                 f"{pattern}: {below} is not read, since folders in a folder are passed over. To read it, name {below.parent} too.",
@@ -148,33 +149,27 @@ def warn_of_rows_not_read(patterns: Iterable[str], files: Sequence[Path]) -> Non
             )
 
 
-def rows_not_read(pattern: str, files: Sequence[Path]) -> tuple[Path | None, Path | None]:
+def rows_not_read(pattern: str, files: Collection[Path]) -> tuple[Path | None, Path | None]:
     """What a folder holds or a glob matches that has rows and is not one of the files: one in a folder below, one that is compressed in
     another way.
     """
-    below = compressed = None
     path = Path(pattern)
     if path.is_dir():
         others = [] if (path / MANIFEST).exists() else sorted(path.iterdir())
     else:
         others = [] if path.exists() else matches_of(pattern)
-    for other in others:
-        if other.name.startswith("."):
-            continue
-        if other.is_dir():
-            if below is None and not (other / MANIFEST).exists():
-                first = next(rows_below(other), None)
-                below = None if first in files else first
-        elif compressed is None and other.suffix.lower() in OTHER_COMPRESSIONS and kind_of(other.with_suffix("")) is not None:
-            compressed = other
-    return below, compressed
+    others = [other for other in others if not other.name.startswith(".")]
+    folders = [other for other in others if other.is_dir() and not (other / MANIFEST).exists()]
+    below = next((file for file in rows_below(folders) if file not in files), None)
+    compressed = [one for one in others if one.suffix.lower() in OTHER_COMPRESSIONS and kind_of(one.with_suffix("")) is not None]
+    return below, next(iter(compressed), None)
 
 
-def rows_below(folder: Path) -> Iterator[Path]:
-    """Files of rows in a folder and its folders, among the first of their entries."""
+def rows_below(tops: Iterable[Path]) -> Iterator[Path]:
+    """Files of rows in folders and their folders, among the first of all entries."""
     entries = 0
-    for path, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for path, folders, names in chain.from_iterable(map(os.walk, tops)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         entries += len(folders) + len(names)
         yield from (file for name in sorted(names) if kind_of(file := Path(path, name)) and name not in NO_DATA)
         if entries > LOOKED_AT:
