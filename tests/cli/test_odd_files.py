@@ -1,5 +1,6 @@
 """Files as strangers have them: rows whose columns differ, files that differ, and output beside input."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import warnings
 
 import datasets
+import filelock
 import pandas
 import polars
 import pyarrow as pa
@@ -17,7 +19,7 @@ from spanmask.cli.jobs import Totals, kind_of_warning
 from spanmask.cli.messages import Progress
 from spanmask.data.files import Part, Piece, read_part
 from spanmask.data.operator import joined
-from spanmask.data.output import HOST, replaced
+from spanmask.data.output import HOST, Folder, replaced
 from spanmask.data.write import warnings_of
 from support.files import chat_rows, command, read_out, save_tokenizer, write_rows
 
@@ -222,6 +224,30 @@ def test_rows_longer_than_a_block_and_a_last_line_without_end(name, tokenizer, t
     assert [(row["n"], len(row["filler"])) for row in read_out(tmp_path / "out")] == [
         (row["n"], len(row["filler"])) for row in rows
     ]
+
+
+def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path, monkeypatch):
+    """A process opens the file of the lock just before the one that has it ends and removes the file; a third makes it anew."""
+    file = tmp_path / "out" / ".lock"
+    made_anew = []
+
+    class Late(filelock.FileLock):
+        def acquire(self, *arguments, **options):
+            acquired = super().acquire(*arguments, **options)
+            if not made_anew:
+                file.unlink()
+                made_anew.append(os.open(file, os.O_RDWR | os.O_CREAT))
+                fcntl.flock(made_anew[0], fcntl.LOCK_EX)
+            return acquired
+
+    monkeypatch.setattr(filelock, "FileLock", Late)
+    with pytest.raises(DataError, match="another process writes to this folder"), Folder(file.parent, {}).open():
+        pytest.fail("two processes have the folder")
+    assert file.exists()
+    os.close(made_anew[0])
+    with Folder(file.parent, {}).open():
+        assert file.exists()
+    assert not file.exists()
 
 
 def test_input_that_is_gone_is_named_and_not_the_output(tmp_path):

@@ -159,7 +159,8 @@ def rows_not_read(pattern: str, files: Collection[Path]) -> tuple[Path | None, P
     else:
         others = [] if path.exists() else matches_of(pattern)
     others = [other for other in others if not other.name.startswith(".")]
-    folders = [other for other in others if other.is_dir() and not (other / MANIFEST).exists()]
+    # `Path.exists` would raise for a folder that may not be looked into.
+    folders = [other for other in others if other.is_dir() and not os.path.exists(other / MANIFEST)]
     below = next((file for file in rows_below(folders) if file not in files), None)
     compressed = [one for one in others if one.suffix.lower() in OTHER_COMPRESSIONS and kind_of(one.with_suffix("")) is not None]
     return below, next(iter(compressed), None)
