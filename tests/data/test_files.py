@@ -1,6 +1,7 @@
 """Files of rows are read in parts and pieces; the rows are the same whatever the parts."""
 
 import os
+from multiprocessing import get_context
 
 import pytest
 from spanmask import DataError, SpanmaskWarning
@@ -36,6 +37,40 @@ def test_all_rows_are_read_once_in_order(name, part_rows, piece_rows, tmp_path, 
     rows, numbers = rows_of(parts)
     assert numbers == list(range(53))
     assert rows == ROWS
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_a_compressed_file_is_read_once_for_all_of_its_parts(ending, tmp_path, monkeypatch):
+    path, other = (write_rows(tmp_path / f"{name}.jsonl.{ending}", chat_rows(90, seed)) for name, seed in (("a", 1), ("b", 2)))
+    parts, others = parts_of_files([path], 4), parts_of_files([other], 4)
+    opened = []
+    open_lines = files.open_lines
+    monkeypatch.setattr(files, "open_lines", lambda path: opened.append(path.name) or open_lines(path))
+    rows, numbers = rows_of(parts)
+    assert (rows, numbers, len(opened)) == (chat_rows(90, 1), list(range(90)), 1)
+    # In any order, in turns, and where readers end early.
+    assert rows_of(parts[::-1])[1] == [number for part in parts[::-1] for number in range(part.first, part.stop)]
+    for part, second in zip(parts, others, strict=True):
+        next(read_part(part))
+        assert rows_of([part])[0] == chat_rows(90, 1)[part.first : part.stop]
+        assert rows_of([second])[0] == chat_rows(90, 2)[part.first : part.stop]
+    two = [list(read_part(part)) for part in (parts[5], parts[5])]
+    assert two[0] == two[1]
+    rows_of(parts[:3])
+    write_rows(path, chat_rows(90, 7))  # another file of the same name
+    assert rows_of(parts[3:])[0] == chat_rows(90, 7)[12:]
+
+
+def test_a_forked_process_opens_a_compressed_file_itself(tmp_path):
+    parts = parts_of_files([write_rows(tmp_path / "a.jsonl.gz", chat_rows(3000))], 100)
+    rows_of(parts[:2])
+    with get_context("fork").Pool(2) as pool:
+        assert [numbers for part in pool.map(numbers_of, parts[2:]) for numbers in part] == list(range(200, 3000))
+    assert rows_of(parts[2:])[1] == list(range(200, 3000))
+
+
+def numbers_of(part):
+    return rows_of([part])[1]
 
 
 def test_pieces_of_long_rows_are_small(tmp_path, monkeypatch):

@@ -343,14 +343,34 @@ def arrow_batches(file: Any) -> Iterator[Any]:
 
 def read_lines(part: Part) -> Iterator[Piece]:
     """The rows of a part of JSON lines. All columns are lists; a column that a row lacks is None there."""
-    with open_lines(part.path) as file:
-        if part.offset and part.path.suffix.lower() not in COMPRESSIONS:
-            file.close()
-            with part.path.open("rb") as plain:
-                plain.seek(part.offset)
-                yield from pieces_of(part, iter(plain))
-            return
-        yield from pieces_of(part, skipped(lines_of(file), part.first))
+    if part.path.suffix.lower() in COMPRESSIONS:
+        yield from read_compressed_lines(part)
+        return
+    with part.path.open("rb") as file:
+        file.seek(part.offset)
+        yield from pieces_of(part, iter(file))
+
+
+def read_compressed_lines(part: Part) -> Iterator[Piece]:
+    """The same of a compressed file, in which a row is only found through all rows before it: parts in order are read in one go."""
+    described = part.path.stat()
+    file = os.getpid(), part.path, described.st_ino, described.st_size, described.st_mtime_ns  # a fork would share its place
+    lines, first = LAST_READ.pop(file, (None, 0))  # no other reader may use them meanwhile
+    if lines is None or first > part.first:
+        lines, first = all_lines(part.path), 0
+    yield from pieces_of(part, skipped(lines, part.first - first))
+    LAST_READ.clear()
+    LAST_READ[file] = lines, part.stop
+
+
+# The lines of the compressed file that was read last, and how many were read.
+LAST_READ: dict[tuple[Any, ...], tuple[Iterator[bytes] | None, int]] = {}
+
+
+def all_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, which is closed at their end or with the iterator."""
+    with open_lines(path) as file:
+        yield from lines_of(file)
 
 
 def skipped(lines: Iterator[bytes], count: int) -> Iterator[bytes]:
