@@ -446,6 +446,8 @@ def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
     if not tensor.is_cpu:
         raise TypeError(f"{name}: the tensor is on {tensor.device}; masks are made on the CPU, move it there with .cpu().")
     dtype = tensor.dtype
+    if dtype.is_floating_point and tensor.dim() == 1 and not tensor.numel():  # torch's tensor of an empty list
+        return np.empty(0, np.int64)
     if dtype.is_floating_point or dtype.is_complex:
         raise TypeError(f"{name}: expected integer token ids, got {dtype}; cast them with .long().")
     return dense_array(tensor, name)

@@ -159,3 +159,12 @@ def test_attention_masks_of_numpy_flags_in_lists(cls, option, column, spec):
     made = collator(cls, spec)
     ids, mask = list(range(9, 49)), [True] * 30 + [False] * 10
     assert same(made([{"input_ids": ids, "attention_mask": [*map(np.bool_, mask)]}]), made([{"input_ids": ids[:30]}]))
+
+
+@everywhere
+@pytest.mark.parametrize("empty", [np.array([]), torch.tensor([])], ids=["NumPy", "torch"])
+def test_what_frameworks_make_of_an_empty_list_is_an_empty_row(cls, option, column, spec, empty):
+    array = type(empty) is np.ndarray
+    rows = [np.array(row) if array else torch.tensor(row, dtype=torch.int64) for row in ROWS]
+    made = collator(cls, spec)([{"input_ids": row} for row in [empty, *rows]])
+    assert same(made, collator(cls, spec)([{"input_ids": row} for row in [[], *ROWS]]))
