@@ -447,6 +447,8 @@ def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
     if not tensor.is_cpu:
         raise TypeError(f"{name}: the tensor is on {tensor.device}; masks are made on the CPU, move it there with .cpu().")
     dtype = tensor.dtype
+    if dtype.is_floating_point and tensor.dim() == 1 and not tensor.numel():  # torch's tensor of an empty list
+        return np.empty(0, np.int64)
     if dtype.is_floating_point or dtype.is_complex:
         raise TypeError(f"{name}: expected integer token ids, got {dtype}; cast them with .long().")
     return dense_array(tensor, name)
@@ -739,7 +741,7 @@ def as_integers(column: Any) -> Any:
 
 def flags_as_integers(row: Any) -> Any:
     """A row of flags as a row of integers, of the same kind."""
-    if isinstance(row, (list, tuple)) and row and isinstance(row[0], bool):
+    if isinstance(row, (list, tuple)) and row and isinstance(row[0], (bool, np.bool_)):
         array = np.asarray(row)
         return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row
     if isinstance(row, np.ndarray) and row.dtype == np.bool_:

@@ -149,3 +149,23 @@ def test_a_column_that_is_not_read_is_one_line_and_can_be_dropped(folders, tmp_p
     done = command(*arguments, "--on-bad-row", "skip")
     assert (done.exit_code, "table: the column 'mlm_probability' is not read" in done.stderr) == (2, True)
     assert command(*arguments, "--drop", "mlm_probability").exit_code == 0
+
+
+@pytest.mark.parametrize("objective", OPTIONS)
+def test_labels_of_decoders_and_masks_are_not_audited_as_labels_of_tokens(objective, folders, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", TEXTS[:9])
+    of = ("--tokenizer", folders[objective])
+    noised = command("corrupt", path, tmp_path / "out", *of, "--objective", objective, *OPTIONS[objective])
+    assert noised.exit_code == 0, noised.stderr
+    audited = command("audit", tmp_path / "out", *of)
+    shown = command("preview", tmp_path / "out", *of)
+    refused = f"for the objective {objective}, so that its labels are not the tokens"
+    assert (audited.exit_code, refused in audited.stderr) == ((0, False) if objective == "fim" else (1, True))
+    assert (shown.exit_code, refused in shown.stderr) == ((0, False) if objective in ("fim", "mlm") else (1, True))
+
+
+def test_a_preview_of_rows_that_cannot_be_used_fails(folders, tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [{"input_ids": [5, 6, 7], "labels": [5]}] * 2)
+    shown = command("preview", path, "--tokenizer", folders["t5"])
+    assert shown.exit_code == 1
+    assert "2 of 2 rows cannot be used; row 0: labels: the row has 1 entries for 3 ids" in shown.stderr

@@ -1,5 +1,6 @@
 """Files as strangers have them: rows whose columns differ, files that differ, and output beside input."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import warnings
 
 import datasets
+import filelock
 import pandas
 import polars
 import pyarrow as pa
@@ -17,7 +19,7 @@ from spanmask.cli.jobs import Totals, kind_of_warning
 from spanmask.cli.messages import Progress
 from spanmask.data.files import Part, Piece, read_part
 from spanmask.data.operator import joined
-from spanmask.data.output import HOST, replaced
+from spanmask.data.output import HOST, Folder, replaced
 from spanmask.data.write import warnings_of
 from support.files import chat_rows, command, read_out, save_tokenizer, write_rows
 
@@ -184,7 +186,24 @@ def test_the_folder_is_a_data_set_for_readers_of_folders(tokenizer, tmp_path):
     data = datasets.load_dataset("parquet", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert data["train"]["id"][:] == [row["id"] for row in ROWS]
     assert len(datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"]) == len(ROWS)
-    assert len(pandas.read_parquet(tmp_path / "out")) == len(polars.read_parquet(tmp_path / "out" / "*.parquet")) == len(ROWS)
+    assert len(pandas.read_parquet(tmp_path / "out")) == len(ROWS)
+    # Polars passes over no file of a folder: a pattern names those that it reads.
+    assert len(polars.read_parquet(tmp_path / "out" / "*.parquet")) == len(ROWS)
+
+
+def test_rows_in_folders_of_a_folder_are_a_warning_of_one_line(tokenizer, tmp_path):
+    (tmp_path / "in" / "more").mkdir(parents=True)
+    write_rows(tmp_path / "in" / "a.jsonl", ROWS)
+    more = write_rows(tmp_path / "in" / "more" / "b.parquet", ROWS)
+    options = ("--tokenizer", tokenizer)
+    for arguments in (("mask", tmp_path / "in", tmp_path / "out"), ("audit", tmp_path / "in"), ("preview", tmp_path / "in")):
+        done = command(*arguments, *options)
+        assert done.exit_code == 0, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "more" in line]
+        assert line.startswith(f"warning: {tmp_path}/in: {more} is not read")
+    both = command("mask", tmp_path / "in", tmp_path / "in" / "more", tmp_path / "both", *options)
+    assert "warning" not in both.stderr
+    assert [row["id"] for row in read_out(tmp_path / "both")] == [row["id"] for row in ROWS] * 2
 
 
 def test_json_that_is_nested_too_deep_is_a_bad_row(tokenizer, tmp_path):
@@ -205,6 +224,30 @@ def test_rows_longer_than_a_block_and_a_last_line_without_end(name, tokenizer, t
     assert [(row["n"], len(row["filler"])) for row in read_out(tmp_path / "out")] == [
         (row["n"], len(row["filler"])) for row in rows
     ]
+
+
+def test_a_folder_is_locked_by_one_process_at_a_time(tmp_path, monkeypatch):
+    """A process opens the file of the lock just before the one that has it ends and removes the file; a third makes it anew."""
+    file = tmp_path / "out" / ".lock"
+    made_anew = []
+
+    class Late(filelock.FileLock):
+        def acquire(self, *arguments, **options):
+            acquired = super().acquire(*arguments, **options)
+            if not made_anew:
+                file.unlink()
+                made_anew.append(os.open(file, os.O_RDWR | os.O_CREAT))
+                fcntl.flock(made_anew[0], fcntl.LOCK_EX)
+            return acquired
+
+    monkeypatch.setattr(filelock, "FileLock", Late)
+    with pytest.raises(DataError, match="another process writes to this folder"), Folder(file.parent, {}).open():
+        pytest.fail("two processes have the folder")
+    assert file.exists()
+    os.close(made_anew[0])
+    with Folder(file.parent, {}).open():
+        assert file.exists()
+    assert not file.exists()
 
 
 def test_input_that_is_gone_is_named_and_not_the_output(tmp_path):
@@ -255,6 +298,28 @@ def test_changed_input_is_not_resumed_and_a_broken_manifest_is_named(tokenizer, 
     assert done.exit_code == 1
     assert "spanmask.json: is not a manifest" in done.stderr
     assert command(*arguments, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_input_that_changes_while_it_is_read_is_an_error(workers, tokenizer, tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "a.jsonl", ROWS)
+    added = Progress.add
+
+    def cut(progress, rows, tokens):
+        added(progress, rows, tokens)
+        if path.stat().st_size:
+            path.write_bytes(b"\n" * path.read_bytes().count(b"\n"))  # as many lines, no row
+
+    monkeypatch.setattr(Progress, "add", cut)
+    arguments = ("mask", path, tmp_path / "out", "--tokenizer", tokenizer, "--workers", workers)
+    done = command(*arguments, "--rows-per-file", 3)
+    assert done.exit_code == 1
+    assert "a.jsonl: has changed while it was read" in done.stderr
+    monkeypatch.undo()
+    write_rows(path, ROWS)
+    assert "other values of inputs" in command(*arguments, "--rows-per-file", 3, "--resume").stderr
+    assert command(*arguments, "--overwrite").exit_code == 0
+    assert [row["id"] for row in read_out(tmp_path / "out")] == [row["id"] for row in ROWS]
 
 
 def test_rows_that_train_nothing_are_counted_once_also_when_a_piece_is_halved(tokenizer, tmp_path):

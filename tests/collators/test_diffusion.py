@@ -18,6 +18,7 @@ from spanmask import (
     MaskPolicy,
     SpanmaskWarning,
     diffuse,
+    encode_chat,
     preview,
 )
 from spanmask.collators.base import READER
@@ -186,6 +187,63 @@ class TestConversations:
         assert made.report.rows == 0
         with pytest.raises(ValueError, match="no row in this batch has any trained tokens"):
             made([{"messages": CONVERSATIONS[0][:1]}])
+
+    def test_a_preview_counts_nowhere_and_shows_batches_without_an_answer(self):
+        made = collator(CHAT)
+        made.preview(conversations(5))
+        assert made.report.rows == 0
+        with pytest.warns(SpanmaskWarning, match="no trained tokens|labels: this batch has none"):
+            shown = made.preview([{"messages": [{"role": "user", "content": "Who?"}]}])
+        assert len(shown.rows) == 1
+        with pytest.raises(ValueError, match="no row in this batch has any trained tokens"):
+            made([{"messages": [{"role": "user", "content": "Who?"}]}])
+
+    @pytest.mark.parametrize("name", ["completion_mask", "assistant_masks", "loss_mask"])
+    def test_flags_of_other_programs_say_what_may_be_masked(self, name):
+        rows, flags = [[11, 12, 13, 14, 15], [21, 22, 23]], [[0, 0, 1, 1, 0], [0, 1, 1]]
+        ones = {"mask_ratio": [1.0, 1.0]}
+        batch = collator()(features(rows, **{name: flags}, **ones))
+        assert batch["labels"].tolist() == [[-100, -100, 13, 14, -100], [-100, 22, 23, -100, -100]]
+        assert batch["input_ids"].tolist() == [[11, 12, MASK, MASK, 15], [21, MASK, MASK, 0, 0]]
+        protected = features(rows, **{name: flags}, protected_mask=[[0, 0, 1, 0, 0], [0, 0, 0]], **ones)
+        assert collator()(protected)["labels"][0].tolist() == [-100, -100, -100, 14, -100]
+        padded = {"input_ids": np.array([[0, 0, 31, 32], [41, 42, 43, 44]]), "attention_mask": np.array([[0, 0, 1, 1], [1] * 4])}
+        left = collator(padding_side="left")({**padded, name: np.array([[1, 1, 0, 1], [1, 0, 0, 1]]), **ones})
+        assert left["labels"].tolist() == [[-100, -100, -100, 32], [41, -100, -100, 44]]
+        with pytest.raises(ValueError, match=name):
+            collator()(features(rows, **{name: [[0, 0, 1], [0, 1, 1]]}))
+
+    def test_flags_are_read_beside_labels_and_turns_and_not_beside_texts(self):
+        ones = {"mask_ratio": 1.0}
+        ids, labels = [5, 6, 7, 8], [-100, 6, 7, 8]
+        row = {"input_ids": ids, "labels": labels, "completion_mask": [1, 1, 0, 1], **ones}
+        assert collator()([row])["labels"].tolist() == [[-100, 6, -100, 8]]
+        encoded = encode_chat(CHAT, CONVERSATIONS[2:3])
+        ids, labels = encoded.input_ids.to_list()[0], encoded.labels.to_list()[0]
+        at = labels.index(next(label for label in labels if label != -100))
+        flags = [place != at for place in range(len(ids))]
+        for kind in ({"messages": CONVERSATIONS[2]}, {"conversations": CONVERSATIONS[2]}):
+            found = collator(CHAT)([{"input_ids": ids, "assistant_masks": flags, **kind, **ones}])
+            assert found["labels"].tolist() == [[label if place != at else -100 for place, label in enumerate(labels)]]
+        rendered = collator(CHAT)([{"messages": CONVERSATIONS[2], "completion_mask": [0, 1], **ones}])
+        assert rendered["labels"].tolist() == [labels]
+
+    def test_ids_of_a_prompt_and_a_completion_need_their_border(self):
+        row = {"input_ids": [5, 6, 7], "prompt": "a", "completion": "b", "mask_ratio": 1.0}
+        with pytest.raises(ValueError, match="completion: given beside input_ids"):
+            collator()([row])
+        assert collator()([{**row, "labels": [-100, 6, 7]}])["labels"].tolist() == [[-100, 6, 7]]
+        assert collator()([{**row, "completion_mask": [0, 0, 1]}])["labels"].tolist() == [[-100, -100, 7]]
+        encoded = encode_chat(CHAT, CONVERSATIONS[:1])
+        (ids,), (labels,) = encoded.input_ids.to_list(), encoded.labels.to_list()
+        messages = {"prompt": CONVERSATIONS[0][:1], "completion": CONVERSATIONS[0][1:]}
+        assert collator(CHAT)([{"input_ids": ids, **messages, "mask_ratio": 1.0}])["labels"].tolist() == [labels]
+
+    def test_the_ignored_label_can_be_changed(self):
+        made = collator(CHAT)
+        made.label_pad_token_id = -7
+        changed, usual = made(conversations(4)), collator(CHAT)(conversations(4))
+        assert torch.equal(changed["labels"], usual["labels"].masked_fill(usual["labels"] == -100, -7))
 
     def test_a_cut_comes_before_the_masks(self):
         cut, whole = (collator(CHAT, max_length=length, key_column="id") for length in (30, None))

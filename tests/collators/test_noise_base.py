@@ -10,6 +10,7 @@ import pytest
 import torch
 from spanmask import (
     DataCollatorForFillInTheMiddle,
+    DataCollatorForMaskedDiffusion,
     DataCollatorForMaskedLM,
     DataCollatorForSpanCorruption,
     DataCollatorForTextInfilling,
@@ -137,3 +138,33 @@ def test_a_changed_copy_continues_at_the_epoch_and_step(cls, option, column, spe
     assert copy.state_dict() == first.state_dict()
     copy.set_step(2)
     assert first.step == 41
+
+
+@pytest.mark.filterwarnings("ignore:labels. this batch has none")
+@pytest.mark.parametrize("cls", [DataCollatorForMaskedLM, DataCollatorForTextInfilling, DataCollatorForMaskedDiffusion])
+def test_rows_without_noise_are_no_repeat(cls):
+    """Empty rows and rows of special tokens are equal, and come again in one pass."""
+    options = {"weight_key": "loss_weights"} if cls is DataCollatorForMaskedDiffusion else {}
+    made = cls(bert_tokenizer(60), seed=8, on_repeat="raise", return_tensors="np", **options)
+    no_noise = [{"input_ids": [], "protected_mask": []}, {"input_ids": [2, 3], "protected_mask": [1, 1]}]
+    some = {"input_ids": list(range(7, 90)), "protected_mask": [0] * 83}
+    for row in (*no_noise, *no_noise, some, *no_noise):
+        made([row])
+    with pytest.raises(ValueError, match="the masks repeat"):
+        made([some])
+
+
+@everywhere
+def test_attention_masks_of_numpy_flags_in_lists(cls, option, column, spec):
+    made = collator(cls, spec)
+    ids, mask = list(range(9, 49)), [True] * 30 + [False] * 10
+    assert same(made([{"input_ids": ids, "attention_mask": [*map(np.bool_, mask)]}]), made([{"input_ids": ids[:30]}]))
+
+
+@everywhere
+@pytest.mark.parametrize("empty", [np.array([]), torch.tensor([])], ids=["NumPy", "torch"])
+def test_what_frameworks_make_of_an_empty_list_is_an_empty_row(cls, option, column, spec, empty):
+    array = type(empty) is np.ndarray
+    rows = [np.array(row) if array else torch.tensor(row, dtype=torch.int64) for row in ROWS]
+    made = collator(cls, spec)([{"input_ids": row} for row in [empty, *rows]])
+    assert same(made, collator(cls, spec)([{"input_ids": row} for row in [[], *ROWS]]))

@@ -1,9 +1,12 @@
 """Files of rows are read in parts and pieces; the rows are the same whatever the parts."""
 
+import os
+from multiprocessing import get_context
+
 import pytest
-from spanmask import DataError
+from spanmask import DataError, SpanmaskWarning
 from spanmask.data import files
-from spanmask.data.files import expand, parts_of_files, read_part
+from spanmask.data.files import MANIFEST, expand, parts_of_files, read_part, warn_of_rows_not_read
 from spanmask.ragged import is_arrow
 from support.files import chat_rows, write_rows
 
@@ -34,6 +37,40 @@ def test_all_rows_are_read_once_in_order(name, part_rows, piece_rows, tmp_path, 
     rows, numbers = rows_of(parts)
     assert numbers == list(range(53))
     assert rows == ROWS
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_a_compressed_file_is_read_once_for_all_of_its_parts(ending, tmp_path, monkeypatch):
+    path, other = (write_rows(tmp_path / f"{name}.jsonl.{ending}", chat_rows(90, seed)) for name, seed in (("a", 1), ("b", 2)))
+    parts, others = parts_of_files([path], 4), parts_of_files([other], 4)
+    opened = []
+    open_lines = files.open_lines
+    monkeypatch.setattr(files, "open_lines", lambda path: opened.append(path.name) or open_lines(path))
+    rows, numbers = rows_of(parts)
+    assert (rows, numbers, len(opened)) == (chat_rows(90, 1), list(range(90)), 1)
+    # In any order, in turns, and where readers end early.
+    assert rows_of(parts[::-1])[1] == [number for part in parts[::-1] for number in range(part.first, part.stop)]
+    for part, second in zip(parts, others, strict=True):
+        next(read_part(part))
+        assert rows_of([part])[0] == chat_rows(90, 1)[part.first : part.stop]
+        assert rows_of([second])[0] == chat_rows(90, 2)[part.first : part.stop]
+    two = [list(read_part(part)) for part in (parts[5], parts[5])]
+    assert two[0] == two[1]
+    rows_of(parts[:3])
+    write_rows(path, chat_rows(90, 7))  # another file of the same name
+    assert rows_of(parts[3:])[0] == chat_rows(90, 7)[12:]
+
+
+def test_a_forked_process_opens_a_compressed_file_itself(tmp_path):
+    parts = parts_of_files([write_rows(tmp_path / "a.jsonl.gz", chat_rows(3000))], 100)
+    rows_of(parts[:2])
+    with get_context("fork").Pool(2) as pool:
+        assert [numbers for part in pool.map(numbers_of, parts[2:]) for numbers in part] == list(range(200, 3000))
+    assert rows_of(parts[2:])[1] == list(range(200, 3000))
+
+
+def numbers_of(part):
+    return rows_of([part])[1]
 
 
 def test_pieces_of_long_rows_are_small(tmp_path, monkeypatch):
@@ -68,6 +105,49 @@ def test_names_folders_and_globs(tmp_path):
     for wrong in ("none.jsonl", "notes.txt", "*.csv"):
         with pytest.raises(DataError, match=r"no such file|expected a file with one of the endings"):
             expand([f"{tmp_path}/{wrong}"])
+
+
+def test_rows_that_a_folder_or_a_glob_does_not_stand_for_are_named(tmp_path):
+    week = tmp_path / "week"
+    (week / "mon" / "am").mkdir(parents=True)
+    write_rows(week / "day.jsonl", ROWS)
+    write_rows(week / "mon" / "am" / "late.parquet", ROWS)
+    (week / "tue.ndjson.bz2").touch()
+    found = expand([str(week)])
+    assert found == [week / "day.jsonl"]
+    with pytest.warns(SpanmaskWarning) as seen:
+        warn_of_rows_not_read([str(week)], found)
+    assert [str(one.message).partition(" is not read")[0] for one in seen] == [
+        f"{week}: {week}/mon/am/late.parquet",
+        f"{week}: {week}/tue.ndjson.bz2",
+    ]
+    glob = f"{week}/[a-m]*"
+    with pytest.warns(SpanmaskWarning, match=r"late\.parquet is not read, .* name .*mon/am too"):
+        warn_of_rows_not_read([glob], found)
+    with pytest.raises(DataError, match=r"mon: no such file.*There is .*late\.parquet"):
+        expand([str(week / "mon")])
+    # What is read anyway, is hidden, or was written by a command, is not named.
+    (week / "tue.ndjson.bz2").unlink()
+    (week / "mon" / MANIFEST).touch()
+    (week / ".cache").mkdir()
+    (week / ".cache" / "x.jsonl").touch()
+    (week / "pictures").mkdir()
+    (week / "pictures" / "1.png").touch()
+    warn_of_rows_not_read([str(week), glob, str(found[0])], found)
+
+
+def test_hidden_files_links_to_nothing_and_pipes(tmp_path):
+    write_rows(tmp_path / "a.jsonl", ROWS)
+    (tmp_path / "._a.jsonl").write_bytes(b"\0\5\26\7")  # macOS writes such a file beside each on other disks
+    assert [path.name for path in expand([str(tmp_path)])] == ["a.jsonl"]
+    os.mkfifo(tmp_path / "p.jsonl")
+    assert [path.name for path in expand([str(tmp_path)])] == ["a.jsonl"]
+    with pytest.raises(DataError, match=r"p\.jsonl: is a pipe or a device"):
+        expand([str(tmp_path / "p.jsonl")])
+    (tmp_path / "gone.parquet").symlink_to(tmp_path / "moved.parquet")  # its rows are not passed over
+    for name in (tmp_path, tmp_path / "*.*"):
+        with pytest.raises(DataError, match=r"gone\.parquet: cannot be read"):
+            parts_of_files(expand([str(name)]), 10)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

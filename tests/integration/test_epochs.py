@@ -3,6 +3,7 @@
 Rows have an `id` column that the collator stacks; a pass is a dict from id to the row's inputs and labels.
 """
 
+import copy
 import itertools
 import subprocess
 import sys
@@ -285,6 +286,56 @@ class TestRepeats:
         made = collator(on_repeat="raise")
         made(ROWS[:4])
         one_pass(DataLoader(ROWS[:4], batch_size=4, collate_fn=made, num_workers=1, multiprocessing_context=start))
+
+
+class TestCopies:
+    """Data sets copy what was mapped before: `set_epoch` does not reach the copy, and in workers that end nobody sees the repeat."""
+
+    @staticmethod
+    def mixed(made):
+        streams = [
+            datasets.IterableDataset.from_generator(shards_of, gen_kwargs={"shards": [shard]}).map(
+                made, batched=True, batch_size=4
+            )
+            for shard in (0, 1)
+        ]
+        return datasets.interleave_datasets(streams)
+
+    @staticmethod
+    def renamed(made):
+        return datasets.Dataset.from_list(ROWS).add_column("group", [0] * 24).with_transform(made).rename_column("group", "part")
+
+    @pytest.mark.parametrize("data", [mixed, renamed])
+    def test_a_copy_that_stays_behind_is_an_error_in_workers_too(self, data):
+        made = masker(seed=5, return_tensors="np", on_repeat="raise")
+        loader = DataLoader(data(made), batch_size=None, num_workers=1)
+        assert len(list(loader)) >= 23  # interleaving ends with the first stream
+        made.set_epoch(2)
+        with pytest.raises(ValueError, match="this collator is a copy, and draws noise for epoch 0, while .* original is 2"):
+            list(loader)
+
+    def test_it_is_said_once_and_not_of_copies_with_an_epoch_of_their_own(self):
+        made = masker(seed=5)
+        copies = [copy.deepcopy(copy.deepcopy(made)) for _ in range(4)]
+        copies[1].set_epoch(0)
+        copies[2].load_state_dict(made.state_dict())
+        copies[3].on_repeat = "ignore"
+        made.set_epoch(1)
+        with pytest.warns(SpanmaskWarning, match="this collator is a copy") as caught:
+            first, *others = [[one([row])["labels"].tolist() for row in ROWS[20:]] for one in copies]
+        assert len(caught) == 1
+        assert others == [first] * 3
+        assert made(ROWS[20:21])["labels"].tolist() != first[0]
+
+    def test_the_right_order_is_heard(self):
+        made = masker(seed=5, return_tensors="np", on_repeat="raise")
+        shards = [datasets.IterableDataset.from_generator(shards_of, gen_kwargs={"shards": [shard]}) for shard in (0, 1)]
+        stream = datasets.interleave_datasets(shards).map(made, batched=True, batch_size=4)
+        drawn = []
+        for epoch in range(2):
+            made.set_epoch(epoch)
+            drawn.append([list(row["labels"]) for row in DataLoader(stream, batch_size=None, num_workers=1)])
+        assert drawn[0] != drawn[1]
 
 
 def test_masked_lm_sees_the_epoch_too(bert):

@@ -50,8 +50,9 @@ def audit_command(
     Reads Parquet, JSON lines (also .gz, .zst) and Arrow files with messages, prompt and completion, conversations, text or input_ids. Where
     there are input_ids with labels, these labels are looked at, whoever made them.
 
-    Exit status 1 if --fail-on is exceeded, or if there is no row that can be used. Example: spanmask audit masked --tokenizer ./my-model
-    --html report.html --fail-on untrained=1%
+    Exit status 1 if --fail-on is exceeded, or if there is no row that can be used.
+
+    Example: spanmask audit masked --tokenizer ./my-model --html report.html --fail-on untrained=1%
     """
     with one_line_errors():
         limits = [Limit.parse(text) for text in fail_on or ()]

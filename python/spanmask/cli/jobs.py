@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spanmask.cli.messages import Progress
-from spanmask.data.files import Part, expand, parts_of_files, read_part
+from spanmask.data.files import Part, expand, parts_of_files, read_part, warn_of_rows_not_read
 from spanmask.data.operator import Operator, joined
 from spanmask.data.output import Folder
 from spanmask.data.workers import workers
@@ -148,9 +148,11 @@ def run(
         raise ValueError("IN... OUT: pass at least one input, and last the folder to write to.")
     *inputs, out = paths
     files = expand(inputs)
+    warn_of_rows_not_read(inputs, files)
     for file in files:
         if Path(out).resolve() in file.resolve().parents:
             raise DataError(f"{file}: is in the folder to write to, {out}; name the inputs without it, or choose another folder.")
+    before = [state_of(file) for file in files]
     parts = parts_of_files(files, rows_per_file)
     if not parts:
         raise DataError(f"{', '.join(inputs)}: no rows.")
@@ -159,13 +161,28 @@ def run(
         job, passed = job_of(work, parts, ", ".join(inputs), keep, on_bad_row, drop)
         metadata = {
             **work.described,
-            "inputs": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+            "inputs": [[str(file), *(state or ())] for file, state in zip(files, before, strict=True)],
             "keep": passed,
             "drop": sorted(drop),
             "rows_per_file": rows_per_file,
         }
         folder = Folder(Path(out), metadata, resume=existing is Existing.RESUME, overwrite=existing is Existing.OVERWRITE)
-        return write_parts(job, parts, folder, pool, what)
+        totals = write_parts(job, parts, folder, pool, what)
+    for file, state in zip(files, before, strict=True):
+        if state_of(file) not in (state, None):
+            raise DataError(
+                f"{file}: has changed while it was read, so that rows may be missing; write the output again: --overwrite."
+            )
+    return totals
+
+
+def state_of(file: Path) -> tuple[int, int] | None:
+    """What shows whether a file has changed; `None` if it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def job_of(

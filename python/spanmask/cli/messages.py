@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from spanmask.errors import DataError
+from spanmask.errors import DataError, SpanmaskWarning
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,10 +29,28 @@ def fail(text: str, status: int = FAILED) -> NoReturn:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Errors of users' data and options in one line instead of a traceback."""
-    try:
+def one_line_warnings() -> Iterator[None]:
+    """Warnings of this package without the line of code that gave them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", SpanmaskWarning)
+        show_others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, SpanmaskWarning):
+                print(f"warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+            else:
+                show_others(message, category, *place, **options)
+
+        warnings.showwarning = show
         yield
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Errors of users' data and options, and warnings, in one line instead of a traceback."""
+    try:
+        with one_line_warnings():
+            yield
         sys.stdout.flush()  # a pipe that is closed is an error here, not when the interpreter ends
     except DataError as error:
         fail(str(error))

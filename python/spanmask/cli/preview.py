@@ -17,6 +17,7 @@ from spanmask.cli.tokenizer import load_tokenizer
 from spanmask.data.audit.pick import pick_rows
 from spanmask.data.audit.sources import source_of
 from spanmask.data.output import replaced
+from spanmask.errors import DataError
 
 __all__ = ["preview_command"]
 
@@ -78,6 +79,8 @@ def preview_command(
         if html is not None:
             with replaced(html) as file:
                 shown.save(file, title=f"Masks of {', '.join(data)}")
+        elif not shown.rows and shown.unusable:
+            raise DataError(f"{', '.join(data)}: {shown.unusable}")
         elif not shown.rows:
             print("no such rows")
         elif sys.stdout.isatty():

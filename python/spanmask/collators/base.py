@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from spanmask.preview import Preview, preview
 from spanmask.ragged import ReturnTensors, check_return_tensors, in_one_array, to_tensors
 from spanmask.report import MaskReport, RowOutcomes, RunningReport
 from spanmask.turns import TurnEntries, Turns, check_products, named_turn_column, turn_columns
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ChatCollator", "TokenRows"]
 
@@ -190,10 +193,7 @@ class ChatCollator:
             ValueError, TypeError: what `collator(features)` and `preview` raise.
         """
         if not is_batch(features):
-            made = copy.copy(self)
-            made._running, made._counts = RunningReport(), SharedCounts()
-            made.on_untrained_batch = "warn"
-            features = made(features, return_tensors="np")
+            features = self._uncounted()(features, return_tensors="np")
         given = {
             "weights": features.get(self.weight_key or "loss_weights"),
             "chat_format": self.chat_format,
@@ -201,6 +201,13 @@ class ChatCollator:
             "ignore_index": self.label_pad_token_id,
         }
         return preview(features, tokenizer=self._text_tokenizer, **{**given, **options})
+
+    def _uncounted(self) -> Self:
+        """A copy for batches that are only looked at: they count nowhere, and one without trained tokens is no error."""
+        made = copy.copy(self)
+        made._running, made._counts = RunningReport(), SharedCounts()
+        made.on_untrained_batch = "warn"
+        return made
 
     def _examples(self, features: Any) -> Any:
         """The examples of a batch, made from the collator's argument."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import InitVar, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from spanmask import _core
 from spanmask._validate import as_probability, check_flag
+from spanmask.chat.conversation import layout_of
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import READER
 from spanmask.collators.columns import columns_of, select_rows
@@ -20,8 +21,11 @@ from spanmask.noise.diffusion import MaskedDiffusion, Weighting, check_diffusion
 from spanmask.noise.row_options import RowOptions, per_row
 from spanmask.noise.sentinels import eos_of
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, check_aligned, column_of_weights, real_rows
+from spanmask.ragged import Column, Ragged, check_aligned, column_of_weights, real_rows
 from spanmask.report import MaskReport
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["DataCollatorForMaskedDiffusion"]
 
@@ -30,7 +34,9 @@ UNREAD = (
     f"{READER}, with shift=False."
 )
 # Rows with one of these columns are conversations, also where they hold token ids.
-CHAT_COLUMNS = ("messages", "turn_mask", "turn_weights")
+CHAT_COLUMNS = ("messages", "conversations", "turn_mask", "turn_weights")
+# What TRL and `ChatMasker` write beside token ids: a flag for each token that may train.
+TRAINED_FLAGS = ("completion_mask", "assistant_masks", "loss_mask")
 
 
 def column_of_labels(column: Any, name: str) -> Ragged:
@@ -43,6 +49,14 @@ def column_of_labels(column: Any, name: str) -> Ragged:
     return Ragged._unchecked(labels.values.astype(np.int64, copy=False), labels.offsets)
 
 
+def protected(mask: Column | None, trained: Mapping[str, Column]) -> Column | None:
+    """The tokens that are never masked: those of `mask`, and those without one of the flags `trained`."""
+    for flags in trained.values():
+        clear = ~flags.values
+        mask = flags._replace(values=clear if mask is None else mask.values | clear)
+    return mask
+
+
 @protects_spec
 @dataclass(kw_only=True, eq=False, repr=False)
 class DataCollatorForMaskedDiffusion(NoiseCollator):
@@ -51,11 +65,11 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
     In:  dicts with `input_ids` (pre-training: all tokens may be masked); with `input_ids` and `labels` (fine-tuning: tokens with a label
          may, which is the token itself, not shifted); or with `messages`, `prompt` and `completion`, or `conversations`, as
          `DataCollatorForChat` takes them: the tokens that the policy trains may be masked, the rest of the conversation stays clear.
-         Rows of ids are searched for turns if they have a column `messages`, `turn_mask` or `turn_weights`, or if the collator has a
-         `policy`, `chat_format` or `turn_column`. Further columns that are read where present: `attention_mask` (nonzero for real tokens),
-         `protected_mask` and `special_tokens_mask` (nonzero: never masked), `loss_weights` (factors of the weights; tokens of factor 0
-         are never masked). One number for each row: `mask_ratio`, which replaces the drawn one. An Arrow table or a dict with these
-         columns is also accepted.
+         Rows of ids are searched for turns if they have a column `messages`, `conversations`, `turn_mask` or `turn_weights`, or if the
+         collator has a `policy`, `chat_format` or `turn_column`. Further columns that are read where present: `attention_mask` (nonzero
+         for real tokens), `protected_mask` and `special_tokens_mask` (nonzero: never masked), `completion_mask`, `assistant_masks` and
+         `loss_mask` (zero: never masked), `loss_weights` (factors of the weights; tokens of factor 0 are never masked). One number for
+         each row: `mask_ratio`, which replaces the drawn one. An Arrow table or a dict with these columns is also accepted.
     Out: `input_ids`, `attention_mask`, `labels` int64, `loss_weights` float32, all [B, longest row]. A masked token's label is at its own
          position, and its weight is 1 / ratio; others have `label_pad_token_id` and 0. `label_pad_token_id` and 0 also for padding.
          `token_type_ids` if the examples have them, and `token_columns`, laid out as the ids are.
@@ -121,6 +135,7 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
     weight_key: str | None = None
 
     rate_columns: ClassVar[tuple[str, ...]] = ("mask_ratio",)
+    flag_columns: ClassVar[tuple[str, ...]] = TRAINED_FLAGS
     token_inputs: ClassVar[Mapping[str, Callable[[Any, str], Ragged]]] = {
         "labels": column_of_labels,
         "loss_weights": column_of_weights,
@@ -179,10 +194,9 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
     def _columns(self, features: Any) -> Mapping[str, Any]:
         """The columns of the examples; those of conversations with the labels of their tokens."""
         columns = columns_of(features if self.prepare is None else [self.prepare(example) for example in features])
-        is_chat = self._finds_turns or any(columns.get(name) is not None for name in CHAT_COLUMNS)
-        if not is_chat and ("input_ids" in columns or "text" in columns):
+        if not self._is_chat(columns) and ("input_ids" in columns or "text" in columns):
             return columns
-        self._labeller.max_length = self.max_length
+        self._labeller.max_length, self._labeller.label_pad_token_id = self.max_length, self.label_pad_token_id
         rows = self._labeller.label(columns)
         labels, weights = rows.labels, rows.weights
         others = dict(columns) if rows.kept is None else select_rows(columns, rows.kept)
@@ -191,12 +205,36 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
             labels, weights = rows.padded(read, self.label_pad_token_id)
         else:
             others["input_ids"] = rows.input_ids
-            others.pop("attention_mask", None)  # padding is not a part of the rows any more
+            for name in ("attention_mask", *TRAINED_FLAGS):  # they do not belong to these ids
+                others.pop(name, None)
         if weights is not None and others.get("loss_weights") is not None:
             factors = column_of_weights(others["loss_weights"], "loss_weights")
             check_aligned(factors, labels, "loss_weights")
             weights = Ragged._unchecked(weights.values * factors.values, weights.offsets)
         return {**others, "labels": labels, **({} if weights is None else {"loss_weights": weights})}
+
+    def _is_chat(self, columns: Mapping[str, Any]) -> bool:
+        """Whether these rows are conversations.
+
+        Raises:
+            ValueError: they are ids of a prompt and a completion, and nothing says where the completion begins.
+        """
+        if self._finds_turns or any(columns.get(name) is not None for name in CHAT_COLUMNS):
+            return True
+        known = columns.keys()
+        if not known >= {"input_ids", "prompt", "completion"} or not known.isdisjoint(("labels", *TRAINED_FLAGS)):
+            return False
+        if layout_of(columns).is_text:
+            raise ValueError(
+                "completion: given beside input_ids, which do not show where it begins, so that the prompt would be masked too. Pass "
+                "labels or a completion_mask with the ids; or leave input_ids out; or, to train on all tokens, leave completion out."
+            )
+        return True
+
+    def _for_preview(self) -> Self:
+        made = super()._for_preview()
+        made._labeller = self._labeller._uncounted()
+        return made
 
     def _call_core(self, rows: Any, extra: NoiseColumns, options: RowOptions, seed_epoch: tuple[int, int]) -> NoisedBatch:
         assert self.spec is not None  # `__post_init__` sets it
@@ -213,14 +251,14 @@ class DataCollatorForMaskedDiffusion(NoiseCollator):
             fill=self._fill,
             name="input_ids",
             keys=options["keys"],
-            protected_mask=options["protected_mask"],
+            protected_mask=protected(options["protected_mask"], extra.flags),
             mask_ratio=per_row("mask_ratio", extra.rates.get("mask_ratio"), count, as_probability),
             labels=extra.token_inputs.get("labels"),
             loss_weights=extra.token_inputs.get("loss_weights"),
         )
         batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
         self._labeller._add_weights(batch, out.loss_weights, UNREAD)
-        return NoisedBatch(batch, out.keys, out.masked)
+        return NoisedBatch(batch, out.keys[out.masked > 0], out.masked)  # other rows have no noise that could repeat
 
     def _remedy_for_no_label(self) -> str:
         return (

@@ -153,7 +153,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
             **options,
         )
         batch = {"input_ids": out.input_ids, "attention_mask": out.attention_mask, "labels": out.labels}
-        return NoisedBatch(batch, out.keys, out.chosen)
+        return NoisedBatch(batch, out.keys[out.chosen > 0], out.chosen)  # other rows have no noise that could repeat
 
     def _remedy_for_no_label(self) -> str:
         assert self.spec is not None  # `__post_init__` sets it

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from inspect import signature
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ from spanmask.ragged import (
     real_rows,
     to_tensors,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["NoiseCollator", "NoiseColumns", "NoisedBatch", "given_options", "protects_spec"]
 
@@ -219,13 +222,17 @@ class NoiseCollator:
             ValueError, TypeError: what `collator(features)` and `preview` raise.
         """
         if not is_batch(features):
-            made = copy.copy(self)
-            made.schedule = copy.deepcopy(self.schedule)
-            made.schedule.seed = HELD_AT if self.seed is None else self.seed
-            made.schedule.on_repeat = "ignore"
-            features = made(features, return_tensors="np")
+            features = self._for_preview()(features, return_tensors="np")
         given = {"ignore_index": self.label_pad_token_id, "decoder": self.encoder_decoder}
         return preview(features, tokenizer=self.tokenizer, **{**given, **options})
+
+    def _for_preview(self) -> Self:
+        """A copy for batches that are only looked at: what it does changes nothing here."""
+        made = copy.copy(self)
+        made.schedule = copy.deepcopy(self.schedule)
+        made.schedule.seed = HELD_AT if self.seed is None else self.seed
+        made.schedule.on_repeat = "ignore"
+        return made
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch. Call before each epoch, as with `DistributedSampler`; all worker processes see it.

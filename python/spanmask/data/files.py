@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import glob
 import json
+import os
+import warnings
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from spanmask.errors import DataError
+from spanmask.errors import DataError, SpanmaskWarning
 from spanmask.ragged import import_pyarrow
 
-__all__ = ["MANIFEST", "Part", "Piece", "expand", "parts_of_files", "read_part"]
+__all__ = ["MANIFEST", "Part", "Piece", "expand", "parts_of_files", "read_part", "warn_of_rows_not_read"]
 
 PIECE_ROWS = 1024  # rows in memory at once, fewer if they are long
 PIECE_BYTES = 8 << 20
@@ -30,6 +32,9 @@ SUFFIXES = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 MANIFEST = ".spanmask.json"  # what our commands write beside the data; readers of whole folders pass over such a name
+# Others, which people use too, are not read.
+OTHER_COMPRESSIONS = (".bz2", ".xz", ".lz4", ".br", ".snappy", ".lzma", ".zip", ".7z")
+LOOKED_AT = 10_000  # entries of folders that are not read
 # What `datasets.save_to_disk` writes beside the data.
 NO_DATA = ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -75,7 +80,7 @@ def expand(patterns: Iterable[str]) -> list[Path]:
     """The files that names, folders and globs stand for, in sorted order for each.
 
     Raises:
-        DataError: nothing matches, or a file is of an unknown kind.
+        DataError: nothing matches, or a file is of an unknown kind or cannot be read twice.
     """
     found: list[Path] = []
     for pattern in patterns:
@@ -85,10 +90,16 @@ def expand(patterns: Iterable[str]) -> list[Path]:
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
+            matches = [path for path in matches_of(pattern) if is_file(path)]
         if not matches:
-            raise DataError(f"{pattern}: no such file, and no folder or pattern with files of rows ({', '.join(SUFFIXES)}).")
+            below, _ = rows_not_read(pattern, ())
+            rest = "" if below is None else f" There is {below}; folders in a folder are passed over."
+            raise DataError(
+                f"{pattern}: no such file, and no folder or pattern with files of rows ({', '.join(SUFFIXES)}).{rest}"
+            )
         for file in matches:
+            if file.exists() and not file.is_file():
+                raise DataError(f"{file}: is a pipe or a device, and rows are read twice; write them to a file.")
             if kind_of(file) is None:
                 raise DataError(
                     f"{file}: expected a file with one of the endings {', '.join(SUFFIXES)}, the JSON ones also with .gz or .zst."
@@ -98,11 +109,72 @@ def expand(patterns: Iterable[str]) -> list[Path]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of rows in a folder. Of one that a command of ours wrote, only its output: not the manifest, nor the rows left out."""
-    files = sorted(file for file in folder.iterdir() if kind_of(file) and file.name not in NO_DATA and file.is_file())
+    """The files of rows in a folder, without hidden ones. Of one that a command of ours wrote, only its output."""
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if kind_of(file) and file.name not in NO_DATA and not file.name.startswith(".") and is_file(file)
+    )
     if (folder / MANIFEST).exists():
         return [file for file in files if file.match("part-*.parquet")]
     return files
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a file, or a link to one that is gone: passing over that would lose its rows."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def matches_of(pattern: str) -> list[Path]:
+    """What a glob matches."""
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))
+
+
+def warn_of_rows_not_read(patterns: Iterable[str], files: Iterable[Path]) -> None:
+    """Warn about rows that one may think are among `files`, to which the patterns were expanded."""
+    read = set(files)
+    for pattern in patterns:
+        below, compressed = rows_not_read(pattern, read)
+        if below is not None:
+            warnings.warn(
+                f"{pattern}: {below} is not read, since folders in a folder are passed over. To read it, name {below.parent} too.",
+                SpanmaskWarning,
+                stacklevel=3,
+            )
+        if compressed is not None:
+            warnings.warn(
+                f"{pattern}: {compressed} is not read. Decompress it, or compress it with gzip or zstd.",
+                SpanmaskWarning,
+                stacklevel=3,
+            )
+
+
+def rows_not_read(pattern: str, files: Collection[Path]) -> tuple[Path | None, Path | None]:
+    """What a folder holds or a glob matches that has rows and is not one of the files: one in a folder below, one that is compressed in
+    another way.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        others = [] if (path / MANIFEST).exists() else sorted(path.iterdir())
+    else:
+        others = [] if path.exists() else matches_of(pattern)
+    others = [other for other in others if not other.name.startswith(".")]
+    # `Path.exists` would raise for a folder that may not be looked into.
+    folders = [other for other in others if other.is_dir() and not os.path.exists(other / MANIFEST)]
+    below = next((file for file in rows_below(folders) if file not in files), None)
+    compressed = [one for one in others if one.suffix.lower() in OTHER_COMPRESSIONS and kind_of(one.with_suffix("")) is not None]
+    return below, next(iter(compressed), None)
+
+
+def rows_below(tops: Iterable[Path]) -> Iterator[Path]:
+    """Files of rows in folders and their folders, among the first of all entries."""
+    entries = 0
+    for path, folders, names in chain.from_iterable(map(os.walk, tops)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        entries += len(folders) + len(names)
+        yield from (file for name in sorted(names) if kind_of(file := Path(path, name)) and name not in NO_DATA)
+        if entries > LOOKED_AT:
+            return
 
 
 def kind_of(path: Path) -> str | None:
@@ -271,14 +343,34 @@ def arrow_batches(file: Any) -> Iterator[Any]:
 
 def read_lines(part: Part) -> Iterator[Piece]:
     """The rows of a part of JSON lines. All columns are lists; a column that a row lacks is None there."""
-    with open_lines(part.path) as file:
-        if part.offset and part.path.suffix.lower() not in COMPRESSIONS:
-            file.close()
-            with part.path.open("rb") as plain:
-                plain.seek(part.offset)
-                yield from pieces_of(part, iter(plain))
-            return
-        yield from pieces_of(part, skipped(lines_of(file), part.first))
+    if part.path.suffix.lower() in COMPRESSIONS:
+        yield from read_compressed_lines(part)
+        return
+    with part.path.open("rb") as file:
+        file.seek(part.offset)
+        yield from pieces_of(part, iter(file))
+
+
+def read_compressed_lines(part: Part) -> Iterator[Piece]:
+    """The same of a compressed file, in which a row is only found through all rows before it: parts in order are read in one go."""
+    described = part.path.stat()
+    file = os.getpid(), part.path, described.st_ino, described.st_size, described.st_mtime_ns  # a fork would share its place
+    lines, first = LAST_READ.pop(file, (None, 0))  # no other reader may use them meanwhile
+    if lines is None or first > part.first:
+        lines, first = all_lines(part.path), 0
+    yield from pieces_of(part, skipped(lines, part.first - first))
+    LAST_READ.clear()
+    LAST_READ[file] = lines, part.stop
+
+
+# The lines of the compressed file that was read last, and how many were read.
+LAST_READ: dict[tuple[Any, ...], tuple[Iterator[bytes] | None, int]] = {}
+
+
+def all_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, which is closed at their end or with the iterator."""
+    with open_lines(path) as file:
+        yield from lines_of(file)
 
 
 def skipped(lines: Iterator[bytes], count: int) -> Iterator[bytes]:

@@ -79,6 +79,17 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def has_its_name(lock: Any, file: Path) -> bool:
+    """Whether what is locked is still the file of this name. The process before removes it, and the next makes another."""
+    descriptor = lock._context.lock_file_fd
+    if descriptor is None:  # a file system without locks
+        return True
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
+
+
 class Folder:
     """A folder of output files, one for each part of the input, and a manifest that says what they are.
 
@@ -106,18 +117,26 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be made ({error.strerror}).") from error
-        lock = FileLock(self.path / ".lock")
+        file = self.path / ".lock"
+        lock = FileLock(file)
         try:
             lock.acquire(timeout=0)
+            while not has_its_name(lock, file):
+                lock.release()
+                lock.acquire(timeout=0)
         except Timeout:
             raise DataError(f"{self.path}: another process writes to this folder; wait for it, or choose another one.") from None
         try:
             self._check()
             yield self
         finally:
+            if os.name == "posix":  # while it is locked: afterwards it may be another process's
+                with suppress(OSError):
+                    file.unlink()
             lock.release()
-            with suppress(OSError):
-                (self.path / ".lock").unlink()
+            if os.name != "posix":  # where a file that is open cannot be removed
+                with suppress(OSError):
+                    file.unlink()
 
     def _check(self) -> None:
         known = self.path / MANIFEST

@@ -41,7 +41,7 @@ class NoiseSchedule:
 
     Noise is a pure function of (seed, epoch, key of the row); the step only moves rates that are functions of it. Worker processes share
     epoch and step: they see what `set_epoch` wrote in their parent, persistent ones too, under fork, spawn and forkserver. A plain pickle
-    or a deep copy has its own.
+    or a deep copy has its own; a deep copy that draws noise while only the original's epoch moves says so.
 
     Args:
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state, or from NumPy's global random state
@@ -59,6 +59,7 @@ class NoiseSchedule:
         self._integers = SharedIntegers(3, np.uint64, carry=True)
         self._held_when: Callable[[], bool] | None = None
         self._said_lost = False
+        self._original: tuple[SharedIntegers, int] | None = None
         self.seed = seed
         self.epoch = epoch
         self.on_repeat = on_repeat
@@ -81,6 +82,7 @@ class NoiseSchedule:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._set(EPOCH, as_uint64("epoch", epoch))
+        self._original = None  # a copy with an epoch of its own
 
     @property
     def step(self) -> int:
@@ -146,16 +148,20 @@ class NoiseSchedule:
         return (HELD_AT, HELD_AT) if self.is_held else (self.step, self.epoch)
 
     def watch(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> None:
-        """Warn or raise, once for each seed and epoch, when the first rows drawn for them have all been seen again.
+        """Warn or raise, once for each seed and epoch, when the first rows drawn for them have all been seen again; and once if this is a
+        copy that stays behind its original.
 
         `keys`: the keys of the rows of this batch for which noise was drawn.
 
         Raises:
-            ValueError: the noise repeats, and `on_repeat="raise"`.
+            ValueError: the noise repeats, or does not follow the original's epoch, and `on_repeat="raise"`.
         """
-        if self.seed is None or self.on_repeat == "ignore" or self.is_held or not self._watch.repeats(seed_epoch, keys):
+        if self.seed is None or self.on_repeat == "ignore" or self.is_held:
             return
         seed, epoch = seed_epoch
+        self._watch_original(epoch)
+        if not self._watch.repeats(seed_epoch, keys):
+            return
         message = (
             f"seed: the masks repeat: these rows were already drawn for seed {seed} and epoch {epoch}. Call "
             "collator.set_epoch(epoch) before each pass (EpochCallback does), or leave seed=None for fresh masks in every call. "
@@ -165,6 +171,24 @@ class NoiseSchedule:
         if self.on_repeat == "raise":
             raise ValueError(message)
         warnings.warn(message, SpanmaskWarning, stacklevel=3)
+
+    def _watch_original(self, epoch: int) -> None:
+        """Warn or raise if this is a copy that stays at this epoch while its original moves."""
+        if self._original is None:
+            return
+        integers, epoch_then = self._original
+        if integers[EPOCH] == epoch_then:
+            return
+        message = (
+            f"epoch: this collator is a copy, and draws noise for epoch {epoch}, while the epoch of its original is {integers[EPOCH]}. "
+            "Data sets copy what is mapped, or set as their transform, before interleave_datasets, concatenate_datasets or rename_column: "
+            "call map or set_transform behind these, or pass the collator as collate_fn. For a copy whose masks are to repeat "
+            '(evaluation), set on_repeat="ignore".'
+        )
+        if self.on_repeat == "raise":
+            raise ValueError(message)
+        self._original = None  # said once
+        warnings.warn(message, SpanmaskWarning, stacklevel=4)
 
     def forget(self) -> None:
         """Let the next pass draw the same noise again without a warning: what was drawn was an evaluation."""
@@ -201,7 +225,13 @@ class NoiseSchedule:
         if get_spawning_popen() is None:
             return {**state, "values": (self.epoch, self.step, False)}
         # What decides whether noise is held may be a trainer: the child gets its answer.
-        return {**state, "integers": self._integers, "held": self._held_here()}
+        return {**state, "integers": self._integers, "held": self._held_here(), "original": self._original}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoiseSchedule:
+        made = NoiseSchedule.__new__(NoiseSchedule)
+        made.__setstate__(self.__getstate__())
+        made._original = self._original or (self._integers, self.epoch)
+        return made
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["seed"], on_repeat=state["on_repeat"])  # type: ignore[misc]
@@ -209,6 +239,7 @@ class NoiseSchedule:
             self._integers[number] = value
         self._integers = state.get("integers", self._integers)
         self._held_when = always if state.get("held") else None
+        self._original = state.get("original")
 
 
 def always() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +21,13 @@ from spanmask.data.audit.rows import IGNORE, LabelledRows, RowLabeller, Use, is_
 from spanmask.data.audit.samples import RowShower
 from spanmask.data.audit.sources import READ, Source, source_of
 from spanmask.data.audit.tally import SeenRows, costs_of, distribution, joined, shares_of
+from spanmask.errors import DataError
 from spanmask.policy import MaskPolicy
 
 __all__ = ["audit", "labelled_rows"]
 
 Int64 = npt.NDArray[np.int64]
+OF_DECODERS = ("t5", "ul2")  # objectives whose labels a decoder must produce
 MOST_REASONS = 30  # that are told apart for one finding
 OTHER_REASONS = "another reason"
 
@@ -100,7 +102,7 @@ def audit(
         others = source_of(compare)
         run.compare_with(labelled_rows(others, labeller_of(policy, None), {}), source.name, others.name)
     bad: dict[int, tuple[str, str]] = {}
-    for rows in labelled_rows(source, labeller, bad):
+    for rows in labelled_rows(source, labeller, bad, (*OF_DECODERS, "mlm")):
         run.add(rows)
         run.add_bad(bad)
         if progress is not None:
@@ -109,11 +111,24 @@ def audit(
     return run.report(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
 
 
-def labelled_rows(source: Source, labeller: RowLabeller, bad: dict[int, tuple[str, str]]) -> Iterator[LabelledRows]:
-    """All rows with their labels. Rows that cannot be used are added to `bad` before the rows that follow them come."""
+def labelled_rows(
+    source: Source, labeller: RowLabeller, bad: dict[int, tuple[str, str]], refused: Collection[str] = OF_DECODERS
+) -> Iterator[LabelledRows]:
+    """All rows with their labels. Rows that cannot be used are added to `bad` before the rows that follow them come.
+
+    `refused`: objectives of `spanmask corrupt` whose labels cannot be looked at.
+
+    Raises:
+        DataError: the data have labels of such an objective.
+    """
     seen = 0
     names = tuple(labeller.own_names(READ))
     for piece in source.pieces(names):
+        if "labels" in piece.columns and source.made_by.get("objective") in refused:
+            raise DataError(
+                f"{source.name}: spanmask corrupt wrote it for the objective {source.made_by['objective']}, so that its labels are not the "
+                "tokens beside which they stand. Look at the rows before they are noised."
+            )
         bad.update(piece.bad)
         numbers = np.sort(np.concatenate([np.asarray(piece.numbers, np.int64), np.fromiter(piece.bad, np.int64, len(piece.bad))]))
         for rows in labeller.label(piece, bad):

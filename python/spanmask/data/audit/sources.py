@@ -11,7 +11,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spanmask.data.files import PIECE_BYTES, PIECE_ROWS, Piece, expand, kind_of, parts_of_files, piece_of, read_part
+from spanmask.data.files import (
+    PIECE_BYTES,
+    PIECE_ROWS,
+    Piece,
+    expand,
+    kind_of,
+    parts_of_files,
+    piece_of,
+    read_part,
+    warn_of_rows_not_read,
+)
 from spanmask.data.write import without
 from spanmask.errors import DataError
 from spanmask.ragged import import_pyarrow, is_arrow
@@ -96,6 +106,7 @@ def source_of(data: Any) -> Source:
 def files_source(patterns: Sequence[str]) -> Source:
     """The rows of files."""
     paths = expand(patterns)
+    warn_of_rows_not_read(patterns, paths)
     parts = parts_of_files(paths, 1 << 62)
     if not parts:
         raise DataError(f"{', '.join(patterns)}: no rows.")
