@@ -29,9 +29,8 @@ def trl(saved, chats, out, processes):
     datasets.disable_caching()
     datasets.disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(saved)
-    model = LlamaForCausalLM(
-        LlamaConfig(len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
-    )
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size))
     settings = {"assistant_only_loss": True, "max_length": None, "bf16": False, "use_cpu": True, "report_to": []}
     args = SFTConfig(f"{out}.trainer", dataset_num_proc=int(processes), **settings)
     rows = datasets.Dataset(pq.read_table(chats))
