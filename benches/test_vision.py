@@ -4,22 +4,32 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from conversations import conversations
+from conversations import conversations, tokenizer_of_real_size
 from PIL import Image
 from spanmask import DataCollatorForVisionChat
 from support import tiny_processors as zoo
 from timing import alternate
+from tokenizers import AddedToken, Tokenizer
 
 ROWS, WIDTH, HEIGHT = 8, 640, 480
 CHARACTERS = 200  # of a message: those of data sets with pictures are short
 
 
-def llava():
+def tokenizer_with(special, named, vocabulary):
+    """The tokenizer of the other benchmarks, with more added tokens."""
+    backend = Tokenizer.from_str(tokenizer_of_real_size(*vocabulary).backend_tokenizer.to_str())
+    backend.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in (*special, *named.values(), "</s>")]
+    )
+    named_tokens = {"eos_token": "</s>", "pad_token": "<|endoftext|>", "extra_special_tokens": named}
+    return tf.PreTrainedTokenizerFast(tokenizer_object=backend, **named_tokens)
+
+
+def llava(*vocabulary):
     """With the image processor of LLaVA 1.5: 336 x 336 pixels, 576 places."""
-    pixels = {"height": 336, "width": 336}
     return tf.LlavaProcessor(
-        tf.CLIPImageProcessor(size={"shortest_edge": 336}, crop_size=pixels),
-        zoo.tokenizer_of("byte_level", (), {"image_token": "<image>"}),
+        tf.CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}),
+        tokenizer_with((), {"image_token": "<image>"}, vocabulary),
         patch_size=14,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -27,17 +37,16 @@ def llava():
     )
 
 
-def qwen2_vl():
+def qwen2_vl(*vocabulary):
     """With the settings that transformers has for Qwen2-VL's pictures."""
-    tokenizer = zoo.tokenizer_of("byte_level", zoo.QWEN_TOKENS, eos="<|im_end|>")
-    return tf.Qwen2VLProcessor(
-        tf.Qwen2VLImageProcessor(), tokenizer, tf.Qwen2VLVideoProcessor(), chat_template=zoo.TEMPLATES["qwen2_5_vl"]
-    )
+    tokenizer = tokenizer_with(zoo.QWEN_TOKENS, {}, vocabulary)
+    template = zoo.TEMPLATES["qwen2_5_vl"]
+    return tf.Qwen2VLProcessor(tf.Qwen2VLImageProcessor(), tokenizer, tf.Qwen2VLVideoProcessor(), chat_template=template)
 
 
 @pytest.mark.parametrize("make", [llava, qwen2_vl])
-def test_vision(bench, make):
-    processor = make()
+def test_vision(bench, timed, make):
+    processor = make(*(() if timed else (2000,)))
     processor.tokenizer.padding_side = "right"
     pixels = np.random.default_rng(0).integers(0, 256, (ROWS, HEIGHT, WIDTH, 3), np.uint8)
     rows = []
