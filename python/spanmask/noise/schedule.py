@@ -149,7 +149,7 @@ class NoiseSchedule:
 
     def watch(self, seed_epoch: tuple[int, int], keys: npt.NDArray[np.uint64]) -> None:
         """Warn or raise, once for each seed and epoch, when the first rows drawn for them have all been seen again; and once if this is a
-        copy that stays behind its original.
+        copy whose epoch does not follow that of its original.
 
         `keys`: the keys of the rows of this batch for which noise was drawn.
 
@@ -182,7 +182,7 @@ class NoiseSchedule:
         message = (
             f"epoch: this collator is a copy, and draws noise for epoch {epoch}, while the epoch of its original is {integers[EPOCH]}. "
             "Data sets copy what is mapped, or set as their transform, before interleave_datasets, concatenate_datasets or rename_column: "
-            "call map or set_transform behind these, or pass the collator as collate_fn. For a copy whose masks are to repeat "
+            "call map or set_transform after these, or pass the collator as collate_fn. For a copy whose masks are to repeat "
             '(evaluation), set on_repeat="ignore".'
         )
         if self.on_repeat == "raise":

@@ -127,7 +127,7 @@ def labelled_rows(
         if "labels" in piece.columns and source.made_by.get("objective") in refused:
             raise DataError(
                 f"{source.name}: spanmask corrupt wrote it for the objective {source.made_by['objective']}, so that its labels are not the "
-                "tokens beside which they stand. Look at the rows before they are noised."
+                "tokens at their places. Look at the rows before they are noised."
             )
         bad.update(piece.bad)
         numbers = np.sort(np.concatenate([np.asarray(piece.numbers, np.int64), np.fromiter(piece.bad, np.int64, len(piece.bad))]))
