@@ -73,6 +73,7 @@ test-engines: $(VENV)/.engines
 test-processes: $(VENV)/.installed
 	$(SAY) "Interrupts, forks, loaders, leaks"
 	$(BIN)/python -m pytest tests/processes -m "processes or not processes" --timeout 0
+	$(BIN)/python -m pytest tests/integration -m processes --timeout 0
 
 test-scale: $(VENV)/.installed
 	$(SAY) "Rows and totals beyond 2^31 and 2^32 tokens"

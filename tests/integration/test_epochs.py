@@ -151,7 +151,7 @@ class TestSeedNone:
         [
             *WORKERS,
             pytest.param({"num_workers": 1, "persistent_workers": True, "multiprocessing_context": "spawn"}, id="spawned"),
-            pytest.param({"num_workers": 2, "multiprocessing_context": "spawn"}, id="spawned anew", marks=pytest.mark.slow),
+            pytest.param({"num_workers": 2, "multiprocessing_context": "spawn"}, id="spawned anew", marks=pytest.mark.processes),
         ],
     )
     def test_transforms_are_fresh(self, workers):

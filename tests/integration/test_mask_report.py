@@ -27,7 +27,7 @@ LOADERS = [
     pytest.param(
         {"dataloader_num_workers": 1, "dataloader_persistent_workers": True, "dataloader_multiprocessing_context": "spawn"},
         id="spawned",
-        marks=[pytest.mark.slow, pytest.mark.needs("transformers>=5")],  # the argument is new there
+        marks=[pytest.mark.processes, pytest.mark.needs("transformers>=5")],  # the argument is new there
     ),
 ]
 
