@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from spanmask import DenoiserMixture, Ragged, SentinelError, SpanCorruption, _core, corrupt, merge, reference
-from spanmask.ragged import column_of_flags
 from spanmask.reference.corrupt import sources
 from spanmask.reference.plan import plan
+from spanmask.token_columns import column_of_flags
 from support.denoising import (
     EOS,
     SENTINELS,

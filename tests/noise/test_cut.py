@@ -17,9 +17,10 @@ from spanmask import (
     merge,
     reference,
 )
-from spanmask.ragged import Ragged, column_of_flags
+from spanmask.ragged import Ragged
 from spanmask.reference.corrupt import sources
 from spanmask.reference.plan import plan
+from spanmask.token_columns import column_of_flags
 from support.denoising import EOS, body, densities, flags_of, lengths, mixtures, rows, seeds, specs, t5_tokenizer, words_of
 
 TOKENIZER = t5_tokenizer([f"w{number}" for number in range(300)])

@@ -17,7 +17,8 @@ from spanmask.chat.encoded import EncodedConversations, encode_conversations
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.errors import SpanmaskWarning
-from spanmask.ragged import as_integers, core_rows
+from spanmask.ragged import core_rows
+from spanmask.token_columns import as_integers
 
 __all__ = ["DataCollatorForChat"]
 

@@ -21,8 +21,9 @@ from spanmask.noise.diffusion import MaskedDiffusion, Weighting, check_diffusion
 from spanmask.noise.row_options import RowOptions, per_row
 from spanmask.noise.sentinels import eos_of
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Column, Ragged, check_aligned, column_of_weights, real_rows
+from spanmask.ragged import Column, Ragged, check_aligned
 from spanmask.report import MaskReport
+from spanmask.token_columns import column_of_weights, real_rows
 
 if TYPE_CHECKING:
     from typing_extensions import Self

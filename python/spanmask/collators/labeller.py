@@ -11,7 +11,8 @@ import numpy.typing as npt
 from spanmask import _core
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.chat import DataCollatorForChat
-from spanmask.ragged import Ragged, RealRows
+from spanmask.ragged import Ragged
+from spanmask.token_columns import RealRows
 
 __all__ = ["ChatLabeller", "LabelledRows"]
 

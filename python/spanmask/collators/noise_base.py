@@ -23,19 +23,8 @@ from spanmask.noise.rates import Rate, rates_at
 from spanmask.noise.row_options import RowOptions, as_keys, column_of_probabilities, is_by_token
 from spanmask.noise.schedule import HELD_AT, NoiseSchedule, OnRepeat, ScheduleOption
 from spanmask.preview import Preview, preview
-from spanmask.ragged import (
-    Column,
-    Ragged,
-    RealRows,
-    ReturnTensors,
-    check_aligned,
-    check_return_tensors,
-    column_of_flags,
-    column_of_numbers,
-    is_list_of_arrays,
-    real_rows,
-    to_tensors,
-)
+from spanmask.ragged import Column, Ragged, ReturnTensors, check_aligned, check_return_tensors, is_list_of_arrays, to_tensors
+from spanmask.token_columns import RealRows, column_of_flags, column_of_numbers, real_rows
 
 if TYPE_CHECKING:
     from typing_extensions import Self

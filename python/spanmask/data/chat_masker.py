@@ -15,8 +15,9 @@ from spanmask.collators.columns import RENDERED
 from spanmask.collators.labeller import ChatLabeller
 from spanmask.data.operator import Operator, list_kind
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import listed, real_rows
+from spanmask.ragged import listed
 from spanmask.report import MaskReport, RunningReport
+from spanmask.token_columns import real_rows
 
 __all__ = ["ChatMasker"]
 

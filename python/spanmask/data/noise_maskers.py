@@ -24,7 +24,8 @@ from spanmask.noise.masked_lm import MaskedLM, mask_tokens
 from spanmask.noise.mixture import DenoiserMixture
 from spanmask.noise.row_options import column_of_probabilities, is_by_token
 from spanmask.noise.spec import CorruptionSpec, SpanCorruption, check_spec
-from spanmask.ragged import Ragged, check_aligned, column_of_flags, word_rows
+from spanmask.ragged import Ragged, check_aligned
+from spanmask.token_columns import column_of_flags, word_rows
 
 __all__ = ["MiddleFiller", "NoiseOperator", "SpanCorrupter", "TokenMasker"]
 

@@ -11,18 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask._validate import UINT64_RANGE, as_list, short
-from spanmask.ragged import (
-    Column,
-    Ragged,
-    column_of_flags,
-    is_arrow,
-    is_tensor,
-    listed,
-    tensor_or_array,
-    tensor_to_numpy,
-    to_numpy,
-    word_rows,
-)
+from spanmask.ragged import Column, Ragged, is_arrow, is_tensor, listed, tensor_to_numpy, to_numpy
+from spanmask.token_columns import column_of_flags, tensor_or_array, word_rows
 
 __all__ = ["RowOptions", "as_keys", "column_of_probabilities", "counted", "flag_column", "is_by_token", "per_row", "row_options"]
 

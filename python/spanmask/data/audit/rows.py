@@ -25,8 +25,9 @@ from spanmask.data.write import halves, text_of
 from spanmask.errors import ChatFormatError, SpanmaskWarning
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import Ragged, as_integers, check_aligned, listed
+from spanmask.ragged import Ragged, check_aligned, listed
 from spanmask.report import RowOutcomes
+from spanmask.token_columns import as_integers
 from spanmask.turns import Turns, find_turns
 
 __all__ = ["IGNORE", "LabelledRows", "RowLabeller"]
