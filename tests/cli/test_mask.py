@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from spanmask import encode_chat
-from support.files import chat_rows, command, read_out, save_tokenizer, start, write_rows
+from support.files import chat_rows, command, environment, read_out, save_tokenizer, start, write_rows
 from transformers import AutoTokenizer
 
 ROWS = chat_rows(60)
@@ -208,3 +211,18 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(tokenizer, tmp_path):
         assert not list((small / "out").glob(".part*"))
     finally:
         os.system(f"umount {small}")
+
+
+def test_messages_in_parquet_need_neither_torch_nor_pandas(tokenizer, tmp_path):
+    """Their imports take longer than many files."""
+    pq.write_table(pa.table({"messages": [row["messages"] for row in ROWS]}), tmp_path / "a.parquet")
+    code = (
+        "import sys; from spanmask.cli import main\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch._C', 'pandas') if name in sys.modules], file=sys.stderr)"
+    )
+    arguments = ["mask", tmp_path / "a.parquet", tmp_path / "out", "--tokenizer", tokenizer]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")

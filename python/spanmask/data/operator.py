@@ -189,10 +189,18 @@ def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: A
         limits = np.iinfo(wanted)
         if least < limits.min or most > limits.max:
             raise ValueError(f"{name}: the id {most if most > limits.max else least} does not fit in {wanted}.")
-    flat = pa.array(values.astype(wanted, copy=False))
+    flat = arrow_array(values.astype(wanted, copy=False))
     if pa.types.is_large_list(kind):
-        return pa.LargeListArray.from_arrays(pa.array(offsets), flat, type=kind)
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat, type=kind)
+        return pa.LargeListArray.from_arrays(arrow_array(offsets), flat, type=kind)
+    return pa.ListArray.from_arrays(arrow_array(offsets.astype(np.int32)), flat, type=kind)
+
+
+def arrow_array(values: npt.NDArray[Any]) -> Any:
+    """Numbers as an Arrow array, without a copy. `pyarrow.array` would import pandas first, if it is there: a quarter of a second."""
+    pa = import_pyarrow("an Arrow table")
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
+    )
 
 
 def array_of(column: Any, field: Any) -> Any:

@@ -12,8 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from spanmask.data.files import Part, Piece, read_part
-from spanmask.data.operator import Operator
+from spanmask.data.operator import Operator, arrow_array
 from spanmask.data.output import Folder, replaced
 from spanmask.errors import ChatFormatError, DataError, SpanmaskWarning, UntrainedRowsWarning
 from spanmask.ragged import import_pyarrow, is_arrow, listed
@@ -151,7 +153,8 @@ def count_tokens(table: Any, done: PartDone) -> None:
     done.tokens += int(pc.sum(pc.list_value_length(table["input_ids"])).as_py() or 0)
     name = "loss_mask" if "loss_mask" in table.column_names else "labels"
     column = table[name].combine_chunks()  # pyarrow 15 filters an array by an array only
-    trains = pc.not_equal(pc.list_flatten(column), 0 if name == "loss_mask" else -100)
+    ignored = arrow_array(np.array([0 if name == "loss_mask" else -100]))[0]
+    trains = pc.not_equal(pc.list_flatten(column), ignored)
     done.trained += int(pc.sum(trains).as_py() or 0)
     done.untrained += table.num_rows - len(pc.unique(pc.list_parent_indices(column).filter(trains)))
 
