@@ -196,11 +196,10 @@ def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: A
 
 
 def arrow_array(values: npt.NDArray[Any]) -> Any:
-    """Numbers as an Arrow array, without a copy. `pyarrow.array` would import pandas first, if it is there: a quarter of a second."""
+    """Numbers or flags as an Arrow array. `pyarrow.array` would import pandas first, if it is there: a quarter of a second."""
     pa = import_pyarrow("an Arrow table")
-    return pa.Array.from_buffers(
-        pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
-    )
+    stored = np.packbits(values, bitorder="little") if values.dtype == np.bool_ else np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(stored)])
 
 
 def array_of(column: Any, field: Any) -> Any:
