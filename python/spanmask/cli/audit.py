@@ -90,7 +90,8 @@ def audit_command(
             report.notes.insert(0, warning)
         exceeded = [text for limit in limits if (text := limit.exceeded(report)) is not None]
         if not report.row_count:
-            exceeded.append(f"{report.all_rows:,} rows, none of which can be used.")
+            one, many = "1 row, which cannot be used.", f"{report.all_rows:,} rows, none of which can be used."
+            exceeded.append(one if report.all_rows == 1 else many)
         if html is not None:
             report.to_html(html)
         if json_file is not None and str(json_file) != "-":
