@@ -15,6 +15,7 @@ from spanmask.ragged import (
     Column,
     Ragged,
     arrow_lists,
+    check_aligned,
     core_rows,
     in_one_array,
     is_arrow,
@@ -27,6 +28,7 @@ from spanmask.ragged import (
 )
 
 __all__ = [
+    "TRAINED_FLAGS",
     "RealRows",
     "as_integers",
     "column_of_flags",
@@ -34,8 +36,12 @@ __all__ = [
     "column_of_weights",
     "real_rows",
     "tensor_or_array",
+    "trained_labels",
     "word_rows",
 ]
+
+# What TRL, transformers and `ChatMasker` write beside token ids: a flag for each token that may train.
+TRAINED_FLAGS = ("completion_mask", "assistant_masks", "loss_mask")
 
 
 class RealRows(NamedTuple):
@@ -90,6 +96,27 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     offsets = np.cumsum([0, *map(len, rows)])
     filled = [row for row in rows if len(row)]
     return as_flags(np.concatenate(filled) if filled else np.empty(0, np.bool_), offsets, name)
+
+
+def trained_labels(columns: Mapping[str, Any], ignore_index: int) -> Any:
+    """The column `labels`, without the labels of tokens that one of the flags in `TRAINED_FLAGS` marks with 0; `None` if all may train.
+
+    Raises:
+        ValueError: flags or labels do not fit the ids.
+        TypeError: a column holds something else.
+    """
+    given = {name: columns[name] for name in TRAINED_FLAGS if columns.get(name) is not None}
+    labels = columns.get("labels")
+    if not given:
+        return labels
+    ids = Ragged.from_rows(columns["input_ids"], "input_ids")
+    rows = ids if labels is None else Ragged.from_rows(labels, "labels")
+    values = rows.values.astype(np.int64)
+    for name, column in given.items():
+        flags = column_of_flags(column, name)
+        check_aligned(flags, rows, name)
+        values[~flags.values] = ignore_index
+    return Ragged._unchecked(values, rows.offsets)
 
 
 def flag_row(row: Any, where: str) -> npt.NDArray[Any]:

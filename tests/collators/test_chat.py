@@ -96,6 +96,39 @@ def test_existing_columns_narrow_the_labels(tokenizer):
     assert batch["labels"].tolist() == padded(LABELS, 12, -100)
 
 
+@pytest.mark.parametrize("name", ["completion_mask", "assistant_masks", "loss_mask"])
+@pytest.mark.parametrize("form", [list, np.array, torch.tensor, pa.array])
+def test_flags_of_the_tokens_that_train_narrow_the_labels(tokenizer, name, form):
+    """TRL's columns and those of `ChatMasker`: an answer in the prompt has zeros."""
+    row = [1, 5, 7, 8, 2, 5, 6, 9, 2, 5, 7, 8, 2, 5, 6, 10, 11, 2]
+    flags = [0] * 13 + [1] * 5
+    kept = [-100] * 15 + [10, 11, 2]
+    columns = {"input_ids": [row] * 2, name: [form(flags), form([1] * 18)]}
+    if form is pa.array:
+        columns = pa.table({"input_ids": [row] * 2, name: [flags, [1] * 18]})
+    collate = DataCollatorForChat(tokenizer, chat_format=FORMAT)
+    whole = reference.mask_labels(row, FORMAT, MaskPolicy())
+    assert collate(columns)["labels"].tolist() == [kept, whole]
+    given = {"input_ids": [row], name: [flags], "labels": [row[:16] + [-100] + row[17:]]}
+    assert collate(given)["labels"].tolist() == [kept[:16] + [-100] + kept[17:]]
+    padded_rows = {"input_ids": [[0, 0, *row]], "attention_mask": [[0, 0] + [1] * 18], name: [[0, 0, *flags]]}
+    assert collate(padded_rows)["labels"].tolist() == [kept]
+    flat = DataCollatorForChat(tokenizer, chat_format=FORMAT, padding_free=True, max_length=17)(columns)
+    assert flat["labels"].tolist() == [[*kept[:17], *whole[:17]]]
+    shifted = DataCollatorForChat(tokenizer, chat_format=FORMAT, policy=MaskPolicy(shift="left"))(columns)
+    assert shifted["labels"].tolist() == [[*kept[1:], -100], [*whole[1:], -100]]
+
+
+def test_flags_that_do_not_fit_are_refused(tokenizer):
+    collate = DataCollatorForChat(tokenizer, chat_format=FORMAT)
+    with pytest.raises(ValueError, match="completion_mask: row 1 has 2 entries for 12 ids"):
+        collate(features(completion_mask=[[1] * 10, [1, 0], [1] * 4]))
+    with pytest.raises(ValueError, match="loss_mask: holds 3; expected flags"):
+        collate(features(loss_mask=[[3] * 10, [1] * 12, [1] * 4]))
+    with pytest.raises(ValueError, match="features: no row in this batch has any trained tokens.*excluded by labels"):
+        collate(features(assistant_masks=[[0] * len(row) for row in ROWS]))
+
+
 def test_kept_columns_are_stacked_and_others_dropped(tokenizer):
     batch = DataCollatorForChat(tokenizer, chat_format=FORMAT, keep_columns=["score"])(
         features(score=[0.5, 1, 2], name=["a", "b", "c"])

@@ -18,7 +18,7 @@ from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.errors import SpanmaskWarning
 from spanmask.ragged import core_rows
-from spanmask.token_columns import as_integers
+from spanmask.token_columns import as_integers, trained_labels
 
 __all__ = ["DataCollatorForChat"]
 
@@ -30,8 +30,9 @@ class DataCollatorForChat(ChatCollator):
     In:  dicts with `input_ids` (integers, any length); or with `messages`, `prompt` and `completion`, or `conversations`, which the
          tokenizer's chat template renders; or with `prompt` and `completion`, or `text`, as texts. Messages may state their weights.
          Further columns that are read where present: `tools`, `chat_template_kwargs`, `attention_mask` (nonzero for real tokens),
-         `labels` (intersected), `turn_mask` or `turn_weights` (a flag or a loss weight for each message of a trained role; without
-         messages, for each turn). An Arrow table with these columns works too.
+         `labels` (intersected), `completion_mask`, `assistant_masks` and `loss_mask` beside `input_ids` (tokens with 0 never train),
+         `turn_mask` or `turn_weights` (a flag or a loss weight for each message of a trained role; without messages, for each turn).
+         An Arrow table with these columns works too.
     Out: `input_ids`, `attention_mask`, `labels` int64 [B, longest row], labels -100 where no loss is wanted; `loss_weights`
          float32 of the same shape where the policy or `turn_weights` give tokens different weights.
          With `padding_free`: `input_ids`, `labels`, `position_ids` int64 [1, T], `seq_idx` int32 [1, T], `cu_seq_lens_q` and `_k`
@@ -115,6 +116,7 @@ class DataCollatorForChat(ChatCollator):
         encoded = None
         if "input_ids" in columns:
             ids, name = columns["input_ids"], "input_ids"
+            labels = trained_labels(columns, self.label_pad_token_id)
         elif layout_of(columns) is Layout.TEXT:
             ids, name = encode_texts(self.tokenizer, entries(columns, "text")), "text"
         else:

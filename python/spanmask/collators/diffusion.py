@@ -23,7 +23,7 @@ from spanmask.noise.sentinels import eos_of
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Column, Ragged, check_aligned
 from spanmask.report import MaskReport
-from spanmask.token_columns import column_of_weights, real_rows
+from spanmask.token_columns import TRAINED_FLAGS, column_of_weights, real_rows
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,8 +36,6 @@ UNREAD = (
 )
 # Rows with one of these columns are conversations, also where they hold token ids.
 CHAT_COLUMNS = ("messages", "conversations", "turn_mask", "turn_weights")
-# What TRL and `ChatMasker` write beside token ids: a flag for each token that may train.
-TRAINED_FLAGS = ("completion_mask", "assistant_masks", "loss_mask")
 
 
 def column_of_labels(column: Any, name: str) -> Ragged:

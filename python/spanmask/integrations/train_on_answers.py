@@ -47,7 +47,7 @@ def train_on_answers(
             weights (floats). Without this option `turn_mask` and `turn_weights` are read where the trainer has not dropped them.
 
     Rows that already have labels (those that TRL makes of prompt and completion, or with `assistant_only_loss`) only lose some. In rows
-    without labels, what `attention_mask`, `completion_mask` or `assistant_masks` mark with 0 does not train.
+    without labels, what `attention_mask`, `completion_mask`, `assistant_masks` or `loss_mask` mark with 0 does not train.
 
     Returns:
         The trainer.

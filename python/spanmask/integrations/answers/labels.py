@@ -18,6 +18,7 @@ from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, is_arrow, listed
 from spanmask.report import NAMED_ROWS, MaskReport
+from spanmask.token_columns import TRAINED_FLAGS
 from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 
 __all__ = ["AnswerLabels", "is_weight_column"]
@@ -26,7 +27,7 @@ __all__ = ["AnswerLabels", "is_weight_column"]
 VERSION = 3
 IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
-MASKS = ("attention_mask", "completion_mask", "assistant_masks")
+MASKS = ("attention_mask", *TRAINED_FLAGS)
 
 
 class AnswerLabels:
