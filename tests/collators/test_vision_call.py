@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from PIL import Image
 from spanmask import DataCollatorForVisionChat
 from support import tiny_processors as zoo
 
@@ -37,3 +38,20 @@ def test_the_batch_is_what_a_call_of_the_processor_makes(name):
         trained = ids[labels[row] != -100]
         assert processor.tokenizer.decode(trained, skip_special_tokens=True).split() == ANSWERED.split()
         assert not torch.isin(trained, torch.tensor(collator.media_ids)).any()
+
+
+def test_a_row_that_the_processor_refuses_is_named():
+    collator = DataCollatorForVisionChat(zoo.processor_of("qwen2_5_vl"))
+    rng = random.Random(4)
+    rows = [{"id": f"r{number}", "messages": messages(1), "images": [zoo.image(rng)]} for number in range(3)]
+    rows[1]["images"] = [Image.new("RGB", (900, 2))]  # more than 200 times as wide as high
+    with pytest.raises(ValueError, match=r"features: row 1 \(id 'r1'\) cannot be processed by Qwen2.* \(ValueError: .*; fix or drop it"):
+        collator(rows)
+
+
+def test_rows_that_the_processor_only_takes_alone():
+    """Mllama's image processor fails if the first row of a batch has no image."""
+    collator = DataCollatorForVisionChat(zoo.processor_of("mllama"))
+    rows = [{"messages": messages(0), "images": []}, {"messages": messages(1), "images": [zoo.image(random.Random(5))]}]
+    with pytest.raises(ValueError, match=r"features: MllamaProcessor takes each of these rows alone, but not together \(IndexError"):
+        collator(rows)

@@ -49,8 +49,22 @@ def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[st
     """The processor's output as NumPy arrays.
 
     Raises:
-        ValueError: the processor would return images and videos under the same name, and one of them would be lost.
+        ValueError: the processor cannot take a row, or these rows in one batch; or it would return images and videos under the same name,
+            and one of them would be lost.
     """
+    if any(inputs.media["image"]) and any(inputs.media["video"]):
+        check_names(processor)
+    try:
+        processed = processor(**arguments_of(processor, inputs, padding_side))
+    except (ImportError, MemoryError):
+        raise  # no row is at fault
+    except Exception as error:  # a processor may raise any exception
+        raise ValueError(refusal_of(processor, inputs, padding_side, error)) from error
+    return {name: as_array(value) for name, value in processed.items()}
+
+
+def arguments_of(processor: Any, inputs: Inputs, padding_side: str) -> dict[str, Any]:
+    """The arguments of the processor's call."""
     images, videos, sounds = (inputs.media[kind] for kind in KINDS)
     media: dict[str, Any] = {}
     # Text is up to 1.6 times as fast as arrays. Images are not: fast processors of transformers 4 return tensors only; nor is text next to
@@ -63,16 +77,27 @@ def call_processor(processor: Any, inputs: Inputs, padding_side: str) -> dict[st
         rate = media_processor(processor, "audio").sampling_rate
         media |= {"audio": [sound for row in sounds for sound in row]}
         media |= {"audio_kwargs": {"return_tensors": "np", "sampling_rate": rate}}
-    if any(images) and any(videos):
-        check_names(processor)
     text = {
         "padding": True,
         "padding_side": padding_side,
         "add_special_tokens": adds_special_tokens(processor, inputs.texts[0]),
         "return_tensors": "pt" if any(videos) else "np",
     }
-    processed = processor(text=list(inputs.texts), text_kwargs=text, **media)
-    return {name: as_array(value) for name, value in processed.items()}
+    return {"text": list(inputs.texts), "text_kwargs": text, **media}
+
+
+def refusal_of(processor: Any, inputs: Inputs, padding_side: str, error: Exception) -> str:
+    """Which row the processor cannot take, and why; or that it takes each of them alone."""
+    name = type(processor).__name__
+    for row, conversation in enumerate(inputs.conversations):
+        try:
+            processor(**arguments_of(processor, inputs.of_rows([row]), padding_side))
+        except Exception as own:  # as above
+            return f"features: {conversation.name} cannot be processed by {name} ({type(own).__name__}: {own}); fix or drop it."
+    return (
+        f"features: {name} takes each of these rows alone, but not together ({type(error).__name__}: {error}). Give each batch rows "
+        "with the same numbers of images, videos and sounds, for example by sorting or filtering the data set."
+    )
 
 
 def adds_special_tokens(processor: Any, text: str) -> bool:
