@@ -71,7 +71,7 @@ class Operator:
         if isinstance(table, pa.Table):
             return out
         batches = out.combine_chunks().to_batches()
-        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=schema)
+        return batches[0] if batches else pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
     def map_in_arrow(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Handle record batches one after the other, as Spark's `DataFrame.mapInArrow` calls it."""
