@@ -109,8 +109,8 @@ def test_flags_of_the_tokens_that_train_narrow_the_labels(tokenizer, name, form)
     collate = DataCollatorForChat(tokenizer, chat_format=FORMAT)
     whole = reference.mask_labels(row, FORMAT, MaskPolicy())
     assert collate(columns)["labels"].tolist() == [kept, whole]
-    given = {"input_ids": [row], name: [flags], "labels": [row[:16] + [-100] + row[17:]]}
-    assert collate(given)["labels"].tolist() == [kept[:16] + [-100] + kept[17:]]
+    given = {"input_ids": [row], name: [flags], "labels": [[*row[:16], -100, *row[17:]]]}
+    assert collate(given)["labels"].tolist() == [[*kept[:16], -100, *kept[17:]]]
     padded_rows = {"input_ids": [[0, 0, *row]], "attention_mask": [[0, 0] + [1] * 18], name: [[0, 0, *flags]]}
     assert collate(padded_rows)["labels"].tolist() == [kept]
     flat = DataCollatorForChat(tokenizer, chat_format=FORMAT, padding_free=True, max_length=17)(columns)

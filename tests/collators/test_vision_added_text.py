@@ -37,10 +37,11 @@ TEMPLATE = (
 )
 
 
-def processor_of(name, end):
-    """A processor whose template writes media where they are in a content, of any role."""
+def processor_of(name, end, before="", after=""):
+    """A processor whose template writes media where they are in a content, of any role, between these texts."""
     processor = copy.copy(zoo.processor_of(name))
-    processor.chat_template = f"{{% set PLACES = {PLACES[name]!r} %}}{{% set END = {end!r} %}}{TEMPLATE}"
+    places = {kind: before + place + after for kind, place in PLACES[name].items()}
+    processor.chat_template = f"{{% set PLACES = {places!r} %}}{{% set END = {end!r} %}}{TEMPLATE}"
     return processor
 
 
@@ -63,8 +64,10 @@ def trained_words(collator, batch, row):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("", "\n"), ("Exhibit: ", " [end of it]")])
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_answers_with_media(name, kind, side):
+def test_answers_with_media(name, kind, before, after, side):
+    """What the template writes next to a medium is input, too: LLaVA-NeXT's line break, Qwen2-Audio's `Audio 1: `."""
     rng = Random(f"{name} {kind}")
     rows = [
         [say("user", "Show me."), say("assistant", "Sketch one:", medium(rng, kind), " then", medium(rng, kind), "Finished.")],
@@ -72,7 +75,7 @@ def test_answers_with_media(name, kind, side):
         [say("user", "Draw."), say("assistant", medium(rng, kind), medium(rng, kind), "Both drawn:", medium(rng, kind))],
     ]
     end = ENDS[name]
-    collator = DataCollatorForVisionChat(processor_of(name, end), padding_side=side)
+    collator = DataCollatorForVisionChat(processor_of(name, end, before, after), padding_side=side)
     batch = collator([{"messages": messages} for messages in rows])
     wanted = [f"Sketchone:thenFinished.{end}", f"{end}No.{end}", f"Bothdrawn:{end}"]
     assert [trained_words(collator, batch, row) for row in range(3)] == wanted
@@ -92,7 +95,7 @@ def test_questions_that_train_do_so_without_it(name):
 
 @pytest.mark.parametrize("name", ["llava", "gemma3"])
 def test_media_at_the_end_of_answers_whose_closing_is_plain_text(name):
-    """Behind the placeholder the tokenizer begins the closing with another token than behind what the processor writes there."""
+    """After the placeholder the tokenizer begins the closing with another token than after what the processor writes there."""
     collator = DataCollatorForVisionChat(processor_of(name, " (over)"))
     rng = Random(5)
     rows = [

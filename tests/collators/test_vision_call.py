@@ -45,7 +45,9 @@ def test_a_row_that_the_processor_refuses_is_named():
     rng = random.Random(4)
     rows = [{"id": f"r{number}", "messages": messages(1), "images": [zoo.image(rng)]} for number in range(3)]
     rows[1]["images"] = [Image.new("RGB", (900, 2))]  # more than 200 times as wide as high
-    with pytest.raises(ValueError, match=r"features: row 1 \(id 'r1'\) cannot be processed by Qwen2.* \(ValueError: .*; fix or drop it"):
+    with pytest.raises(
+        ValueError, match=r"features: row 1 \(id 'r1'\) cannot be processed by Qwen2.* \(ValueError: .*; fix or drop it"
+    ):
         collator(rows)
 
 
@@ -53,5 +55,7 @@ def test_rows_that_the_processor_only_takes_alone():
     """Mllama's image processor fails if the first row of a batch has no image."""
     collator = DataCollatorForVisionChat(zoo.processor_of("mllama"))
     rows = [{"messages": messages(0), "images": []}, {"messages": messages(1), "images": [zoo.image(random.Random(5))]}]
-    with pytest.raises(ValueError, match=r"features: MllamaProcessor takes each of these rows alone, but not together \(IndexError"):
+    with pytest.raises(
+        ValueError, match=r"features: MllamaProcessor takes each of these rows alone, but not together \(IndexError"
+    ):
         collator(rows)

@@ -25,7 +25,7 @@ from spanmask.chat.text.twin import Exchange, mentioned_in
 from spanmask.chat.tokens import added_token_ids, added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError
 
-__all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow"]
+__all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow", "gaps_in_contents"]
 
 SHAPES = 4096  # skeletons that an encoder keeps
 CHUNK = 512  # rows that are rendered and tokenized together: their texts and offsets are in memory at the same time
@@ -49,13 +49,15 @@ class EncodedRow:
     """A conversation's ids, and its turns: `None` if the text could not be aligned with the twin's.
 
     `dropped`: messages of the assistant of which the template leaves something out, and what. `holds_tokens`: its contents hold the text of
-    added tokens, so that a search may take them for markers; only known where `turns` is `None`.
+    added tokens, so that a search may take them for markers; only known where `turns` is `None`. `aligned`: the skeleton and where its gaps
+    begin in the text.
     """
 
     ids: list[int]
     turns: list[AlignedTurn] | None
     dropped: tuple[tuple[int, str], ...] = ()
     holds_tokens: bool = False
+    aligned: tuple[Skeleton, list[int]] | None = None
 
 
 class ChatEncoder:
@@ -209,7 +211,8 @@ class ChatEncoder:
             leaves = [twin.leaves[number].text for number in skeleton.order]
             starts = align(text, skeleton.gaps, leaves, self.mentioned.replaced)
             if starts is not None:
-                return EncodedRow(edges.ids, turns_at(skeleton, starts, text, edges, self.added_ids), skeleton.dropped)
+                turns = turns_at(skeleton, starts, text, edges, self.added_ids)
+                return EncodedRow(edges.ids, turns, skeleton.dropped, aligned=(skeleton, starts))
         return None
 
     def _read_twin(self, twin: Exchange, options: Mapping[str, Any], generation: bool) -> Skeleton | None:
@@ -287,6 +290,17 @@ def turns_at(
             AlignedTurn(turn.role, turn.message, (begin, first, *inside, stop_at, last), turn.stop_token, turn.empty_reasoning)
         )
     return turns
+
+
+def gaps_in_contents(skeleton: Skeleton, starts: Sequence[int], edges: TokenEdges) -> Iterator[tuple[int, int]]:
+    """The tokens [start, stop) of the template's own text inside the contents of turns. Tokens that are partly content are left out."""
+    for turn in skeleton.turns:
+        _, first, _, _, last, _ = turn.places
+        for gap in range(first.gap, last.gap + 1):
+            start = starts[gap] + (first.offset if gap == first.gap else 0)
+            stop = starts[gap] + (last.offset if gap == last.gap else len(skeleton.gaps[gap]))
+            if start < stop:
+                yield edges.following(start), edges.covering(stop)
 
 
 def covering_last_printed(edges: TokenEdges, text: str, at: int) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask.chat.conversation import Conversation, adapt, conversations_of
-from spanmask.chat.encode import ChatEncoder
+from spanmask.chat.encode import ChatEncoder, gaps_in_contents
 from spanmask.chat.encoded import EncodedConversations, with_turns
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
@@ -120,7 +120,7 @@ class DataCollatorForVisionChat(ChatCollator):
         )
 
     def _labels_without(self, added: Sequence[Flags | None], ids: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Column | None:
-        """Labels of all tokens but those that the processor added; `None` if it added placeholders only, which never train anyway."""
+        """Labels of all tokens but those that were added for media; `None` if they are placeholders only, which never train anyway."""
         table = media_table(self.media_ids)
         labels: npt.NDArray[np.int64] | None = None
         for row, flags in enumerate(added):
@@ -142,7 +142,8 @@ class DataCollatorForVisionChat(ChatCollator):
                 for match in re.finditer(re.escape(placeholder), text):
                     tokens = slice(row_edges.covering(match.start()), row_edges.following(match.end()))
                     encoded.ids[tokens] = [self.media_ids[0]] * len(encoded.ids[tokens])
-            row, flags = expanded_row(encoded, row_ids, self.media_ids, self._policy.roles, self.processor.tokenizer.decode)
+            gaps = () if encoded.aligned is None else gaps_in_contents(*encoded.aligned, row_edges)
+            row, flags = expanded_row(encoded, row_ids, self.media_ids, self._policy.roles, self.processor.tokenizer.decode, gaps)
             if row.turns is None:
                 row.holds_tokens = self._encoder.holds_tokens(conversation, self._media_texts)
             rows.append(row)
