@@ -82,6 +82,24 @@ def test_answers_with_media(name, kind, before, after, side):
     assert collator.report.aligned_rows == 3
 
 
+def test_what_the_template_writes_next_to_that_trains():
+    """Reasoning ends and a call begins next to the medium."""
+    rng = Random(7)
+    processor = processor_of("qwen3_vl", "<|im_end|>", "Exhibit: ", "\n")
+    processor.chat_template = processor.chat_template.replace(
+        "{% for part in",
+        "{% if message.reasoning_content %}{{ '<think>' + message.reasoning_content + '</think>\n' }}{% endif %}{% for part in",
+    ).replace(
+        "{{ END + ", "{% for call in message.tool_calls or [] %}{{ '(' + call.function.name + ' now)' }}{% endfor %}{{ END + "
+    )
+    call = {"type": "function", "function": {"name": "publish", "arguments": {}}}
+    answer = say("assistant", medium(rng, "image"), "Here.", medium(rng, "image"))
+    answer |= {"reasoning_content": "A sketch will do.", "tool_calls": [call]}
+    collator = DataCollatorForVisionChat(processor)
+    batch = collator([{"messages": [say("user", "Show me.", medium(rng, "image")), answer]}])
+    assert trained_words(collator, batch, 0) == "<think>Asketchwilldo.</think>\nHere.(publishnow)<|im_end|>"
+
+
 @pytest.mark.parametrize("name", ["idefics3", "qwen3_vl"])
 def test_questions_that_train_do_so_without_it(name):
     rng = Random(4)

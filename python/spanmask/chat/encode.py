@@ -25,7 +25,7 @@ from spanmask.chat.text.twin import Exchange, mentioned_in
 from spanmask.chat.tokens import added_token_ids, added_tokens, text_tokenizer
 from spanmask.errors import ChatFormatError
 
-__all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow", "gaps_in_contents"]
+__all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow"]
 
 SHAPES = 4096  # skeletons that an encoder keeps
 CHUNK = 512  # rows that are rendered and tokenized together: their texts and offsets are in memory at the same time
@@ -196,12 +196,21 @@ class ChatEncoder:
         spans = ((leaf.text, span) for leaf in leaves for span in self.turn_edges.added.spans(leaf.text))
         return any(text[slice(*span)] not in harmless for text, span in spans)
 
+    def gaps(self, conversation: Conversation) -> tuple[str, ...]:
+        """The template's own text between the contents of a conversation; nothing if it is not known."""
+        twin, options = Exchange.of(conversation.messages, self.mentioned), options_of(conversation)
+        key = skeleton_key(twin, options, generation=False)
+        if key not in self.skeletons:
+            self._keep(key, self._read_twin(twin, options, False))
+        skeleton = self.skeletons[key]
+        return () if skeleton is None else skeleton.gaps
+
     def _read_by(
         self, twin: Exchange, conversation: Conversation, text: str, edges: TokenEdges, generation: bool
     ) -> EncodedRow | None:
         """The turns of one row. A template may write the time: if an old skeleton does not fit, the twin is rendered again."""
         options = options_of(conversation)
-        key = f"{twin.key} {options!r} {generation}"
+        key = skeleton_key(twin, options, generation)
         for is_known in (True, False) if key in self.skeletons else (False,):
             if not is_known:
                 self._keep(key, self._read_twin(twin, options, generation))
@@ -237,6 +246,11 @@ class ChatEncoder:
         if len(self.skeletons) >= SHAPES:
             del self.skeletons[next(iter(self.skeletons))]
         self.skeletons[key] = skeleton
+
+
+def skeleton_key(twin: Exchange, options: Mapping[str, Any], generation: bool) -> str:
+    """What a skeleton is kept by."""
+    return f"{twin.key} {options!r} {generation}"
 
 
 def options_of(conversation: Conversation) -> dict[str, Any]:
@@ -290,17 +304,6 @@ def turns_at(
             AlignedTurn(turn.role, turn.message, (begin, first, *inside, stop_at, last), turn.stop_token, turn.empty_reasoning)
         )
     return turns
-
-
-def gaps_in_contents(skeleton: Skeleton, starts: Sequence[int], edges: TokenEdges) -> Iterator[tuple[int, int]]:
-    """The tokens [start, stop) of the template's own text inside the contents of turns. Tokens that are partly content are left out."""
-    for turn in skeleton.turns:
-        _, first, _, _, last, _ = turn.places
-        for gap in range(first.gap, last.gap + 1):
-            start = starts[gap] + (first.offset if gap == first.gap else 0)
-            stop = starts[gap] + (last.offset if gap == last.gap else len(skeleton.gaps[gap]))
-            if start < stop:
-                yield edges.following(start), edges.covering(stop)
 
 
 def covering_last_printed(edges: TokenEdges, text: str, at: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask.chat.conversation import Conversation, adapt, conversations_of
-from spanmask.chat.encode import ChatEncoder, gaps_in_contents
+from spanmask.chat.encode import ChatEncoder, EncodedRow
 from spanmask.chat.encoded import EncodedConversations, with_turns
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.media import media_ids
 from spanmask.chat.placeholders import VisionTemplate
 from spanmask.chat.text.expanded import Flags, expanded_row, is_media, media_table
-from spanmask.chat.text.token_edges import encode_with_edges
+from spanmask.chat.text.insertions import insertions
+from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges
 from spanmask.collators.base import ChatCollator, Kept, TokenRows
 from spanmask.collators.columns import select_rows
 from spanmask.collators.media import KINDS
@@ -142,13 +143,23 @@ class DataCollatorForVisionChat(ChatCollator):
                 for match in re.finditer(re.escape(placeholder), text):
                     tokens = slice(row_edges.covering(match.start()), row_edges.following(match.end()))
                     encoded.ids[tokens] = [self.media_ids[0]] * len(encoded.ids[tokens])
-            gaps = () if encoded.aligned is None else gaps_in_contents(*encoded.aligned, row_edges)
-            row, flags = expanded_row(encoded, row_ids, self.media_ids, self._policy.roles, self.processor.tokenizer.decode, gaps)
+            written = self._written_for_media(self._encoder, conversation, encoded, row_edges)
+            decode = self.processor.tokenizer.decode
+            row, flags = expanded_row(encoded, row_ids, self.media_ids, self._policy.roles, decode, written)
             if row.turns is None:
                 row.holds_tokens = self._encoder.holds_tokens(conversation, self._media_texts)
             rows.append(row)
             added.append(flags)
         return with_turns(rows, inputs.conversations, self._policy.roles, self._format), added
+
+    def _written_for_media(
+        self, encoder: ChatEncoder, conversation: Conversation, encoded: EncodedRow, edges: TokenEdges
+    ) -> Iterator[tuple[int, int]]:
+        """The tokens [start, stop) of a text that the template writes for media in messages of trained roles."""
+        contents = [message.get("content") for message in conversation.messages if message["role"] in self._policy.roles]
+        parts = [part for content in contents if isinstance(content, list) for part in content]
+        if encoded.aligned is not None and any(part["type"] in KINDS for part in parts):
+            yield from insertions(*encoded.aligned, edges, encoder.gaps(without_media(conversation)))
 
     def _inputs(self, conversations: Sequence[Conversation], columns: Mapping[str, Any]) -> Inputs:
         """What the processor is called with."""
@@ -190,6 +201,17 @@ class DataCollatorForVisionChat(ChatCollator):
         batch = others | laid_out | dict(zip(by_token, written.columns, strict=True))
         self._add_weights(batch, written.weights)
         return batch
+
+
+def without_media(conversation: Conversation) -> Conversation:
+    """A conversation without the parts that are media."""
+    messages = [
+        {**message, "content": [part for part in content if part["type"] not in KINDS]}
+        if isinstance(content := message.get("content"), list)
+        else message
+        for message in conversation.messages
+    ]
+    return replace(conversation, messages=messages)
 
 
 def is_by_token(name: str, value: Any, shape: tuple[int, ...], deeper: bool = False) -> bool:

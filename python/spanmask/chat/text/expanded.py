@@ -69,7 +69,7 @@ def expanded_row(
     media_ids: Iterable[int],
     trained_roles: Iterable[str],
     text_of: Callable[[list[int]], str],
-    gaps: Iterable[tuple[int, int]] = (),
+    written: Iterable[tuple[int, int]] = (),
 ) -> tuple[EncodedRow, Flags | None]:
     """The turns of a text, in the row that a processor made of it. Without turns if an edge of a trained turn is not certain.
 
@@ -78,7 +78,7 @@ def expanded_row(
         row, media_ids: as for `expanded_positions`.
         trained_roles: the roles whose turns must be certain.
         text_of: gives the text of tokens.
-        gaps: tokens [start, stop) of the text that the template wrote inside contents.
+        written: tokens [start, stop) of the text that the template wrote for media, if one of them is a placeholder.
 
     Returns:
         The row, and which of its tokens the processor added (or may have added) or the template wrote for a medium: they are input,
@@ -96,11 +96,11 @@ def expanded_row(
     trained = np.array([turn.role in roles for turn in encoded.turns], np.bool_)
     added = added_tokens(placed, text, row, text_of)
     media = is_media(text, media_table(tuple(media_ids)))
-    for_media = [slice(*gap) for gap in gaps if media[slice(*gap)].any()]
+    for_media = [slice(*gap) for gap in written if media[slice(*gap)].any()]
     if for_media:
         certain = positions_of(placed, len(text))
-        written = np.concatenate([certain[gap] for gap in for_media])
-        added[written[written != UNKNOWN]] = True
+        own = np.concatenate([certain[gap] for gap in for_media])
+        added[own[own != UNKNOWN]] = True
     if (positions[edges[trained]] == UNKNOWN).any():
         return EncodedRow(ids, None, encoded.dropped), added
     # Edges of other turns may be inside placeholders: they are put after the last certain place.
