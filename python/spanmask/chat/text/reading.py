@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix
 from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
-from spanmask.chat.text.turn_edges import ASSISTANT, Render, TurnEdges, after
+from spanmask.chat.text.turn_edges import ASSISTANT, Blank, Render, TurnEdges, after, kept
 from spanmask.chat.text.twin import OPENING_TAG, Exchange, Kind, Leaf, mark, marks_in, without_marks
 
 __all__ = ["read_skeleton"]
@@ -149,13 +150,17 @@ class Reading:
 
     def with_bare_turns(self, spans: list[Span]) -> list[Span]:
         """Add the assistant's turns that have no marks but names and ids: calls without arguments, and blank answers."""
+        in_order, last = set(), -1
+        for span in spans:
+            if span.message > last and span.role == ASSISTANT:
+                in_order.add(span.message)
+            last = max(last, span.message)
         for number, message in enumerate(self.twin.messages):
-            if message.get("role") != ASSISTANT:
+            # What is passed over here has no marks, or its text is written after the results of its calls (Gemma 4).
+            if message.get("role") != ASSISTANT or number in in_order:
                 continue
             at = next((at for at, span in enumerate(spans) if span.message > number), len(spans))
             own = next((at for at, span in enumerate(spans) if span.message == number), None)
-            if own is not None and own < at and spans[own].role == ASSISTANT:
-                continue  # else it has no marks, or its text is written after the results of its calls (Gemma 4)
             at = at if own is None else min(own, at)
             left = spans[at - 1].last_leaf if at else 0
             right = spans[at].first_leaf if at < len(spans) else len(self.text)
@@ -163,50 +168,63 @@ class Reading:
             if named := self.named_in_calls(number, {*labels.names, *labels.ids}, left, right):
                 spans.insert(at, Span(ASSISTANT, number, named[0][0], named[-1][1], named))
             elif own is None and not labels.calls and not self.has_text(number):
-                span = self.filled_turn(number, left, right) or self.blank_turn(number, left, right)
-                if span is not None:
-                    spans.insert(at, span)
+                blank = self.blank_turn(number, left, right)
+                if blank is not None:
+                    spans.insert(at, blank)
         return spans
+
+    def kept_by(self, message: int, left: int, right: int) -> tuple[Any, ...]:
+        """What a result about the text between two turns is kept by."""
+        return self.surroundings(message), without_marks(self.text[left:right]), not left, right == len(self.text)
 
     def named_in_calls(self, message: int, labels: Container[str], left: int, right: int) -> list[tuple[int, int, int]]:
         """The marks of the names and ids of a message's calls. The header of a result may repeat them: those are not at the end of the
         text when the call is the last message.
         """
+        first, last = (bisect_left(self.marks, (at,)) for at in (left, right))
+        found = [one for one in self.marks[first:last] if one[1] <= right and mark(one[2]) in labels]
+        if not found:
+            return []
+        return found[
+            : kept(self.edges.calls, self.kept_by(message, left, right), lambda: self.count_named(message, labels, left))
+        ]
+
+    def count_named(self, message: int, labels: Container[str], left: int) -> int:
+        """How many names and ids of a message's calls the template writes after a place, if the message is the last one."""
         beginning = self.beginning(message + 1, False)
         if beginning is None:
-            return []
+            return 0
         written = sum(mark(number) in labels for _, _, number in self.twin.marks_in(beginning))
         earlier = sum(mark(number) in labels for _, stop, number in self.marks if stop <= left)
-        found = [
-            (start, stop, number)
-            for start, stop, number in self.marks
-            if left <= start and stop <= right and mark(number) in labels
-        ]
-        return found[: max(written - earlier, 0)]
+        return max(written - earlier, 0)
 
-    def filled_turn(self, message: int, left: int, right: int) -> Span | None:
-        """The turn of a blank answer around which the template writes what it writes around a text."""
+    def blank_turn(self, message: int, left: int, right: int) -> Span | None:
+        """The turn of a blank answer."""
+        blank = kept(self.edges.blanks, self.kept_by(message, left, right), lambda: self.find_blank(message, left, right))
+        if blank is None:
+            return None
+        filler = mark(len(self.twin.leaves)) if blank.is_filled else ""
+        return Span(ASSISTANT, message, left + blank.start, left + blank.stop, [], filler=filler)
+
+    def find_blank(self, message: int, left: int, right: int) -> Blank | None:
+        """Where a blank answer is: between the texts that the template writes around a text; or where its content would be, after the
+        generation prompt or the usual header.
+        """
         filler = mark(len(self.twin.leaves))
         text = self.render([*self.filled(message, filler), *self.twin.messages[message + 1 :]], False)
-        if text is None or filler not in text:
-            return None
-        head, _, rest = text.partition(filler)
+        head, found, rest = (text or "").partition(filler)
         # Some templates write the line break before a text only if there is one (GLM 4.5).
-        for before, blanks in ((head, self.content(message)), (head, ""), (head.rstrip(), "")):
+        for before, blanks in ((head, self.content(message)), (head, ""), (head.rstrip(), "")) if found else ():
             start, stop = len(before), len(before) + len(blanks)
             if not blanks.strip() and left <= start and stop <= right and self.text.startswith(before + blanks + rest):
-                return Span(ASSISTANT, message, start, stop, [], filler=filler)
-        return None
+                return Blank(start - left, stop - left, is_filled=True)
+        begin = self.begin_of_blank(message, left, right)
+        return None if begin is None else Blank(begin - left, begin - left, is_filled=False)
 
     def filled(self, message: int, filler: str) -> list[Mapping[str, Any]]:
         """The messages up to one whose content is exchanged."""
         content = self.edges.plain_message(ASSISTANT, filler)["content"]
         return [*self.twin.messages[:message], {**self.twin.messages[message], "content": content}]
-
-    def blank_turn(self, message: int, left: int, right: int) -> Span | None:
-        """The turn of another blank answer: its content would be after the generation prompt, or after the usual header."""
-        begin = self.begin_of_blank(message, left, right)
-        return None if begin is None else Span(ASSISTANT, message, begin, begin, [])
 
     def begin_of_blank(self, message: int, left: int, right: int) -> int | None:
         before = self.beginning(message, True)
@@ -376,17 +394,22 @@ class Reading:
         """What the template leaves out of the assistant's messages. Reasoning is not counted: many templates drop it from history."""
         present = {number for _, _, number in self.marks}
         rendered = {span.message for span in spans}
+        values: defaultdict[int, list[list[int]]] = defaultdict(list)  # of the calls of each message
+        for owner, some in self.twin.calls:
+            values[owner].append(some)
+        texts: defaultdict[int, list[int]] = defaultdict(list)
+        for at, leaf in enumerate(self.twin.leaves):
+            if leaf.kind is Kind.CONTENT:
+                texts[leaf.message].append(at)
         dropped = []
         for number, message in enumerate(self.twin.messages):
             if message.get("role") != ASSISTANT:
                 continue
             labels = call_labels(message)
-            values = [leaves for owner, leaves in self.twin.calls if owner == number]
-            are_written = all(present.issuperset(some) for some in values)
-            if labels.calls and not (are_written and (all(values) or self.labels_written(number, labels, spans))):
+            are_written = all(present.issuperset(some) for some in values[number])
+            if labels.calls and not (are_written and (all(values[number]) or self.labels_written(number, labels, spans))):
                 dropped.append((number, "tool calls"))
-            texts = [at for at, leaf in enumerate(self.twin.leaves) if leaf.message == number and leaf.kind is Kind.CONTENT]
-            if texts and (number not in rendered or not present.intersection(texts)):
+            if texts[number] and (number not in rendered or not present.intersection(texts[number])):
                 dropped.append((number, "content"))
         return tuple(dropped)
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
+import numpy as np
+
 from spanmask.chat.tokens import Tokens, encode, encode_fast, is_fast
 
 __all__ = ["TokenEdges", "encode_with_edges"]
+
+LONG = 30_000  # tokens
 
 
 class TokenEdges(Protocol):
@@ -27,14 +31,24 @@ class TokenEdges(Protocol):
 
 
 class FastEdges:
-    """The edges of a `tokenizers.Encoding`. A few lookups cost less than a list of all offsets."""
+    """The edges of a `tokenizers.Encoding`.
 
-    __slots__ = ("encoding", "ids", "length")
+    A lookup looks at all tokens before its own, and a few lookups cost less than a list of all offsets; in a long row it is the other way
+    round.
+    """
+
+    __slots__ = ("encoding", "ids", "length", "stops")
 
     def __init__(self, ids: list[int], encoding: Any, length: int) -> None:
         self.ids, self.encoding, self.length = ids, encoding, length
+        self.stops = None
+        if len(ids) >= LONG:
+            starts, stops = np.array(encoding.offsets).T
+            self.stops = np.maximum.accumulate(np.where(stops > starts, stops, 0))
 
     def covering(self, at: int) -> int:
+        if self.stops is not None:
+            return int(self.stops.searchsorted(at, side="right"))
         # Byte-level tokenizers leave spaces out of offsets: those belong to the next token.
         for character in range(at, self.length):
             token = self.encoding.char_to_token(character)

@@ -10,18 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from spanmask.chat.template.gaps import common_prefix, end_in
 from spanmask.chat.text.twin import OPENING_TAG, mark, without_marks
 from spanmask.chat.tokens import AddedTokens
 
-__all__ = ["ASSISTANT", "Closing", "Opening", "Render", "TurnEdges", "after"]
+__all__ = ["ASSISTANT", "Blank", "Closing", "Opening", "Render", "TurnEdges", "after", "kept"]
 
 ASSISTANT = "assistant"
 MOST_GAPS = 20_000  # results that are kept
 
 Render = Callable[[Sequence[Mapping[str, Any]], bool], str | None]
+Result = TypeVar("Result")
 
 
 class Closing(NamedTuple):
@@ -38,6 +39,17 @@ class Opening(NamedTuple):
     start: int
     content_start: int
     prefill_stop: int
+
+
+class Blank(NamedTuple):
+    """Where an answer without text is, in characters after the end of the previous turn.
+
+    `is_filled`: the template writes around its blanks what it writes around a text.
+    """
+
+    start: int
+    stop: int
+    is_filled: bool
 
 
 @dataclass(slots=True)
@@ -63,6 +75,8 @@ class TurnEdges:
         self.plain = self._read_plain(render)
         self.closings: dict[Any, Closing | None] = {}
         self.openings: dict[Any, Opening] = {}
+        self.calls: dict[Any, int] = {}
+        self.blanks: dict[Any, Blank | None] = {}
 
     def _read_plain(self, render: Render) -> Plain:
         """Render two rounds, and their beginnings."""
@@ -106,10 +120,7 @@ class TurnEdges:
                 more of the same message.
         """
         key = (context, role, without_marks(gap), has_call, is_last)
-        if key not in self.closings:
-            bound(self.closings)
-            self.closings[key] = self._closing(role, gap, has_call, *end())
-        return self.closings[key]
+        return kept(self.closings, key, lambda: self._closing(role, gap, has_call, *end()))
 
     def blank_closing(self, role: str, gap: str) -> Closing:
         """Where a turn without text ends: after its blanks and the usual end."""
@@ -184,10 +195,7 @@ class TurnEdges:
             plain_lead: gives the part of the lead that an answer without reasoning or calls would have as well.
         """
         key = (context, role, without_marks(lead), has_leaves)
-        if key not in self.openings:
-            bound(self.openings)
-            self.openings[key] = self._opening(role, lead, has_leaves, prompt, plain_lead)
-        return self.openings[key]
+        return kept(self.openings, key, lambda: self._opening(role, lead, has_leaves, prompt, plain_lead))
 
     def _opening(
         self, role: str, lead: str, has_leaves: bool, prompt: Callable[[], str | None], plain_lead: Callable[[], str]
@@ -231,10 +239,13 @@ class TurnEdges:
         return supplied if self.added.distinctive(part) and not is_header_of_others else None
 
 
-def bound(results: dict[Any, Any]) -> None:
-    """Drop the oldest result of a full table."""
-    if len(results) >= MOST_GAPS:
-        del results[next(iter(results))]
+def kept(results: dict[Any, Result], key: Any, make: Callable[[], Result]) -> Result:
+    """A result that is made once. A full table loses its oldest one."""
+    if key not in results:
+        if len(results) >= MOST_GAPS:
+            del results[next(iter(results))]
+        results[key] = make()
+    return results[key]
 
 
 def after(text: str, leaf: str) -> str | None:

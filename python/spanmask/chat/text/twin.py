@@ -7,8 +7,9 @@ same roles, parts, tags and blanks as the conversation, so that the template tak
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import isfinite
 from typing import Any, NamedTuple
@@ -150,6 +151,7 @@ class Exchange:
     mentioned: Mentioned
     keep_fields: bool
     _ids: dict[str, int]  # the leaf of each name or id
+    _owners: dict[str, list[int]] = field(default_factory=dict)  # the leaves of each mark; known when all messages are exchanged
 
     @classmethod
     def of(
@@ -187,14 +189,17 @@ class Exchange:
 
         A mark of several leaves is that of each in turn.
         """
-        owners: dict[str, list[int]] = {}
-        for number, made in enumerate(self.marks):
-            owners.setdefault(made, []).append(number)
+        if not self._owners:
+            for number, made in enumerate(self.marks):
+                self._owners.setdefault(made, []).append(number)
+        seen: Counter[str] = Counter()
         found = []
         for start, stop, _ in marks_in(text):
-            some = owners.get(text[start:stop])
+            made = text[start:stop]
+            some = self._owners.get(made)
             if some:
-                found.append((start, stop, some.pop(0) if len(some) > 1 else some[0]))
+                found.append((start, stop, some[min(seen[made], len(some) - 1)]))
+                seen[made] += 1
         return found
 
     def _mark(self, message: int, kind: Kind, text: str) -> str:
