@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,8 +67,8 @@ def arguments_of(processor: Any, inputs: Inputs, padding_side: str) -> dict[str,
     """The arguments of the processor's call."""
     images, videos, sounds = (inputs.media[kind] for kind in KINDS)
     media: dict[str, Any] = {}
-    # Images are tensors, which fast processors of transformers 4 take for granted, and so is text next to videos (InternVL). Other text
-    # stays lists: transformers checks each number before it makes an array.
+    # Text is up to 1.6 times as fast as arrays. Images are not: fast processors of transformers 4 return tensors only; nor is text next to
+    # videos: InternVL takes tensors for granted.
     if any(images):
         media |= {"images": images, "images_kwargs": {"return_tensors": "pt"}}
     if any(videos):
@@ -82,7 +81,7 @@ def arguments_of(processor: Any, inputs: Inputs, padding_side: str) -> dict[str,
         "padding": True,
         "padding_side": padding_side,
         "add_special_tokens": adds_special_tokens(processor, inputs.texts[0]),
-        "return_tensors": "pt" if any(videos) else None,
+        "return_tensors": "pt" if any(videos) else "np",
     }
     return {"text": list(inputs.texts), "text_kwargs": text, **media}
 
@@ -108,20 +107,14 @@ def adds_special_tokens(processor: Any, text: str) -> bool:
 
 
 def as_array(value: Any) -> Any:
-    """Lists of numbers and tensors as arrays of the dtype that `return_tensors="pt"` gives; other values are not changed."""
-    if is_of_numbers(value):
-        with suppress(ValueError):  # rows of different lengths
-            value = np.asarray(value)
+    """An array of the dtype that `return_tensors="pt"` gives; other values are not changed.
+
+    Lists of numbers become arrays, too: Qwen2.5-Omni of transformers 5.20 leaves one.
+    """
+    if isinstance(value, list) and value and all(isinstance(number, (int, float)) for number in value):
+        value = np.asarray(value)
     array = value.numpy() if hasattr(value, "numpy") else value
     return array.astype(np.float32) if isinstance(array, np.ndarray) and array.dtype == np.float64 else array
-
-
-def is_of_numbers(value: Any) -> bool:
-    """Whether a value is a list of numbers, or of such lists. Its first entry decides."""
-    is_list = isinstance(value, list)
-    while isinstance(value, list) and value:
-        value = value[0]
-    return is_list and isinstance(value, (int, float))
 
 
 def check_names(processor: Any) -> None:

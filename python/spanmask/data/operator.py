@@ -183,7 +183,7 @@ def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: A
         ValueError: a value does not fit.
     """
     pa = import_pyarrow("an Arrow table")
-    wanted = np.dtype(kind.value_type.to_pandas_dtype())
+    wanted = dtype_of(kind.value_type)
     if values.dtype != wanted and wanted.kind == "i" and len(values):
         least, most = int(values.min()), int(values.max())
         limits = np.iinfo(wanted)
@@ -193,6 +193,15 @@ def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: A
     if pa.types.is_large_list(kind):
         return pa.LargeListArray.from_arrays(arrow_array(offsets), flat, type=kind)
     return pa.ListArray.from_arrays(arrow_array(offsets.astype(np.int32)), flat, type=kind)
+
+
+def dtype_of(kind: Any) -> np.dtype[Any]:
+    """The dtype of a type of numbers or flags. Its own `to_pandas_dtype` imports pandas before pyarrow 16."""
+    pa = import_pyarrow("an Arrow table")
+    if pa.types.is_boolean(kind):
+        return np.dtype(np.bool_)
+    letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
+    return np.dtype(f"{letter}{kind.bit_width // 8}")
 
 
 def arrow_array(values: npt.NDArray[Any]) -> Any:
