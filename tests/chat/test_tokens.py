@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 import spanmask.chat
+from spanmask.chat.text import token_edges
 from spanmask.chat.text.token_edges import encode_with_edges
 from spanmask.chat.tokens import covering, encode
 from support.text_truth import ENDS, MIDDLES
@@ -62,3 +63,16 @@ def test_slow_tokenizers_have_edges_without_special_tokens():
     (edges,) = encode_with_edges(tokenizer, ["né"], add_special_tokens=True)
     assert edges.ids == tokenizer("né", add_special_tokens=False)["input_ids"]
     assert [edges.covering(1), edges.following(1), edges.following(2)] == [1, 1, 3]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_edges_of_long_rows_are_those_of_short_ones(kind, monkeypatch):
+    tokenizer, rng = tokenizer_of(kind), Random(1)
+    for _ in range(20):
+        text = "".join(rng.choice([*ENDS, *MIDDLES, "</s>", "né", "😀"]) for _ in range(rng.randint(1, 12)))
+        (short,) = encode_with_edges(tokenizer, [text])
+        monkeypatch.setattr(token_edges, "LONG", 0)
+        (long,) = encode_with_edges(tokenizer, [text])
+        monkeypatch.undo()
+        for at in range(len(text) + 1):
+            assert (long.covering(at), long.following(at)) == (short.covering(at), short.following(at)), (text, at)
