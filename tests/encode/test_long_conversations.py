@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from spanmask import SpanmaskWarning, encode_chat
+from spanmask.chat.align import align
 from spanmask.chat.text import reading, turn_edges
 from support import derivation
 from support.chat_templates import STYLES
@@ -86,3 +87,12 @@ def test_the_template_is_rendered_a_few_times(name, monkeypatch):
         assert aligned == 1
         counts.append(len(seen))
     assert counts[1] <= counts[0] + 8
+
+
+def test_contents_that_a_template_strips_are_found_however_many_there_are():
+    contents = [f" content {number}\n" for number in range(12_000)]
+    gaps = ["<turn>", *["</turn><turn>"] * (len(contents) - 1), "</turn>"]
+    text = "".join(gap + content.strip() for gap, content in zip(gaps, contents, strict=False)) + gaps[-1]
+    starts = align(text, gaps, contents)
+    assert starts is not None
+    assert all(text.startswith(gap, start) for gap, start in zip(gaps, starts, strict=True))

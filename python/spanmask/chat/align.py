@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 __all__ = ["align"]
 
-MOST_STEPS = 10_000  # of a search with backtracking, before the conversation counts as not aligned
+# How many forms a search with backtracking tries, and how many more for each leaf, before the conversation counts as not aligned.
+MOST_STEPS = 10_000
+STEPS_OF_LEAF = 100
 
 
 def align(text: str, gaps: Sequence[str], leaves: Sequence[str], replaced: Sequence[tuple[str, str]] = ()) -> list[int] | None:
@@ -54,7 +56,7 @@ def align_forms(text: str, gaps: Sequence[str], leaves: Sequence[str], replaced:
 
     if not is_gap(0, 0):
         return None
-    steps = 0
+    steps, most = 0, MOST_STEPS + STEPS_OF_LEAF * len(leaves)
     while len(starts) <= len(leaves):
         number = len(starts) - 1
         if len(tries) == number:
@@ -73,7 +75,7 @@ def align_forms(text: str, gaps: Sequence[str], leaves: Sequence[str], replaced:
             starts.pop()
             if not starts:
                 return None
-        if steps > MOST_STEPS:
+        if steps > most:
             return None
     return starts if starts[-1] + len(gaps[-1]) == len(text) else None
 
