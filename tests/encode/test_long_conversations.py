@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from random import Random
 
 import pytest
-from spanmask import SpanmaskWarning, encode_chat
+from spanmask import DataCollatorForChat, SpanmaskWarning, encode_chat
+from spanmask.chat import encode
 from spanmask.chat.align import align
 from spanmask.chat.text import reading, turn_edges
 from support import derivation
@@ -87,6 +89,21 @@ def test_the_template_is_rendered_a_few_times(name, monkeypatch):
         assert aligned == 1
         counts.append(len(seen))
     assert counts[1] <= counts[0] + 8
+
+
+def test_what_is_kept_is_bounded(monkeypatch):
+    tokenizer, kwargs = derivation.tokenizer_with("trl", "qwen3", "byte_level")
+    rows = [{"messages": rounds(Random(number), number % 9 + 1, with_calls=True)} for number in range(60)]
+    unbounded = DataCollatorForChat(tokenizer, template_kwargs=dict(kwargs), padding_free=True, return_tensors="np")
+    bounded = copy.deepcopy(unbounded)
+    expected = [unbounded([row])["labels"].tolist() for row in rows]
+    monkeypatch.setattr(encode, "MOST_KEPT", 10_000)
+    for row, labels in zip(rows, expected, strict=True):
+        assert bounded([row])["labels"].tolist() == labels
+        kept = bounded._encoder.skeletons
+        assert bounded._encoder.kept == sum(map(len, kept))
+        assert bounded._encoder.kept <= 10_000 or len(kept) == 1
+    assert len(kept) < len(unbounded._encoder.skeletons)
 
 
 def test_contents_that_a_template_strips_are_found_however_many_there_are():

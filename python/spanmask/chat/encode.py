@@ -27,7 +27,9 @@ from spanmask.errors import ChatFormatError
 
 __all__ = ["AlignedTurn", "ChatEncoder", "EncodedRow"]
 
-SHAPES = 4096  # skeletons that an encoder keeps
+# An encoder keeps skeletons while their keys have fewer characters than this. They take about ten times as many bytes: a long conversation
+# has a shape of its own, and takes hundreds of kilobytes.
+MOST_KEPT = 4_000_000
 CHUNK = 512  # rows that are rendered and tokenized together: their texts and offsets are in memory at the same time
 
 
@@ -86,6 +88,7 @@ class ChatEncoder:
             lambda messages, generation: self._try_render(messages, {}, generation),
         )
         self.skeletons: dict[str, Skeleton | None] = {}
+        self.kept = 0  # characters of their keys
 
     @cached_property
     def added_ids(self) -> frozenset[int]:
@@ -243,9 +246,13 @@ class ChatEncoder:
         return repr({**options, "tools": sorted(self.mentioned.literals.intersection(texts_in(tools)))})
 
     def _keep(self, key: str, skeleton: Skeleton | None) -> None:
-        if len(self.skeletons) >= SHAPES:
-            del self.skeletons[next(iter(self.skeletons))]
+        if key not in self.skeletons:
+            self.kept += len(key)
         self.skeletons[key] = skeleton
+        while self.kept > MOST_KEPT and len(self.skeletons) > 1:
+            oldest = next(iter(self.skeletons))
+            del self.skeletons[oldest]
+            self.kept -= len(oldest)
 
 
 def skeleton_key(twin: Exchange, options: Mapping[str, Any], generation: bool) -> str:
