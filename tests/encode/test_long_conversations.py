@@ -10,7 +10,7 @@ import pytest
 from spanmask import DataCollatorForChat, SpanmaskWarning, encode_chat
 from spanmask.chat import encode
 from spanmask.chat.align import align
-from spanmask.chat.text import reading, turn_edges
+from spanmask.chat.text.kept import Kept
 from support import derivation
 from support.chat_templates import STYLES
 from support.trl_templates import TEMPLATES
@@ -67,8 +67,7 @@ def test_what_is_kept_of_other_turns_changes_no_label(source, name, monkeypatch)
     if not rows:
         return
     together = encoded(tokenizer, kwargs, rows)
-    for module in (reading, turn_edges):
-        monkeypatch.setattr(module, "kept", lambda results, key, make: make())
+    monkeypatch.setattr(Kept, "get", lambda self, key, size, make: make())
     assert encoded(tokenizer, kwargs, rows) == together
 
 
@@ -101,8 +100,8 @@ def test_what_is_kept_is_bounded(monkeypatch):
     for row, labels in zip(rows, expected, strict=True):
         assert bounded([row])["labels"].tolist() == labels
         kept = bounded._encoder.skeletons
-        assert bounded._encoder.kept == sum(map(len, kept))
-        assert bounded._encoder.kept <= 10_000 or len(kept) == 1
+        assert kept.size == sum(map(len, kept.results))
+        assert kept.size <= 10_000 or len(kept) == 1
     assert len(kept) < len(unbounded._encoder.skeletons)
 
 

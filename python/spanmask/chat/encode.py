@@ -17,6 +17,7 @@ from spanmask._cached import cached_property
 from spanmask.chat.align import align
 from spanmask.chat.conversation import Conversation, MessageForms, adapt
 from spanmask.chat.template.probe import Template
+from spanmask.chat.text.kept import Kept
 from spanmask.chat.text.reading import read_skeleton
 from spanmask.chat.text.skeleton import Skeleton
 from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges
@@ -87,8 +88,7 @@ class ChatEncoder:
             lambda role, text: {"role": role, "content": self.template.content(role, text)},
             lambda messages, generation: self._try_render(messages, {}, generation),
         )
-        self.skeletons: dict[str, Skeleton | None] = {}
-        self.kept = 0  # characters of their keys
+        self.skeletons = Kept[Skeleton | None](MOST_KEPT)
 
     @cached_property
     def added_ids(self) -> frozenset[int]:
@@ -203,9 +203,7 @@ class ChatEncoder:
         """The template's own text between the contents of a conversation; nothing if it is not known."""
         twin, options = Exchange.of(conversation.messages, self.mentioned), options_of(conversation)
         key = skeleton_key(twin, options, generation=False)
-        if key not in self.skeletons:
-            self._keep(key, self._read_twin(twin, options, False))
-        skeleton = self.skeletons[key]
+        skeleton = self.skeletons.get(key, len(key), lambda: self._read_twin(twin, options, False))
         return () if skeleton is None else skeleton.gaps
 
     def _read_by(
@@ -216,7 +214,7 @@ class ChatEncoder:
         key = skeleton_key(twin, options, generation)
         for is_known in (True, False) if key in self.skeletons else (False,):
             if not is_known:
-                self._keep(key, self._read_twin(twin, options, generation))
+                self.skeletons.put(key, len(key), self._read_twin(twin, options, generation))
             skeleton = self.skeletons[key]
             if skeleton is None:
                 continue
@@ -244,15 +242,6 @@ class ChatEncoder:
         if not tools or not all(isinstance(tool, Mapping) for tool in tools):
             return repr(options)
         return repr({**options, "tools": sorted(self.mentioned.literals.intersection(texts_in(tools)))})
-
-    def _keep(self, key: str, skeleton: Skeleton | None) -> None:
-        if key not in self.skeletons:
-            self.kept += len(key)
-        self.skeletons[key] = skeleton
-        while self.kept > MOST_KEPT and len(self.skeletons) > 1:
-            oldest = next(iter(self.skeletons))
-            del self.skeletons[oldest]
-            self.kept -= len(oldest)
 
 
 def skeleton_key(twin: Exchange, options: Mapping[str, Any], generation: bool) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix
 from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
-from spanmask.chat.text.turn_edges import ASSISTANT, Blank, Render, TurnEdges, after, kept
+from spanmask.chat.text.turn_edges import ASSISTANT, Blank, Render, TurnEdges, after, size_of
 from spanmask.chat.text.twin import OPENING_TAG, Exchange, Kind, Leaf, mark, marks_in, without_marks
 
 __all__ = ["read_skeleton"]
@@ -185,9 +185,8 @@ class Reading:
         found = [one for one in self.marks[first:last] if one[1] <= right and mark(one[2]) in labels]
         if not found:
             return []
-        return found[
-            : kept(self.edges.calls, self.kept_by(message, left, right), lambda: self.count_named(message, labels, left))
-        ]
+        key, size = self.kept_by(message, left, right), size_of(self.text[left:right])
+        return found[: self.edges.calls.get(key, size, lambda: self.count_named(message, labels, left))]
 
     def count_named(self, message: int, labels: Container[str], left: int) -> int:
         """How many names and ids of a message's calls the template writes after a place, if the message is the last one."""
@@ -200,7 +199,8 @@ class Reading:
 
     def blank_turn(self, message: int, left: int, right: int) -> Span | None:
         """The turn of a blank answer."""
-        blank = kept(self.edges.blanks, self.kept_by(message, left, right), lambda: self.find_blank(message, left, right))
+        key, size = self.kept_by(message, left, right), size_of(self.text[left:right])
+        blank = self.edges.blanks.get(key, size, lambda: self.find_blank(message, left, right))
         if blank is None:
             return None
         filler = mark(len(self.twin.leaves)) if blank.is_filled else ""

@@ -10,19 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix, end_in
+from spanmask.chat.text.kept import Kept
 from spanmask.chat.text.twin import OPENING_TAG, mark, without_marks
 from spanmask.chat.tokens import AddedTokens
 
-__all__ = ["ASSISTANT", "Blank", "Closing", "Opening", "Render", "TurnEdges", "after", "kept"]
+__all__ = ["ASSISTANT", "Blank", "Closing", "Opening", "Render", "TurnEdges", "after", "size_of"]
 
 ASSISTANT = "assistant"
-MOST_GAPS = 20_000  # results that are kept
+MOST_KEPT = 4_000_000  # characters of the gaps whose results are kept, and of what these depend on besides
+CONTEXT = 200  # of the latter, about
 
 Render = Callable[[Sequence[Mapping[str, Any]], bool], str | None]
-Result = TypeVar("Result")
 
 
 class Closing(NamedTuple):
@@ -73,10 +74,10 @@ class TurnEdges:
         self.added = added
         self.plain_message = plain_message
         self.plain = self._read_plain(render)
-        self.closings: dict[Any, Closing | None] = {}
-        self.openings: dict[Any, Opening] = {}
-        self.calls: dict[Any, int] = {}
-        self.blanks: dict[Any, Blank | None] = {}
+        self.closings = Kept[Closing | None](MOST_KEPT)
+        self.openings = Kept[Opening](MOST_KEPT)
+        self.calls = Kept[int](MOST_KEPT)
+        self.blanks = Kept[Blank | None](MOST_KEPT)
 
     def _read_plain(self, render: Render) -> Plain:
         """Render two rounds, and their beginnings."""
@@ -120,7 +121,7 @@ class TurnEdges:
                 more of the same message.
         """
         key = (context, role, without_marks(gap), has_call, is_last)
-        return kept(self.closings, key, lambda: self._closing(role, gap, has_call, *end()))
+        return self.closings.get(key, size_of(gap), lambda: self._closing(role, gap, has_call, *end()))
 
     def blank_closing(self, role: str, gap: str) -> Closing:
         """Where a turn without text ends: after its blanks and the usual end."""
@@ -195,7 +196,7 @@ class TurnEdges:
             plain_lead: gives the part of the lead that an answer without reasoning or calls would have as well.
         """
         key = (context, role, without_marks(lead), has_leaves)
-        return kept(self.openings, key, lambda: self._opening(role, lead, has_leaves, prompt, plain_lead))
+        return self.openings.get(key, size_of(lead), lambda: self._opening(role, lead, has_leaves, prompt, plain_lead))
 
     def _opening(
         self, role: str, lead: str, has_leaves: bool, prompt: Callable[[], str | None], plain_lead: Callable[[], str]
@@ -239,13 +240,9 @@ class TurnEdges:
         return supplied if self.added.distinctive(part) and not is_header_of_others else None
 
 
-def kept(results: dict[Any, Result], key: Any, make: Callable[[], Result]) -> Result:
-    """A result that is made once. A full table loses its oldest one."""
-    if key not in results:
-        if len(results) >= MOST_GAPS:
-            del results[next(iter(results))]
-        results[key] = make()
-    return results[key]
+def size_of(gap: str) -> int:
+    """The size of a result about a gap: the tools of a row are in one of its gaps."""
+    return CONTEXT + len(gap)
 
 
 def after(text: str, leaf: str) -> str | None:
