@@ -180,6 +180,17 @@ def test_tokens_of_the_template_that_take_white_space(strip, content):
         assert tokens == [*said, *closing]
 
 
+@pytest.mark.parametrize("strip", [{}, {"rstrip": True}, {"lstrip": True}, {"rstrip": True, "lstrip": True}])
+@pytest.mark.parametrize("content", ["There!", "There! ", "There! \n", "There\n!\n"])
+def test_the_header_that_stops_an_answer_takes_white_space(strip, content):
+    """The token after it, of the next question, does not train."""
+    template = LOOP + "<|{{ m.role }}|>{{ m.content }}" + END + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    tokenizer = fast_tokenizer(template, **strip)
+    out = encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": content}, ASK]])
+    tokens = tokenizer.convert_ids_to_tokens([label for label in out.labels.to_list()[0] if label != -100])
+    assert tokens == ["There", "!", "<|user|>"]
+
+
 @pytest.mark.parametrize("number", [731_000_000, 731_000_001, 731_123_456])
 def test_numbers_of_tools_that_look_like_marks(number):
     tokenizer = tokenizer_with(
