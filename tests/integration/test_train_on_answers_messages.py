@@ -1,5 +1,7 @@
 """`train_on_answers` where rows must be labeled by their messages: weights, and contents that hold text of the template."""
 
+import json
+
 import datasets
 import pytest
 from spanmask import ChatFormat, MaskPolicy, SpanmaskWarning, train_on_answers
@@ -39,7 +41,7 @@ def call(arguments):
 
 
 def sft(tokenizer, rows, folder, **options):
-    data = rows if isinstance(rows, datasets.Dataset) else datasets.Dataset.from_list(rows)
+    data = datasets.Dataset.from_list(rows) if isinstance(rows, list) else rows
     args = SFTConfig(str(folder), bf16=False, **{**trainers.SETTINGS, "max_length": None, **options})
     return SFTTrainer(causal_model(tokenizer), args, train_dataset=data, processing_class=tokenizer)
 
@@ -70,6 +72,38 @@ def test_weights_of_messages_that_the_trainer_renders_as_they_are(tokenizer, tmp
     row = [ask("Where?"), answer("Let me look", weight=0, tool_calls=call('{"place": "Bergen"}')), ask("So?"), answer("there")]
     trainer = train_on_answers(sft(tokenizer, [{"messages": row}], tmp_path))
     assert texts(tokenizer, trainer.train_dataset) == ["there<|im_end|>"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
+@pytest.mark.parametrize("tools", ["none", "list", "json"])
+def test_nulls_that_arrow_fills_in_are_rendered_by_the_trainer(tools, stream, tokenizer, tmp_path):
+    """TRL writes `{"place": "Bergen", "count": null}`. Such rows are those of their messages, too."""
+    chats = [
+        [ask(LURE), answer("first", tool_calls=call({"place": "Bergen"}))],
+        [ask("And?"), answer("muted", weight=0), ask("Then?"), answer("second", tool_calls=call({"count": 4}))],
+    ]
+    declared = [[{"type": "function", "function": {"name": name, number: 1}}] for name, number in (("find", "a"), ("show", "b"))]
+    columns = {"list": {"tools": declared}, "json": {"tools": [json.dumps(one) for one in declared]}}.get(tools, {})
+    data = datasets.Dataset.from_dict({"messages": chats, **columns})
+    declaring = chat_tokenizer()
+    declaring.chat_template = "{{ tools | tojson if tools else '' }}" + CALLS
+    trainer = sft(declaring, data.to_iterable_dataset() if stream else data, tmp_path)
+    trainer = train_on_answers(trainer)
+    wanted = ['first[find {"place": "Bergen", "count": null}]<|im_end|>', 'second[find {"place": null, "count": 4}]<|im_end|>']
+    assert texts(declaring, trainer.train_dataset) == wanted
+    assert trainer.spanmask_report["train"].role_mismatches == 0
+
+
+@pytest.mark.parametrize("loss", [None, False, True])
+def test_answers_in_prompts_train_if_the_trainer_says_so_whatever_the_contents(loss, tokenizer, tmp_path):
+    """Rows that are labeled by their messages are labeled as those whose ids are searched."""
+    rows = [
+        {"prompt": [ask(question), answer("a line"), ask("And?")], "completion": [answer("a bird")]}
+        for question in ("Where?", LURE)
+    ]
+    trainer = train_on_answers(sft(tokenizer, rows, tmp_path, completion_only_loss=loss))
+    wanted = "a line<|im_end|>a bird<|im_end|>" if loss is False else "a bird<|im_end|>"
+    assert texts(tokenizer, trainer.train_dataset) == [wanted, wanted]
 
 
 @pytest.mark.filterwarnings("ignore:The `'keep_end'` truncation mode is deprecated")

@@ -23,7 +23,7 @@ from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 __all__ = ["AnswerLabels", "is_weight_column"]
 
 # Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
-VERSION = 3
+VERSION = 4
 IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
 MASKS = ("attention_mask", "completion_mask", "assistant_masks")
@@ -136,7 +136,14 @@ class AnswerLabels:
             by_turn = self._by_turn(rows_taken(batch, [row]), names)
             if by_turn:
                 entries[row] = turn_columns(by_turn.get("turn_mask"), by_turn.get("turn_weights"))
-        return self._by_messages.label({row: known[row] for row in sorted(doubtful)}, ids, existing, entries)
+        by_messages = self._by_messages
+        return by_messages.label(
+            {row: known[row] for row in sorted(doubtful)},
+            ids,
+            existing,
+            entries,
+            lambda row: by_messages.as_rendered(rows_taken(batch, [row]), names, known[row]),
+        )
 
     def _search_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
         rows = ids

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -67,6 +68,8 @@ class MessageLabels:
     def conversations(self, batch: Any, names: Sequence[str]) -> list[Conversation | None] | None:
         """The conversations of a batch, `None` for rows that only their trainer can read; `None` if its rows are made of something else.
 
+        The answers in a prompt are like those in a completion: the trainer's labels say whether prompts train.
+
         Raises:
             ValueError, TypeError: a row that cannot be read has messages that say what trains.
         """
@@ -74,12 +77,13 @@ class MessageLabels:
         if not {"messages", "prompt"} & set(columns) or layout_of(columns).is_text:
             return None
         try:
-            return list(conversations_of(columns, template_kwargs=dict(self.template_kwargs)))
+            read: list[Conversation | None] = list(conversations_of(columns, template_kwargs=dict(self.template_kwargs)))
         except (TypeError, ValueError):
-            return [
+            read = [
                 self._conversation({"index": [row], **{name: [column[row]] for name, column in columns.items()}})
                 for row in range(len(next(iter(columns.values()))))
             ]
+        return [None if one is None else replace(one, prompt_messages=0) for one in read]
 
     def _conversation(self, columns: Mapping[str, Any]) -> Conversation | None:
         """The conversation of a single row."""
@@ -90,6 +94,22 @@ class MessageLabels:
             if any(states_weight(message) for message in messages):
                 raise
             return None
+
+    def as_rendered(self, row: Any, names: Sequence[str], conversation: Conversation) -> Conversation:
+        """A conversation as the trainer gave it to the template: messages, tools and variables with the nulls that Arrow filled in.
+
+        `row`: a batch of this row alone.
+        """
+        columns = {name: listed(row[name])[0] for name in COLUMNS if name in names}
+        tools, variables = columns.get("tools"), columns.get("chat_template_kwargs")
+        options = {
+            "tools": json.loads(tools) if isinstance(tools, str) and tools.strip() else tools,
+            **conversation.template_kwargs,
+            **(variables if isinstance(variables, Mapping) else {}),
+        }
+        layout = ("messages",) if "messages" in columns else ("prompt", "completion")
+        messages = [message for name in layout for message in columns[name]]
+        return replace(conversation, messages=messages, tools=options.pop("tools"), template_kwargs=options)
 
     def needs_text(self, conversation: Conversation) -> bool:
         """Whether a search could find other turns, or cannot know their weights."""
@@ -106,6 +126,7 @@ class MessageLabels:
         ids: Ragged,
         existing: Ragged | None,
         entries: Mapping[int, TurnEntries],
+        as_rendered: Callable[[int], Conversation],
     ) -> dict[int, RowLabels]:
         """The labels of some rows, by their numbers; without rows whose ids are not those of their messages.
 
@@ -115,7 +136,7 @@ class MessageLabels:
             ValueError: messages have weights other than 0 and 1, for which a column of labels has no place.
         """
         labeled = {}
-        for number, encoded_row in self.encoded(conversations, ids).items():
+        for number, encoded_row in self.encoded(conversations, ids, as_rendered).items():
             conversation, real = conversations[number], ids[number].tolist()
             encoded = None
             if encoded_row is not None:
@@ -162,14 +183,17 @@ class MessageLabels:
                 labeled[number] = RowLabels(labels, replace(report, tokens=len(real), trained_tokens=trained))
         return labeled
 
-    def encoded(self, conversations: Mapping[int, Conversation], ids: Ragged) -> dict[int, EncodedRow | None]:
-        """Each conversation encoded so that a row's ids are a part of it: with messages as templates take them, or as they are, as the
-        trainer rendered them. `None` where neither fits.
+    def encoded(
+        self, conversations: Mapping[int, Conversation], ids: Ragged, as_rendered: Callable[[int], Conversation]
+    ) -> dict[int, EncodedRow | None]:
+        """Each conversation encoded so that a row's ids are a part of it: with messages as templates take them, as they were read, or as
+        the trainer rendered them. `None` where none of them fits.
         """
-        found: dict[int, EncodedRow | None] = {}
-        for as_is in (False, True):
-            missing = {number: one for number, one in conversations.items() if found.get(number) is None}
-            for number, row in zip(missing, self.encode(list(missing.values()), as_is), strict=True):
+        found: dict[int, EncodedRow | None] = dict.fromkeys(conversations)
+        for form in ("taken", "read", "rendered"):
+            missing = [number for number, row in found.items() if row is None]
+            some = [as_rendered(number) if form == "rendered" else conversations[number] for number in missing]
+            for number, row in zip(missing, self.encode(some, as_is=form != "taken"), strict=True):
                 fits = row is not None and start_of(ids[number].tolist(), row.ids) >= 0
                 found[number] = row if fits else None
         return found
