@@ -13,6 +13,7 @@ import numpy.typing as npt
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.collators.guard import describe_mismatch
+from spanmask.integrations.answers.labeled import WEIGHTS_COLUMN
 from spanmask.integrations.answers.messages import MessageLabels, RowLabels
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
@@ -37,6 +38,7 @@ class AnswerLabels:
         turn_column: a column of flags or weights of turns that must be there.
         wrapped: rows are pieces of one stream, which may be cut anywhere (TRL's packing strategy "wrapped"); they are passed in order, with
             their indices.
+        weights: a column of loss weights by token is added, too, for `LabeledCollator`.
         renderer, template_kwargs: what rows of messages were tokenized with. With it, rows whose contents hold text of markers, or whose
             messages have weights, are labeled by their messages, where the trainer has kept them.
     """
@@ -48,15 +50,16 @@ class AnswerLabels:
         *,
         turn_column: str | None = None,
         wrapped: bool = False,
+        weights: bool = False,
         renderer: Any = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.chat_format, self.policy, self.turn_column, self.wrapped = chat_format, policy, turn_column, wrapped
-        self.renderer, self.template_kwargs = renderer, template_kwargs
+        self.weights, self.renderer, self.template_kwargs = weights, renderer, template_kwargs
         # Untrained rows are dropped, or refused, where the whole data set is known.
         self._policy = replace(policy, on_untrained_row="keep")
         self._by_messages = (
-            None if renderer is None else MessageLabels(renderer, template_kwargs or {}, chat_format, self._policy)
+            None if renderer is None else MessageLabels(renderer, template_kwargs or {}, chat_format, self._policy, weights)
         )
         self.count()
 
@@ -67,33 +70,32 @@ class AnswerLabels:
         self._carried = np.zeros(0, np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("chat_format", "policy", "turn_column", "wrapped", "renderer", "template_kwargs")
+        names = ("chat_format", "policy", "turn_column", "wrapped", "weights", "renderer", "template_kwargs")
         return {"version": VERSION, **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**{name: value for name, value in state.items() if name != "version"})  # type: ignore[misc]
 
     def __call__(self, batch: Any, indices: Sequence[int] | None = None) -> Any:
-        """A batch with labels: an Arrow table for one, otherwise the new column alone."""
-        ids, labels = self.labels(batch, indices)
+        """A batch with labels: an Arrow table for one, otherwise the new columns alone."""
+        ids, labels, weights = self.labels(batch, indices)
         if not is_arrow(batch):  # a stream
             if not self.report.trained_tokens:
                 raise ValueError(
                     f"stream: none of the first {self.report.rows} rows trains anything ({', '.join(self.report.reasons)}). Compare "
                     "print(chat_format) with a row, and see spanmask.preview."
                 )
-            return {"labels": labels.to_list()}
-        column = like_column(labels, ids.values.dtype, batch.schema.field("input_ids").type)
-        if "labels" in batch.column_names:
-            return batch.set_column(batch.column_names.index("labels"), "labels", column)
-        return batch.append_column("labels", column)
+            return {"labels": labels.to_list(), **({WEIGHTS_COLUMN: weights.to_list()} if self.weights else {})}
+        kind = batch.schema.field("input_ids").type
+        batch = with_column(batch, "labels", like_column(labels, np.int64 if ids.values.dtype.itemsize > 4 else np.int32, kind))
+        return with_column(batch, WEIGHTS_COLUMN, like_column(weights, np.float32, kind)) if self.weights else batch
 
     def finds_turns(self, row: Mapping[str, Any]) -> bool:
         """Whether there is a turn in a row."""
         return len(find_turns([row["input_ids"]], self.chat_format)) > 0
 
-    def labels(self, batch: Any, indices: Sequence[int] | None = None) -> tuple[Ragged, Ragged]:
-        """The ids and the labels of a batch; its counts are added to the report.
+    def labels(self, batch: Any, indices: Sequence[int] | None = None) -> tuple[Ragged, Ragged, Ragged]:
+        """The ids, the labels and the loss weights of a batch; its counts are added to the report.
 
         Raises:
             ValueError: a column is missing, or does not fit the rows.
@@ -102,26 +104,29 @@ class AnswerLabels:
         ids = Ragged.from_rows(batch["input_ids"], "input_ids")
         existing = existing_labels(batch, names, ids)
         if self.wrapped:
-            labels, report = self._label_stream(ids, existing, indices)
+            labels, weights, report = self._label_stream(ids, existing, indices)
         else:
-            labels, report = self._label_rows(batch, names, ids, existing)
+            labels, weights, report = self._label_rows(batch, names, ids, existing)
         self.report = self.report + report
-        return ids, labels
+        return ids, labels, weights
 
-    def _label_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
+    def _label_rows(
+        self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None
+    ) -> tuple[Ragged, Ragged, MaskReport]:
         by_messages = {} if "seq_lengths" in names else self._label_by_messages(batch, names, ids, existing)
         if not by_messages:
             return self._search_rows(batch, names, ids, existing)
         others = [row for row in range(len(ids)) if row not in by_messages]
-        found = {row: one.labels for row, one in by_messages.items()}
+        found = {row: (one.labels, one.weights) for row, one in by_messages.items()}
         reports: dict[tuple[int, ...], MaskReport] = {(row,): one.report for row, one in by_messages.items()}
         if others:
             some = rows_taken(batch, others)
             some_ids = Ragged.from_rows(some["input_ids"], "input_ids")
-            labels, report = self._search_rows(some, names, some_ids, existing_labels(some, names, some_ids))
-            found |= dict(zip(others, labels, strict=True))
+            labels, weights, report = self._search_rows(some, names, some_ids, existing_labels(some, names, some_ids))
+            found |= dict(zip(others, zip(labels, weights, strict=True), strict=True))
             reports[tuple(others)] = report
-        return Ragged(np.concatenate([found[row] for row in range(len(ids))]), ids.offsets), added(reports)
+        joined = [Ragged(np.concatenate([found[row][at] for row in range(len(ids))]), ids.offsets) for at in range(2)]
+        return joined[0], joined[1], added(reports)
 
     def _label_by_messages(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> dict[int, RowLabels]:
         """The labels of rows for which a search in the ids is not enough."""
@@ -145,7 +150,9 @@ class AnswerLabels:
             lambda row: by_messages.as_rendered(rows_taken(batch, [row]), names, known[row]),
         )
 
-    def _search_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
+    def _search_rows(
+        self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None
+    ) -> tuple[Ragged, Ragged, MaskReport]:
         rows = ids
         if "seq_lengths" in names:
             rows = Ragged(ids.values, document_offsets(batch["seq_lengths"], ids))
@@ -161,7 +168,7 @@ class AnswerLabels:
             for row in mismatched:
                 report.trained_tokens -= int((labels[row] != IGNORE).sum())
                 labels.values[labels.offsets[row] : labels.offsets[row + 1]] = IGNORE
-        return labels, report
+        return labels, weights_of(labels, masked.weights), report
 
     def _by_turn(self, batch: Any, names: Sequence[str]) -> dict[str, Any]:
         """Flags or weights of turns, as arguments of `mask_labels`."""
@@ -196,7 +203,9 @@ class AnswerLabels:
                 mismatches[row] = describe_mismatch(row, [str(one["role"]) for one in messages], names_found)
         return mismatches
 
-    def _label_stream(self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None) -> tuple[Ragged, MaskReport]:
+    def _label_stream(
+        self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None
+    ) -> tuple[Ragged, Ragged, MaskReport]:
         """Label pieces of a stream. A turn that the last batch left open goes on in this one, if this one follows it."""
         first = self._next_index if indices is None else int(indices[0])
         carried = self._carried if first == self._next_index else self._carried[:0]
@@ -217,7 +226,8 @@ class AnswerLabels:
         self._carried = stream[turns.start[-1] if len(turns) else len(stream) - min(len(stream), self._longest_marker()) :].copy()
         labels = Ragged(masked.labels.values[len(carried) :], ids.offsets)
         report = self._count_pieces(labels, masked.report, turns if len(carried) else None)
-        return labels, replace(report, truncated_turns=len(cut))
+        weights = None if masked.weights is None else Ragged(masked.weights.values[len(carried) :], ids.offsets)
+        return labels, weights_of(labels, weights), replace(report, truncated_turns=len(cut))
 
     def _cut_turns(self, turns: Turns) -> list[int]:
         """The trained turns of a stream that have no closing marker although another turn follows: their row was cut before it was packed.
@@ -294,15 +304,27 @@ def document_offsets(lengths: Any, ids: Ragged) -> npt.NDArray[np.int64]:
     return offsets
 
 
-def like_column(labels: Ragged, dtype: np.dtype[Any], kind: Any) -> Any:
-    """Labels as an Arrow column: a list of the same kind as the ids', of int32 if the ids fit."""
+def weights_of(labels: Ragged, weights: Ragged | None) -> Ragged:
+    """The loss weights of tokens, 0 where there is no label. `weights`: `None` if all of them are 1."""
+    trained = labels.values != IGNORE
+    return Ragged(np.where(trained, np.float32(1) if weights is None else weights.values, np.float32(0)), labels.offsets)
+
+
+def like_column(rows: Ragged, dtype: npt.DTypeLike, kind: Any) -> Any:
+    """An Arrow column of lists of the same kind as the ids'."""
     import pyarrow as pa
 
-    narrow = dtype.itemsize < 4 or dtype == np.int32
-    values = pa.array(labels.values.astype(np.int32 if narrow else np.int64))
+    values = pa.array(rows.values.astype(dtype))
     if pa.types.is_large_list(kind):
-        return pa.LargeListArray.from_arrays(pa.array(labels.offsets), values)
-    return pa.ListArray.from_arrays(pa.array(labels.offsets.astype(np.int32)), values)
+        return pa.LargeListArray.from_arrays(pa.array(rows.offsets), values)
+    return pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), values)
+
+
+def with_column(table: Any, name: str, column: Any) -> Any:
+    """A table with a column that is added or replaced."""
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, column)
+    return table.append_column(name, column)
 
 
 def is_weight_column(column: Any, name: str) -> bool:

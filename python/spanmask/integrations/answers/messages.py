@@ -32,9 +32,10 @@ COLUMNS = ("messages", "prompt", "completion", "tools", "chat_template_kwargs")
 
 
 class RowLabels(NamedTuple):
-    """The labels of one row, and their counts."""
+    """The labels and loss weights of one row, and their counts."""
 
     labels: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
     report: MaskReport
 
 
@@ -46,9 +47,13 @@ class MessageLabels:
         template_kwargs: variables of its template.
         chat_format: the format that the other rows are searched with.
         policy: which tokens train.
+        weights: whether the loss weights of messages are used.
     """
 
-    def __init__(self, renderer: Any, template_kwargs: Mapping[str, Any], chat_format: ChatFormat, policy: MaskPolicy) -> None:
+    def __init__(
+        self, renderer: Any, template_kwargs: Mapping[str, Any], chat_format: ChatFormat, policy: MaskPolicy, weights: bool
+    ) -> None:
+        self.weights = weights
         self.renderer, self.template_kwargs = renderer, template_kwargs
         self.chat_format, self.policy = chat_format, policy
 
@@ -146,7 +151,7 @@ class MessageLabels:
                     labeled[number] = untrained(len(real), "messages have weights, but the ids are not those of the messages")
                 continue
             by_turn = encoded.turn_entries(self.policy.roles, entries.get(number, TurnEntries()))
-            if by_turn.turn_weights is not None and not self.policy.weighted and number not in entries:
+            if not self.weights and any(weight not in (0, 1) for weight in conversation.weights or ()):
                 raise ValueError(
                     f"messages: {conversation.name} has messages with loss weights other than 0 and 1, which a column of labels cannot "
                     "hold; give the trainer rows that it does not tokenize (dataset_kwargs={'skip_prepare_dataset': True}), and "
@@ -167,20 +172,24 @@ class MessageLabels:
                 turn_mask=by_turn.turn_mask,
                 turn_weights=by_turn.turn_weights,
                 ignore_index=IGNORE,
-                weighted=by_turn.turn_weights is not None,
+                weighted=self.policy.weighted or by_turn.turn_weights is not None,
                 max_length=max_length,
                 skip_first=False,
                 uncut_ids=(),
                 with_roles=False,
                 name="input_ids",
             )
-            labels = plan.write(_core.Layout.packed(max_length), padding=0, kept=None).labels.reshape(-1)[start:]
+            written = plan.write(_core.Layout.packed(max_length), padding=0, kept=None)
+            labels = written.labels.reshape(-1)[start:]
+            weights = np.where(labels == IGNORE, 0, 1).astype(np.float32)
+            if written.weights is not None:
+                weights = written.weights.reshape(-1)[start:]
             report = encoded.outcomes(plan, self.policy.roles, max_length).report
             trained = int((labels != IGNORE).sum())
             if report.trained_tokens and not trained:
                 labeled[number] = untrained(len(real), "truncated after the answer")
             else:
-                labeled[number] = RowLabels(labels, replace(report, tokens=len(real), trained_tokens=trained))
+                labeled[number] = RowLabels(labels, weights, replace(report, tokens=len(real), trained_tokens=trained))
         return labeled
 
     def encoded(
@@ -219,7 +228,7 @@ def start_of(ids: list[int], whole: list[int]) -> int:
 def untrained(tokens: int, reason: str) -> RowLabels:
     """The labels of a row that trains nothing."""
     report = MaskReport(rows=1, tokens=tokens, reasons=Counter({reason: 1}), untrained_rows=[(0, reason)])
-    return RowLabels(np.full(tokens, IGNORE, np.int64), report)
+    return RowLabels(np.full(tokens, IGNORE, np.int64), np.zeros(tokens, np.float32), report)
 
 
 def states_weight(message: Any) -> bool:
