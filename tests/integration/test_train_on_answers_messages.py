@@ -1,10 +1,11 @@
 """`train_on_answers` where rows must be labeled by their messages: weights, and contents that hold text of the template."""
 
 import json
+import warnings
 
 import datasets
 import pytest
-from spanmask import ChatFormat, MaskPolicy, SpanmaskWarning, train_on_answers
+from spanmask import ChatFormat, MaskPolicy, SpanmaskWarning, encode_chat, train_on_answers
 from spanmask.integrations.answers.labels import AnswerLabels
 from spanmask.integrations.weighted_loss import WeightedLossTrainer
 from support import trainers
@@ -149,6 +150,21 @@ def test_a_row_that_only_its_trainer_can_read_does_not_change_the_others(tokeniz
 def test_weights_that_cannot_be_read_are_an_error(tokenizer):
     with pytest.raises(ValueError, match=r"index 1\), message 1: 'weight' is -2; expected"):
         labels_of(tokenizer, [[ask("Where?"), answer("here")], [ask("Where?"), answer("here", weight=-2)]])
+
+
+@pytest.mark.parametrize("policy", [MaskPolicy(turns="last"), MaskPolicy(train_on_eos="last")], ids=["turns", "eos"])
+@pytest.mark.parametrize("question", ["Then?", LURE])
+def test_the_last_answer_is_that_of_the_conversation_wherever_its_row_was_cut(question, policy, tokenizer, tmp_path):
+    chat = [ask("Where?"), answer("over here"), ask(question), answer("nowhere")]
+    whole = encode_chat(tokenizer, [chat], policy).labels[0].tolist()
+    first = len(tokenizer.apply_chat_template(chat[:2], return_dict=False))
+    other = [ask("What?"), answer("a")]  # without it, a set may have nothing that trains
+    for cut in range(first - 3, len(whole), 4):
+        rows = [{"messages": chat}, {"messages": other}]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "train set: 1 of 2 rows train nothing")
+            trainer = train_on_answers(sft(tokenizer, rows, tmp_path, max_length=cut), policy)
+        assert trainer.train_dataset[0]["labels"] == whole[:cut]
 
 
 class TestCollatorsThatMakeNoLabels:

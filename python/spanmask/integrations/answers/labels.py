@@ -134,7 +134,9 @@ class AnswerLabels:
         if conversations is None or self._by_messages is None:
             return {}
         known = {row: one for row, one in enumerate(conversations) if one is not None}
-        doubtful = known.keys() & set(self._mismatches(batch, names, ids))
+        # Which turn is the last one of a row that was cut, only its messages show.
+        counts_turns = "last" in (self.policy.turns, self.policy.train_on_eos)
+        doubtful = known.keys() & set(self._mismatches(batch, names, ids, whole=counts_turns))
         doubtful |= {row for row, one in known.items() if self._by_messages.needs_text(one)}
         entries = {}
         for row in doubtful:
@@ -183,8 +185,10 @@ class AnswerLabels:
             return {"turn_weights": batch[self.turn_column]}
         return {"turn_mask": batch[self.turn_column]}
 
-    def _mismatches(self, batch: Any, names: Sequence[str], ids: Ragged) -> dict[int, str]:
-        """The rows whose messages have other roles than the turns that were found in their ids, and what is wrong."""
+    def _mismatches(self, batch: Any, names: Sequence[str], ids: Ragged, whole: bool = False) -> dict[int, str]:
+        """The rows whose messages have other roles than the turns that were found in their ids, and what is wrong. `whole`: rows that were
+        cut, so that turns are missing, are among them.
+        """
         columns = [name for name in ("messages", "prompt", "completion") if name in names]
         if not columns or ("messages" in columns and len(columns) > 1):
             return {}
@@ -198,7 +202,7 @@ class AnswerLabels:
         for row, parts in enumerate(zip(*wanted, strict=True)):
             messages = [message for part in parts for message in part]
             names_found = [self.chat_format.roles[number] for number in found[row]]
-            is_cut = len(closed[row]) > 0 and not closed[row][-1]
+            is_cut = not whole and len(closed[row]) > 0 and not closed[row][-1]
             if not same_roles(messages, names_found, self.chat_format, is_cut=is_cut):
                 mismatches[row] = describe_mismatch(row, [str(one["role"]) for one in messages], names_found)
         return mismatches
