@@ -5,7 +5,7 @@ import warnings
 
 import datasets
 import pytest
-from spanmask import ChatFormat, MaskPolicy, SpanmaskWarning, encode_chat, train_on_answers
+from spanmask import ChatFormat, MaskPolicy, RoleBoundary, SpanmaskWarning, encode_chat, train_on_answers
 from spanmask.integrations.answers.labels import AnswerLabels
 from spanmask.integrations.weighted_loss import WeightedLossTrainer
 from support import trainers
@@ -210,6 +210,37 @@ class TestCollatorsThatMakeNoLabels:
         for loader in (trainer.get_train_dataloader(), *map(trainer.get_eval_dataloader, [*sets, *sets.values()])):
             (batch,) = loader
             assert sorted(texts(tokenizer, [{"labels": row} for row in batch["labels"].tolist()])) == sorted(self.SAID)
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_rows_with_padding_are_those_of_their_messages(self, side, stream, tokenizer, tmp_path):
+        """The pad token is the stop token: a search would take it for the end of an answer."""
+
+        def padded(row):
+            pad = 120 - len(row["input_ids"])
+            ends = {name: [value] * pad for name, value in (("input_ids", tokenizer.eos_token_id), ("attention_mask", 0))}
+            return {name: row[name] + end if side == "right" else end + row[name] for name, end in ends.items()}
+
+        data = self.rows(tokenizer, mask=True).map(padded)
+        trainer = self.plain(tokenizer, data.to_iterable_dataset() if stream else data, tmp_path)
+        labeled = list(train_on_answers(trainer).train_dataset)
+        assert texts(tokenizer, labeled) == list(self.SAID)
+        for row in labeled:
+            assert [label for label, real in zip(row["labels"], row["attention_mask"], strict=True) if not real] == [-100] * (
+                120 - sum(row["attention_mask"])
+            )
+        (batch,) = trainer.get_train_dataloader()
+        assert sorted(texts(tokenizer, [{"labels": row} for row in batch["labels"].tolist()])) == sorted(self.SAID)
+        if not stream:
+            report = trainer.spanmask_report["train"]
+            assert (report.role_mismatches, report.tokens) == (0, sum(map(sum, data["attention_mask"])))
+
+    def test_truncated_rows_whose_padding_is_not_used(self, tokenizer):
+        """Labels that were made before, and a mask that is longer than its row."""
+        cut = [31, 32, 7]
+        batch = {"input_ids": [cut], "labels": [cut], "attention_mask": [[1, 1, 1, 0]]}
+        fmt = ChatFormat([RoleBoundary("assistant", [31, 32], [9])])
+        assert AnswerLabels(fmt, MaskPolicy())(batch) == {"labels": [[-100, -100, 7]]}
 
     @pytest.mark.parametrize("side", ["right", "left"])
     def test_weights_of_messages_and_of_the_policy(self, side, tokenizer, tmp_path):

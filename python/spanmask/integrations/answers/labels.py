@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,14 +102,24 @@ class AnswerLabels:
             ValueError: a column is missing, or does not fit the rows.
         """
         names = batch.column_names if is_arrow(batch) else list(batch)
-        ids = Ragged.from_rows(batch["input_ids"], "input_ids")
-        existing = existing_labels(batch, names, ids)
+        stored = Ragged.from_rows(batch["input_ids"], "input_ids")
+        existing = existing_labels(batch, names, stored)
+        ids, real = stored, None
+        if "attention_mask" in names and "seq_lengths" not in names and not self.wrapped:
+            real = without_padding(Ragged.from_rows(batch["attention_mask"], "attention_mask"), ids.offsets)
+        if real is not None:
+            ids = Ragged(stored.values[real], np.concatenate([[0], np.cumsum(real)])[stored.offsets])
+            existing = None if existing is None else Ragged(existing.values[real], ids.offsets)
         if self.wrapped:
             labels, weights, report = self._label_stream(ids, existing, indices)
         else:
             labels, weights, report = self._label_rows(batch, names, ids, existing)
         self.report = self.report + report
-        return ids, labels, weights
+        if real is None:
+            return ids, labels, weights
+        padded_labels, padded_weights = np.full(len(real), IGNORE, np.int64), np.zeros(len(real), np.float32)
+        padded_labels[real], padded_weights[real] = labels.values, weights.values
+        return stored, Ragged(padded_labels, stored.offsets), Ragged(padded_weights, stored.offsets)
 
     def _label_rows(
         self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None
@@ -120,9 +131,8 @@ class AnswerLabels:
         found = {row: (one.labels, one.weights) for row, one in by_messages.items()}
         reports: dict[tuple[int, ...], MaskReport] = {(row,): one.report for row, one in by_messages.items()}
         if others:
-            some = rows_taken(batch, others)
-            some_ids = Ragged.from_rows(some["input_ids"], "input_ids")
-            labels, weights, report = self._search_rows(some, names, some_ids, existing_labels(some, names, some_ids))
+            some_existing = None if existing is None else rows_of(existing, others)
+            labels, weights, report = self._search_rows(rows_taken(batch, others), names, rows_of(ids, others), some_existing)
             found |= dict(zip(others, zip(labels, weights, strict=True), strict=True))
             reports[tuple(others)] = report
         joined = [Ragged(np.concatenate([found[row][at] for row in range(len(ids))]), ids.offsets) for at in range(2)]
@@ -270,6 +280,27 @@ def rows_taken(batch: Any, rows: Sequence[int]) -> Any:
     if is_arrow(batch):
         return batch.take(list(rows))
     return {name: [column[row] for row in rows] for name, column in batch.items()}
+
+
+def rows_of(ragged: Ragged, rows: Sequence[int]) -> Ragged:
+    """Some rows of a `Ragged`."""
+    taken = [ragged[row] for row in rows]
+    return Ragged(np.concatenate(taken), np.append(0, np.cumsum([len(row) for row in taken])))
+
+
+def without_padding(mask: Ragged, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+    """What is left of all rows without the zeros at the ends of their attention masks; `None`: everything.
+
+    `offsets`: those of the ids. TRL leaves the masks of rows with labels as they are when it truncates the rows.
+    """
+    real: npt.NDArray[np.bool_] = mask.values != 0
+    if real.all() or not np.array_equal(mask.offsets, offsets):
+        return None
+    for start, stop in pairwise(mask.offsets.tolist()):
+        inside = np.flatnonzero(real[start:stop])
+        if len(inside):  # zeros inside a row are no padding
+            real[start + inside[0] : start + inside[-1]] = True
+    return real
 
 
 def added(reports: Mapping[tuple[int, ...], MaskReport]) -> MaskReport:
