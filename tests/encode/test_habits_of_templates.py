@@ -191,6 +191,22 @@ def test_the_header_that_stops_an_answer_takes_white_space(strip, content):
     assert tokens == ["There", "!", "<|user|>"]
 
 
+@pytest.mark.parametrize("thought", ["Hm", "  Hm  ", "Hm\n\n"])
+@pytest.mark.parametrize("said", ["Yes", "\tYes\n", "\n\n    if yes:\n", "  Yes  "])
+def test_contents_that_are_trimmed_and_then_split_at_a_tag(thought, said):
+    """Line breaks are stripped at the tag, white space of any kind at the ends."""
+    template = (
+        LOOP + "{% set c = m.content | trim %}<|s|>{{ m.role }}<|m|>{% if '</think>' in c %}[{{ c.split('</think>')[0].rstrip('\n') }}]"
+        + "{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}{{ c }}<|e|>" + END
+        + "{% if add_generation_prompt %}<|s|>assistant<|m|>{% endif %}"
+    )  # fmt: skip
+    answer = f"{thought}</think>\n\n{said}"
+    first, last = answer.strip().split("</think>")
+    wanted = f"[{first.rstrip(chr(10))}]{last.lstrip(chr(10))}<|e|>"
+    tokenizer = tokenizer_with(template, "<|s|>", "<|m|>", "<|e|>")
+    assert trained(tokenizer, [ASK, {"role": "assistant", "content": answer}]) == [wanted]
+
+
 @pytest.mark.parametrize("number", [731_000_000, 731_000_001, 731_123_456])
 def test_numbers_of_tools_that_look_like_marks(number):
     tokenizer = tokenizer_with(
