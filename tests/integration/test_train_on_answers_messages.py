@@ -167,6 +167,45 @@ def test_the_last_answer_is_that_of_the_conversation_wherever_its_row_was_cut(qu
         assert trainer.train_dataset[0]["labels"] == whole[:cut]
 
 
+THINKING = [ask("Where?"), answer("<think>\nhm, so\n</think>\n\nhere"), ask("Who?"), answer("<think>\n\n</think>\n\nI")]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
+@pytest.mark.parametrize(
+    ("reasoning", "said"),
+    [
+        ("train", [THINKING[1]["content"], THINKING[3]["content"]]),
+        ("ignore", ["\n\nhere", "\n\nI"]),
+        ("ignore_empty", [THINKING[1]["content"], "\n\nI"]),
+    ],
+)
+def test_reasoning_in_contents_is_known_where_the_template_does_not_know_it(reasoning, said, stream, tokenizer, tmp_path):
+    data = datasets.Dataset.from_list([{"messages": THINKING}])
+    trainer = sft(tokenizer, data.to_iterable_dataset() if stream else data, tmp_path)
+    labeled = train_on_answers(trainer, MaskPolicy(reasoning=reasoning)).train_dataset
+    encoded = encode_chat(tokenizer, [THINKING], MaskPolicy(reasoning=reasoning)).labels.to_list()
+    assert [row["labels"] for row in labeled] == encoded
+    assert texts(tokenizer, labeled) == ["".join(f"{text}<|im_end|>" for text in said)]
+
+
+def test_the_stop_token_of_a_call_that_the_template_leaves_out_does_not_train(tmp_path):
+    plain = chat_tokenizer()  # its template knows no calls
+    chat = [
+        ask("Where?"),
+        answer("", tool_calls=call({"place": "Bergen"})),
+        {"role": "tool", "content": "rain"},
+        answer("rain there"),
+    ]
+    trainer = sft(plain, [{"messages": chat}] * 3, tmp_path)
+    with pytest.warns(SpanmaskWarning) as told:
+        train_on_answers(trainer)
+    assert [str(one.message) for one in told] == [
+        "messages: row 0, message 1: the chat template leaves out its tool calls, so the model does not learn to write it. Check the "
+        "template, or the form of the messages."
+    ]
+    assert texts(plain, trainer.train_dataset) == ["rain there<|im_end|>"] * 3
+
+
 class TestCollatorsThatMakeNoLabels:
     """Their batches are made by ours, which takes the labels as they are: a search would find other turns."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +17,13 @@ from spanmask import _core
 from spanmask._cached import cached_property
 from spanmask.chat.conversation import Conversation, conversations_of, layout_of
 from spanmask.chat.conversation.weights import DETAIL_KEYS, WEIGHT_KEYS
+from spanmask.chat.coverage import REASONING_FIELDS
 from spanmask.chat.encode import ChatEncoder, EncodedRow
-from spanmask.chat.encoded import with_turns
+from spanmask.chat.encoded import EncodedConversations, with_turns
 from spanmask.chat.format import ChatFormat
+from spanmask.chat.text.twin import REASONING_TAGS
 from spanmask.chat.tokens import text_tokenizer
-from spanmask.errors import ChatFormatError
+from spanmask.errors import ChatFormatError, SpanmaskWarning
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, core_rows, listed
 from spanmask.report import MaskReport
@@ -56,6 +60,7 @@ class MessageLabels:
         self.weights = weights
         self.renderer, self.template_kwargs = renderer, template_kwargs
         self.chat_format, self.policy = chat_format, policy
+        self._told: set[str] = set()
 
     @cached_property
     def encoder(self) -> ChatEncoder:
@@ -117,9 +122,14 @@ class MessageLabels:
         return replace(conversation, messages=messages, tools=options.pop("tools"), template_kwargs=options)
 
     def needs_text(self, conversation: Conversation) -> bool:
-        """Whether a search could find other turns, or cannot know their weights."""
+        """Whether a search could find other turns, cannot know their weights, or may not know what is reasoning or a call that the template
+        leaves out.
+        """
+        trained = [message for message in conversation.messages if message["role"] in self.policy.roles]
         if (
             conversation.weights is not None
+            or any("tool_calls" in message for message in conversation.messages)
+            or (self.policy.reasoning != "train" and any(map(may_reason, trained)))
             or self.chat_format.uncovered_kind(conversation.messages, conversation.tools) is not None
         ):
             return True
@@ -150,6 +160,7 @@ class MessageLabels:
                 if conversation.weights is not None:
                     labeled[number] = untrained(len(real), "messages have weights, but the ids are not those of the messages")
                 continue
+            self._warn_of_what_is_left_out(encoded)
             by_turn = encoded.turn_entries(self.policy.roles, entries.get(number, TurnEntries()))
             if not self.weights and any(weight not in (0, 1) for weight in conversation.weights or ()):
                 raise ValueError(
@@ -191,6 +202,13 @@ class MessageLabels:
             else:
                 labeled[number] = RowLabels(labels, weights, replace(report, tokens=len(real), trained_tokens=trained))
         return labeled
+
+    def _warn_of_what_is_left_out(self, encoded: EncodedConversations) -> None:
+        """Warn once of each kind of thing that the template leaves out of answers."""
+        for what, text in encoded.notes(self.policy.roles).items():
+            if what.startswith("dropped") and what not in self._told:
+                self._told.add(what)
+                warnings.warn(text, SpanmaskWarning, stacklevel=2)
 
     def encoded(
         self, conversations: Mapping[int, Conversation], ids: Ragged, as_rendered: Callable[[int], Conversation]
@@ -234,6 +252,13 @@ def untrained(tokens: int, reason: str) -> RowLabels:
 def states_weight(message: Any) -> bool:
     """Whether a message says whether it trains, or how much, or which of its characters do."""
     return isinstance(message, Mapping) and any(message.get(key) is not None for key in (*WEIGHT_KEYS, *DETAIL_KEYS))
+
+
+def may_reason(message: Mapping[str, Any]) -> bool:
+    """Whether a message has a field of reasoning, or text that may be a tag of it."""
+    if any(message.get(name) for name in REASONING_FIELDS):
+        return True
+    return any(re.search(REASONING_TAGS, text, re.IGNORECASE) for text in texts_in(message.get("content")))
 
 
 def texts_in(value: Any) -> Iterator[str]:
