@@ -188,6 +188,16 @@ def test_reasoning_in_contents_is_known_where_the_template_does_not_know_it(reas
     assert texts(tokenizer, labeled) == ["".join(f"{text}<|im_end|>" for text in said)]
 
 
+@pytest.mark.parametrize("options", [{}, {"packing": True, "max_length": 100}], ids=["messages", "packed"])
+def test_rows_without_messages_say_that_reasoning_is_not_known(options, tokenizer, tmp_path):
+    trainer = sft(tokenizer, [{"messages": THINKING}], tmp_path, **options)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        train_on_answers(trainer, MaskPolicy(reasoning="ignore"))
+    found = [str(one.message) for one in told if one.category is SpanmaskWarning]
+    assert [text.partition(" leaves")[0] for text in found] == (["train set: reasoning='ignore'"] if options else [])
+
+
 def test_the_stop_token_of_a_call_that_the_template_leaves_out_does_not_train(tmp_path):
     plain = chat_tokenizer()  # its template knows no calls
     chat = [

@@ -180,7 +180,8 @@ def label_data(trainer: Any, setup: Setup, template_kwargs: Mapping[str, Any] | 
     label_later_sets(trainer, setup, weights, in_batches=ours is not None)
     if ours is not None:
         trainer.data_collator = ours
-        later = f"batches are masked and counted by {type(ours).__name__} while they are made"
+        made_by = "DataCollatorForChat" if weights else type(ours).__name__
+        later = f"batches are masked and counted by {made_by} while they are made"
         for name in in_batches:
             report.add(name, lambda: ours.report, later)
     if "train" in labeled:

@@ -69,6 +69,14 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
     if strategy == "wrapped":
         check_wrapped(setup.policy, setup.chat_format)
     policy = completions_policy(trainer, setup, sample)
+    if policy.reasoning == "ignore" and not setup.chat_format.reasoning and not {"messages", "prompt"} & set(sample):
+        warnings.warn(
+            f"{name} set: reasoning='ignore' leaves nothing out of it, because it has no messages (packing drops them) and the chat format "
+            "names no tags of reasoning. Name them in ChatFormat.reasoning, or leave them out with "
+            "MaskPolicy(ignore_between=[('<think>', '</think>')]).",
+            SpanmaskWarning,
+            stacklevel=5,
+        )
     labels = AnswerLabels(
         setup.chat_format,
         policy,
