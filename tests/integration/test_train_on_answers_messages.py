@@ -188,6 +188,28 @@ def test_reasoning_in_contents_is_known_where_the_template_does_not_know_it(reas
     assert texts(tokenizer, labeled) == ["".join(f"{text}<|im_end|>" for text in said)]
 
 
+ENDLESS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '<|im_end|>' + m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_end|>' }}{% endif %}"
+)
+
+
+def test_whole_answers_at_the_end_of_rows_are_not_truncated_ones(tmp_path):
+    """In formats whose answers end where the next header begins, ids do not show which answers are whole."""
+    endless = chat_tokenizer()
+    endless.chat_template = ENDLESS
+    chat = [ask("Where?"), answer("over here"), ask("Who?"), answer("nobody at all")]
+    policy, ids = MaskPolicy(truncated_turn="drop"), endless.apply_chat_template(chat, return_dict=False)
+    (whole,) = encode_chat(endless, [chat], policy).labels.to_list()
+    assert endless.decode(whole[-2:]) in "nobody at all"
+    for cut in (0, 1, 3):
+        trainer = sft(endless, [{"messages": chat}], tmp_path, max_length=len(ids) - cut)
+        (row,) = train_on_answers(trainer, policy).train_dataset
+        (wanted,) = encode_chat(endless, [chat], policy, max_length=len(ids) - cut).labels.to_list()
+        assert row["labels"] == wanted
+        assert (wanted == whole) == (cut == 0)
+
+
 @pytest.mark.parametrize("options", [{}, {"packing": True, "max_length": 100}], ids=["messages", "packed"])
 def test_rows_without_messages_say_that_reasoning_is_not_known(options, tokenizer, tmp_path):
     trainer = sft(tokenizer, [{"messages": THINKING}], tmp_path, **options)

@@ -148,6 +148,9 @@ class AnswerLabels:
         counts_turns = "last" in (self.policy.turns, self.policy.train_on_eos)
         doubtful = known.keys() & set(self._mismatches(batch, names, ids, whole=counts_turns))
         doubtful |= {row for row, one in known.items() if self._by_messages.needs_text(one)}
+        if self.policy.truncated_turn == "drop":  # a last answer without a closing marker may be whole (GLM 4), or cut
+            turns = find_turns(ids, self.chat_format)
+            doubtful |= known.keys() & set(turns.row[~turns.closed].tolist())
         entries = {}
         for row in doubtful:
             by_turn = self._by_turn(rows_taken(batch, [row]), names)

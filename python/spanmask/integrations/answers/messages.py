@@ -129,7 +129,7 @@ class MessageLabels:
         if (
             conversation.weights is not None
             or any("tool_calls" in message for message in conversation.messages)
-            or (self.policy.reasoning != "train" and any(map(may_reason, trained)))
+            or any(map(may_reason, trained))
             or self.chat_format.uncovered_kind(conversation.messages, conversation.tools) is not None
         ):
             return True
