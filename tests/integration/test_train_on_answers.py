@@ -274,7 +274,7 @@ def test_collators_of_transformers(name, tokenizer, chat_format, rows, tmp_path)
         "ours": DataCollatorForChat(tokenizer, policy=policy),
     }[name]
     trainer = train_on_answers(plain(tokenizer, datasets.Dataset.from_dict({"input_ids": rows}), tmp_path, collator=collator))
-    assert (trainer.data_collator is collator) == (name in ("flattening", "seq2seq", "ours"))
+    assert (trainer.data_collator is collator) == (name in ("flattening", "seq2seq"))
     check_training(trainer, tokenizer, lambda ids: reference.mask_labels(ids, chat_format, policy))
 
 

@@ -5,7 +5,7 @@ import warnings
 
 import datasets
 import pytest
-from spanmask import ChatFormat, MaskPolicy, RoleBoundary, SpanmaskWarning, encode_chat, train_on_answers
+from spanmask import ChatFormat, DataCollatorForChat, MaskPolicy, RoleBoundary, SpanmaskWarning, encode_chat, train_on_answers
 from spanmask.integrations.answers.labels import AnswerLabels
 from spanmask.integrations.weighted_loss import WeightedLossTrainer
 from support import trainers
@@ -281,6 +281,24 @@ class TestCollatorsThatMakeNoLabels:
         for loader in (trainer.get_train_dataloader(), *map(trainer.get_eval_dataloader, [*sets, *sets.values()])):
             (batch,) = loader
             assert sorted(texts(tokenizer, [{"labels": row} for row in batch["labels"].tolist()])) == sorted(self.SAID)
+
+    def test_a_collator_of_ours_that_the_user_made(self, tokenizer, tmp_path):
+        """Its options, kept columns and counts remain."""
+        policy = MaskPolicy(train_on_eos="none")
+        collator = DataCollatorForChat(
+            tokenizer, policy=policy, pad_to_multiple_of=16, keep_columns="number", padding_side="left"
+        )
+        data = self.rows(tokenizer).add_column("number", [0, 1, 2])
+        trainer = train_on_answers(self.plain(tokenizer, data, tmp_path, data_collator=collator))
+        (batch,) = trainer.get_train_dataloader()
+        said = texts(tokenizer, [{"labels": row} for row in batch["labels"].tolist()])
+        wanted = [text.replace("over there " + LURE + "<|im_end|>", "over there " + LURE) for text in self.SAID]
+        wanted = [text.removesuffix("<|im_end|>") for text in wanted]
+        assert dict(zip(batch["number"].tolist(), said, strict=True)) == dict(enumerate(wanted))
+        assert batch["labels"].shape[1] % 16 == 0
+        assert not batch["attention_mask"][:, 0].all()
+        assert collator.report.rows == 3
+        assert collator.report.trained_tokens == trainer.spanmask_report["train"].trained_tokens
 
     @pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
     @pytest.mark.parametrize("side", ["right", "left"])

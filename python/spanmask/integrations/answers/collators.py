@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spanmask.collators.base import ChatCollator
+from spanmask.collators.chat import DataCollatorForChat
 from spanmask.collators.vision import DataCollatorForVisionChat
 from spanmask.integrations.answers.labeled import LabeledCollator
 
@@ -31,6 +32,8 @@ def our_collator(
         TypeError: the trainer's collator is the user's own, or the trainer has no tokenizer.
     """
     current, processing = trainer.data_collator, trainer.processing_class
+    if type(current) is DataCollatorForChat:
+        return LabeledCollator.like(current, weighted)
     if isinstance(current, ChatCollator):
         return current
     check_replaceable(current)
@@ -81,7 +84,7 @@ def name_of(collator: Any) -> str:
 def passes_all_labels(trainer: Any, samples: Iterable[Mapping[str, Any]]) -> bool:
     """Whether labels of tokenized rows reach the model: the trainer's collator is tried on rows of its data sets."""
     if isinstance(trainer.data_collator, ChatCollator):
-        return True
+        return type(trainer.data_collator) is not DataCollatorForChat  # it would search again
     return all(passes_labels(trainer, with_some_labels(sample)) for sample in samples)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from spanmask import _core
 from spanmask.collators.base import TokenRows
 from spanmask.collators.chat import DataCollatorForChat
+from spanmask.errors import SpanmaskWarning
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, core_rows
 from spanmask.turns import TurnEntries, Turns, turn_columns
@@ -42,11 +44,23 @@ class LabeledCollator(DataCollatorForChat):
     _: KW_ONLY
     weighted: bool = False
 
+    @classmethod
+    def like(cls, collator: DataCollatorForChat, weighted: bool) -> LabeledCollator:
+        """A collator with the options of another one, which counts its batches."""
+        options = {field.name: getattr(collator, field.name) for field in fields(collator)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpanmaskWarning)  # the other one has warned
+            made = cls(**options, weighted=weighted)
+        for name in ("_running", "_counts", "_is_derived", "_uncovered", "_format_error"):
+            setattr(made, name, getattr(collator, name))
+        return made
+
     def _examples(self, features: Any) -> Any:
         examples = super()._examples(features)
         if WEIGHTS_COLUMN not in examples[0]:
             return examples
-        return [{name: example[name] for name in COLUMNS if name in example} for example in examples]
+        names = (*COLUMNS, *self.keep_columns)
+        return [{name: example[name] for name in names if name in example} for example in examples]
 
     def _rows(self, columns: Mapping[str, Any]) -> TokenRows:
         if WEIGHTS_COLUMN not in columns:
