@@ -33,9 +33,10 @@ def train_on_answers(
     """Make a trainer train on answers only: TRL's `SFTTrainer` or transformers' `Trainer`, with data of any layout that they take.
 
     Tokenized rows (those that `SFTTrainer` prepared included: packed, padding-free, streamed) get a column `labels`. For rows that are
-    tokenized in batches (messages in a `Trainer` or with `skip_prepare_dataset`, images), and for policies with loss weights, the trainer's
-    collator is replaced by `DataCollatorForChat` or `DataCollatorForVisionChat`, which keeps its `max_length` and padding, and
-    `args.remove_unused_columns` becomes False. Evaluation sets are labeled too, those passed to `trainer.evaluate` later included.
+    tokenized in batches (messages in a `Trainer` or with `skip_prepare_dataset`, images), for policies with loss weights, and where the
+    trainer's collator does not pass labels on, it is replaced by `DataCollatorForChat` or `DataCollatorForVisionChat`, which keeps its
+    `max_length` and padding, and `args.remove_unused_columns` becomes False. Evaluation sets are labeled too, those passed to
+    `trainer.evaluate` later included.
 
     What it did is printed, and kept as `trainer.spanmask_report` (an `AnswersReport`). A second call with the same arguments does nothing.
 
