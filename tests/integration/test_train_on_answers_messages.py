@@ -167,6 +167,24 @@ def test_the_last_answer_is_that_of_the_conversation_wherever_its_row_was_cut(qu
         assert trainer.train_dataset[0]["labels"] == whole[:cut]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["rows", "stream"])
+def test_flags_count_messages_also_those_that_the_template_leaves_out(stream, tmp_path):
+    skipping = chat_tokenizer()
+    skipping.chat_template = CALLS.replace("messages %}", "messages if m['content'] %}")
+    chat = [ask("Where?"), answer(""), ask("Who?"), answer("nobody"), ask("When?"), answer("now")]
+    data = datasets.Dataset.from_list([{"messages": chat, "turn_mask": [1, 0, 1]}])
+    trainer = sft(skipping, data.to_iterable_dataset() if stream else data, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpanmaskWarning)
+        assert texts(skipping, train_on_answers(trainer).train_dataset) == ["now<|im_end|>"]
+
+
+def test_too_many_flags_are_an_error_in_rows_of_messages(tokenizer, tmp_path):
+    trainer = sft(tokenizer, [{"messages": [ask("Where?"), answer("here")], "turn_mask": [0, 1]}], tmp_path)
+    with pytest.raises(ValueError, match="has 2 entries for 1 messages of the roles assistant; give one for each"):
+        train_on_answers(trainer)
+
+
 THINKING = [ask("Where?"), answer("<think>\nhm, so\n</think>\n\nhere"), ask("Who?"), answer("<think>\n\n</think>\n\nI")]
 
 

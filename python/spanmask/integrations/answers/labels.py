@@ -151,6 +151,8 @@ class AnswerLabels:
         if self.policy.truncated_turn == "drop":  # a last answer without a closing marker may be whole (GLM 4), or cut
             turns = find_turns(ids, self.chat_format)
             doubtful |= known.keys() & set(turns.row[~turns.closed].tolist())
+        if self._by_turn(batch, names):  # they count messages, some of which may have no turn
+            doubtful = set(known)
         entries = {}
         for row in doubtful:
             by_turn = self._by_turn(rows_taken(batch, [row]), names)
