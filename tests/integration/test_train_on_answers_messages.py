@@ -375,3 +375,15 @@ class TestCollatorsThatMakeNoLabels:
             trainer = train_on_answers(self.plain(tokenizer, data, tmp_path))
         with pytest.warns(SpanmaskWarning, match="Row .: excluded by labels or turn weights"):
             list(trainer.get_train_dataloader())
+
+    def test_another_label_of_what_does_not_train(self, tokenizer, tmp_path):
+        data = self.rows(tokenizer).add_column("turn_mask", [[1, 1], [0, 0], [1]])
+        collator = DataCollatorForChat(tokenizer, label_pad_token_id=-7)
+        with pytest.warns(SpanmaskWarning, match="1 of 3 rows train nothing"):
+            trainer = train_on_answers(self.plain(tokenizer, data, tmp_path, data_collator=collator))
+        with pytest.warns(SpanmaskWarning, match="excluded by labels"):
+            (batch,) = trainer.get_train_dataloader()
+        assert sorted(texts(tokenizer, [{"labels": row[row != -7].tolist()} for row in batch["labels"]])) == sorted(
+            ["", self.SAID[0], self.SAID[2]]
+        )
+        assert -100 not in batch["labels"]

@@ -71,12 +71,14 @@ class LabeledCollator(DataCollatorForChat):
         if "attention_mask" in columns:
             real = Ragged.from_rows(columns["attention_mask"], "attention_mask").values != 0
         offsets = np.concatenate([[0], np.cumsum(real)])[ids.offsets]
-        weights = np.where(labels.values == IGNORE, np.float32(0), weights)[real]
+        is_label = (labels.values != IGNORE)[real]
+        weights = np.where(is_label, weights[real], np.float32(0))
+        known = np.where(is_label, labels.values[real], self.label_pad_token_id)
         stretches, entries = stretches_of(weights, offsets, self._format().roles, self._trained_role)
         return LabeledRows(
             core_rows(Ragged(ids.values[real], offsets), "input_ids"),
             "input_ids",
-            labels=core_rows(Ragged(labels.values[real], offsets), "labels", int64=True),
+            labels=core_rows(Ragged(known, offsets), "labels", int64=True),
             stretches=stretches,
             weights=entries if self.weighted else None,
         )
