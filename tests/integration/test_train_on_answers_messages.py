@@ -99,6 +99,20 @@ def test_nulls_that_arrow_fills_in_are_rendered_by_the_trainer(tools, stream, to
     assert trainer.spanmask_report["train"].role_mismatches == 0
 
 
+@pytest.mark.parametrize("column", [False, True])
+def test_variables_that_the_trainer_did_not_use_do_no_harm(column, tmp_path):
+    """SFTTrainer renders with the variables of rows alone."""
+    moody = chat_tokenizer()
+    moody.chat_template = CALLS.replace("{{ '<|im_start|>'", "{{ mood if mood is defined else '' }}{{ '<|im_start|>'")
+    data = datasets.Dataset.from_list([{"messages": [ask(LURE), answer("bad", weight=0), ask("Who?"), answer("nobody")]}])
+    if column:
+        data = data.add_column("chat_template_kwargs", [{"mood": "calm"}])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpanmaskWarning)
+        trainer = train_on_answers(sft(moody, data, tmp_path), template_kwargs={"mood": "cross"})
+    assert texts(moody, trainer.train_dataset) == ["nobody<|im_end|>"]
+
+
 @pytest.mark.parametrize("loss", [None, False, True])
 def test_answers_in_prompts_train_if_the_trainer_says_so_whatever_the_contents(loss, tokenizer, tmp_path):
     """Rows that are labeled by their messages are labeled as those whose ids are searched."""

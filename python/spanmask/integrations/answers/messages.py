@@ -106,7 +106,8 @@ class MessageLabels:
             return None
 
     def as_rendered(self, row: Any, names: Sequence[str], conversation: Conversation) -> Conversation:
-        """A conversation as the trainer gave it to the template: messages, tools and variables with the nulls that Arrow filled in.
+        """A conversation as TRL gives it to the template: messages, tools and variables with the nulls that Arrow filled in, and no
+        variables but the row's.
 
         `row`: a batch of this row alone.
         """
@@ -114,7 +115,6 @@ class MessageLabels:
         tools, variables = columns.get("tools"), columns.get("chat_template_kwargs")
         options = {
             "tools": json.loads(tools) if isinstance(tools, str) and tools.strip() else tools,
-            **conversation.template_kwargs,
             **(variables if isinstance(variables, Mapping) else {}),
         }
         layout = ("messages",) if "messages" in columns else ("prompt", "completion")
