@@ -108,3 +108,21 @@ def test_a_role_that_a_derived_format_lacks_trains_in_messages():
     only = DataCollatorForChat(tokenizer, policy=MaskPolicy(roles="critic"), return_tensors="np")
     with pytest.raises(ValueError, match="roles: the policy trains 'critic'"):
         only([{"input_ids": ids}])
+
+
+def test_reasoning_that_a_format_does_not_know_is_told_once(recwarn):
+    tokenizer = tokenizer_with(ENDLESS_RESULTS)
+    messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "<think>hm</think>yes"}]
+    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    collator = DataCollatorForChat(tokenizer, policy=MaskPolicy(reasoning="ignore"), return_tensors="np")
+    recwarn.clear()
+    collator([{"messages": messages}])
+    for _ in range(2):
+        collator([{"input_ids": ids}])
+    told = [str(one.message) for one in recwarn]
+    assert len(told) == 1
+    assert told[0].startswith("policy: reasoning='ignore' leaves nothing out of rows of token ids")
+
+    advised = MaskPolicy(reasoning="ignore", ignore_between=[("<think>", "</think>")])
+    labels = DataCollatorForChat(tokenizer, policy=advised, return_tensors="np")([{"input_ids": ids}])["labels"][0]
+    assert tokenizer.decode(labels[labels != -100]) == "yes<|fin|>"

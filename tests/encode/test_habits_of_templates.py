@@ -180,6 +180,33 @@ def test_tokens_of_the_template_that_take_white_space(strip, content):
         assert tokens == [*said, *closing]
 
 
+@pytest.mark.parametrize("strip", [{}, {"rstrip": True}, {"lstrip": True}, {"rstrip": True, "lstrip": True}])
+@pytest.mark.parametrize("content", ["There!", "There! ", "There! \n", "There\n!\n"])
+def test_the_header_that_stops_an_answer_takes_white_space(strip, content):
+    """The token after it, of the next question, does not train."""
+    template = LOOP + "<|{{ m.role }}|>{{ m.content }}" + END + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    tokenizer = fast_tokenizer(template, **strip)
+    out = encode_chat(tokenizer, [[ASK, {"role": "assistant", "content": content}, ASK]])
+    tokens = tokenizer.convert_ids_to_tokens([label for label in out.labels.to_list()[0] if label != -100])
+    assert tokens == ["There", "!", "<|user|>"]
+
+
+@pytest.mark.parametrize("thought", ["Hm", "  Hm  ", "Hm\n\n"])
+@pytest.mark.parametrize("said", ["Yes", "\tYes\n", "\n\n    if yes:\n", "  Yes  "])
+def test_contents_that_are_trimmed_and_then_split_at_a_tag(thought, said):
+    """Line breaks are stripped at the tag, white space of any kind at the ends."""
+    template = (
+        LOOP + "{% set c = m.content | trim %}<|s|>{{ m.role }}<|m|>{% if '</think>' in c %}[{{ c.split('</think>')[0].rstrip('\n') }}]"
+        + "{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}{{ c }}<|e|>" + END
+        + "{% if add_generation_prompt %}<|s|>assistant<|m|>{% endif %}"
+    )  # fmt: skip
+    answer = f"{thought}</think>\n\n{said}"
+    first, last = answer.strip().split("</think>")
+    wanted = f"[{first.rstrip(chr(10))}]{last.lstrip(chr(10))}<|e|>"
+    tokenizer = tokenizer_with(template, "<|s|>", "<|m|>", "<|e|>")
+    assert trained(tokenizer, [ASK, {"role": "assistant", "content": answer}]) == [wanted]
+
+
 @pytest.mark.parametrize("number", [731_000_000, 731_000_001, 731_123_456])
 def test_numbers_of_tools_that_look_like_marks(number):
     tokenizer = tokenizer_with(

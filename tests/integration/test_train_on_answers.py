@@ -198,7 +198,7 @@ def test_packed_sets_say_that_they_have_no_weights_and_labels_made_before_are_a_
     said = [[*row[:3], {**row[3], "weight": 0}, *row[4:]] if len(row) >= 4 else row for row in CONVERSATIONS]
     dataset = datasets.Dataset.from_list([{"messages": row} for row in said])
     trainer = train_on_answers(sft(tokenizer, dataset, tmp_path, **options))
-    note = "packed by TRL, without weights of messages, turn_mask, turn_weights: if rows have them, map encode_chat before"
+    note = "packed by TRL, without the messages: if contents hold text of markers, or rows have weights"
     assert note in str(trainer.spanmask_report)
     assert note in capsys.readouterr().out
     plain_trainer = train_on_answers(sft(tokenizer, dataset, tmp_path))
@@ -274,7 +274,7 @@ def test_collators_of_transformers(name, tokenizer, chat_format, rows, tmp_path)
         "ours": DataCollatorForChat(tokenizer, policy=policy),
     }[name]
     trainer = train_on_answers(plain(tokenizer, datasets.Dataset.from_dict({"input_ids": rows}), tmp_path, collator=collator))
-    assert (trainer.data_collator is collator) == (name in ("flattening", "seq2seq", "ours"))
+    assert (trainer.data_collator is collator) == (name in ("flattening", "seq2seq"))
     check_training(trainer, tokenizer, lambda ids: reference.mask_labels(ids, chat_format, policy))
 
 

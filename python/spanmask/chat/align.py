@@ -105,7 +105,21 @@ def rewritten(leaf: str, replaced: Sequence[tuple[str, str]]) -> Iterator[str]:
 def forms_as_is(leaf: str) -> Iterator[str]:
     """The forms of a text that is not rewritten."""
     stripped = leaf.strip()
-    seen = dict.fromkeys((leaf, stripped, leaf.strip("\n"), leaf.rstrip(), leaf.lstrip(), leaf.lstrip("\n"), leaf.rstrip("\n")))
+    left, right = leaf.lstrip(), leaf.rstrip()
+    # The last two: a content that is trimmed, then split at a tag, and line breaks next to the tag are stripped (Qwen 3.5).
+    seen = dict.fromkeys(
+        (
+            leaf,
+            stripped,
+            leaf.strip("\n"),
+            right,
+            left,
+            leaf.lstrip("\n"),
+            leaf.rstrip("\n"),
+            right.lstrip("\n"),
+            left.rstrip("\n"),
+        )
+    )
     yield from seen
     for some in dict.fromkeys((leaf, stripped)):
         quoted = json.dumps(some)[1:-1]

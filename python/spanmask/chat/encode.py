@@ -295,7 +295,8 @@ def turns_at(
         stop_at = max(first, stop_at)
         inside = [first if at == content_start else min(max(first, edges.covering(at)), stop_at) for at in (prefill, reasoning)]
         begin = min(max(last, edges.following(start)), first)
-        last = max(stop_at, edges.following(stop))
+        # A stop token that takes the white space before it begins before the turn's end.
+        last = max(stop_at, edges.covering(stop) if turn.stop_token else edges.following(stop))
         turns.append(
             AlignedTurn(turn.role, turn.message, (begin, first, *inside, stop_at, last), turn.stop_token, turn.empty_reasoning)
         )

@@ -273,6 +273,14 @@ class ChatCollator:
         """Where the turns of rows come from, and the policy for their roles."""
         if rows.encoded is None:
             fmt = self._format()
+            if self._policy.reasoning == "ignore" and not fmt.reasoning and self._running.is_first("reasoning"):
+                warnings.warn(
+                    "policy: reasoning='ignore' leaves nothing out of rows of token ids, because the chat format names no tags of "
+                    "reasoning. Pass messages, name the tags in ChatFormat.reasoning, or leave them out with "
+                    "MaskPolicy(ignore_between=[('<think>', '</think>')]).",
+                    SpanmaskWarning,
+                    stacklevel=5,
+                )
             return fmt._compiled, self._policy_of(fmt)._compile(fmt.roles, fmt.ignore_ids)
         turns = rows.encoded.turns
         ignore_ids = () if self.chat_format is None else self.chat_format.ignore_ids

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.base import ChatCollator
 from spanmask.errors import ChatFormatError
-from spanmask.integrations.answers.collators import check_collator, our_collator
+from spanmask.integrations.answers.collators import our_collator, passes_all_labels
+from spanmask.integrations.answers.labeled import LabeledCollator
 from spanmask.integrations.answers.labels import is_weight_column
 from spanmask.integrations.answers.report import AnswersReport
 from spanmask.integrations.answers.sets import Setup, first_row, label_later_sets, label_set, maps
@@ -32,9 +33,10 @@ def train_on_answers(
     """Make a trainer train on answers only: TRL's `SFTTrainer` or transformers' `Trainer`, with data of any layout that they take.
 
     Tokenized rows (those that `SFTTrainer` prepared included: packed, padding-free, streamed) get a column `labels`. For rows that are
-    tokenized in batches (messages in a `Trainer` or with `skip_prepare_dataset`, images), and for policies with loss weights, the trainer's
-    collator is replaced by `DataCollatorForChat` or `DataCollatorForVisionChat`, which keeps its `max_length` and padding, and
-    `args.remove_unused_columns` becomes False. Evaluation sets are labeled too, those passed to `trainer.evaluate` later included.
+    tokenized in batches (messages in a `Trainer` or with `skip_prepare_dataset`, images), for policies with loss weights, and where the
+    trainer's collator does not pass labels on, it is replaced by `DataCollatorForChat` or `DataCollatorForVisionChat`, which keeps its
+    `max_length` and padding, and `args.remove_unused_columns` becomes False. Evaluation sets are labeled too, those passed to
+    `trainer.evaluate` later included.
 
     What it did is printed, and kept as `trainer.spanmask_report` (an `AnswersReport`). A second call with the same arguments does nothing.
 
@@ -165,22 +167,22 @@ def label_data(trainer: Any, setup: Setup, template_kwargs: Mapping[str, Any] | 
         check_weights(trainer, samples)
     in_batches = {name for name, data in sets.items() if "input_ids" not in samples[name] or not maps(data)}
     ours = None
-    if in_batches or weighted:
-        ours = our_collator(trainer, setup, samples, template_kwargs)
+    tokenized = [sample for name, sample in samples.items() if name not in in_batches]
+    if in_batches or weighted or not passes_all_labels(trainer, tokenized):
+        ours = our_collator(trainer, setup, samples, template_kwargs, weighted)
         trainer.args.remove_unused_columns = False
+    weights = isinstance(ours, LabeledCollator)
     labeled = {}
     for name, data in sets.items():
         if name in in_batches:
             labeled[name] = data
             continue
-        labeled[name], row = label_set(trainer, setup, data, name, report)
-        if ours is None:
-            check_collator(trainer, setup, row)
-    if ours is None:
-        label_later_sets(trainer, setup)
-    else:
+        labeled[name] = label_set(trainer, setup, data, name, report, weights)
+    label_later_sets(trainer, setup, weights, in_batches=ours is not None)
+    if ours is not None:
         trainer.data_collator = ours
-        later = f"batches are masked and counted by {type(ours).__name__} while they are made"
+        made_by = "DataCollatorForChat" if weights else type(ours).__name__
+        later = f"batches are masked and counted by {made_by} while they are made"
         for name in in_batches:
             report.add(name, lambda: ours.report, later)
     if "train" in labeled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any
 
@@ -11,14 +11,20 @@ import numpy as np
 from spanmask.collators.base import ChatCollator
 from spanmask.collators.chat import DataCollatorForChat
 from spanmask.collators.vision import DataCollatorForVisionChat
+from spanmask.integrations.answers.labeled import LabeledCollator
 
-__all__ = ["check_collator", "our_collator"]
+__all__ = ["our_collator", "passes_all_labels"]
 
 LIBRARIES = ("transformers", "trl")
+IGNORE = -100
 
 
 def our_collator(
-    trainer: Any, setup: Any, samples: Mapping[str, Mapping[str, Any]], template_kwargs: Mapping[str, Any] | None
+    trainer: Any,
+    setup: Any,
+    samples: Mapping[str, Mapping[str, Any]],
+    template_kwargs: Mapping[str, Any] | None,
+    weighted: bool,
 ) -> ChatCollator:
     """A collator of ours with the lengths and the padding of the trainer's.
 
@@ -26,6 +32,8 @@ def our_collator(
         TypeError: the trainer's collator is the user's own, or the trainer has no tokenizer.
     """
     current, processing = trainer.data_collator, trainer.processing_class
+    if type(current) is DataCollatorForChat:
+        return LabeledCollator.like(current, weighted)
     if isinstance(current, ChatCollator):
         return current
     check_replaceable(current)
@@ -49,7 +57,7 @@ def our_collator(
         return DataCollatorForVisionChat(processing, **options)
     if getattr(trainer, "padding_free", False):
         options |= {"padding_free": True, "pad_to_multiple_of": None}
-    return DataCollatorForChat(processing, **options)
+    return LabeledCollator(processing, weighted=weighted, **options)
 
 
 def check_replaceable(collator: Any) -> None:
@@ -73,14 +81,17 @@ def name_of(collator: Any) -> str:
     return str(getattr(collator, "__qualname__", type(collator).__name__))
 
 
-def check_collator(trainer: Any, setup: Any, row: Mapping[str, Any]) -> None:
-    """See to it that labels reach the model: try the trainer's collator on a row, and replace it if it makes labels of its own.
+def passes_all_labels(trainer: Any, samples: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether labels of tokenized rows reach the model: the trainer's collator is tried on rows of its data sets."""
+    if isinstance(trainer.data_collator, ChatCollator):
+        return type(trainer.data_collator) is not DataCollatorForChat  # it would search again
+    return all(passes_labels(trainer, with_some_labels(sample)) for sample in samples)
 
-    Raises:
-        TypeError, ValueError: it is a collator that must not be replaced.
-    """
-    if not isinstance(trainer.data_collator, ChatCollator) and not passes_labels(trainer, row):
-        trainer.data_collator = our_collator(trainer, setup, {}, None)
+
+def with_some_labels(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with labels that nothing but a column of labels could give."""
+    ids = np.asarray(row["input_ids"]).tolist()
+    return {**row, "labels": [label if at % 3 == 1 else IGNORE for at, label in enumerate(ids)]}
 
 
 def passes_labels(trainer: Any, row: Mapping[str, Any]) -> bool:

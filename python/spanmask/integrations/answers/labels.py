@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.collators.guard import describe_mismatch
+from spanmask.integrations.answers.labeled import WEIGHTS_COLUMN
 from spanmask.integrations.answers.messages import MessageLabels, RowLabels
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
@@ -24,7 +26,7 @@ from spanmask.turns import Turns, find_turns, named_turn_column, turn_columns
 __all__ = ["AnswerLabels", "is_weight_column"]
 
 # Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
-VERSION = 3
+VERSION = 4
 IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
 MASKS = ("attention_mask", *TRAINED_FLAGS)
@@ -38,6 +40,7 @@ class AnswerLabels:
         turn_column: a column of flags or weights of turns that must be there.
         wrapped: rows are pieces of one stream, which may be cut anywhere (TRL's packing strategy "wrapped"); they are passed in order, with
             their indices.
+        weights: a column of loss weights by token is added, too, for `LabeledCollator`.
         renderer, template_kwargs: what rows of messages were tokenized with. With it, rows whose contents hold text of markers, or whose
             messages have weights, are labeled by their messages, where the trainer has kept them.
     """
@@ -49,15 +52,16 @@ class AnswerLabels:
         *,
         turn_column: str | None = None,
         wrapped: bool = False,
+        weights: bool = False,
         renderer: Any = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.chat_format, self.policy, self.turn_column, self.wrapped = chat_format, policy, turn_column, wrapped
-        self.renderer, self.template_kwargs = renderer, template_kwargs
+        self.weights, self.renderer, self.template_kwargs = weights, renderer, template_kwargs
         # Untrained rows are dropped, or refused, where the whole data set is known.
         self._policy = replace(policy, on_untrained_row="keep")
         self._by_messages = (
-            None if renderer is None else MessageLabels(renderer, template_kwargs or {}, chat_format, self._policy)
+            None if renderer is None else MessageLabels(renderer, template_kwargs or {}, chat_format, self._policy, weights)
         )
         self.count()
 
@@ -68,61 +72,72 @@ class AnswerLabels:
         self._carried = np.zeros(0, np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("chat_format", "policy", "turn_column", "wrapped", "renderer", "template_kwargs")
+        names = ("chat_format", "policy", "turn_column", "wrapped", "weights", "renderer", "template_kwargs")
         return {"version": VERSION, **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**{name: value for name, value in state.items() if name != "version"})  # type: ignore[misc]
 
     def __call__(self, batch: Any, indices: Sequence[int] | None = None) -> Any:
-        """A batch with labels: an Arrow table for one, otherwise the new column alone."""
-        ids, labels = self.labels(batch, indices)
+        """A batch with labels: an Arrow table for one, otherwise the new columns alone."""
+        ids, labels, weights = self.labels(batch, indices)
         if not is_arrow(batch):  # a stream
             if not self.report.trained_tokens:
                 raise ValueError(
                     f"stream: none of the first {self.report.rows} rows trains anything ({', '.join(self.report.reasons)}). Compare "
                     "print(chat_format) with a row, and see spanmask.preview."
                 )
-            return {"labels": labels.to_list()}
-        column = like_column(labels, ids.values.dtype, batch.schema.field("input_ids").type)
-        if "labels" in batch.column_names:
-            return batch.set_column(batch.column_names.index("labels"), "labels", column)
-        return batch.append_column("labels", column)
+            return {"labels": labels.to_list(), **({WEIGHTS_COLUMN: weights.to_list()} if self.weights else {})}
+        kind = batch.schema.field("input_ids").type
+        batch = with_column(batch, "labels", like_column(labels, np.int64 if ids.values.dtype.itemsize > 4 else np.int32, kind))
+        return with_column(batch, WEIGHTS_COLUMN, like_column(weights, np.float32, kind)) if self.weights else batch
 
     def finds_turns(self, row: Mapping[str, Any]) -> bool:
         """Whether there is a turn in a row."""
         return len(find_turns([row["input_ids"]], self.chat_format)) > 0
 
-    def labels(self, batch: Any, indices: Sequence[int] | None = None) -> tuple[Ragged, Ragged]:
-        """The ids and the labels of a batch; its counts are added to the report.
+    def labels(self, batch: Any, indices: Sequence[int] | None = None) -> tuple[Ragged, Ragged, Ragged]:
+        """The ids, the labels and the loss weights of a batch; its counts are added to the report.
 
         Raises:
             ValueError: a column is missing, or does not fit the rows.
         """
         names = batch.column_names if is_arrow(batch) else list(batch)
-        ids = Ragged.from_rows(batch["input_ids"], "input_ids")
-        existing = existing_labels(batch, names, ids)
+        stored = Ragged.from_rows(batch["input_ids"], "input_ids")
+        existing = existing_labels(batch, names, stored)
+        ids, real = stored, None
+        if "attention_mask" in names and "seq_lengths" not in names and not self.wrapped:
+            real = without_padding(Ragged.from_rows(batch["attention_mask"], "attention_mask"), ids.offsets)
+        if real is not None:
+            ids = Ragged(stored.values[real], np.concatenate([[0], np.cumsum(real)])[stored.offsets])
+            existing = None if existing is None else Ragged(existing.values[real], ids.offsets)
         if self.wrapped:
-            labels, report = self._label_stream(ids, existing, indices)
+            labels, weights, report = self._label_stream(ids, existing, indices)
         else:
-            labels, report = self._label_rows(batch, names, ids, existing)
+            labels, weights, report = self._label_rows(batch, names, ids, existing)
         self.report = self.report + report
-        return ids, labels
+        if real is None:
+            return ids, labels, weights
+        padded_labels, padded_weights = np.full(len(real), IGNORE, np.int64), np.zeros(len(real), np.float32)
+        padded_labels[real], padded_weights[real] = labels.values, weights.values
+        return stored, Ragged(padded_labels, stored.offsets), Ragged(padded_weights, stored.offsets)
 
-    def _label_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
+    def _label_rows(
+        self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None
+    ) -> tuple[Ragged, Ragged, MaskReport]:
         by_messages = {} if "seq_lengths" in names else self._label_by_messages(batch, names, ids, existing)
         if not by_messages:
             return self._search_rows(batch, names, ids, existing)
         others = [row for row in range(len(ids)) if row not in by_messages]
-        found = {row: one.labels for row, one in by_messages.items()}
+        found = {row: (one.labels, one.weights) for row, one in by_messages.items()}
         reports: dict[tuple[int, ...], MaskReport] = {(row,): one.report for row, one in by_messages.items()}
         if others:
-            some = rows_taken(batch, others)
-            some_ids = Ragged.from_rows(some["input_ids"], "input_ids")
-            labels, report = self._search_rows(some, names, some_ids, existing_labels(some, names, some_ids))
-            found |= dict(zip(others, labels, strict=True))
+            some_existing = None if existing is None else rows_of(existing, others)
+            labels, weights, report = self._search_rows(rows_taken(batch, others), names, rows_of(ids, others), some_existing)
+            found |= dict(zip(others, zip(labels, weights, strict=True), strict=True))
             reports[tuple(others)] = report
-        return Ragged(np.concatenate([found[row] for row in range(len(ids))]), ids.offsets), added(reports)
+        joined = [Ragged(np.concatenate([found[row][at] for row in range(len(ids))]), ids.offsets) for at in range(2)]
+        return joined[0], joined[1], added(reports)
 
     def _label_by_messages(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> dict[int, RowLabels]:
         """The labels of rows for which a search in the ids is not enough."""
@@ -130,16 +145,32 @@ class AnswerLabels:
         if conversations is None or self._by_messages is None:
             return {}
         known = {row: one for row, one in enumerate(conversations) if one is not None}
-        doubtful = known.keys() & set(self._mismatches(batch, names, ids))
+        # Which turn is the last one of a row that was cut, only its messages show.
+        counts_turns = "last" in (self.policy.turns, self.policy.train_on_eos)
+        doubtful = known.keys() & set(self._mismatches(batch, names, ids, whole=counts_turns))
         doubtful |= {row for row, one in known.items() if self._by_messages.needs_text(one)}
+        if self.policy.truncated_turn == "drop":  # a last answer without a closing marker may be whole (GLM 4), or cut
+            turns = find_turns(ids, self.chat_format)
+            doubtful |= known.keys() & set(turns.row[~turns.closed].tolist())
+        if self._by_turn(batch, names):  # they count messages, some of which may have no turn
+            doubtful = set(known)
         entries = {}
         for row in doubtful:
             by_turn = self._by_turn(rows_taken(batch, [row]), names)
             if by_turn:
                 entries[row] = turn_columns(by_turn.get("turn_mask"), by_turn.get("turn_weights"))
-        return self._by_messages.label({row: known[row] for row in sorted(doubtful)}, ids, existing, entries)
+        by_messages = self._by_messages
+        return by_messages.label(
+            {row: known[row] for row in sorted(doubtful)},
+            ids,
+            existing,
+            entries,
+            lambda row: by_messages.as_rendered(rows_taken(batch, [row]), names, known[row]),
+        )
 
-    def _search_rows(self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None) -> tuple[Ragged, MaskReport]:
+    def _search_rows(
+        self, batch: Any, names: Sequence[str], ids: Ragged, existing: Ragged | None
+    ) -> tuple[Ragged, Ragged, MaskReport]:
         rows = ids
         if "seq_lengths" in names:
             rows = Ragged(ids.values, document_offsets(batch["seq_lengths"], ids))
@@ -155,7 +186,7 @@ class AnswerLabels:
             for row in mismatched:
                 report.trained_tokens -= int((labels[row] != IGNORE).sum())
                 labels.values[labels.offsets[row] : labels.offsets[row + 1]] = IGNORE
-        return labels, report
+        return labels, weights_of(labels, masked.weights), report
 
     def _by_turn(self, batch: Any, names: Sequence[str]) -> dict[str, Any]:
         """Flags or weights of turns, as arguments of `mask_labels`."""
@@ -170,8 +201,10 @@ class AnswerLabels:
             return {"turn_weights": batch[self.turn_column]}
         return {"turn_mask": batch[self.turn_column]}
 
-    def _mismatches(self, batch: Any, names: Sequence[str], ids: Ragged) -> dict[int, str]:
-        """The rows whose messages have other roles than the turns that were found in their ids, and what is wrong."""
+    def _mismatches(self, batch: Any, names: Sequence[str], ids: Ragged, whole: bool = False) -> dict[int, str]:
+        """The rows whose messages have other roles than the turns that were found in their ids, and what is wrong. `whole`: rows that were
+        cut, so that turns are missing, are among them.
+        """
         columns = [name for name in ("messages", "prompt", "completion") if name in names]
         if not columns or ("messages" in columns and len(columns) > 1):
             return {}
@@ -185,12 +218,14 @@ class AnswerLabels:
         for row, parts in enumerate(zip(*wanted, strict=True)):
             messages = [message for part in parts for message in part]
             names_found = [self.chat_format.roles[number] for number in found[row]]
-            is_cut = len(closed[row]) > 0 and not closed[row][-1]
+            is_cut = not whole and len(closed[row]) > 0 and not closed[row][-1]
             if not same_roles(messages, names_found, self.chat_format, is_cut=is_cut):
                 mismatches[row] = describe_mismatch(row, [str(one["role"]) for one in messages], names_found)
         return mismatches
 
-    def _label_stream(self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None) -> tuple[Ragged, MaskReport]:
+    def _label_stream(
+        self, ids: Ragged, existing: Ragged | None, indices: Sequence[int] | None
+    ) -> tuple[Ragged, Ragged, MaskReport]:
         """Label pieces of a stream. A turn that the last batch left open goes on in this one, if this one follows it."""
         first = self._next_index if indices is None else int(indices[0])
         carried = self._carried if first == self._next_index else self._carried[:0]
@@ -211,7 +246,8 @@ class AnswerLabels:
         self._carried = stream[turns.start[-1] if len(turns) else len(stream) - min(len(stream), self._longest_marker()) :].copy()
         labels = Ragged(masked.labels.values[len(carried) :], ids.offsets)
         report = self._count_pieces(labels, masked.report, turns if len(carried) else None)
-        return labels, replace(report, truncated_turns=len(cut))
+        weights = None if masked.weights is None else Ragged(masked.weights.values[len(carried) :], ids.offsets)
+        return labels, weights_of(labels, weights), replace(report, truncated_turns=len(cut))
 
     def _cut_turns(self, turns: Turns) -> list[int]:
         """The trained turns of a stream that have no closing marker although another turn follows: their row was cut before it was packed.
@@ -252,6 +288,27 @@ def rows_taken(batch: Any, rows: Sequence[int]) -> Any:
     return {name: [column[row] for row in rows] for name, column in batch.items()}
 
 
+def rows_of(ragged: Ragged, rows: Sequence[int]) -> Ragged:
+    """Some rows of a `Ragged`."""
+    taken = [ragged[row] for row in rows]
+    return Ragged(np.concatenate(taken), np.append(0, np.cumsum([len(row) for row in taken])))
+
+
+def without_padding(mask: Ragged, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+    """What is left of all rows without the zeros at the ends of their attention masks; `None`: everything.
+
+    `offsets`: those of the ids. TRL leaves the masks of rows with labels as they are when it truncates the rows.
+    """
+    real: npt.NDArray[np.bool_] = mask.values != 0
+    if real.all() or not np.array_equal(mask.offsets, offsets):
+        return None
+    for start, stop in pairwise(mask.offsets.tolist()):
+        inside = np.flatnonzero(real[start:stop])
+        if len(inside):  # zeros inside a row are no padding
+            real[start + inside[0] : start + inside[-1]] = True
+    return real
+
+
 def added(reports: Mapping[tuple[int, ...], MaskReport]) -> MaskReport:
     """The sum of the reports of some rows each, whose rows keep their numbers."""
     total = MaskReport()
@@ -288,15 +345,27 @@ def document_offsets(lengths: Any, ids: Ragged) -> npt.NDArray[np.int64]:
     return offsets
 
 
-def like_column(labels: Ragged, dtype: np.dtype[Any], kind: Any) -> Any:
-    """Labels as an Arrow column: a list of the same kind as the ids', of int32 if the ids fit."""
+def weights_of(labels: Ragged, weights: Ragged | None) -> Ragged:
+    """The loss weights of tokens, 0 where there is no label. `weights`: `None` if all of them are 1."""
+    trained = labels.values != IGNORE
+    return Ragged(np.where(trained, np.float32(1) if weights is None else weights.values, np.float32(0)), labels.offsets)
+
+
+def like_column(rows: Ragged, dtype: npt.DTypeLike, kind: Any) -> Any:
+    """An Arrow column of lists of the same kind as the ids'."""
     import pyarrow as pa
 
-    narrow = dtype.itemsize < 4 or dtype == np.int32
-    values = pa.array(labels.values.astype(np.int32 if narrow else np.int64))
+    values = pa.array(rows.values.astype(dtype))
     if pa.types.is_large_list(kind):
-        return pa.LargeListArray.from_arrays(pa.array(labels.offsets), values)
-    return pa.ListArray.from_arrays(pa.array(labels.offsets.astype(np.int32)), values)
+        return pa.LargeListArray.from_arrays(pa.array(rows.offsets), values)
+    return pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), values)
+
+
+def with_column(table: Any, name: str, column: Any) -> Any:
+    """A table with a column that is added or replaced."""
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, column)
+    return table.append_column(name, column)
 
 
 def is_weight_column(column: Any, name: str) -> bool:

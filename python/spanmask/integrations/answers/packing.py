@@ -36,8 +36,8 @@ def packing_note(strategy: str | None, sample: Mapping[str, Any]) -> str:
     if strategy is None or any(label == IGNORE for label in labels):
         return ""
     return (
-        "packed by TRL, without weights of messages, turn_mask, turn_weights: if rows have them, map encode_chat before and pass its "
-        "input_ids and labels"
+        "packed by TRL, without the messages: if contents hold text of markers, or rows have weights, turn_mask or turn_weights, map "
+        "encode_chat before and pass its input_ids and labels"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.guard import REMEDIES
 from spanmask.errors import SpanmaskWarning
+from spanmask.integrations.answers.labeled import WEIGHTS_COLUMN
 from spanmask.integrations.answers.labels import AnswerLabels
 from spanmask.integrations.answers.packing import check_wrapped, packing_note, packing_strategy, warn_of_cut_answers
 from spanmask.integrations.answers.report import AnswersReport, counted
@@ -53,8 +54,8 @@ def maps(data: Any) -> bool:
     return isinstance(data, datasets.IterableDataset)
 
 
-def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersReport) -> tuple[Any, Mapping[str, Any]]:
-    """A data set of tokenized rows with labels, and a row of it that trains something.
+def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersReport, weights: bool) -> Any:
+    """A data set of tokenized rows with labels. `weights`: with a column of loss weights, for `LabeledCollator`.
 
     Raises:
         ValueError: no row would train.
@@ -68,11 +69,20 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
     if strategy == "wrapped":
         check_wrapped(setup.policy, setup.chat_format)
     policy = completions_policy(trainer, setup, sample)
+    if policy.reasoning == "ignore" and not setup.chat_format.reasoning and not {"messages", "prompt"} & set(sample):
+        warnings.warn(
+            f"{name} set: reasoning='ignore' leaves nothing out of it, because it has no messages (packing drops them) and the chat format "
+            "names no tags of reasoning. Name them in ChatFormat.reasoning, or leave them out with "
+            "MaskPolicy(ignore_between=[('<think>', '</think>')]).",
+            SpanmaskWarning,
+            stacklevel=5,
+        )
     labels = AnswerLabels(
         setup.chat_format,
         policy,
         turn_column=setup.turn_column,
         wrapped=strategy == "wrapped" and not shuffled,
+        weights=weights,
         renderer=None if strategy else renderer_of(trainer),
         template_kwargs=setup.template_kwargs,
     )
@@ -84,8 +94,8 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
         report.add(name, lambda: counts, note=packing_note(strategy, sample))
     if policy.on_untrained_row == "drop":
         labeled = labeled.filter(trains)
-    row = next(row for row in labeled if trains(row))
     if isinstance(data, datasets.IterableDataset):
+        next(row for row in labeled if trains(row))  # the first batch is counted
         counts = labels.report
         report.add(
             name,
@@ -95,7 +105,7 @@ def label_set(trainer: Any, setup: Setup, data: Any, name: str, report: AnswersR
         )
         labels.count()
     warn_of_cut_answers(strategy, shuffled, counts, name)
-    return labeled, row
+    return labeled
 
 
 def renderer_of(trainer: Any) -> Any:
@@ -120,7 +130,10 @@ def label_rows(trainer: Any, data: Any, labels: AnswerLabels, name: str) -> tupl
     with trainer.args.main_process_first(desc="labels of answers"):
         labeled = table.map(labels, batched=True, with_indices=labels.wrapped, num_proc=workers, desc=f"Labeling {name} dataset")
     before = data.format
-    columns = [*before["columns"], *({"labels"} - set(before["columns"]))]
+    columns = [
+        *before["columns"],
+        *(name for name in ("labels", WEIGHTS_COLUMN) if name in labeled.column_names and name not in before["columns"]),
+    ]
     return labeled.with_format(before["type"], columns, before["output_all_columns"], **before["format_kwargs"]), counts
 
 
@@ -169,12 +182,12 @@ def trains(row: Mapping[str, Any]) -> bool:
     return any(label != -100 for label in row["labels"])
 
 
-def label_later_sets(trainer: Any, setup: Setup) -> None:
-    """Label data sets that are passed to `evaluate` or `predict` later."""
+def label_later_sets(trainer: Any, setup: Setup, weights: bool, in_batches: bool) -> None:
+    """Label data sets that are passed to `evaluate` or `predict` later. `in_batches`: the collator masks those that are not tokenized."""
 
     def labeled(get: Any, data: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if data is not None and maps(data):
-            data, _ = label_set(trainer, setup, data, "eval", AnswersReport())
+        if data is not None and maps(data) and not (in_batches and "input_ids" not in first_row(data, "eval")):
+            data = label_set(trainer, setup, data, "eval", AnswersReport(), weights)
         return get(data, *args, **kwargs)
 
     for name in ("get_eval_dataloader", "get_test_dataloader"):
