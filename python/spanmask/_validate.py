@@ -213,7 +213,7 @@ def as_list(name: str, values: Any, expected: str) -> list[Any]:
     Raises:
         TypeError: text, no iterable, or one without items that can be read: an array without dimensions, a tensor without memory.
     """
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, np.ma.MaskedArray)) or not isinstance(values, Iterable):
         raise TypeError(f"{name}: expected {expected}, got {type(values).__name__} {short(values)}.")
     try:
         return [item.item() if getattr(item, "ndim", None) == 0 and hasattr(item, "item") else item for item in values]

@@ -15,6 +15,7 @@ from spanmask.ragged import (
     Column,
     Ragged,
     arrow_lists,
+    as_array,
     core_rows,
     in_one_array,
     is_arrow,
@@ -74,8 +75,7 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     """A flag for each token of each row: arrays, tensors or lists of bools (or of 0 and 1)."""
     if isinstance(column, Ragged):
         return as_flags(column.values, column.offsets, name)
-    if is_tensor(column):
-        column = tensor_to_numpy(column, name)
+    column = tensor_to_numpy(column, name) if is_tensor(column) else to_numpy(column, name)
     if isinstance(column, np.ndarray) and column.dtype != np.object_:
         if column.ndim != 2:
             raise TypeError(f"{name}: expected a row of flags for each row of ids, got a {column.ndim}-D array.")
@@ -95,7 +95,7 @@ def column_of_flags(column: Any, name: str) -> Ragged:
 def flag_row(row: Any, where: str) -> npt.NDArray[Any]:
     """One row of flags as an array of whatever it holds."""
     try:
-        return np.asarray(tensor_to_numpy(row, where) if is_tensor(row) else row)
+        return np.asarray(tensor_to_numpy(row, where) if is_tensor(row) else to_numpy(row, where))
     except ValueError:  # lists of different lengths inside a list
         raise TypeError(f"{where} is not a row of flags; pass one bool for each token.") from None
 
@@ -203,7 +203,7 @@ def column_of_numbers(column: Any, name: str) -> Ragged:
         return column
     with suppress(TypeError):  # not integers
         return Ragged.from_rows(column, name)
-    column = listed(column)
+    column = to_numpy(listed(column), name)
     if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(column).__name__}.")
     rows = [numbers_of(row, f"{name}: row {number}") for number, row in enumerate(column)]
@@ -215,7 +215,7 @@ def column_of_numbers(column: Any, name: str) -> Ragged:
 
 def numbers_of(row: Any, where: str) -> npt.NDArray[Any]:
     """One row of numbers; `where` begins error messages."""
-    array = np.asarray((row.float() if row.is_floating_point() else row).numpy(force=True) if is_tensor(row) else row)
+    array = as_array(to_numpy(row, where), where)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{where} is not a row of numbers; pass a number for each token.")
     if array.ndim != 1:
@@ -228,11 +228,11 @@ def as_integers(column: Any) -> Any:
     if is_arrow(column):  # the core reads Arrow lists of integers only
         kind = getattr(column, "type", getattr(column, "dtype", "object"))
         column = listed(column) if "bool" in str(kind).lower() or str(kind) == "object" else column
-    return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
+    return [flags_as_integers(row) for row in column] if isinstance(column, (list, tuple)) else flags_as_integers(column)
 
 
 def flags_as_integers(row: Any) -> Any:
-    """A row of flags as a row of integers, of the same kind."""
+    """A row or an array of flags as integers, of the same kind; anything else is returned unchanged."""
     if isinstance(row, (list, tuple)) and row and isinstance(row[0], (bool, np.bool_)):
         array = np.asarray(row)
         return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row
