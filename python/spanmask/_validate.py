@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = [
     "MAX_WEIGHT",
+    "NOT_NUMBERS",
     "UINT64_RANGE",
     "MarkerIds",
     "MarkerLike",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 UINT64_RANGE = 2**64
+NOT_NUMBERS = (bool, np.timedelta64)  # kinds of integers, of Python and of NumPy, that are no numbers
 MAX_WEIGHT = float(np.finfo(np.float32).max)
 MIN_WEIGHT = float(np.finfo(np.float32).smallest_subnormal)
 LONGEST_VALUE = 200  # characters of a value in a message
@@ -110,7 +112,7 @@ def check_side(padding_side: Any) -> str:
 
 def as_weight(name: str, weight: Any) -> float:
     """A loss weight: a number >= 0 that is finite in float32, the type of weights."""
-    number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
+    number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, NOT_NUMBERS)
     if not number or not 0 <= weight <= MAX_WEIGHT:
         raise ValueError(f"{name}: expected a loss weight >= 0 that is finite in float32, got {short(weight)}.")
     if weight > 0 and not np.float32(weight):
@@ -131,7 +133,7 @@ def short(value: object) -> str:
 
 def check_ignore_index(name: str, value: Any) -> int:
     """The label of a token without loss: an integer that fits in int64."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, NOT_NUMBERS) or not -(2**63) <= value < 2**63:
         raise ValueError(f"{name}: expected an integer that fits in int64, got {short(value)}.")
     return int(value)
 
@@ -225,7 +227,7 @@ def as_list(name: str, values: Any, expected: str) -> list[Any]:
 
 def as_number(name: str, value: Any) -> float:
     """A real number."""
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, NOT_NUMBERS) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__} {short(value)}.")
     try:
         return float(value)

@@ -14,6 +14,7 @@ from spanmask import (
     DataCollatorForMaskedLM,
     MaskedDiffusion,
     MaskedLM,
+    MaskPolicy,
     Ragged,
     SpanCorruption,
     corrupt,
@@ -165,3 +166,17 @@ def test_numbers_for_each_row_are_not_masked():
 def test_padding_is_a_number_of_the_kind_of_the_values(values, padding):
     with pytest.raises((ValueError, TypeError), match="^value: "):
         Ragged(values, [0, 1]).to_padded(padding)
+
+
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_durations_of_numpy_are_no_numbers(unit):
+    """They are a kind of its integers."""
+    one = np.timedelta64(1, unit)
+    with pytest.raises(TypeError, match="^mlm_probability: "):
+        MaskedLM(4, 100, mlm_probability=one)
+    with pytest.raises(ValueError, match="^replace_length: "):
+        TextInfilling(4, replace_length=one)
+    with pytest.raises(ValueError, match="^prompt_weight: "):
+        MaskPolicy(prompt_weight=one)
+    with pytest.raises(ValueError, match="^ignore_index: "):
+        mask_tokens(ROWS, MASKED, ignore_index=one)

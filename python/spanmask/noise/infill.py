@@ -13,6 +13,7 @@ from spanmask import _core
 from spanmask._cached import cached_property
 from spanmask._short_repr import short_repr
 from spanmask._validate import (
+    NOT_NUMBERS,
     as_fraction,
     as_number,
     as_token_id,
@@ -99,7 +100,7 @@ class TextInfilling:
         if not 0.1 <= self.poisson_lambda <= 100:
             raise ValueError(f"poisson_lambda: expected a mean span length from .1 to 100, got {self.poisson_lambda!r}.")
         length = self.replace_length
-        if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length not in get_args(ReplaceLength):
+        if isinstance(length, NOT_NUMBERS) or not isinstance(length, (int, np.integer)) or length not in get_args(ReplaceLength):
             raise ValueError(
                 f"replace_length: expected 1 (a mask for each span), -1 (for each token) or 0 (spans are deleted), got {short(length)}."
             )
