@@ -143,6 +143,8 @@ def word_rows(words: Any, name: str) -> Ragged:
         return Ragged._unchecked(words.values.astype(np.int64, copy=False), words.offsets)
     if is_arrow(words) and type(words).__module__.partition(".")[0] != "pandas":  # rows of a pandas column may differ in dtype
         flat, offsets = arrow_lists(words, name)
+        if str(flat.type) != "null" and not str(flat.type).startswith(("int", "uint", "float", "double", "halffloat")):
+            raise TypeError(f"{name}: expected an Arrow list of numbers of words, got a list of {flat.type}.")
         if flat.null_count:
             if str(flat.type) == "null" or str(flat.type).startswith("uint"):  # -1 is not a number of these types
                 flat = flat.cast("int64")

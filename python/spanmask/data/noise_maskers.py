@@ -17,7 +17,7 @@ from spanmask.chat.conversation import entries
 from spanmask.collators.columns import required_column
 from spanmask.collators.noise_base import given_options
 from spanmask.collators.unread_columns import check_unread, is_type_of_numbers
-from spanmask.data.operator import Operator, list_kind
+from spanmask.data.operator import Operator, entry_kind, list_kind
 from spanmask.noise.corrupt import corrupt
 from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
 from spanmask.noise.masked_lm import MaskedLM, mask_tokens
@@ -82,7 +82,7 @@ class NoiseOperator(Operator):
         kind = list_kind(types.get("input_ids"), "int32")
         made = {"input_ids": kind, "labels": kind}
         if "attention_mask" in types and self._changes_lengths:
-            made["attention_mask"] = list_kind(types.get("input_ids"), types["attention_mask"].value_type)
+            made["attention_mask"] = list_kind(types.get("input_ids"), entry_kind(types["attention_mask"], "attention_mask"))
         return made
 
     @property
