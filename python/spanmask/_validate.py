@@ -5,7 +5,7 @@ A function `check_*` returns nothing or its argument; a function `as_*` returns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ __all__ = [
     "UINT64_RANGE",
     "MarkerIds",
     "MarkerLike",
+    "as_column_names",
     "as_density",
     "as_fraction",
     "as_list",
@@ -101,6 +102,15 @@ def check_name(name: str, value: Any) -> None:
     """Raise unless `value` is the name of a column, or `None`."""
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{name}: expected the name of a column, got {short(value)}.")
+
+
+def as_column_names(columns: Any) -> dict[str, str]:
+    """`columns`: the names of columns in the data, by the names under which they are read. `None`: they have these names."""
+    if columns is None:
+        return {}
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str) for pair in columns.items() for name in pair):
+        raise TypeError(f"columns: expected a dict such as {{'messages': 'dialogue'}}, got {short(columns)}.")
+    return dict(columns)
 
 
 def check_side(padding_side: Any) -> str:

@@ -206,6 +206,14 @@ def cases(t5: Any, chat: Any, processor: Any) -> dict[str, Case]:
         "Turns": case(Turns, ("columns",), ("_view",), **TURNS),
         "Turns.from_lengths": case(Turns.from_lengths, prompt_lengths=[2], row_lengths=[4]),
         "Turns.from_segments": case(Turns.from_segments, lengths=[[2, 2]], roles=["user", "assistant"]),
+        "audit": case(
+            spanmask.audit,
+            ("no such file",),
+            ("tokenizer", "progress"),  # a function of the caller's: its own errors pass through
+            data=[{"input_ids": row} for row in ROWS],
+            tokenizer=TOKENIZER,
+            chat_format=FORMAT,
+        ),
         "corrupt": case(corrupt, rows=ROWS, spec=SPEC),
         "denoise": case(
             spanmask.denoise, ("sentinel",), ("tokenizer",), tokenizer=t5, text="The cute dog walks in the green park"

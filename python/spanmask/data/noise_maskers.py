@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_uint64, check_length
+from spanmask._validate import as_uint64, check_length, check_name
 from spanmask.chat.completions import encode_texts
 from spanmask.chat.conversation import entries
 from spanmask.collators.columns import required_column
@@ -74,6 +74,7 @@ class NoiseOperator(Operator):
         super().__init__(columns, keep_columns)
         self.seed, self.epoch = as_uint64("seed", self.seed), as_uint64("epoch", self.epoch)
         self.max_length = check_length("max_length", self.max_length)
+        check_name("key_column", self.key_column)
 
     def _made(self, types: Mapping[str, Any]) -> dict[str, Any]:
         known = {"input_ids", "text", "attention_mask", "token_type_ids", "special_tokens_mask", self.key_column}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import as_names
+from spanmask._validate import as_column_names, as_names
 from spanmask.collators.columns import check_distinct, select_rows
 from spanmask.noise.schedule import ALGORITHM
 from spanmask.ragged import check_installed, import_pyarrow, is_arrow
@@ -35,11 +35,7 @@ class Operator:
 
     def __init__(self, columns: Mapping[str, str] | None, keep_columns: Iterable[str] | None) -> None:
         check_installed("pyarrow", "arrow", type(self).__name__)
-        if columns is not None and not (
-            isinstance(columns, Mapping) and all(isinstance(name, str) for pair in columns.items() for name in pair)
-        ):
-            raise TypeError(f"columns: expected a dict such as {{'messages': 'dialogue'}}, got {columns!r}.")
-        self._columns = dict(columns or {})
+        self._columns = as_column_names(columns)
         self._keep_columns = None if keep_columns is None else as_names("keep_columns", keep_columns)
         self._algorithm = ALGORITHM
 
