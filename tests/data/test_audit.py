@@ -563,3 +563,13 @@ def test_options_of_wrong_types(tokenizer, options, message):
 
 def test_a_maximum_length_may_be_an_array_without_dimensions(tokenizer):
     assert str(look([WHOLE], tokenizer, max_length=np.array(3))) == str(look([WHOLE], tokenizer, max_length=3))
+
+
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError("not shown")
+
+
+def test_rows_that_cannot_be_shown_are_a_finding(tokenizer):
+    report = audit([{"input_ids": WHOLE}, Unshowable()], tokenizer, chat_format=FORMAT)
+    assert report.rows("bad").tolist() == [1]

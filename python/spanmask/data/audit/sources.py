@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from spanmask._validate import short
 from spanmask.data.files import (
     PIECE_BYTES,
     PIECE_ROWS,
@@ -192,7 +193,7 @@ def list_pieces(examples: Iterable[Any], names: Sequence[str]) -> Iterator[Piece
     for some in batches(examples):
         good = {first + at: one for at, one in enumerate(some) if isinstance(one, Mapping)}
         bad = {
-            first + at: (f"expected a dict of columns, got {type(one).__name__}.", repr(one)[:1000])
+            first + at: (f"expected a dict of columns, got {type(one).__name__}.", short(one))
             for at, one in enumerate(some)
             if not isinstance(one, Mapping)
         }
