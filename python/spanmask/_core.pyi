@@ -283,6 +283,7 @@ class InfillSpec:
         permute_sentence_ratio: float,
         sentence_end_ids: Sequence[int],
         protected_ids: Sequence[int],
+        unused_ids: Sequence[int],
         continuation_ids: Sequence[int] | None,
         word_end_ids: Sequence[int] | None,
     ) -> InfillSpec: ...
@@ -371,6 +372,7 @@ class MaskSpec:
         vocab_size: int,
         span_weights: Sequence[float],
         protected_ids: Sequence[int],
+        unused_ids: Sequence[int],
         continuation_ids: Sequence[int] | None,
         word_end_ids: Sequence[int] | None,
         min_one: bool,

@@ -5,7 +5,7 @@ A function `check_*` returns nothing or its argument; a function `as_*` returns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any, get_args
 
@@ -13,9 +13,11 @@ import numpy as np
 
 __all__ = [
     "MAX_WEIGHT",
+    "NOT_NUMBERS",
     "UINT64_RANGE",
     "MarkerIds",
     "MarkerLike",
+    "as_column_names",
     "as_density",
     "as_fraction",
     "as_list",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 UINT64_RANGE = 2**64
+NOT_NUMBERS = (bool, np.timedelta64)  # kinds of integers, of Python and of NumPy, that are no numbers
 MAX_WEIGHT = float(np.finfo(np.float32).max)
 MIN_WEIGHT = float(np.finfo(np.float32).smallest_subnormal)
 LONGEST_VALUE = 200  # characters of a value in a message
@@ -101,6 +104,15 @@ def check_name(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected the name of a column, got {short(value)}.")
 
 
+def as_column_names(columns: Any) -> dict[str, str]:
+    """`columns`: the names of columns in the data, by the names under which they are read. `None`: they have these names."""
+    if columns is None:
+        return {}
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str) for pair in columns.items() for name in pair):
+        raise TypeError(f"columns: expected a dict such as {{'messages': 'dialogue'}}, got {short(columns)}.")
+    return dict(columns)
+
+
 def check_side(padding_side: Any) -> str:
     """`padding_side`: `"right"` or `"left"`."""
     if not isinstance(padding_side, str) or padding_side not in ("right", "left"):
@@ -110,7 +122,7 @@ def check_side(padding_side: Any) -> str:
 
 def as_weight(name: str, weight: Any) -> float:
     """A loss weight: a number >= 0 that is finite in float32, the type of weights."""
-    number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
+    number = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, NOT_NUMBERS)
     if not number or not 0 <= weight <= MAX_WEIGHT:
         raise ValueError(f"{name}: expected a loss weight >= 0 that is finite in float32, got {short(weight)}.")
     if weight > 0 and not np.float32(weight):
@@ -131,7 +143,7 @@ def short(value: object) -> str:
 
 def check_ignore_index(name: str, value: Any) -> int:
     """The label of a token without loss: an integer that fits in int64."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, NOT_NUMBERS) or not -(2**63) <= value < 2**63:
         raise ValueError(f"{name}: expected an integer that fits in int64, got {short(value)}.")
     return int(value)
 
@@ -213,7 +225,7 @@ def as_list(name: str, values: Any, expected: str) -> list[Any]:
     Raises:
         TypeError: text, no iterable, or one without items that can be read: an array without dimensions, a tensor without memory.
     """
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, np.ma.MaskedArray)) or not isinstance(values, Iterable):
         raise TypeError(f"{name}: expected {expected}, got {type(values).__name__} {short(values)}.")
     try:
         return [item.item() if getattr(item, "ndim", None) == 0 and hasattr(item, "item") else item for item in values]
@@ -225,7 +237,7 @@ def as_list(name: str, values: Any, expected: str) -> list[Any]:
 
 def as_number(name: str, value: Any) -> float:
     """A real number."""
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, NOT_NUMBERS) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__} {short(value)}.")
     try:
         return float(value)

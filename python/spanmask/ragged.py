@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._arrow_json import python_objects
-from spanmask._validate import check_choice, check_ignore_index, short
+from spanmask._validate import as_number, check_choice, check_ignore_index, short
 
 __all__ = ["Ragged", "ReturnTensors"]
 
@@ -74,7 +74,8 @@ class Ragged:
         array = as_array(values, "values")
         if array.ndim != 1:
             raise ValueError(f"values: expected 1-D, got shape {array.shape}.")
-        self.values = array if array.dtype in (np.bool_, np.float32) else token_array(array, "values")
+        is_ready = array.dtype in (np.bool_, np.float32) and not isinstance(array, np.ma.MaskedArray)
+        self.values = array if is_ready else token_array(array, "values")
         offsets = as_array(offsets, "offsets")
         if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
             raise ValueError(f"offsets: expected 1-D integers, rows + 1 of them, got {offsets.dtype} of shape {offsets.shape}.")
@@ -173,7 +174,9 @@ class Ragged:
         if not isinstance(side, str) or side not in ("right", "left"):
             raise ValueError(f"side: expected 'right' or 'left', got {short(side)}.")
         kind = self.values.dtype.kind
-        padding = bool(value) if kind == "b" else float(value) if kind == "f" else check_ignore_index("value", value)
+        if kind == "b":
+            check_choice("value", value, Literal[False, True])
+        padding = bool(value) if kind == "b" else as_number("value", value) if kind == "f" else check_ignore_index("value", value)
         return _core.pad(self, _core.Layout.padded(side), padding)
 
     def column(self) -> Column:
@@ -311,6 +314,9 @@ def check_row_length(entries: Sized, ids: Sized, row: int, name: str) -> None:
 
 def two_dimensional(column: Any, name: str, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """A 2-D column of integers or flags in the shape of the rows."""
+    column = listed(column)
+    if isinstance(column, (list, tuple)):
+        column = [to_numpy(row, f"{name}: row {number}") for number, row in enumerate(column)]
     array = as_array(column, name)
     if array.shape != shape:
         raise ValueError(f"{name}: has shape {array.shape}, the rows {shape}; pass one entry for each token.")
@@ -400,8 +406,8 @@ def token_array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether `value` is a torch tensor, without importing torch."""
-    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "numpy")
+    """Whether `value` is a torch tensor, or of a class derived from it, without importing torch."""
+    return hasattr(type(value), "__torch_function__") and hasattr(value, "numpy")
 
 
 def tensor_to_numpy(tensor: Any, name: str) -> npt.NDArray[Any]:
@@ -450,16 +456,19 @@ def pyarrow_array(value: Any, what: str) -> Any:
 
     Raises:
         ImportError: there is no pyarrow, or one that does not read such arrays.
+        TypeError: it holds what Arrow has no type for, such as a column of pandas with other objects than numbers.
     """
     pa = import_pyarrow(what)
     if isinstance(value, (pa.Array, pa.ChunkedArray)):
         return value
-    if hasattr(value, "__arrow_c_array__"):
-        return pa.array(value)
-    if not hasattr(pa.ChunkedArray, "__arrow_c_stream__"):  # pyarrow 15 would take its rows for chunks
+    is_array = hasattr(value, "__arrow_c_array__")
+    if not is_array and not hasattr(pa.ChunkedArray, "__arrow_c_stream__"):  # pyarrow 15 would take its rows for chunks
         kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
         raise ImportError(f"{what} of {kind} needs pyarrow 16 or newer; install it with: pip install --upgrade pyarrow")
-    return pa.chunked_array(value)
+    try:
+        return pa.array(value) if is_array else pa.chunked_array(value)
+    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:  # pyarrow's own are such
+        raise TypeError(f"{what} cannot be read: {error}") from error
 
 
 def items_of(rows: Any, name: str) -> list[Any]:
@@ -553,7 +562,7 @@ def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArra
     Args:
         column: a list, tuple, array or tensor of ids or of rows; a `Ragged`; an Arrow list array.
         name: the argument's name in error messages.
-        integers: entries are integers or flags; `False` accepts any dtype, for instance loss weights.
+        integers: entries are integers or flags; `False` accepts any numbers, for instance loss weights.
 
     Raises:
         TypeError: the argument is neither a row nor rows, or entries are not integers.
@@ -563,12 +572,16 @@ def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArra
     ([array([5, 6])], [array([5]), array([6, 7])])
     """
     if is_arrow(column):
-        column = Ragged.from_rows(column, name)
+        column = Ragged.from_rows(column, name) if integers else listed(column)
     column = to_numpy(column, name)
     if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected token ids or rows of token ids, got {type(column).__name__}.")
     items = [to_numpy(item, f"{name}: row {number}") for number, item in enumerate(items_of(column, name))]
-    if items and all(np.ndim(item) == 0 for item in items):
+    try:
+        is_row = bool(items) and all(np.ndim(item) == 0 for item in items)
+    except ValueError:  # an item holds lists of different lengths
+        is_row = False
+    if is_row:
         items = [np.asarray(items)]
     arrays = [
         item if isinstance(item, np.ndarray) else as_array(item, f"{name}: row {number}") for number, item in enumerate(items)
@@ -578,6 +591,8 @@ def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArra
             raise ValueError(f"{name}: row {number} has shape {array.shape}; expected 1-D.")
         if integers and array.dtype != np.bool_:
             arrays[number] = token_array(array, f"{name}: row {number}")
+        elif array.dtype.kind not in "biuf":
+            raise TypeError(f"{name}: row {number} holds {array.dtype}; expected numbers.")
     return arrays
 
 
@@ -605,8 +620,14 @@ def split_concatenated(column: Any, name: str, offsets: npt.NDArray[Any]) -> lis
 
 
 def to_numpy(value: Any, name: str) -> Any:
-    """A tensor on any device, with or without a gradient, as an array; anything else is returned unchanged. `name`: for errors."""
-    if hasattr(value, "detach"):
+    """A tensor on any device, with or without a gradient, as an array; anything else is returned unchanged. `name`: for errors.
+
+    Raises:
+        TypeError: NumPy cannot read the tensor; or the value is a masked array, whose mask nothing here reads.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array, whose mask would be ignored; pass its data, or fill it: .filled(0).")
+    if is_tensor(value):
         value = value.detach()
         if value.dtype.is_floating_point and not value.is_quantized and str(value.dtype) in NARROW_FLOATS:
             value = value.float()  # exact

@@ -15,6 +15,7 @@ from spanmask.ragged import (
     Column,
     Ragged,
     arrow_lists,
+    as_array,
     check_aligned,
     core_rows,
     in_one_array,
@@ -80,8 +81,7 @@ def column_of_flags(column: Any, name: str) -> Ragged:
     """A flag for each token of each row: arrays, tensors or lists of bools (or of 0 and 1)."""
     if isinstance(column, Ragged):
         return as_flags(column.values, column.offsets, name)
-    if is_tensor(column):
-        column = tensor_to_numpy(column, name)
+    column = tensor_to_numpy(column, name) if is_tensor(column) else to_numpy(column, name)
     if isinstance(column, np.ndarray) and column.dtype != np.object_:
         if column.ndim != 2:
             raise TypeError(f"{name}: expected a row of flags for each row of ids, got a {column.ndim}-D array.")
@@ -122,7 +122,7 @@ def trained_labels(columns: Mapping[str, Any], ignore_index: int) -> Any:
 def flag_row(row: Any, where: str) -> npt.NDArray[Any]:
     """One row of flags as an array of whatever it holds."""
     try:
-        return np.asarray(tensor_to_numpy(row, where) if is_tensor(row) else row)
+        return np.asarray(tensor_to_numpy(row, where) if is_tensor(row) else to_numpy(row, where))
     except ValueError:  # lists of different lengths inside a list
         raise TypeError(f"{where} is not a row of flags; pass one bool for each token.") from None
 
@@ -170,6 +170,8 @@ def word_rows(words: Any, name: str) -> Ragged:
         return Ragged._unchecked(words.values.astype(np.int64, copy=False), words.offsets)
     if is_arrow(words) and type(words).__module__.partition(".")[0] != "pandas":  # rows of a pandas column may differ in dtype
         flat, offsets = arrow_lists(words, name)
+        if str(flat.type) != "null" and not str(flat.type).startswith(("int", "uint", "float", "double", "halffloat")):
+            raise TypeError(f"{name}: expected an Arrow list of numbers of words, got a list of {flat.type}.")
         if flat.null_count:
             if str(flat.type) == "null" or str(flat.type).startswith("uint"):  # -1 is not a number of these types
                 flat = flat.cast("int64")
@@ -230,7 +232,7 @@ def column_of_numbers(column: Any, name: str) -> Ragged:
         return column
     with suppress(TypeError):  # not integers
         return Ragged.from_rows(column, name)
-    column = listed(column)
+    column = to_numpy(listed(column), name)
     if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
         raise TypeError(f"{name}: expected a row of numbers for each row of ids, got {type(column).__name__}.")
     rows = [numbers_of(row, f"{name}: row {number}") for number, row in enumerate(column)]
@@ -242,7 +244,7 @@ def column_of_numbers(column: Any, name: str) -> Ragged:
 
 def numbers_of(row: Any, where: str) -> npt.NDArray[Any]:
     """One row of numbers; `where` begins error messages."""
-    array = np.asarray((row.float() if row.is_floating_point() else row).numpy(force=True) if is_tensor(row) else row)
+    array = as_array(to_numpy(row, where), where)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{where} is not a row of numbers; pass a number for each token.")
     if array.ndim != 1:
@@ -255,11 +257,11 @@ def as_integers(column: Any) -> Any:
     if is_arrow(column):  # the core reads Arrow lists of integers only
         kind = getattr(column, "type", getattr(column, "dtype", "object"))
         column = listed(column) if "bool" in str(kind).lower() or str(kind) == "object" else column
-    return [flags_as_integers(row) for row in column] if isinstance(column, list) else column
+    return [flags_as_integers(row) for row in column] if isinstance(column, (list, tuple)) else flags_as_integers(column)
 
 
 def flags_as_integers(row: Any) -> Any:
-    """A row of flags as a row of integers, of the same kind."""
+    """A row or an array of flags as integers, of the same kind; anything else is returned unchanged."""
     if isinstance(row, (list, tuple)) and row and isinstance(row[0], (bool, np.bool_)):
         array = np.asarray(row)
         return array.view(np.uint8).tolist() if array.dtype == np.bool_ else row

@@ -1,6 +1,7 @@
 """Files as strangers have them: rows whose columns differ, files that differ, and output beside input."""
 
 import fcntl
+import gzip
 import json
 import os
 import subprocess
@@ -283,6 +284,20 @@ def test_input_in_the_output_folder_is_never_removed(tokenizer, tmp_path, monkey
     # A pattern that also matches the output folder finds files only.
     assert command("mask", "in/*", "in/out", "--tokenizer", tokenizer, "--overwrite").exit_code == 0
     assert mine.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \n\r\n\t", b"\xef\xbb\xbf\n", b"\n" * (1 << 20) + b"\n"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_files_of_blank_lines_have_no_rows(content, name, tokenizer, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    for arguments in (("mask", path, tmp_path / "out"), ("audit", path), ("preview", path), ("corrupt", path, tmp_path / "out")):
+        done = command(*arguments, "--tokenizer", tokenizer)
+        assert (done.exit_code, done.stderr) == (1, f"error: {path}: no rows.\n"), arguments
+    assert not (tmp_path / "out").exists()
+    rows = write_rows(tmp_path / "rows.jsonl", ROWS)
+    assert command("mask", path, rows, tmp_path / "out", "--tokenizer", tokenizer).exit_code == 0
+    assert len(read_out(tmp_path / "out")) == len(ROWS)
 
 
 def test_changed_input_is_not_resumed_and_a_broken_manifest_is_named(tokenizer, tmp_path):

@@ -206,6 +206,7 @@ SPEC_OPTIONS = {
     "mask_token_id": 4,
     "vocab_size": 1000,
     "special_ids": (),
+    "unused_ids": (9,),
 }
 
 

@@ -149,6 +149,7 @@ SPEC_OPTIONS = {
     "mask_token_id": 4,
     "vocab_size": 1000,
     "special_ids": (),
+    "unused_ids": (9,),
     "mask_replace_prob": 0.8,
     "random_replace_prob": 0.1,
     "continuation_ids": (7,),

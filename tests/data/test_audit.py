@@ -544,3 +544,32 @@ def test_long_rows_are_read_in_small_pieces(monkeypatch):
     monkeypatch.setattr(sources, "PIECE_BYTES", 800)
     rows = [{"input_ids": [1] * 60} for _ in range(10)] + [{"input_ids": None}]
     assert [len(piece) for piece in sources.list_pieces(rows, ("input_ids",))] == [2] * 5 + [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": [["messages", "m"]]}, "^columns: expected a dict"),
+        ({"columns": 5}, "^columns: expected a dict"),
+        ({"progress": 5}, "^progress: expected a function"),
+        ({"compare": 5}, "^compare: expected a data set"),
+        ({"compare": np.array(5)}, "^compare: expected a data set"),
+    ],
+)
+def test_options_of_wrong_types(tokenizer, options, message):
+    with pytest.raises(TypeError, match=message):
+        look([WHOLE], tokenizer, **options)
+
+
+def test_a_maximum_length_may_be_an_array_without_dimensions(tokenizer):
+    assert str(look([WHOLE], tokenizer, max_length=np.array(3))) == str(look([WHOLE], tokenizer, max_length=3))
+
+
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError("not shown")
+
+
+def test_rows_that_cannot_be_shown_are_a_finding(tokenizer):
+    report = audit([{"input_ids": WHOLE}, Unshowable()], tokenizer, chat_format=FORMAT)
+    assert report.rows("bad").tolist() == [1]

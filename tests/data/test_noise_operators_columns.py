@@ -211,3 +211,26 @@ def test_no_pad_token_is_needed_and_rates_are_numbers():
         TokenMasker(bert, mlm_probability=LinearRate(0.1, 0.2, steps=3))
     with pytest.raises(TypeError, match="spec: expected MaskedLM, got SpanCorruption"):
         TokenMasker(bert, spec=SpanCorrupter(t5).spec)
+
+
+MASKS = {
+    "dictionary": lambda mask: pa.DictionaryArray.from_arrays(pa.array(IDS), mask),
+    "runs": lambda mask: pa.RunEndEncodedArray.from_arrays(pa.array([n + 1 for n in IDS], pa.int32()), mask),
+    "dictionary of entries": lambda mask: pa.ListArray.from_arrays(mask.offsets, mask.values.dictionary_encode()),
+}
+
+
+@pytest.mark.parametrize("encoded", MASKS)
+def test_attention_masks_are_remade_in_the_type_of_their_entries(operators, encoded):
+    mask = by_token(lambda at, token: 1).cast(pa.list_(pa.int8()))
+    operator = operators["spans"]()
+    plain, other = (operator(TABLE.append_column("attention_mask", column)) for column in (mask, MASKS[encoded](mask)))
+    assert other.column("attention_mask").equals(plain.column("attention_mask"))
+    assert made(other) == made(plain)
+
+
+@pytest.mark.parametrize("kind", ["spans", "middles"])
+@pytest.mark.parametrize("column", [IDS, ["x"] * len(IDS), [None] * len(IDS), [{"a": 1}] * len(IDS)])
+def test_attention_masks_are_lists(operators, kind, column):
+    with pytest.raises(TypeError, match="^attention_mask: expected an Arrow list with an entry for each token, got "):
+        operators[kind]()(TABLE.append_column("attention_mask", pa.array(column)))

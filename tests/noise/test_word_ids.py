@@ -152,6 +152,14 @@ BAD = {
     "array row missing": ([FLOATS[0], None, FLOATS[2]], "row 1 is None; remove such rows or fill them"),
     "row of rows": ([np.zeros((2, 2))] * 3, "row 0 has shape"),
     "Arrow row missing": (pa.array([FILLED[0], None, FILLED[2]]), "row 1 is null"),
+    "Arrow bools": (
+        pa.array([[None if word is None else True for word in row] for row in WORDS]),
+        "word_ids: expected an Arrow list of numbers of words, got a list of bool",
+    ),
+    "Arrow texts": (
+        pa.array([[None if word is None else "a" for word in row] for row in WORDS]),
+        "word_ids: expected an Arrow list of numbers of words, got a list of string",
+    ),
     "number": (5, "word_ids: expected"),
     "string": ("abc", "word_ids: expected"),
     "one row": (FILLED[0], "word_ids: row 0"),

@@ -82,6 +82,7 @@ def masked_lms(draw):
         mask_token_id=4,
         vocab_size=draw(st.sampled_from([10, 50, 1000])),
         special_ids=draw(st.sampled_from([(), (0, 1, 2, 3, 4), (5, 7, 30, 999)])),
+        unused_ids=draw(st.sampled_from([(), (0, 6, 9, 9, 2000)])),
         mlm_probability=draw(st.sampled_from([0.15, 0.5, 1.0]) | st.floats(0.001, 1)),
         mask_replace_prob=mask_replace_prob,
         random_replace_prob=draw(st.floats(0, 1)) * (1 - mask_replace_prob),
@@ -100,6 +101,7 @@ def infillings(draw):
     return TextInfilling(
         mask_token_id=draw(st.sampled_from([4, 77])),
         special_ids=draw(st.sampled_from([(), (0, 1, 2, 3, 4), (EOS, 5, 7, 30, 999)])),
+        unused_ids=draw(st.sampled_from([(), (0, 6, 9, 9, 2000)])),
         mask_ratio=draw(st.sampled_from([0, 0.15, 0.3, 1]) | st.floats(0, 1)),
         poisson_lambda=draw(st.sampled_from([0.1, 1, 3, 3.5, 100]) | st.floats(0.1, 100)),
         replace_length=draw(st.sampled_from([1, -1, 0])),

@@ -32,6 +32,7 @@ NUMBERS = [
         -(2**63) - 1,
     ),
     *(10**400, -(10**400), 0.0, 0.5, 1.0, 1.5, -0.5, 1e300, 1e-320, float("nan"), float("inf"), float("-inf")),
+    *(np.timedelta64(1, "s"), np.timedelta64(1, "ns"), np.float16(0.5)),
     *(np.float32(0.5), np.float64("nan"), np.int8(5), np.uint64(2**64 - 1), np.int64(-7), np.bool_(True), 1 + 2j),
 ]
 PLAIN = [None, True, False, "", "x", "right", "assistant", ESCAPE, "\ud800", b"", b"x", object(), int, len, ..., slice(3)]

@@ -196,6 +196,20 @@ def cases(t5: Any, chat: Any, processor: Any) -> dict[str, Case]:
         "Denoiser": case(Denoiser),
         "DenoiserMixture": case(DenoiserMixture, denoisers=[Denoiser()], weights=[1.0], sentinel_ids=SENTINELS),
         "MaskPolicy": case(MaskPolicy),
+        "DenoiserMixture.ul2": case(DenoiserMixture.ul2, ("sentinel", "mode_token"), ("tokenizer",), tokenizer=t5),
+        "FillInTheMiddle.from_tokenizer": case(
+            spanmask.FillInTheMiddle.from_tokenizer, (), ("tokenizer",), tokenizer=t5, prefix_id=90, middle_id=91, suffix_id=92
+        ),
+        "MaskedDiffusion.from_tokenizer": case(
+            spanmask.MaskedDiffusion.from_tokenizer, (), ("tokenizer",), tokenizer=t5, mask_token_id=4
+        ),
+        "MaskedLM.from_tokenizer": case(
+            MaskedLM.from_tokenizer, (), ("tokenizer",), tokenizer=t5, mask_token_id=4, whole_word_mask=True
+        ),
+        "SpanCorruption.from_tokenizer": case(SpanCorruption.from_tokenizer, ("sentinel",), ("tokenizer",), tokenizer=t5),
+        "TextInfilling.from_tokenizer": case(
+            spanmask.TextInfilling.from_tokenizer, (), ("tokenizer",), tokenizer=t5, mask_token_id=4, random_ratio=0.1
+        ),
         "MaskReport": case(spanmask.MaskReport),
         "MaskedLM": case(MaskedLM, mask_token_id=4, vocab_size=100),
         "Ragged": case(Ragged, values=[1, 2], offsets=[0, 2]),
@@ -206,6 +220,14 @@ def cases(t5: Any, chat: Any, processor: Any) -> dict[str, Case]:
         "Turns": case(Turns, ("columns",), ("_view",), **TURNS),
         "Turns.from_lengths": case(Turns.from_lengths, prompt_lengths=[2], row_lengths=[4]),
         "Turns.from_segments": case(Turns.from_segments, lengths=[[2, 2]], roles=["user", "assistant"]),
+        "audit": case(
+            spanmask.audit,
+            ("no such file",),
+            ("tokenizer", "progress"),  # a function of the caller's: its own errors pass through
+            data=[{"input_ids": row} for row in ROWS],
+            tokenizer=TOKENIZER,
+            chat_format=FORMAT,
+        ),
         "corrupt": case(corrupt, rows=ROWS, spec=SPEC),
         "denoise": case(
             spanmask.denoise, ("sentinel",), ("tokenizer",), tokenizer=t5, text="The cute dog walks in the green park"

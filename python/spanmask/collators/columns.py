@@ -89,9 +89,11 @@ def size_of(name: object, column: Any) -> int:
     """The number of entries of a column.
 
     Raises:
-        TypeError: it has none, such as a number or a nested tensor.
+        TypeError: it has none, such as a number, a nested tensor or a dict.
     """
     try:
+        if isinstance(column, Mapping):
+            raise TypeError
         return len(column)
     except (TypeError, RuntimeError):  # torch's own
         raise TypeError(
@@ -171,7 +173,8 @@ def stack_columns(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str,
     stacked = {}
     for name in names:
         column = required_column(columns, "keep_columns", name)
-        entries = [to_numpy(entry, f"keep_columns: column {name!r}: row {row}") for row, entry in enumerate(listed(column))]
+        what = f"keep_columns: column {name!r}"
+        entries = [to_numpy(entry, f"{what}: row {row}") for row, entry in enumerate(items_of(listed(column), what))]
         try:
             array = np.asarray([np.asarray(entry) for entry in entries])
         except (ValueError, OverflowError):

@@ -42,8 +42,9 @@ class DataCollatorForTextInfilling(NoiseCollator):
             returns it, such as `LinearRate`; it can also be given next to `spec`.
         poisson_lambda: mean length of the spans, from .1 to 100; 3.5 by default.
         replace_length, random_ratio, permute_sentence_ratio, sentence_end_ids, whole_word_mask, continuation_ids, word_end_ids,
-            mask_token_id, vocab_size, special_ids: see `TextInfilling`; by default what `TextInfilling.from_tokenizer` chooses. All
-            options up to here are those of the spec: read and change them there (`collator.spec = replace(collator.spec, ...)`).
+            mask_token_id, vocab_size, special_ids, unused_ids: see `TextInfilling`; by default what `TextInfilling.from_tokenizer`
+            chooses. All options up to here are those of the spec: read and change them there
+            (`collator.spec = replace(collator.spec, ...)`).
         spec: a `TextInfilling` instead of the options above. The attribute `spec` always holds the spec in use.
         decoder_start_token_id: adds `decoder_input_ids`, for losses that are computed outside of the model.
         seed: 0 to 2**64 - 1. `None`: each call draws its seed from torch's random state (NumPy's where torch is not installed), so
@@ -89,6 +90,7 @@ class DataCollatorForTextInfilling(NoiseCollator):
     mask_token_id: InitVar[int | None] = None
     vocab_size: InitVar[int | None] = None
     special_ids: InitVar[Iterable[int] | None] = None
+    unused_ids: InitVar[Iterable[int] | None] = None
     spec: TextInfilling | None = None
     decoder_start_token_id: int | None = None
 
@@ -110,6 +112,7 @@ class DataCollatorForTextInfilling(NoiseCollator):
         mask_token_id: int | None,
         vocab_size: int | None,
         special_ids: Iterable[int] | None,
+        unused_ids: Iterable[int] | None,
     ) -> None:
         options = {
             "mask_ratio": mask_ratio,
@@ -124,6 +127,7 @@ class DataCollatorForTextInfilling(NoiseCollator):
             "mask_token_id": mask_token_id,
             "vocab_size": vocab_size,
             "special_ids": special_ids,
+            "unused_ids": unused_ids,
         }
         self.moving_rates = take_moving_rates(options)
         given = given_options(self.spec, options)

@@ -37,8 +37,8 @@ class DataCollatorForMaskedLM(NoiseCollator):
         mlm_probability: each unprotected token (or word) is chosen with this probability; above 0 and at most 1, .15 by default. Or
             a function of (step, epoch) that returns it, such as `LinearRate`; it can also be given next to `spec`.
         whole_word_mask: words are chosen whole: those of the columns `word_ids` or `word_starts`, otherwise those of the vocabulary.
-        mask_token_id, vocab_size, special_ids, mask_replace_prob, random_replace_prob, continuation_ids, word_end_ids, mode,
-            span_length_p, max_span_length: see `MaskedLM`; by default what `MaskedLM.from_tokenizer` chooses.
+        mask_token_id, vocab_size, special_ids, unused_ids, mask_replace_prob, random_replace_prob, continuation_ids, word_end_ids,
+            mode, span_length_p, max_span_length: see `MaskedLM`; by default what `MaskedLM.from_tokenizer` chooses.
         min_one: each row in which a token (or word) may be chosen gets at least one label; False by default. The first batch without
             any label warns: its mean loss is NaN.
         spec: a `MaskedLM` instead of the options above. The attribute `spec` always holds the spec in use.
@@ -77,6 +77,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
     mask_token_id: InitVar[int | None] = None
     vocab_size: InitVar[int | None] = None
     special_ids: InitVar[Iterable[int] | None] = None
+    unused_ids: InitVar[Iterable[int] | None] = None
     mask_replace_prob: InitVar[float | None] = None
     random_replace_prob: InitVar[float | None] = None
     continuation_ids: InitVar[Iterable[int] | FromTokenizer | None] = "tokenizer"
@@ -97,6 +98,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
         mask_token_id: int | None,
         vocab_size: int | None,
         special_ids: Iterable[int] | None,
+        unused_ids: Iterable[int] | None,
         mask_replace_prob: float | None,
         random_replace_prob: float | None,
         continuation_ids: Iterable[int] | FromTokenizer | None,
@@ -112,6 +114,7 @@ class DataCollatorForMaskedLM(NoiseCollator):
             "mask_token_id": mask_token_id,
             "vocab_size": vocab_size,
             "special_ids": special_ids,
+            "unused_ids": unused_ids,
             "mask_replace_prob": mask_replace_prob,
             "random_replace_prob": random_replace_prob,
             "continuation_ids": continuation_ids,

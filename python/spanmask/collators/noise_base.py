@@ -308,6 +308,8 @@ class NoiseColumns:
         for name in self.names:
             column = column_of_numbers(required_column(self._columns, "token_columns", name), name)
             check_aligned(column, read.rows, name)
+            if name == TOKEN_TYPES and column.values.dtype.kind == "f":
+                raise TypeError(f"{name}: expected integers, got floats; models look them up in a table.")
             columns[name] = read.real._replace(values=column.values)
         return columns
 

@@ -13,7 +13,7 @@ from spanmask._validate import check_choice, check_flag
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.columns import RENDERED
 from spanmask.collators.labeller import ChatLabeller
-from spanmask.data.operator import Operator, list_kind
+from spanmask.data.operator import Operator, entry_kind, list_kind
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import listed
 from spanmask.report import MaskReport, RunningReport
@@ -110,9 +110,9 @@ class ChatMasker(Operator):
         if ids is None:
             made["input_ids"] = list_kind(None, "int32")
         elif self._labeller.max_length is not None:
-            made["input_ids"] = list_kind(ids, ids.value_type)
+            made["input_ids"] = list_kind(ids, entry_kind(ids, "input_ids"))
             if "attention_mask" in types:
-                made["attention_mask"] = list_kind(ids, types["attention_mask"].value_type)
+                made["attention_mask"] = list_kind(ids, entry_kind(types["attention_mask"], "attention_mask"))
         made[self._output] = list_kind(ids, "int32" if self._output == "labels" else "int8")
         if self._weights:
             made["loss_weights"] = list_kind(ids, "float32")

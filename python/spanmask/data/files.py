@@ -222,8 +222,10 @@ def rows_in(path: Path) -> int:
 
 
 def line_edges(path: Path, part_rows: int) -> list[tuple[int, int]]:
-    """Rows and bytes at which parts of JSON lines begin, and the end. Empty lines are counted, and skipped when they are read."""
-    edges, lines, position = [(0, 0)], 0, 0
+    """Rows and bytes at which parts of JSON lines begin, and the end. Empty lines are counted, and skipped when they are read. A file with
+    nothing else has no parts.
+    """
+    edges, lines, position, is_blank = [(0, 0)], 0, 0, True
     with open_lines(path) as file:
         last = b"\n"
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -236,14 +238,16 @@ def line_edges(path: Path, part_rows: int) -> list[tuple[int, int]]:
                         edges.append((lines, position + place))
             else:
                 lines += count
-            if not position and block.removeprefix(BOM_UTF8).lstrip()[:1] == b"[":
+            begin = block if position else block.removeprefix(BOM_UTF8)
+            is_blank = is_blank and not begin.strip()
+            if not position and begin.lstrip()[:1] == b"[":
                 raise DataError(f"{path}: holds one JSON array; expected JSON lines, an object a line (jq -c '.[]' makes them).")
             position, last = position + len(block), block[-1:]
     if last != b"\n":
         lines += 1
     if lines > edges[-1][0]:
         edges.append((lines, position))
-    return edges
+    return edges[:1] if is_blank else edges
 
 
 def open_lines(path: Path) -> Any:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask._short_repr import short_repr
-from spanmask._validate import as_uint64, check_length
+from spanmask._validate import as_uint64, check_length, check_name
 from spanmask.chat.completions import encode_texts
 from spanmask.chat.conversation import entries
 from spanmask.collators.columns import required_column
 from spanmask.collators.noise_base import given_options
 from spanmask.collators.unread_columns import check_unread, is_type_of_numbers
-from spanmask.data.operator import Operator, list_kind
+from spanmask.data.operator import Operator, entry_kind, list_kind
 from spanmask.noise.corrupt import corrupt
 from spanmask.noise.fill_in_the_middle import FillInTheMiddle, fill_in_the_middle
 from spanmask.noise.masked_lm import MaskedLM, mask_tokens
@@ -74,6 +74,7 @@ class NoiseOperator(Operator):
         super().__init__(columns, keep_columns)
         self.seed, self.epoch = as_uint64("seed", self.seed), as_uint64("epoch", self.epoch)
         self.max_length = check_length("max_length", self.max_length)
+        check_name("key_column", self.key_column)
 
     def _made(self, types: Mapping[str, Any]) -> dict[str, Any]:
         known = {"input_ids", "text", "attention_mask", "token_type_ids", "special_tokens_mask", self.key_column}
@@ -82,7 +83,7 @@ class NoiseOperator(Operator):
         kind = list_kind(types.get("input_ids"), "int32")
         made = {"input_ids": kind, "labels": kind}
         if "attention_mask" in types and self._changes_lengths:
-            made["attention_mask"] = list_kind(types.get("input_ids"), types["attention_mask"].value_type)
+            made["attention_mask"] = list_kind(types.get("input_ids"), entry_kind(types["attention_mask"], "attention_mask"))
         return made
 
     @property

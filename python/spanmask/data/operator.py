@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import as_names
+from spanmask._validate import as_column_names, as_names
 from spanmask.collators.columns import check_distinct, select_rows
 from spanmask.noise.schedule import ALGORITHM
 from spanmask.ragged import check_installed, import_pyarrow, is_arrow
 
-__all__ = ["Operator", "joined", "list_array", "list_kind"]
+__all__ = ["Operator", "entry_kind", "joined", "list_array", "list_kind"]
 
 # Rows and tokens that are handled at once: what is made on the way is about 100 MB.
 PART_ROWS, PART_TOKENS = 8192, 1 << 22
@@ -35,11 +35,7 @@ class Operator:
 
     def __init__(self, columns: Mapping[str, str] | None, keep_columns: Iterable[str] | None) -> None:
         check_installed("pyarrow", "arrow", type(self).__name__)
-        if columns is not None and not (
-            isinstance(columns, Mapping) and all(isinstance(name, str) for pair in columns.items() for name in pair)
-        ):
-            raise TypeError(f"columns: expected a dict such as {{'messages': 'dialogue'}}, got {columns!r}.")
-        self._columns = dict(columns or {})
+        self._columns = as_column_names(columns)
         self._keep_columns = None if keep_columns is None else as_names("keep_columns", keep_columns)
         self._algorithm = ALGORITHM
 
@@ -174,6 +170,25 @@ def list_kind(kind: Any, values: Any) -> Any:
     pa = import_pyarrow("an Arrow table")
     value_type = getattr(pa, values)() if isinstance(values, str) else values
     return pa.large_list(value_type) if kind is not None and pa.types.is_large_list(kind) else pa.list_(value_type)
+
+
+def entry_kind(kind: Any, name: str) -> Any:
+    """The type of the entries of a column of lists, however it is stored.
+
+    Raises:
+        TypeError: it holds no lists.
+    """
+    kind = stored_kind(kind)
+    if not hasattr(kind, "value_type"):
+        raise TypeError(f"{name}: expected an Arrow list with an entry for each token, got {kind}.")
+    return stored_kind(kind.value_type)
+
+
+def stored_kind(kind: Any) -> Any:
+    """The type of the values of a column that may have an extension type, or be encoded by a dictionary or by runs."""
+    pa = import_pyarrow("an Arrow table")
+    kind = getattr(kind, "storage_type", kind)
+    return kind.value_type if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) else kind
 
 
 def list_array(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], kind: Any, name: str) -> Any:

@@ -165,13 +165,13 @@ class FillInTheMiddle:
         """
         ids: dict[str, Any] = {"prefix_id": prefix_id, "middle_id": middle_id, "suffix_id": suffix_id}
         found: dict[str, Any] = {}
-        if None in ids.values():
+        if any(given is None for given in ids.values()):
             found = vars(middle_ids_of(tokenizer))
         for name, given in ids.items():
             ids[name] = found[name] if given is None else given
         return cls(
             **ids,
-            eot_id=found.get("eot_id") if eot_id == "tokenizer" else eot_id,
+            eot_id=found.get("eot_id") if isinstance(eot_id, str) and eot_id == "tokenizer" else eot_id,
             boundary_ids=boundaries_of(tokenizer) if boundary_ids is None else boundary_ids,
             rate=rate,
             spm_rate=spm_rate,

@@ -13,6 +13,7 @@ from spanmask import _core
 from spanmask._cached import cached_property
 from spanmask._short_repr import short_repr
 from spanmask._validate import (
+    NOT_NUMBERS,
     as_fraction,
     as_number,
     as_token_id,
@@ -23,6 +24,7 @@ from spanmask._validate import (
     mask_token_of,
     short,
 )
+from spanmask.noise.random_ids import random_ids_of
 from spanmask.noise.row_options import flag_column, per_row, row_options
 from spanmask.noise.sentences import sentence_end_ids_of
 from spanmask.noise.spec import FromTokenizer
@@ -50,6 +52,7 @@ class TextInfilling:
         replace_length: what replaces a span: `1` a mask, `-1` a mask for each token, `0` nothing. Insertions are masks in all cases.
         random_ratio: the fraction of spans and insertions that get random ids instead of masks, from 0 to 1.
         vocab_size: random ids are drawn below it; required with `random_ratio`.
+        unused_ids: further ids that are never drawn as random ids: those that the vocabulary lacks, and reserved ones.
         permute_sentence_ratio: the fraction of a row's sentences that change places before spans are drawn, from 0 to 1: so many of them,
             rounded up, are chosen, and get each other's places in a random order.
         sentence_end_ids: ids that end a sentence, such as the full stop. Of several in a row, the last one does. `()`: each call must pass
@@ -79,6 +82,7 @@ class TextInfilling:
     replace_length: ReplaceLength = 1
     random_ratio: float = 0.0
     vocab_size: int | None = None
+    unused_ids: Sequence[int] = ()
     permute_sentence_ratio: float = 0.0
     sentence_end_ids: Sequence[int] = ()
     whole_word_mask: bool = False
@@ -88,7 +92,7 @@ class TextInfilling:
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "mask_token_id", as_token_id("mask_token_id", self.mask_token_id))
-        for name in ("special_ids", "sentence_end_ids", "word_end_ids"):
+        for name in ("special_ids", "unused_ids", "sentence_end_ids", "word_end_ids"):
             set_(self, name, as_token_ids(name, getattr(self, name)))
         for name in ("mask_ratio", "random_ratio", "permute_sentence_ratio"):
             set_(self, name, as_fraction(name, getattr(self, name)))
@@ -96,7 +100,7 @@ class TextInfilling:
         if not 0.1 <= self.poisson_lambda <= 100:
             raise ValueError(f"poisson_lambda: expected a mean span length from .1 to 100, got {self.poisson_lambda!r}.")
         length = self.replace_length
-        if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length not in get_args(ReplaceLength):
+        if isinstance(length, NOT_NUMBERS) or not isinstance(length, (int, np.integer)) or length not in get_args(ReplaceLength):
             raise ValueError(
                 f"replace_length: expected 1 (a mask for each span), -1 (for each token) or 0 (spans are deleted), got {short(length)}."
             )
@@ -135,12 +139,14 @@ class TextInfilling:
         mask_token_id: int | None = None,
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
+        unused_ids: Sequence[int] | None = None,
     ) -> TextInfilling:
         """The spec for a tokenizer: by default its mask token, vocabulary and special ids; with `permute_sentence_ratio` also the ids
         that end a sentence (`.`, `!`, `?`, and what closes a quotation after them), with `whole_word_mask` the ids that continue words
         and those that end them.
 
-        The options are those of the class. `word_end_ids` is only taken from the tokenizer together with `continuation_ids`.
+        The options are those of the class. `unused_ids` are by default those of `MaskedLM.from_tokenizer`, with `random_ratio`.
+        `word_end_ids` is only taken from the tokenizer together with `continuation_ids`.
 
         Raises:
             ValueError: the tokenizer has no mask token, no token that ends a sentence, or its tokens do not show where words begin.
@@ -156,6 +162,8 @@ class TextInfilling:
         if sentence_end_ids is None:
             permute_sentence_ratio = as_fraction("permute_sentence_ratio", permute_sentence_ratio)
             sentence_end_ids = sentence_end_ids_of(tokenizer) if permute_sentence_ratio else ()
+        random_ratio = as_fraction("random_ratio", random_ratio)
+        size, unused = random_ids_of(tokenizer) if random_ratio else (len(tokenizer), ())
         return cls(
             mask_token_id=mask_token_id,
             special_ids=sorted(tokenizer.all_special_ids) if special_ids is None else special_ids,
@@ -163,7 +171,8 @@ class TextInfilling:
             poisson_lambda=poisson_lambda,
             replace_length=replace_length,
             random_ratio=random_ratio,
-            vocab_size=len(tokenizer) if vocab_size is None else vocab_size,
+            vocab_size=size if vocab_size is None else vocab_size,
+            unused_ids=unused if unused_ids is None else unused_ids,
             permute_sentence_ratio=permute_sentence_ratio,
             sentence_end_ids=sentence_end_ids,
             whole_word_mask=whole_word_mask,
@@ -184,6 +193,7 @@ class TextInfilling:
             permute_sentence_ratio=self.permute_sentence_ratio,
             sentence_end_ids=self.sentence_end_ids,
             protected_ids=self.special_ids,
+            unused_ids=self.unused_ids,
             continuation_ids=self.continuation_ids if self.whole_word_mask else None,
             word_end_ids=self.word_end_ids if self.whole_word_mask and self.word_end_ids else None,
         )

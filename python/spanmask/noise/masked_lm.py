@@ -26,6 +26,7 @@ from spanmask._validate import (
     check_threads,
     mask_token_of,
 )
+from spanmask.noise.random_ids import random_ids_of
 from spanmask.noise.row_options import column_of_probabilities, counted, is_by_token, per_row, row_options
 from spanmask.noise.spec import FromTokenizer
 from spanmask.noise.words import vocabulary_words
@@ -44,6 +45,7 @@ class MaskedLM:
         mask_token_id: the id that hides a token.
         vocab_size: random ids are drawn below it.
         special_ids: ids that are never chosen and never drawn as random ids.
+        unused_ids: further ids that are never drawn as random ids: those that the vocabulary lacks, and reserved ones.
         mlm_probability: the probability that an unprotected token (or word) is chosen, above 0 and at most 1; with
             `mode="span"`, exactly this fraction of them is chosen.
         mask_replace_prob, random_replace_prob: fractions of the chosen tokens that become the mask and a random id;
@@ -74,6 +76,7 @@ class MaskedLM:
     vocab_size: int
     _: KW_ONLY
     special_ids: Sequence[int] = ()
+    unused_ids: Sequence[int] = ()
     mlm_probability: float = 0.15
     mask_replace_prob: float = 0.8
     random_replace_prob: float = 0.1
@@ -90,6 +93,7 @@ class MaskedLM:
         set_(self, "mask_token_id", as_token_id("mask_token_id", self.mask_token_id))
         set_(self, "vocab_size", as_token_id("vocab_size", self.vocab_size))
         set_(self, "special_ids", as_token_ids("special_ids", self.special_ids))
+        set_(self, "unused_ids", as_token_ids("unused_ids", self.unused_ids))
         if self.continuation_ids is not None:
             set_(self, "continuation_ids", as_token_ids("continuation_ids", self.continuation_ids))
         set_(self, "word_end_ids", as_token_ids("word_end_ids", self.word_end_ids))
@@ -128,13 +132,16 @@ class MaskedLM:
         mask_token_id: int | None = None,
         vocab_size: int | None = None,
         special_ids: Sequence[int] | None = None,
+        unused_ids: Sequence[int] | None = None,
         continuation_ids: Sequence[int] | FromTokenizer | None = "tokenizer",
         word_end_ids: Sequence[int] | None = None,
     ) -> MaskedLM:
         """The spec for a tokenizer: by default its mask token, vocabulary and special ids; with `whole_word_mask` also the ids that
         continue words and those that end them.
 
-        The options are those of the class. `word_end_ids` is only taken from the tokenizer together with `continuation_ids`.
+        The options are those of the class. `unused_ids` are by default the ids below the highest that no token has, and those of added
+        special tokens that are not among `all_special_ids`. `word_end_ids` is only taken from the tokenizer together with
+        `continuation_ids`.
 
         Raises:
             ValueError: the tokenizer has no mask token; or `whole_word_mask` is set and its tokens do not show where words begin.
@@ -147,10 +154,12 @@ class MaskedLM:
             continuation_ids = None if words is None else words.continuation_ids
             if words is not None and word_end_ids is None:
                 word_end_ids = words.word_end_ids
+        size, unused = random_ids_of(tokenizer)
         return cls(
             mask_token_id=mask_token_id,
-            vocab_size=len(tokenizer) if vocab_size is None else vocab_size,
+            vocab_size=size if vocab_size is None else vocab_size,
             special_ids=sorted(tokenizer.all_special_ids) if special_ids is None else special_ids,
+            unused_ids=unused if unused_ids is None else unused_ids,
             mlm_probability=mlm_probability,
             mask_replace_prob=mask_replace_prob,
             random_replace_prob=random_replace_prob,
@@ -180,6 +189,7 @@ class MaskedLM:
             vocab_size=self.vocab_size,
             span_weights=weights,
             protected_ids=self.special_ids,
+            unused_ids=self.unused_ids,
             continuation_ids=self.continuation_ids if self.whole_word_mask else None,
             word_end_ids=self.word_end_ids if self.whole_word_mask and self.word_end_ids else None,
             min_one=self.min_one,

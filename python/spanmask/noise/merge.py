@@ -19,6 +19,8 @@ __all__ = ["merge"]
 def merge(input_ids: Any, labels: Any, spec: CorruptionSpec | FillInTheMiddle) -> Ragged:
     """Restore the rows that were passed to `corrupt` (without their trailing EOS) or to `fill_in_the_middle`.
 
+    What `length` or `max_length` has cut off stays away, and rows that held sentinels (`on_sentinel="allow"`) cannot be restored.
+
     Args:
         input_ids, labels: the two outputs of one call, ragged, without padding. After `fill_in_the_middle`, rows follow from their
             `input_ids` alone: labels are not read and may be `None`.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from spanmask._validate import as_list, as_number
+from spanmask._validate import as_list, as_number, check_flag
 from spanmask.noise.sentinels import bos_of, eos_of, mode_id, sentinels_of
 from spanmask.noise.spec import CorruptionSpec, Denoiser, OnExhausted, OnSentinel, SpanLayout
 
@@ -254,4 +254,5 @@ def modes_of(mode_tokens: bool | Mapping[str, str]) -> Mapping[str, str]:
             if letter not in MODES:
                 raise ValueError(f"mode_tokens: unknown denoiser {letter!r}; expected 'R', 'X', 'S'.")
         return mode_tokens
+    check_flag("mode_tokens", mode_tokens)
     return MODES if mode_tokens else {}

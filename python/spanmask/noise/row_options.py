@@ -110,7 +110,7 @@ def column_of_probabilities(column: Any, name: str) -> Ragged:
     """
     if isinstance(column, Ragged):
         return Ragged._unchecked(as_numbers(column.values, name), column.offsets)
-    column = listed(column)
+    column = to_numpy(listed(column), name)
     rows = [as_numbers(row, f"{name}: row {number}") for number, row in enumerate(column)]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Ragged._unchecked(np.concatenate(rows) if rows else np.empty(0), offsets)
@@ -118,8 +118,7 @@ def column_of_probabilities(column: Any, name: str) -> Ragged:
 
 def as_numbers(row: Any, name: str) -> npt.NDArray[np.float64]:
     """A row of numbers as a contiguous array."""
-    if is_tensor(row):
-        row = tensor_or_array(row, name)
+    row = tensor_or_array(row, name) if is_tensor(row) else to_numpy(row, name)
     with suppress(ValueError):  # lists of lists of different lengths
         array = np.asarray(row)
         if array.ndim == 1 and (not len(array) or array.dtype.kind in "fiu"):
@@ -135,8 +134,7 @@ def as_keys(keys: Any, rows: int, name: str = "keys") -> npt.NDArray[np.uint64] 
     if keys is None:
         return None
     keys = listed(keys)
-    if is_tensor(keys):
-        keys = tensor_to_numpy(keys, name)
+    keys = tensor_to_numpy(keys, name) if is_tensor(keys) else to_numpy(keys, name)
     if isinstance(keys, (str, bytes)) or not isinstance(keys, (np.ndarray, Iterable)):
         raise TypeError(f"{name}: expected one integer or string for each row, got {type(keys).__name__}.")
     made: npt.NDArray[np.uint64] | list[str]

@@ -74,6 +74,12 @@ class PreviewInputs:
             None if weights is None else as_rows(weights, "weights", integers=False),
             decoder_inputs,
         )
+        for number, row in enumerate(inputs.weights or ()):
+            wrong = np.flatnonzero(~((row >= 0) & np.isfinite(row)))
+            if len(wrong):
+                raise ValueError(
+                    f"weights: row {number} has {row[wrong[0]]} at position {wrong[0]}; expected finite weights >= 0."
+                )
         for name in ("labels", "attention_mask", "weights"):
             column = getattr(inputs, name)
             if column is not None:

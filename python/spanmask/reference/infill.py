@@ -194,5 +194,6 @@ class Masks:
         count = 1 if length == 0 else {1: 1, -1: length, 0: 0}[self.spec.replace_length]
         if not count or not self.spec.random_ratio or self.replacements.next_u32() >= threshold(self.spec.random_ratio):
             return [self.spec.mask_token_id] * count
-        allowed = [token for token in range(self.spec.vocab_size) if token not in self.spec.special_ids]
+        excluded = {*self.spec.special_ids, *self.spec.unused_ids}
+        allowed = [token for token in range(self.spec.vocab_size) if token not in excluded]
         return [allowed[below(self.random_ids, len(allowed))] for _ in range(count)]

@@ -45,7 +45,8 @@ def mask_tokens(
             if replacement == "mask":
                 inputs[at] = spec.mask_token_id
             elif replacement == "random":
-                allowed = [token for token in range(spec.vocab_size) if token not in spec.special_ids]
+                excluded = {*spec.special_ids, *spec.unused_ids}
+                allowed = [token for token in range(spec.vocab_size) if token not in excluded]
                 inputs[at] = allowed[below(random_ids, len(allowed))]
     return inputs, labels
 

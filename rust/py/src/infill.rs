@@ -22,11 +22,11 @@ pub struct InfillSpec(Spec);
 
 #[pymethods]
 impl InfillSpec {
-    /// `span_weights`: how likely spans of 0, 1, 2, ... are. `vocab_size` is only read if there are random ids.
+    /// `span_weights`: how likely spans of 0, 1, 2, ... are. `vocab_size` and `unused_ids` are only read if there are random ids.
     #[new]
     #[pyo3(signature = (
         *, mask_token_id, vocab_size, mask_ratio, span_weights, replace, random_ratio, permute_sentence_ratio, sentence_end_ids,
-        protected_ids, continuation_ids, word_end_ids
+        protected_ids, unused_ids, continuation_ids, word_end_ids
     ))]
     #[guarded]
     fn new(
@@ -39,12 +39,13 @@ impl InfillSpec {
         permute_sentence_ratio: f64,
         sentence_end_ids: Vec<u32>,
         protected_ids: Vec<u32>,
+        unused_ids: Vec<u32>,
         continuation_ids: Option<Vec<u32>>,
         word_end_ids: Option<Vec<u32>>,
     ) -> PyResult<Self> {
-        let protected_ids = IdSet::new(protected_ids);
         let random = if random_ratio > 0.0 {
-            let ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(error::no_random_id)?;
+            let excluded = IdSet::new(protected_ids.iter().copied().chain(unused_ids));
+            let ids = RandomIds::new(vocab_size, &excluded).ok_or_else(error::no_random_id)?;
             Some((threshold(random_ratio), ids))
         } else {
             None
@@ -57,7 +58,7 @@ impl InfillSpec {
             random,
             permute_sentence_ratio,
             sentence_end_ids: IdSet::new(sentence_end_ids),
-            protected_ids,
+            protected_ids: IdSet::new(protected_ids),
             continuation_ids: continuation_ids.map(IdSet::new),
             word_end_ids: word_end_ids.map(IdSet::new),
         }))

@@ -26,11 +26,12 @@ pub struct MaskSpec(Spec);
 
 #[pymethods]
 impl MaskSpec {
-    /// `span_weights`: how likely spans of 1, 2, ... are; empty if each token or word is chosen independently.
+    /// `span_weights`: how likely spans of 1, 2, ... are; empty if each token or word is chosen independently. Random ids are neither
+    /// protected nor unused.
     #[new]
     #[pyo3(signature = (
         *, mlm_probability, mask_replace_prob, random_replace_prob, mask_token_id, vocab_size, span_weights, protected_ids,
-        continuation_ids, word_end_ids, min_one
+        unused_ids, continuation_ids, word_end_ids, min_one
     ))]
     #[guarded]
     fn new(
@@ -41,12 +42,14 @@ impl MaskSpec {
         vocab_size: u32,
         span_weights: Vec<f64>,
         protected_ids: Vec<u32>,
+        unused_ids: Vec<u32>,
         continuation_ids: Option<Vec<u32>>,
         word_end_ids: Option<Vec<u32>>,
         min_one: bool,
     ) -> PyResult<Self> {
+        let excluded = IdSet::new(protected_ids.iter().copied().chain(unused_ids));
+        let random_ids = RandomIds::new(vocab_size, &excluded).ok_or_else(error::no_random_id)?;
         let protected_ids = IdSet::new(protected_ids);
-        let random_ids = RandomIds::new(vocab_size, &protected_ids).ok_or_else(error::no_random_id)?;
         let choice = if span_weights.is_empty() {
             Choice::Each(Box::new(Trials::guided(threshold(mlm_probability))))
         } else {

@@ -49,7 +49,7 @@ impl Rows<'_> {
 
 fn arrays<'py, T: Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py, PyArray1<T>>>> {
     let array = |(number, row): (usize, Bound<'py, PyAny>)| match row.cast_into::<PyArray1<T>>() {
-        Ok(row) if row.is_contiguous() && row.is_aligned() => Ok(row),
+        Ok(row) if row.is_contiguous() && row.is_aligned() && !is_masked(&row) => Ok(row),
         _ => Err(not_contiguous(number)),
     };
     let mut arrays = reserved(list.len())?;
@@ -57,6 +57,11 @@ fn arrays<'py, T: Element>(list: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py,
         arrays.push(array(row)?);
     }
     Ok(arrays)
+}
+
+/// Whether an array has a mask (`numpy.ma`), which would be ignored. The Python layer raises for such rows.
+fn is_masked<T: Element>(row: &Bound<'_, PyArray1<T>>) -> bool {
+    !row.is_exact_instance_of::<PyArray1<T>>() && row.hasattr("mask").unwrap_or(true)
 }
 
 /// The rows of one array.

@@ -52,14 +52,14 @@ def pick_rows(
     """
     check_choice("pick", pick, Pick)
     wanted = None if numbers is None else sorted(set(numbers))
-    source = source_of(data)
+    source = source_of(data, "rows")
     own: dict[str, Any] = {"chat_format": chat_format, "columns": columns}
     labeller = RowLabeller(tokenizer, policy, **own)
     others: Iterator[LabelledRows] | None = None
     if isinstance(other, MaskPolicy):
         others = labelled_rows(source, RowLabeller(tokenizer, other, use="ids", **own), {})
     elif other is not None:
-        others = labelled_rows(source_of(other), RowLabeller(tokenizer, policy, **own), {})
+        others = labelled_rows(source_of(other, "other"), RowLabeller(tokenizer, policy, **own), {})
     elif pick == "mismatch":
         others = only_messages(labelled_rows(source, RowLabeller(tokenizer, policy, use="messages", **own), {}))
     if isinstance(data, Iterator) and others is not None and (other is None or isinstance(other, MaskPolicy)):

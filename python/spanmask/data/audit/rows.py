@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._cached import cached_property
+from spanmask._validate import as_column_names
 from spanmask.chat.conversation import Conversation
 from spanmask.chat.conversation.message import SUBSTITUTES
 from spanmask.chat.format import ChatFormat
@@ -140,7 +141,7 @@ class RowLabeller:
             policy = replace(policy, on_untrained_row="keep", on_role_mismatch="warn", shift="none")
             if policy.on_no_trained_turn == "raise":
                 policy = replace(policy, on_no_trained_turn="mask")
-        self._columns = dict(columns or {})
+        self._columns = as_column_names(columns)
         self._labeller = Labeller(
             tokenizer,
             policy=policy,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spanmask._short_repr import short_repr
-from spanmask._validate import check_length
+from spanmask._validate import check_length, short
 from spanmask.chat.format import ChatFormat
 from spanmask.data.audit.compare import InStep
 from spanmask.data.audit.findings import FINDINGS
@@ -82,9 +82,11 @@ def audit(
     >>> report.rows("untrained").tolist(), report.findings["untrained"].reasons
     ([1], Counter({'no trained turn': 1}))
     """
-    check_length("max_length", max_length)
+    max_length = check_length("max_length", max_length)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
-        raise ValueError(f"samples: expected a number of rows >= 0, got {samples!r}.")
+        raise ValueError(f"samples: expected a number of rows >= 0, got {short(samples)}.")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress: expected a function of (rows, tokens), got {type(progress).__name__}.")
 
     def labeller_of(one: MaskPolicy | None, length: int | None, use: Use = "labels") -> RowLabeller:
         return RowLabeller(
@@ -99,7 +101,7 @@ def audit(
         other = labeller_of(compare, None, "ids")
         run.compare_with(labelled_rows(source, other, {}), None, short_repr(compare))
     elif compare is not None:
-        others = source_of(compare)
+        others = source_of(compare, "compare")
         run.compare_with(labelled_rows(others, labeller_of(policy, None), {}), source.name, others.name)
     bad: dict[int, tuple[str, str]] = {}
     for rows in labelled_rows(source, labeller, bad, (*OF_DECODERS, "mlm")):

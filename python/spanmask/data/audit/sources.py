@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from spanmask._validate import short
 from spanmask.data.files import (
     PIECE_BYTES,
     PIECE_ROWS,
@@ -69,8 +70,8 @@ class Source:
         return replace(self, pieces=pieces) if dropped else self
 
 
-def source_of(data: Any) -> Source:
-    """Read the argument `data`.
+def source_of(data: Any, name: str = "data") -> Source:
+    """Read the argument `data`; errors name it `name`.
 
     Raises:
         TypeError: it is nothing that holds rows.
@@ -91,15 +92,15 @@ def source_of(data: Any) -> Source:
         columns = list(data.values())
         if not columns or not all(is_arrow(column) or isinstance(column, (Sequence, np.ndarray)) for column in columns):
             raise TypeError(
-                f"data: expected a data set, files, a table or a list of dicts, got {type(data).__name__}. Pass one split of a "
-                "DatasetDict: data['train']."
+                f"{name}: expected a data set, files, a table or a list of dicts, got {type(data).__name__}. Pass one split of a "
+                f"DatasetDict: {name}['train']."
             )
         examples = [dict(zip(data, row, strict=True)) for row in zip(*columns, strict=True)]
         return Source("columns", partial(list_pieces, examples), len(examples))
     if isinstance(data, (list, tuple)) and data and all(isinstance(one, (str, Path)) for one in data):
         return files_source([str(one) for one in data])
-    if isinstance(data, bytes) or not isinstance(data, Iterable):
-        raise TypeError(f"data: expected a data set, files, a table or a list of dicts, got {type(data).__name__}.")
+    if isinstance(data, bytes) or not isinstance(data, Iterable) or getattr(data, "ndim", 1) == 0:
+        raise TypeError(f"{name}: expected a data set, files, a table or a list of dicts, got {type(data).__name__}.")
     return Source(type(data).__name__, partial(list_pieces, data), len(data) if isinstance(data, Sequence) else None)
 
 
@@ -192,7 +193,7 @@ def list_pieces(examples: Iterable[Any], names: Sequence[str]) -> Iterator[Piece
     for some in batches(examples):
         good = {first + at: one for at, one in enumerate(some) if isinstance(one, Mapping)}
         bad = {
-            first + at: (f"expected a dict of columns, got {type(one).__name__}.", repr(one)[:1000])
+            first + at: (f"expected a dict of columns, got {type(one).__name__}.", short(one))
             for at, one in enumerate(some)
             if not isinstance(one, Mapping)
         }
