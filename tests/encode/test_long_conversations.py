@@ -10,7 +10,7 @@ import pytest
 from spanmask import DataCollatorForChat, SpanmaskWarning, encode_chat
 from spanmask.chat import encode
 from spanmask.chat.align import align
-from spanmask.chat.text.kept import Kept
+from spanmask.chat.text.bounded_cache import BoundedCache
 from support import derivation
 from support.chat_templates import STYLES
 from support.trl_templates import TEMPLATES
@@ -67,7 +67,7 @@ def test_what_is_kept_of_other_turns_changes_no_label(source, name, monkeypatch)
     if not rows:
         return
     together = encoded(tokenizer, kwargs, rows)
-    monkeypatch.setattr(Kept, "get", lambda self, key, size, make: make())
+    monkeypatch.setattr(BoundedCache, "get", lambda self, key, size, make: make())
     assert encoded(tokenizer, kwargs, rows) == together
 
 

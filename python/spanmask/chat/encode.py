@@ -17,7 +17,7 @@ from spanmask._cached import cached_property
 from spanmask.chat.align import align
 from spanmask.chat.conversation import Conversation, MessageForms, adapt
 from spanmask.chat.template.probe import Template
-from spanmask.chat.text.kept import Kept
+from spanmask.chat.text.bounded_cache import BoundedCache
 from spanmask.chat.text.reading import read_skeleton
 from spanmask.chat.text.skeleton import Skeleton
 from spanmask.chat.text.token_edges import TokenEdges, encode_with_edges
@@ -88,7 +88,7 @@ class ChatEncoder:
             lambda role, text: {"role": role, "content": self.template.content(role, text)},
             lambda messages, generation: self._try_render(messages, {}, generation),
         )
-        self.skeletons = Kept[Skeleton | None](MOST_KEPT)
+        self.skeletons = BoundedCache[Skeleton | None](MOST_KEPT)
 
     @cached_property
     def added_ids(self) -> frozenset[int]:

@@ -173,7 +173,7 @@ class Reading:
                     spans.insert(at, blank)
         return spans
 
-    def kept_by(self, message: int, left: int, right: int) -> tuple[Any, ...]:
+    def cache_key(self, message: int, left: int, right: int) -> tuple[Any, ...]:
         """What a result about the text between two turns is kept by."""
         return self.surroundings(message), without_marks(self.text[left:right]), not left, right == len(self.text)
 
@@ -185,7 +185,7 @@ class Reading:
         found = [one for one in self.marks[first:last] if one[1] <= right and mark(one[2]) in labels]
         if not found:
             return []
-        key, size = self.kept_by(message, left, right), size_of(self.text[left:right])
+        key, size = self.cache_key(message, left, right), size_of(self.text[left:right])
         return found[: self.edges.calls.get(key, size, lambda: self.count_named(message, labels, left))]
 
     def count_named(self, message: int, labels: Container[str], left: int) -> int:
@@ -199,7 +199,7 @@ class Reading:
 
     def blank_turn(self, message: int, left: int, right: int) -> Span | None:
         """The turn of a blank answer."""
-        key, size = self.kept_by(message, left, right), size_of(self.text[left:right])
+        key, size = self.cache_key(message, left, right), size_of(self.text[left:right])
         blank = self.edges.blanks.get(key, size, lambda: self.find_blank(message, left, right))
         if blank is None:
             return None

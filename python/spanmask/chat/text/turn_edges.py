@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from spanmask.chat.template.gaps import common_prefix, end_in
-from spanmask.chat.text.kept import Kept
+from spanmask.chat.text.bounded_cache import BoundedCache
 from spanmask.chat.text.twin import OPENING_TAG, mark, without_marks
 from spanmask.chat.tokens import AddedTokens
 
@@ -74,10 +74,10 @@ class TurnEdges:
         self.added = added
         self.plain_message = plain_message
         self.plain = self._read_plain(render)
-        self.closings = Kept[Closing | None](MOST_KEPT)
-        self.openings = Kept[Opening](MOST_KEPT)
-        self.calls = Kept[int](MOST_KEPT)
-        self.blanks = Kept[Blank | None](MOST_KEPT)
+        self.closings = BoundedCache[Closing | None](MOST_KEPT)
+        self.openings = BoundedCache[Opening](MOST_KEPT)
+        self.calls = BoundedCache[int](MOST_KEPT)
+        self.blanks = BoundedCache[Blank | None](MOST_KEPT)
 
     def _read_plain(self, render: Render) -> Plain:
         """Render two rounds, and their beginnings."""

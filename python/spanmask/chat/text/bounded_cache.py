@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-__all__ = ["Kept"]
+__all__ = ["BoundedCache"]
 
 Result = TypeVar("Result")
 
 
-class Kept(Generic[Result]):
+class BoundedCache(Generic[Result]):
     """Results by key. The oldest are dropped while all together are larger than `most`.
 
-    >>> kept = Kept(most=10)
-    >>> [kept.get(name, 4, name.upper) for name in ("a", "b", "c")]
+    >>> cache = BoundedCache(most=10)
+    >>> [cache.get(name, 4, name.upper) for name in ("a", "b", "c")]
     ['A', 'B', 'C']
-    >>> [name in kept for name in ("a", "b", "c")]
+    >>> [name in cache for name in ("a", "b", "c")]
     [False, True, True]
     """
 
