@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spanmask import MaskedLM, TextInfilling, _core, infill, mask_tokens, reference
+from spanmask import MaskedLM, _core, mask_tokens, reference
 from spanmask.reference.rules import units_of
 from support.denoising import batched, body, flags_of, masked_lms, rows, seeds, t5_tokenizer, words_of
 from support.golden_vectors import MASK_SPECS
 from support.optional import optional
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
 
 torch = optional("torch")
 
@@ -55,34 +53,6 @@ def test_labels_are_the_original_ids(batch, spec, seed):
             assert label == -100 or token not in spec.special_ids
             drawn = now < spec.vocab_size and now not in (*spec.special_ids, *spec.unused_ids)
             assert now in (token, spec.mask_token_id) or drawn
-
-
-@pytest.mark.parametrize("kind", [MaskedLM, TextInfilling])
-def test_random_ids_are_ids_of_the_tokenizer(kind):
-    """Ids are missing, in the middle and below the highest; special tokens are among those that were added."""
-    words = {f"w{number}": 10 + 3 * number for number in range(20)}
-    model = models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[MASK]": 2, **words}, unk_token="[UNK]")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(model), pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]"
-    )
-    tokenizer.add_tokens(["word"])
-    tokenizer.add_tokens(["<call>"], special_tokens=True)
-    word, call = tokenizer.convert_tokens_to_ids(["word", "<call>"])
-    assert max(words.values()) >= len(tokenizer)
-    row = [max(words.values())] * 2000
-    if kind is MaskedLM:
-        spec = MaskedLM.from_tokenizer(tokenizer, mlm_probability=1.0, mask_replace_prob=0.0, random_replace_prob=1.0)
-        inputs = mask_tokens([row], spec).input_ids
-    else:
-        spec = TextInfilling.from_tokenizer(tokenizer, mask_ratio=1.0, random_ratio=1.0, replace_length=-1)
-        inputs = infill([row], spec).input_ids
-    assert set(inputs.values.tolist()) == {*words.values(), word} - {call}
-
-
-def test_a_vocabulary_without_holes_has_no_unused_ids(bert):
-    spec = MaskedLM.from_tokenizer(bert)
-    assert (spec.vocab_size, spec.unused_ids) == (len(bert), ())
-    assert MaskedLM.from_tokenizer(bert, unused_ids=[7]).unused_ids == (7,)
 
 
 @given(row=st.lists(st.integers(5, 40), min_size=1, max_size=80), seed=seeds, data=st.data())
