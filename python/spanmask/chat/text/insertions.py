@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from spanmask.chat.text.skeleton import Skeleton
 from spanmask.chat.text.token_edges import TokenEdges
@@ -25,24 +26,29 @@ def insertions(
         _, first, _, _, last, _ = turn.places
         for gap in range(first.gap, last.gap + 1):
             at, text = starts[gap], skeleton.gaps[gap]
-            begin, end = inserted(text, known[gap], [edges.covering(at + i) == edges.following(at + i) for i in range(len(text))])
+            begin, end = inserted(text, known[gap], partial(is_edge, edges, at))
             start = at + max(begin, first.offset if gap == first.gap else 0)
             stop = at + min(end, last.offset if gap == last.gap else len(text))
             if start < stop:
                 yield edges.following(start), edges.covering(stop)
 
 
-def inserted(text: str, other: str, is_edge: Sequence[bool]) -> tuple[int, int]:
-    """The part [start, stop) of a text that another one lacks. If several would do, one that begins at an edge is chosen.
+def is_edge(edges: TokenEdges, start: int, at: int) -> bool:
+    """Whether a token begins at a character of the gap that begins at `start`."""
+    return edges.covering(start + at) == edges.following(start + at)
 
-    >>> inserted("a <image> <end>", "a <end>", [character in "<>" for character in "a <image> <end>"])
+
+def inserted(text: str, other: str, begins_token: Callable[[int], bool]) -> tuple[int, int]:
+    """The part [start, stop) of a text that another one lacks. If several would do, one that begins with a token is chosen.
+
+    >>> inserted("a <image> <end>", "a <end>", lambda at: "a <image> <end>"[at] == "<")
     (2, 10)
     """
     before, after = common_length(text, other), common_length(text[::-1], other[::-1])
     if before + after < len(other):  # more than an insertion
         return before, len(text) - after
     starts = range(before, len(other) - after - 1, -1)
-    start = next((start for start in starts if start < len(text) and is_edge[start]), before)
+    start = next((start for start in starts if start < len(text) and begins_token(start)), before)
     return start, start + len(text) - len(other)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from spanmask.chat.template.gaps import common_prefix
+from spanmask.chat.text.bounded_cache import BoundedCache
 from spanmask.chat.text.skeleton import Place, Skeleton, TurnPlaces
 from spanmask.chat.text.turn_edges import ASSISTANT, Blank, Render, TurnEdges, after, size_of
 from spanmask.chat.text.twin import OPENING_TAG, Exchange, Kind, Leaf, mark, marks_in, without_marks
 
 __all__ = ["read_skeleton"]
+
+Result = TypeVar("Result")
 
 CLOSING_TAG = (
     r"(?i)(?:[<\[]/[^<>\[\]\s]*(?:think|thought|reason)[^<>\[\]\s]*[>\]]|<\|end_of_(?:thought|thinking)\|>|<channel\|>)\s*"
@@ -173,9 +176,11 @@ class Reading:
                     spans.insert(at, blank)
         return spans
 
-    def cache_key(self, message: int, left: int, right: int) -> tuple[Any, ...]:
-        """What a result about the text between two turns is kept by."""
-        return self.surroundings(message), without_marks(self.text[left:right]), not left, right == len(self.text)
+    def kept(self, cache: BoundedCache[Result], message: int, left: int, right: int, make: Callable[[], Result]) -> Result:
+        """A result about the text between two turns, which is made once for all that look alike."""
+        gap = self.text[left:right]
+        key = self.surroundings(message), without_marks(gap), not left, right == len(self.text)
+        return cache.get(key, size_of(gap), make)
 
     def named_in_calls(self, message: int, labels: Container[str], left: int, right: int) -> list[tuple[int, int, int]]:
         """The marks of the names and ids of a message's calls. The header of a result may repeat them: those are not at the end of the
@@ -185,8 +190,7 @@ class Reading:
         found = [one for one in self.marks[first:last] if one[1] <= right and mark(one[2]) in labels]
         if not found:
             return []
-        key, size = self.cache_key(message, left, right), size_of(self.text[left:right])
-        return found[: self.edges.calls.get(key, size, lambda: self.count_named(message, labels, left))]
+        return found[: self.kept(self.edges.calls, message, left, right, lambda: self.count_named(message, labels, left))]
 
     def count_named(self, message: int, labels: Container[str], left: int) -> int:
         """How many names and ids of a message's calls the template writes after a place, if the message is the last one."""
@@ -199,8 +203,7 @@ class Reading:
 
     def blank_turn(self, message: int, left: int, right: int) -> Span | None:
         """The turn of a blank answer."""
-        key, size = self.cache_key(message, left, right), size_of(self.text[left:right])
-        blank = self.edges.blanks.get(key, size, lambda: self.find_blank(message, left, right))
+        blank = self.kept(self.edges.blanks, message, left, right, lambda: self.find_blank(message, left, right))
         if blank is None:
             return None
         filler = mark(len(self.twin.leaves)) if blank.is_filled else ""

@@ -11,12 +11,11 @@ import numpy as np
 from spanmask.collators.base import ChatCollator
 from spanmask.collators.chat import DataCollatorForChat
 from spanmask.collators.vision import DataCollatorForVisionChat
-from spanmask.integrations.answers.labeled import LabeledCollator
+from spanmask.integrations.answers.labeled import IGNORE, LabeledCollator
 
 __all__ = ["our_collator", "passes_all_labels"]
 
 LIBRARIES = ("transformers", "trl")
-IGNORE = -100
 
 
 def our_collator(

@@ -17,7 +17,7 @@ from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, core_rows
 from spanmask.turns import TurnEntries, Turns, turn_columns
 
-__all__ = ["WEIGHTS_COLUMN", "LabeledCollator"]
+__all__ = ["IGNORE", "WEIGHTS_COLUMN", "LabeledCollator"]
 
 IGNORE = -100
 # The loss weights of tokens, in data sets whose labels are complete: nothing is searched for in their rows.
@@ -25,12 +25,12 @@ WEIGHTS_COLUMN = "spanmask_weights"
 COLUMNS = ("input_ids", "attention_mask", "labels", WEIGHTS_COLUMN)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LabeledRows(TokenRows):
     """Rows whose labels are complete: each stretch of tokens of one loss weight is a turn that trains."""
 
-    stretches: Turns | None = None
-    weights: Any = None
+    stretches: Turns
+    weights: list[list[float]] | None
 
 
 @dataclass(repr=False, eq=False)
@@ -88,7 +88,7 @@ class LabeledCollator(DataCollatorForChat):
         return next(role for role in self._format().roles if role in self._policy.roles)
 
     def _turns_and_policy(self, rows: TokenRows) -> tuple[_core.Format | Turns, _core.Policy]:
-        if not isinstance(rows, LabeledRows) or rows.stretches is None:
+        if not isinstance(rows, LabeledRows):
             return super()._turns_and_policy(rows)
         policy = MaskPolicy(roles=self._trained_role, truncated_turn=self._policy.truncated_turn)
         return rows.stretches, policy._compile(rows.stretches.roles, ())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from spanmask.chat.format import ChatFormat
 from spanmask.chat.roles import same_roles
 from spanmask.collators.guard import describe_mismatch
-from spanmask.integrations.answers.labeled import WEIGHTS_COLUMN
+from spanmask.integrations.answers.labeled import IGNORE, WEIGHTS_COLUMN
 from spanmask.integrations.answers.messages import MessageLabels, RowLabels
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
@@ -27,7 +27,6 @@ __all__ = ["AnswerLabels", "is_weight_column"]
 
 # Part of the fingerprint by which `datasets` finds its cached results: raise it when labels change.
 VERSION = 4
-IGNORE = -100
 # Masks of rows without labels: what is 0 never trains.
 MASKS = ("attention_mask", *TRAINED_FLAGS)
 

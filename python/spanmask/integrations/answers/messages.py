@@ -24,14 +24,14 @@ from spanmask.chat.format import ChatFormat
 from spanmask.chat.text.twin import REASONING_TAGS
 from spanmask.chat.tokens import text_tokenizer
 from spanmask.errors import ChatFormatError, SpanmaskWarning
+from spanmask.integrations.answers.labeled import IGNORE
 from spanmask.policy import MaskPolicy
 from spanmask.ragged import Ragged, core_rows, listed
-from spanmask.report import MaskReport
+from spanmask.report import MaskReport, RunningReport
 from spanmask.turns import TurnEntries
 
 __all__ = ["MessageLabels", "RowLabels"]
 
-IGNORE = -100
 COLUMNS = ("messages", "prompt", "completion", "tools", "chat_template_kwargs")
 
 
@@ -60,7 +60,7 @@ class MessageLabels:
         self.weights = weights
         self.renderer, self.template_kwargs = renderer, template_kwargs
         self.chat_format, self.policy = chat_format, policy
-        self._told: set[str] = set()
+        self._running = RunningReport()
 
     @cached_property
     def encoder(self) -> ChatEncoder:
@@ -206,8 +206,7 @@ class MessageLabels:
     def _warn_of_what_is_left_out(self, encoded: EncodedConversations) -> None:
         """Warn once of each kind of thing that the template leaves out of answers."""
         for what, text in encoded.notes(self.policy.roles).items():
-            if what.startswith("dropped") and what not in self._told:
-                self._told.add(what)
+            if what.startswith("dropped") and self._running.is_first(what):
                 warnings.warn(text, SpanmaskWarning, stacklevel=2)
 
     def encoded(

@@ -8,12 +8,11 @@ from typing import Any
 
 from spanmask.chat.format import ChatFormat
 from spanmask.errors import SpanmaskWarning
+from spanmask.integrations.answers.labeled import IGNORE
 from spanmask.policy import MaskPolicy
 from spanmask.report import MaskReport
 
 __all__ = ["check_wrapped", "packing_note", "packing_strategy", "warn_of_cut_answers"]
-
-IGNORE = -100
 
 
 def packing_strategy(trainer: Any, name: str) -> str | None:

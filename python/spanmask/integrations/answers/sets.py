@@ -12,7 +12,7 @@ from typing import Any
 from spanmask.chat.format import ChatFormat
 from spanmask.collators.guard import REMEDIES
 from spanmask.errors import SpanmaskWarning
-from spanmask.integrations.answers.labeled import WEIGHTS_COLUMN
+from spanmask.integrations.answers.labeled import IGNORE, WEIGHTS_COLUMN
 from spanmask.integrations.answers.labels import AnswerLabels
 from spanmask.integrations.answers.packing import check_wrapped, packing_note, packing_strategy, warn_of_cut_answers
 from spanmask.integrations.answers.report import AnswersReport, counted
@@ -179,7 +179,7 @@ def completions_policy(trainer: Any, setup: Setup, sample: Mapping[str, Any]) ->
 
 def trains(row: Mapping[str, Any]) -> bool:
     """Whether a row has labels."""
-    return any(label != -100 for label in row["labels"])
+    return any(label != IGNORE for label in row["labels"])
 
 
 def label_later_sets(trainer: Any, setup: Setup, weights: bool, in_batches: bool) -> None:
