@@ -5,7 +5,9 @@ A function `check_*` returns nothing or its argument; a function `as_*` returns 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from operator import index
 from typing import Any, get_args
 
@@ -35,6 +37,7 @@ __all__ = [
     "check_choice",
     "check_flag",
     "check_ignore_index",
+    "check_installed",
     "check_length",
     "check_name",
     "check_side",
@@ -96,6 +99,15 @@ def as_names(name: str, value: Any) -> tuple[str, ...]:
         if not isinstance(entry, str):
             raise TypeError(f"{name}: expected a name or a list of names, got {short(value)}.")
     return names
+
+
+def check_installed(module: str, extra: str, what: str, instead: str = "") -> None:
+    """Raise an error that says how to install a module, if it is not installed. It is not imported.
+
+    `what`: what needs it. `instead`: what to do without it.
+    """
+    if (sys.modules[module] if module in sys.modules else find_spec(module)) is None:
+        raise ImportError(f"{what} needs {module}; install it with: pip install 'spanmask[{extra}]'{instead}")
 
 
 def check_name(name: str, value: Any) -> None:

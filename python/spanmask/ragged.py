@@ -5,9 +5,7 @@ Lists, NumPy, torch and Arrow are recognized here (and by these functions in `to
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from importlib.util import find_spec
 from operator import index
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +14,7 @@ import numpy.typing as npt
 
 from spanmask import _core
 from spanmask._arrow_json import python_objects
-from spanmask._validate import as_number, check_choice, check_ignore_index, short
+from spanmask._validate import as_number, check_choice, check_ignore_index, check_installed, short
 
 __all__ = ["Ragged", "ReturnTensors"]
 
@@ -544,15 +542,6 @@ def import_pyarrow(what: str) -> Any:
     return pyarrow
 
 
-def check_installed(module: str, extra: str, what: str, instead: str = "") -> None:
-    """Raise an error that says how to install a module, if it is not installed. It is not imported.
-
-    `what`: what needs it. `instead`: what to do without it.
-    """
-    if (sys.modules[module] if module in sys.modules else find_spec(module)) is None:
-        raise ImportError(f"{what} needs {module}; install it with: pip install 'spanmask[{extra}]'{instead}")
-
-
 def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArray[Any]]:
     """One row or several rows, in any type that users pass, as a list of 1-D arrays.
 
@@ -594,29 +583,6 @@ def as_rows(column: Any, name: str, *, integers: bool = True) -> list[npt.NDArra
         elif array.dtype.kind not in "biuf":
             raise TypeError(f"{name}: row {number} holds {array.dtype}; expected numbers.")
     return arrays
-
-
-def is_single_row(rows: Any) -> bool:
-    """Whether `rows` is one row of ids: a 1-D array or tensor, or a list that begins with an id."""
-    if isinstance(rows, (list, tuple)):
-        return bool(rows) and not isinstance(rows[0], (list, tuple)) and getattr(rows[0], "ndim", 0) == 0
-    return getattr(rows, "ndim", None) == 1
-
-
-def rows_like(rows: Ragged, model: Any) -> list[Any]:
-    """The rows as a list of lists, arrays or torch tensors, like the row `model`."""
-    if isinstance(model, (list, tuple)):
-        return rows.to_list()
-    if not is_tensor(model):
-        return list(rows)
-    import torch
-
-    return [torch.from_numpy(row) for row in rows]
-
-
-def split_concatenated(column: Any, name: str, offsets: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """The rows of a column [1, T] that holds them concatenated; `offsets` as in `cu_seq_lens_q`."""
-    return np.split(to_numpy(column, name).reshape(-1), offsets[1:-1])
 
 
 def to_numpy(value: Any, name: str) -> Any:

@@ -16,11 +16,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import as_density, as_span_length, as_uint64, check_choice
+from spanmask._validate import as_density, as_span_length, as_uint64, check_choice, check_installed
 from spanmask.errors import SpanmaskWarning
 from spanmask.noise.corrupt import corrupt
 from spanmask.noise.spec import SpanCorruption
-from spanmask.ragged import check_installed
 
 __all__ = ["DataCollatorForT5MLM", "FlaxDataCollatorForT5MLM", "compute_input_and_target_lengths"]
 

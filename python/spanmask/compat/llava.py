@@ -15,7 +15,7 @@ from spanmask.chat.media import media_ids
 from spanmask.chat.tokens import encode
 from spanmask.labels import mask_labels
 from spanmask.policy import MaskPolicy
-from spanmask.ragged import is_single_row, rows_like
+from spanmask.ragged import Ragged, is_tensor
 
 __all__ = ["LLavaDataCollator", "mask_targets"]
 
@@ -180,3 +180,21 @@ def in_context(tokenizer: Any, lefts: Sequence[str], marker: str, rights: Sequen
             f"tokenizer: {marker!r} has no separate tokens; pass the tokenizer that made the rows, and the version of their prompt."
         )
     return list(found)
+
+
+def is_single_row(rows: Any) -> bool:
+    """Whether `rows` is one row of ids: a 1-D array or tensor, or a list that begins with an id."""
+    if isinstance(rows, (list, tuple)):
+        return bool(rows) and not isinstance(rows[0], (list, tuple)) and getattr(rows[0], "ndim", 0) == 0
+    return getattr(rows, "ndim", None) == 1
+
+
+def rows_like(rows: Ragged, model: Any) -> list[Any]:
+    """The rows as a list of lists, arrays or torch tensors, like the row `model`."""
+    if isinstance(model, (list, tuple)):
+        return rows.to_list()
+    if not is_tensor(model):
+        return list(rows)
+    import torch
+
+    return [torch.from_numpy(row) for row in rows]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spanmask._validate import as_column_names, as_names
+from spanmask._validate import as_column_names, as_names, check_installed
 from spanmask.collators.columns import check_distinct, select_rows
 from spanmask.noise.schedule import ALGORITHM
-from spanmask.ragged import check_installed, import_pyarrow, is_arrow
+from spanmask.ragged import import_pyarrow, is_arrow
 
 __all__ = ["Operator", "entry_kind", "joined", "list_array", "list_kind"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanmask import _core
-from spanmask._validate import as_list, as_uint64, pad_token_id
+from spanmask._validate import as_list, as_uint64, check_installed, pad_token_id
 from spanmask.noise.spec import FromTokenizer, OnExhausted, OnSentinel, SpanCorruption, SpanLayout
-from spanmask.ragged import Column, Ragged, check_installed, to_tensors
+from spanmask.ragged import Column, Ragged, to_tensors
 
 __all__ = ["denoise"]
 

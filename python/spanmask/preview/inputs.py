@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from spanmask.labels import MaskedLabels
 from spanmask.preview.pick import ranks_of
-from spanmask.ragged import as_rows, check_row_count, check_row_length, split_concatenated
+from spanmask.ragged import as_rows, check_row_count, check_row_length, to_numpy
 
 __all__ = ["PreviewInputs"]
 
@@ -163,3 +163,8 @@ def shifted_right(column: npt.NDArray[Any], places: int, fill: int) -> npt.NDArr
 def is_result(rows: Any) -> bool:
     """Whether rows are what `encode_chat` or a function of noise returns: an object with ids and labels."""
     return type(rows).__module__.partition(".")[0] == "spanmask" and hasattr(rows, "input_ids") and hasattr(rows, "labels")
+
+
+def split_concatenated(column: Any, name: str, offsets: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """The rows of a column [1, T] that holds them concatenated; `offsets` as in `cu_seq_lens_q`."""
+    return np.split(to_numpy(column, name).reshape(-1), offsets[1:-1])
